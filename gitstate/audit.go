@@ -1,0 +1,262 @@
+package gitstate
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// Line is a line of a note: a record, or something else that stands there.
+type Line struct {
+	Commit string
+	Text   string
+	Record Record // the zero value if the line is no record
+	Err    error  // why it is none
+}
+
+// Note is the note of a commit in normal form, with what the journal has for
+// it. A commit without a note has no lines.
+func (s *Store) Note(commit string) ([]Line, error) {
+	var found []Line
+	err := s.notes(func(t *notesTree, over map[string][]string) error {
+		lines, ok := over[commit]
+		if !ok {
+			blobs, err := t.get(plumbing.NewHash(commit))
+			if err != nil {
+				return &RecordError{commit, err}
+			}
+			text, err := s.text(blobs)
+			if err != nil {
+				return &RecordError{commit, err}
+			}
+			lines = normalLines(appendLines(nil, text))
+		}
+		found = parseLines(commit, lines)
+		return nil
+	})
+	return found, err
+}
+
+func parseLines(commit string, lines []string) []Line {
+	out := make([]Line, len(lines))
+	for i, l := range lines {
+		r, err := ParseRecord(l)
+		out[i] = Line{commit, l, r, err}
+	}
+	return out
+}
+
+// Notes hands on every note, in no order that means anything.
+func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
+	return s.notes(func(t *notesTree, over map[string][]string) error {
+		err := s.each(t, func(commit string, lines []string) error {
+			if _, ok := over[commit]; ok {
+				return nil
+			}
+			return fn(commit, parseLines(commit, lines))
+		})
+		if err != nil {
+			return err
+		}
+		for commit, lines := range over {
+			if err := fn(commit, parseLines(commit, lines)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// notes opens the tip, and what the journal changes of it.
+func (s *Store) notes(fn func(t *notesTree, over map[string][]string) error) error {
+	tip, tree, err := s.tip(s.ref)
+	if err != nil {
+		return err
+	}
+	lines, _, err := s.pending(tip)
+	if err != nil {
+		return err
+	}
+	t, err := s.openTree(tree)
+	if err != nil {
+		return err
+	}
+	changes, err := s.missing(t, lines)
+	if err != nil {
+		return err
+	}
+	over := map[string][]string{}
+	for _, c := range changes {
+		over[c.commit] = c.new
+	}
+	return fn(t, over)
+}
+
+// Forget removes the lines of a commit's note that pick chooses, for good: a
+// tombstone with the reason takes their place, and merging honours it in every
+// clone. Tombstones stay. It returns what it removed.
+func (s *Store) Forget(ctx context.Context, commit string, by Record, pick func(Line) bool) ([]Line, error) {
+	lines, err := s.Note(commit)
+	if err != nil {
+		return nil, err
+	}
+	var gone []Line
+	var stones []*Record
+	for _, l := range lines {
+		if isTombstone(l.Text) || !pick(l) {
+			continue
+		}
+		by.At = s.now().UTC()
+		t := tombstone(l.Text, by)
+		t.Reason = s.redactor.Text(t.Reason, 500)
+		gone, stones = append(gone, l), append(stones, &t)
+	}
+	if len(stones) == 0 {
+		return nil, nil
+	}
+	if err := s.Append(commit, stones...); err != nil {
+		return nil, err
+	}
+	return gone, s.Flush(ctx)
+}
+
+// Problem is something in the notes that a person should look at.
+type Problem struct {
+	Commit string `json:"commit,omitempty"`
+	What   string `json:"what"`
+	Do     string `json:"do,omitempty"` // what to do about it
+	Fatal  bool   `json:"fatal"`        // deciding commands refuse to work until it is mended
+}
+
+// Check reads everything and names what is wrong: notes that cannot be read,
+// lines that are no records, times from the future, damage in the journal, an
+// index that does not say what the notes say.
+func (s *Store) Check(ctx context.Context) ([]Problem, error) {
+	var found []Problem
+	_, tree, err := s.tip(s.ref)
+	if err != nil {
+		return []Problem{{What: err.Error(), Do: "git fsck; restore the ref from `git reflog show " + s.ref + "` or from the remote", Fatal: true}}, nil
+	}
+	t, err := s.openTree(tree)
+	if err != nil {
+		return []Problem{{What: err.Error(), Fatal: true}}, nil
+	}
+	now := s.now()
+	var commits []string
+	err = t.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
+		c := commit.String()
+		commits = append(commits, c)
+		if len(blobs) > 1 {
+			found = append(found, Problem{Commit: c, What: fmt.Sprintf("%d notes for one commit, read as one", len(blobs))})
+		}
+		for _, b := range blobs {
+			body, err := s.repo.read(b, plumbing.BlobObject)
+			if err != nil {
+				found = append(found, Problem{c, err.Error(), "git fsck; fetch the notes again from the remote", true})
+				continue
+			}
+			for _, l := range parseLines(c, appendLines(nil, string(body))) {
+				switch {
+				case l.Err != nil:
+					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + short(c) + " --line removes it"})
+				case l.Record.At.After(now.Add(maxSkew)):
+					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a record from the future: %s", shorten(l.Text)), Do: "look at the clock of the machine that ran " + l.Record.Run})
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		found = append(found, Problem{What: err.Error(), Do: "git fsck", Fatal: true})
+		return found, nil
+	}
+	missing, err := s.absent(commits)
+	if err != nil {
+		return found, err
+	}
+	if len(missing) > 0 {
+		p := Problem{What: fmt.Sprintf("%d annotated commits are not in this repository", len(missing)), Commit: missing[0]}
+		if s.repo.shallow {
+			p.Do = "the clone is shallow: nothing to do"
+		} else {
+			p.Do = "they were rebased away, or not fetched; their notes count all the same"
+		}
+		found = append(found, p)
+	}
+	files, err := s.journal.files()
+	if err != nil {
+		return found, err
+	}
+	for i := range files {
+		if err := s.journal.read(&files[i], nil); err != nil {
+			return found, err
+		}
+		if n := files[i].damaged; n > 0 {
+			found = append(found, Problem{What: fmt.Sprintf("%d damaged lines in the journal %s", n, filepath.Join(s.journal.dir, files[i].name)), Do: "they were cut off by a crash before they were acknowledged; delete the file once `tmnotes sync` has run"})
+		}
+	}
+	saved, err := loadIndex(s.indexPath())
+	if err == nil && saved.tree == tree && len(found) == 0 {
+		fresh, err := s.rebuild(t, tree, nil)
+		if err != nil {
+			return found, err
+		}
+		if why := saved.differs(fresh); why != "" {
+			found = append(found, Problem{What: "the index does not say what the notes say: " + why, Do: "delete " + s.indexPath(), Fatal: true})
+		}
+	}
+	return found, nil
+}
+
+func shorten(line string) string {
+	return fmt.Sprintf("%q", new(Redactor).Text(line, 120))
+}
+
+// absent are those of the commits that are not in the repository.
+func (s *Store) absent(commits []string) ([]string, error) {
+	if len(commits) == 0 {
+		return nil, nil
+	}
+	out, err := s.repo.git(context.Background(), strings.NewReader(strings.Join(commits, "\n")+"\n"), "cat-file", "--batch-check=%(objecttype)")
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for i, line := range strings.Split(strings.TrimSuffix(out, "\n"), "\n") {
+		if i < len(commits) && line != "commit" {
+			missing = append(missing, commits[i])
+		}
+	}
+	return missing, nil
+}
+
+// differs says where two indexes do not agree on what is the latest.
+func (x *index) differs(y *index) string {
+	for k, b := range y.slots {
+		a := x.slots[k]
+		if a == nil {
+			return fmt.Sprintf("nothing of %s", k.ident)
+		}
+		lines := func(s *slot) (l []string) {
+			for _, h := range s.heads {
+				l = append(l, h.Commit+" "+h.line)
+			}
+			slices.Sort(l)
+			return l
+		}
+		if !slices.Equal(lines(a), lines(b)) {
+			return fmt.Sprintf("another latest of %s", k.ident)
+		}
+		if a.okRun != b.okRun || a.okCommit != b.okCommit {
+			return fmt.Sprintf("another success of %s", k.ident)
+		}
+	}
+	if len(x.slots) != len(y.slots) {
+		return "more stacks"
+	}
+	return ""
+}

@@ -1,0 +1,508 @@
+package gitstate
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/objfile"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/storage/memory"
+)
+
+// repo is a repository as git sees it: where its parts are is asked of git, so
+// that whatever git can open is opened, with the user's configuration.
+type repo struct {
+	dir       string // where git commands are run
+	gitDir    string
+	commonDir string // shared by linked worktrees
+	workTree  string // "" in a bare repository
+	objects   string
+	shallow   bool
+	config    map[string]string // tmnotes.*, keys in lower case
+
+	mu  sync.Mutex
+	cat *catFile
+}
+
+// openRepo asks git where the repository of dir is.
+func openRepo(ctx context.Context, dir string) (*repo, error) {
+	r := &repo{dir: dir}
+	out, err := r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir",
+		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
+	if err != nil {
+		var ge *gitError
+		if errors.As(err, &ge) {
+			switch low := strings.ToLower(ge.stderr); {
+			case strings.Contains(low, "refstorage") || strings.Contains(low, "reftable"):
+				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
+			case strings.Contains(low, "not a git repository"):
+				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", ErrNoRepository, dir)
+			}
+		}
+		return nil, fmt.Errorf("opening the repository: %w", err)
+	}
+	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if len(lines) != 6 {
+		return nil, fmt.Errorf("opening the repository: git rev-parse answered %q; git 2.31 or newer is needed", out)
+	}
+	r.gitDir, r.commonDir, r.objects = lines[0], lines[1], lines[2]
+	r.shallow = lines[3] == "true"
+	if lines[5] != "sha1" {
+		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", ErrUnsupported, lines[5])
+	}
+	if lines[4] != "true" {
+		if top, err := r.git(ctx, nil, "rev-parse", "--show-toplevel"); err == nil {
+			r.workTree = strings.TrimSuffix(top, "\n")
+		}
+	}
+	r.config = map[string]string{}
+	out, err = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|extensions\.refstorage$)`)
+	if ge := (*gitError)(nil); err != nil && !(errors.As(err, &ge) && ge.code == 1) {
+		return nil, fmt.Errorf("reading git's configuration: %w", err)
+	}
+	for kv := range strings.SplitSeq(out, "\x00") {
+		key, value, valued := strings.Cut(kv, "\n")
+		if !valued {
+			value = "true" // a key without a value
+		}
+		if key != "" {
+			r.config[key] = value
+		}
+	}
+	if f := r.config["extensions.refstorage"]; f != "" && f != "files" {
+		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
+	}
+	return r, nil
+}
+
+// gitError is a git command that failed.
+type gitError struct {
+	args   []string
+	code   int
+	stderr string
+}
+
+func (e *gitError) Error() string {
+	return fmt.Sprintf("git %s: %s", e.args[0], lastLines(e.stderr, e.code))
+}
+
+// lastLines makes one line of what git complained of: git says what is wrong
+// in lines that start with fatal: or error:, the rest is context.
+func lastLines(stderr string, code int) string {
+	var said, other []string
+	for line := range strings.SplitSeq(stderr, "\n") {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "":
+		case strings.HasPrefix(line, "fatal: "), strings.HasPrefix(line, "error: "), strings.HasPrefix(line, "remote: "), strings.HasPrefix(line, "ssh: "):
+			said = append(said, strings.TrimPrefix(strings.TrimPrefix(line, "fatal: "), "error: "))
+		case !strings.HasPrefix(line, "hint: "):
+			other = append(other, line)
+		}
+	}
+	if len(said) == 0 {
+		said = other
+	}
+	if len(said) == 0 {
+		return "exit code " + strconv.Itoa(code)
+	}
+	if len(said) > 3 {
+		said = said[:3]
+	}
+	return new(Redactor).Text(strings.Join(said, "; "), 400)
+}
+
+// command prepares a git child. Its messages are read, so they are in English.
+func (r *repo) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
+	return cmd
+}
+
+func (r *repo) git(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	cmd := r.command(ctx, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			if errors.Is(err, exec.ErrNotFound) {
+				return "", errors.New("git is not installed, or not in PATH")
+			}
+			return "", fmt.Errorf("git %s: %w", args[0], err)
+		}
+		if ctx.Err() != nil {
+			return stdout.String(), fmt.Errorf("git %s: %w", args[0], context.Cause(ctx))
+		}
+		return stdout.String(), &gitError{args: args, code: exit.ExitCode(), stderr: stderr.String()}
+	}
+	return stdout.String(), nil
+}
+
+// catFile is a `git cat-file --batch` child. It answers its first object in a
+// millisecond or two however large the repository is, where go-git decodes the
+// whole pack index, and it reads alternates, partial clones, multi-pack
+// indexes and new packs as git does.
+type catFile struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func (r *repo) startCat(args ...string) (*catFile, error) {
+	cmd := r.command(context.Background(), append([]string{"cat-file", "--batch"}, args...)...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	// A Ctrl-C on the terminal is for the commands in the stacks.
+	ownGroup(cmd)
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, errors.New("git is not installed, or not in PATH")
+		}
+		return nil, fmt.Errorf("git cat-file: %w", err)
+	}
+	return &catFile{cmd: cmd, in: in, out: bufio.NewReaderSize(out, 1<<16)}, nil
+}
+
+func (c *catFile) stop() {
+	c.in.Close()
+	c.cmd.Process.Kill()
+	c.cmd.Wait()
+}
+
+// errMissing: git knows no such object or ref.
+var errMissing = errors.New("no such object")
+
+// answer reads the next answer. An object that is not there is errMissing.
+func (c *catFile) answer() (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
+	head, err := c.out.ReadString('\n')
+	if err != nil {
+		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
+	}
+	head = strings.TrimSuffix(head, "\n")
+	f := strings.Fields(head)
+	if len(f) != 3 || !plumbing.IsHash(f[0]) {
+		if strings.HasSuffix(head, " missing") || strings.HasSuffix(head, " ambiguous") {
+			return h, t, nil, errMissing
+		}
+		return h, t, nil, fmt.Errorf("git cat-file answered %q", head)
+	}
+	if t, err = plumbing.ParseObjectType(f[1]); err != nil {
+		return h, t, nil, err
+	}
+	size, err := strconv.ParseInt(f[2], 10, 64)
+	if err != nil {
+		return h, t, nil, err
+	}
+	body = make([]byte, size+1)
+	if _, err := io.ReadFull(c.out, body); err != nil {
+		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
+	}
+	return plumbing.NewHash(f[0]), t, body[:size], nil
+}
+
+// lookup reads one object by anything that git takes for a name.
+func (r *repo) lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
+	if strings.ContainsAny(rev, "\n\x00") || rev == "" {
+		return h, t, nil, fmt.Errorf("invalid name of an object: %q", rev)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cat == nil {
+		if r.cat, err = r.startCat(); err != nil {
+			return h, t, nil, err
+		}
+	}
+	if _, err = io.WriteString(r.cat.in, rev+"\n"); err == nil {
+		h, t, body, err = r.cat.answer()
+	}
+	if err != nil && !errors.Is(err, errMissing) {
+		// Where the stream stands is unknown now: the next one begins anew.
+		r.cat.stop()
+		r.cat = nil
+	}
+	return h, t, body, err
+}
+
+// read is lookup for an object that must be there and of a type.
+func (r *repo) read(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
+	_, t, body, err := r.lookup(h.String())
+	if err != nil {
+		return nil, fmt.Errorf("%v %s: %w", want, h, err)
+	}
+	if t != want {
+		return nil, fmt.Errorf("%s is a %v, not a %v", h, t, want)
+	}
+	return body, nil
+}
+
+// readBlobs reads many blobs, in order, through a child of its own that need
+// not flush after each.
+func (r *repo) readBlobs(hashes []plumbing.Hash, got func(i int, body []byte) error) error {
+	if len(hashes) == 0 {
+		return nil
+	}
+	if len(hashes) < 8 {
+		for i, h := range hashes {
+			body, err := r.read(h, plumbing.BlobObject)
+			if err != nil {
+				return err
+			}
+			if err := got(i, body); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	c, err := r.startCat("--buffer")
+	if err != nil {
+		return err
+	}
+	defer c.stop()
+	go func() {
+		w := bufio.NewWriterSize(c.in, 1<<15)
+		for _, h := range hashes {
+			w.WriteString(h.String())
+			w.WriteByte('\n')
+		}
+		w.Flush()
+		c.in.Close()
+	}()
+	for i, h := range hashes {
+		_, t, body, err := c.answer()
+		if err == nil && t != plumbing.BlobObject {
+			err = fmt.Errorf("it is a %v", t)
+		}
+		if err != nil {
+			return fmt.Errorf("blob %s: %w", h, err)
+		}
+		if err := got(i, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commit reads a commit by name; a name that is not there is errMissing.
+func (r *repo) commit(rev string) (*object.Commit, error) {
+	h, t, body, err := r.lookup(rev)
+	if err != nil {
+		return nil, err
+	}
+	if t != plumbing.CommitObject {
+		return nil, fmt.Errorf("%s is a %v, not a commit", rev, t)
+	}
+	o := new(plumbing.MemoryObject)
+	o.SetType(t)
+	o.Write(body)
+	c := new(object.Commit)
+	if err := c.Decode(o); err != nil {
+		return nil, fmt.Errorf("commit %s: %w", h, err)
+	}
+	c.Hash = h
+	return c, nil
+}
+
+// resolve is the commit that a ref names, or the zero hash if there is no such
+// ref. A ref that is there and cannot be read is an error.
+func (r *repo) resolve(ref string) (plumbing.Hash, error) {
+	h, _, _, err := r.lookup(ref)
+	if !errors.Is(err, errMissing) {
+		return h, err
+	}
+	// cat-file says "missing" of a ref whose commit is missing, too: only git
+	// for-each-ref tells the two apart.
+	out, err := r.git(context.Background(), nil, "for-each-ref", "--format=%(objectname)", ref)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	if out = strings.TrimSpace(out); out != "" {
+		return plumbing.ZeroHash, fmt.Errorf("%s is %s, which cannot be read; `git fsck` tells more", ref, out)
+	}
+	// An empty or broken loose ref is warned about and listed by neither.
+	if b, err := os.ReadFile(filepath.Join(r.commonDir, filepath.FromSlash(ref))); err == nil {
+		return plumbing.ZeroHash, fmt.Errorf("%s is broken (its file holds %q); restore it from `git reflog show %s` or the remote", ref, strings.TrimSpace(string(b)), ref)
+	}
+	return plumbing.ZeroHash, nil
+}
+
+// setRef moves a ref from old to new, both of which may be zero, as the
+// compare-and-swap that git update-ref is. errMoved: it did not stand on old.
+func (r *repo) setRef(ctx context.Context, ref, message string, new, old plumbing.Hash) error {
+	args := []string{"update-ref", "--create-reflog", "-m", message, ref, new.String(), old.String()}
+	if new.IsZero() {
+		args = []string{"update-ref", "-d", ref, old.String()}
+	}
+	_, err := r.git(ctx, nil, args...)
+	var ge *gitError
+	if errors.As(err, &ge) {
+		for _, moved := range []string{"but expected", "reference already exists", "unable to resolve reference", ".lock': File exists"} {
+			if strings.Contains(ge.stderr, moved) {
+				return fmt.Errorf("%w: %s", errMoved, lastLines(ge.stderr, ge.code))
+			}
+		}
+	}
+	return err
+}
+
+var errMoved = errors.New("the ref was moved by somebody else")
+
+// objectWriter collects new objects and makes them durable in one go.
+type objectWriter struct {
+	r       *repo
+	objects []*plumbing.MemoryObject
+	seen    map[plumbing.Hash]bool
+}
+
+func (w *objectWriter) put(t plumbing.ObjectType, body []byte) (plumbing.Hash, error) {
+	h := plumbing.ComputeHash(t, body)
+	if !w.seen[h] {
+		o := new(plumbing.MemoryObject)
+		o.SetType(t)
+		o.Write(body)
+		w.objects = append(w.objects, o)
+		if w.seen == nil {
+			w.seen = map[plumbing.Hash]bool{}
+		}
+		w.seen[h] = true
+	}
+	return h, nil
+}
+
+func (w *objectWriter) putCommit(c *object.Commit) (plumbing.Hash, error) {
+	o := new(plumbing.MemoryObject)
+	if err := c.Encode(o); err != nil {
+		return plumbing.ZeroHash, err
+	}
+	body, err := readObject(o)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return w.put(plumbing.CommitObject, body)
+}
+
+func readObject(o plumbing.EncodedObject) ([]byte, error) {
+	rd, err := o.Reader()
+	if err != nil {
+		return nil, err
+	}
+	defer rd.Close()
+	return io.ReadAll(rd)
+}
+
+// A few objects are written loose, as git does; many go into one pack, which
+// costs one fsync instead of one each.
+const looseLimit = 24
+
+// flush writes the objects and syncs them. git does not sync loose objects by
+// default; a ref must never name what a crash could take away.
+func (w *objectWriter) flush(ctx context.Context) error {
+	defer func() { w.objects, w.seen = nil, nil }()
+	if len(w.objects) > looseLimit {
+		return w.flushPack(ctx)
+	}
+	dirs := map[string]bool{}
+	for _, o := range w.objects {
+		dir, err := w.r.writeLoose(o)
+		if err != nil {
+			return err
+		}
+		if dir != "" {
+			dirs[dir] = true
+		}
+	}
+	for dir := range dirs {
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *objectWriter) flushPack(ctx context.Context) error {
+	mem := memory.NewStorage()
+	hashes := make([]plumbing.Hash, len(w.objects))
+	for i, o := range w.objects {
+		hashes[i] = o.Hash()
+		if _, err := mem.SetEncodedObject(o); err != nil {
+			return err
+		}
+	}
+	var pack bytes.Buffer
+	if _, err := packfile.NewEncoder(&pack, mem, false).Encode(hashes, 0); err != nil {
+		return err
+	}
+	// index-pack puts the pack where git wants it, and syncs it.
+	_, err := w.r.git(ctx, &pack, "index-pack", "--stdin")
+	return err
+}
+
+// writeLoose writes a loose object as git does: into a temporary file beside
+// its place, renamed when it is whole. It says in which folder it wrote.
+func (r *repo) writeLoose(o *plumbing.MemoryObject) (dir string, err error) {
+	name := o.Hash().String()
+	dir = filepath.Join(r.objects, name[:2])
+	path := filepath.Join(dir, name[2:])
+	if _, err := os.Lstat(path); err == nil {
+		return "", nil
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	tmp, err := os.CreateTemp(dir, "tmp_obj_")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			tmp.Close()
+			os.Remove(tmp.Name())
+		}
+	}()
+	body, err := readObject(o)
+	if err != nil {
+		return "", err
+	}
+	w := objfile.NewWriter(tmp)
+	if err := w.WriteHeader(o.Type(), int64(len(body))); err != nil {
+		return "", err
+	}
+	if _, err := w.Write(body); err != nil {
+		return "", err
+	}
+	if err := errors.Join(w.Close(), tmp.Sync(), tmp.Close()); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(tmp.Name(), 0o444); err != nil {
+		return "", err
+	}
+	return dir, os.Rename(tmp.Name(), path)
+}
+
+func (r *repo) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cat != nil {
+		r.cat.stop()
+		r.cat = nil
+	}
+}

@@ -1,0 +1,263 @@
+package gitstate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/gofrs/flock"
+	"github.com/oklog/ulid/v2"
+)
+
+// journal is where records are acknowledged: append-only files below
+// .git/tmnotes/journal/, one a run, each line with a checksum. The notes are
+// made from it; what a foreign writer took out of the notes is put back from
+// it. FORMAT.md has the format of its lines.
+type journal struct {
+	dir  string
+	name string // of the file that this process appends to
+
+	mu   sync.Mutex
+	next *batch     // those who wait for the write that has not begun
+	io   sync.Mutex // held while a batch is written
+}
+
+// batch is what one write and one fsync acknowledge together.
+type batch struct {
+	data []byte
+	sync bool
+	done chan struct{}
+	err  error
+}
+
+// journaled is a line that was acknowledged for a commit.
+type journaled struct {
+	commit plumbing.Hash
+	line   string
+}
+
+func encodeJournal(b []byte, e journaled) []byte {
+	body := e.commit.String() + " " + e.line
+	return append(fmt.Appendf(b, "%08x ", crc32.ChecksumIEEE([]byte(body))), body+"\n"...)
+}
+
+func decodeJournal(line string) (journaled, bool) {
+	sum, body, ok := strings.Cut(line, " ")
+	commit, text, ok2 := strings.Cut(body, " ")
+	if !ok || !ok2 || !plumbing.IsHash(commit) || sum != fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) {
+		return journaled{}, false
+	}
+	return journaled{plumbing.NewHash(commit), text}, true
+}
+
+// append returns when the lines are in the file and, with sync, on the disk.
+// Calls that come while another one writes share the next write.
+func (j *journal) append(entries []journaled, sync bool) error {
+	j.mu.Lock()
+	b := j.next
+	leader := b == nil
+	if leader {
+		b = &batch{done: make(chan struct{})}
+		j.next = b
+	}
+	for _, e := range entries {
+		b.data = encodeJournal(b.data, e)
+	}
+	b.sync = b.sync || sync
+	j.mu.Unlock()
+	if leader {
+		j.io.Lock()
+		j.mu.Lock()
+		j.next = nil
+		j.mu.Unlock()
+		b.err = j.write(b.data, b.sync)
+		j.io.Unlock()
+		close(b.done)
+	}
+	<-b.done
+	return b.err
+}
+
+// lock keeps writers and the removal of files apart, across processes.
+func (j *journal) lock() (unlock func(), err error) {
+	l := flock.New(filepath.Join(filepath.Dir(j.dir), "journal.lock"))
+	if err := l.Lock(); err != nil {
+		return nil, fmt.Errorf("locking the journal: %w", err)
+	}
+	return func() { l.Close() }, nil
+}
+
+func (j *journal) write(data []byte, sync bool) error {
+	unlock, err := j.lock()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(j.dir, j.name)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	created := errors.Is(err, os.ErrNotExist)
+	if created {
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o666)
+	}
+	if err == nil {
+		if err = cutTorn(f); err == nil {
+			if size, serr := f.Seek(0, io.SeekEnd); serr == nil && size == 0 {
+				data = append([]byte(journalHead+ulid.Make().String()+"\n"), data...)
+			}
+			_, err = f.Write(data)
+		}
+	}
+	unlock()
+	if f != nil {
+		defer f.Close()
+	}
+	if err == nil && sync {
+		err = f.Sync()
+		if err == nil && created {
+			err = syncDir(j.dir)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("writing the journal: %w", err)
+	}
+	return nil
+}
+
+// A journal begins with a name of its own, so that a file that was removed and
+// made anew is not taken for the one that was read before.
+const journalHead = "journal "
+
+// cutTorn removes what a writer that was killed in the middle of a line left
+// at the end: it was never acknowledged.
+func cutTorn(f *os.File) error {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return err
+	}
+	end, buf := size, make([]byte, 4096)
+	for end > 0 {
+		n := min(int64(len(buf)), end)
+		if _, err := f.ReadAt(buf[:n], end-n); err != nil {
+			return err
+		}
+		if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
+			end = end - n + int64(i) + 1
+			break
+		}
+		end -= n
+	}
+	if end == size {
+		return nil
+	}
+	return f.Truncate(end)
+}
+
+// journalFile is one file as it was read.
+type journalFile struct {
+	name    string
+	id      string // from its first line
+	size    int64
+	from    int64 // what is before it need not be read
+	mod     time.Time
+	entries []journaled
+	damaged int // lines whose checksum is wrong: never acknowledged, or a bad disk
+}
+
+// files lists the journal without reading it.
+func (j *journal) files() ([]journalFile, error) {
+	list, err := os.ReadDir(j.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the journal: %w", err)
+	}
+	var files []journalFile
+	for _, d := range list {
+		if d.IsDir() || !strings.HasSuffix(d.Name(), ".log") {
+			continue
+		}
+		info, err := d.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its lines were pushed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the journal: %w", err)
+		}
+		files = append(files, journalFile{name: d.Name(), size: info.Size(), mod: info.ModTime()})
+	}
+	return files, nil
+}
+
+// read fills in a file's entries. A last line without its end is one that is
+// being written, or that was never acknowledged.
+//
+// seen says by the files' ids up to where their lines are known.
+func (j *journal) read(f *journalFile, seen map[string]int64) error {
+	file, err := os.Open(filepath.Join(j.dir, f.name))
+	if errors.Is(err, os.ErrNotExist) {
+		f.size = 0
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	defer file.Close()
+	head := make([]byte, len(journalHead)+ulid.EncodedSize)
+	if n, _ := file.ReadAt(head, 0); n == len(head) && strings.HasPrefix(string(head), journalHead) {
+		f.id = string(head[len(journalHead):])
+	}
+	if f.from = seen[f.id]; f.from > f.size {
+		f.from = 0
+	}
+	data, err := io.ReadAll(io.NewSectionReader(file, f.from, 1<<62))
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	end := bytes.LastIndexByte(data, '\n') + 1
+	f.size = f.from + int64(end)
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(data[:end]), "\n"), "\n") {
+		if e, ok := decodeJournal(line); ok {
+			f.entries = append(f.entries, e)
+		} else if line != "" && !strings.HasPrefix(line, journalHead) {
+			f.damaged++
+		}
+	}
+	return nil
+}
+
+// remove deletes a file if nothing was added since it was read.
+func (j *journal) remove(f journalFile) error {
+	unlock, err := j.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	path := filepath.Join(j.dir, f.name)
+	info, err := os.Stat(path)
+	if err != nil || info.Size() != f.size {
+		return nil
+	}
+	return os.Remove(path)
+}
+
+// lockFile takes one of the store's own locks, waiting for it until ctx ends.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	l := flock.New(path)
+	ok, err := l.TryLock()
+	if err == nil && !ok {
+		ok, err = l.TryLockContext(ctx, 20*time.Millisecond)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("waiting for %s: %w", filepath.Base(path), err)
+	}
+	return func() { l.Close() }, nil
+}

@@ -1,0 +1,499 @@
+package gitstate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Record is one line of a note that tmnotes understands: what happened to one
+// stack in one run (Status is set), or an event of a run (Event is set).
+// FORMAT.md documents each key. The zero value of a field means that its key
+// is absent.
+type Record struct {
+	At      time.Time // when, UTC, whole milliseconds
+	Event   string    // Started, Finished, Forgotten; "" for the result of a stack
+	Status  Status    // the result of a stack; "" for an event
+	Op      string    // operation: deploy, destroy, drift, plan, ...
+	Target  string    // environment deployed to
+	Stack   string    // project path of the stack, "/prod/vpc"
+	ID      string    // stack.id in lower case
+	Exit    *int      // exit code of the command, where it ended by itself
+	Took    time.Duration
+	Tries   int    // how often the command was started, where more than once
+	Cause   string // project path of the stack that a blocked one waited for
+	Reason  string // one line for people: why it failed, why it was marked
+	Inputs  string // digest of the stack's inputs
+	Variant string // digest of the command line, see runner.Recognise
+	Dirty   bool   // the stack's inputs had uncommitted changes
+
+	Since time.Time // of a repeated drift result: when it was seen first
+	Seen  int       // and how often
+
+	Was    time.Time // of a tombstone: At of the line that it removes,
+	Had    Status    // its Status,
+	Digest string    // and its Digest
+
+	Prev []string // the runs whose records of the stack this one followed
+	Run  string   // ULID of the run
+
+	Stacks                                int // head of a run: how many were selected
+	OK, Failed, Blocked, Canceled, Drifts int // end of a run: how many ended how
+	CommitTime                            int64
+	By                                    string // who: "Name <mail>"
+	Job                                   string // URL or name of the CI job
+	Attempt                               int    // which attempt of that job
+	Cmd                                   string // the command, redacted
+	Version                               int    // of the format, in the head of a run
+
+	Extra []Pair // keys of later versions, in order
+}
+
+// Pair is a key with its value, as it stands in a line.
+type Pair struct{ Key, Value string }
+
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// field ties a key to its place in Record. The order of this table is the
+// order in a line; keys that are not in it come after all of these, sorted.
+type field struct {
+	key string
+	get func(*Record) string
+	set func(*Record, string) bool
+	num bool // a number in JSON
+}
+
+func text(key string, at func(*Record) *string) field {
+	return field{key: key,
+		get: func(r *Record) string { return *at(r) },
+		set: func(r *Record, v string) bool { *at(r) = v; return v != "" }}
+}
+
+func count(key string, at func(*Record) *int) field {
+	return field{key: key, num: true,
+		get: func(r *Record) string {
+			if *at(r) == 0 {
+				return ""
+			}
+			return strconv.Itoa(*at(r))
+		},
+		set: func(r *Record, v string) (ok bool) {
+			n, err := strconv.Atoi(v)
+			*at(r) = n
+			return err == nil && n > 0
+		}}
+}
+
+func instant(key string, at func(*Record) *time.Time) field {
+	return field{key: key,
+		get: func(r *Record) string {
+			if at(r).IsZero() {
+				return ""
+			}
+			return at(r).UTC().Format(timeLayout)
+		},
+		set: func(r *Record, v string) bool {
+			t, err := parseTime(v)
+			*at(r) = t
+			return err == nil
+		}}
+}
+
+// parseTime is time.Parse(timeLayout, v) for the one form that is valid.
+func parseTime(v string) (time.Time, error) {
+	if len(v) != len(timeLayout) || v[10] != 'T' || v[23] != 'Z' {
+		return time.Time{}, errors.New("not a time")
+	}
+	return time.Parse(timeLayout, v)
+}
+
+var fields = []field{
+	instant("at", func(r *Record) *time.Time { return &r.At }),
+	text("event", func(r *Record) *string { return &r.Event }),
+	text("status", func(r *Record) *string { return (*string)(&r.Status) }),
+	text("op", func(r *Record) *string { return &r.Op }),
+	text("target", func(r *Record) *string { return &r.Target }),
+	text("stack", func(r *Record) *string { return &r.Stack }),
+	text("id", func(r *Record) *string { return &r.ID }),
+	{key: "exit", num: true,
+		get: func(r *Record) string {
+			if r.Exit == nil {
+				return ""
+			}
+			return strconv.Itoa(*r.Exit)
+		},
+		set: func(r *Record, v string) bool {
+			n, err := strconv.Atoi(v)
+			r.Exit = &n
+			return err == nil
+		}},
+	{key: "took", num: true,
+		get: func(r *Record) string {
+			if r.Took == 0 {
+				return ""
+			}
+			return strconv.FormatFloat(tenths(r.Took), 'f', 1, 64) + "s"
+		},
+		set: func(r *Record, v string) bool {
+			f, err := strconv.ParseFloat(strings.TrimSuffix(v, "s"), 64)
+			if err != nil || f < 0 || f > 1e9 {
+				return false
+			}
+			// 0.0s is a duration too short to show, not an absent one.
+			r.Took = max(time.Duration(math.Round(f*10))*100*time.Millisecond, 1)
+			return true
+		}},
+	count("tries", func(r *Record) *int { return &r.Tries }),
+	text("cause", func(r *Record) *string { return &r.Cause }),
+	text("reason", func(r *Record) *string { return &r.Reason }),
+	text("inputs", func(r *Record) *string { return &r.Inputs }),
+	text("variant", func(r *Record) *string { return &r.Variant }),
+	{key: "dirty",
+		get: func(r *Record) string {
+			if r.Dirty {
+				return "true"
+			}
+			return ""
+		},
+		set: func(r *Record, v string) bool { r.Dirty = true; return v == "true" }},
+	instant("since", func(r *Record) *time.Time { return &r.Since }),
+	count("seen", func(r *Record) *int { return &r.Seen }),
+	instant("was", func(r *Record) *time.Time { return &r.Was }),
+	text("had", func(r *Record) *string { return (*string)(&r.Had) }),
+	text("digest", func(r *Record) *string { return &r.Digest }),
+	{key: "prev",
+		get: func(r *Record) string { return strings.Join(r.Prev, ",") },
+		set: func(r *Record, v string) bool {
+			r.Prev = strings.Split(v, ",")
+			return v != "" && !slices.Contains(r.Prev, "")
+		}},
+	text("run", func(r *Record) *string { return &r.Run }),
+	count("stacks", func(r *Record) *int { return &r.Stacks }),
+	count("ok", func(r *Record) *int { return &r.OK }),
+	count("failed", func(r *Record) *int { return &r.Failed }),
+	count("blocked", func(r *Record) *int { return &r.Blocked }),
+	count("canceled", func(r *Record) *int { return &r.Canceled }),
+	count("drifted", func(r *Record) *int { return &r.Drifts }),
+	{key: "ct", num: true,
+		get: func(r *Record) string {
+			if r.CommitTime == 0 {
+				return ""
+			}
+			return strconv.FormatInt(r.CommitTime, 10)
+		},
+		set: func(r *Record, v string) (ok bool) {
+			n, err := strconv.ParseInt(v, 10, 64)
+			r.CommitTime = n
+			return err == nil && n != 0
+		}},
+	text("by", func(r *Record) *string { return &r.By }),
+	text("job", func(r *Record) *string { return &r.Job }),
+	count("attempt", func(r *Record) *int { return &r.Attempt }),
+	text("cmd", func(r *Record) *string { return &r.Cmd }),
+	count("v", func(r *Record) *int { return &r.Version }),
+}
+
+var fieldRank = func() map[string]int {
+	m := make(map[string]int, len(fields))
+	for i, f := range fields {
+		m[f.key] = i
+	}
+	return m
+}()
+
+func tenths(d time.Duration) float64 { return math.Round(d.Seconds()*10) / 10 }
+
+// Line is the one valid encoding of the record, without the newline. A record
+// that its own check refuses has none.
+func (r *Record) Line() (string, error) {
+	if err := r.check(); err != nil {
+		return "", err
+	}
+	return string(r.encode(make([]byte, 0, 256))), nil
+}
+
+func (r *Record) encode(b []byte) []byte {
+	for _, f := range fields {
+		if v := f.get(r); v != "" {
+			b = appendPair(b, f.key, v)
+		}
+	}
+	for _, p := range r.Extra {
+		b = appendPair(b, p.Key, p.Value)
+	}
+	return b
+}
+
+// check refuses what no reader could make sense of.
+func (r *Record) check() error {
+	if r.At.IsZero() {
+		return errors.New("a record without a time")
+	}
+	switch {
+	case (r.Status == "") == (r.Event == ""):
+		return errors.New("a record needs either a status or an event")
+	case r.Run == "" || !isToken(r.Run):
+		return fmt.Errorf("invalid run %q", r.Run)
+	case r.Status != "" && (!isToken(string(r.Status)) || !isToken(r.Op)):
+		return fmt.Errorf("invalid status %q or operation %q", r.Status, r.Op)
+	case r.Status != "" && !validPath(r.Stack):
+		return fmt.Errorf("invalid path of a stack: %q (it must start with / and be UTF-8)", r.Stack)
+	case r.Event != "" && !isToken(r.Event):
+		return fmt.Errorf("invalid event %q", r.Event)
+	case r.Event == Forgotten && (r.Digest == "" || r.Was.IsZero()):
+		return errors.New("a tombstone that names no line")
+	}
+	last := ""
+	for _, p := range r.Extra {
+		if _, known := fieldRank[p.Key]; known || p.Key <= last || !isKey(p.Key) {
+			return fmt.Errorf("key %q is out of place", p.Key)
+		}
+		last = p.Key
+	}
+	return nil
+}
+
+func validPath(p string) bool { return strings.HasPrefix(p, "/") && utf8.ValidString(p) }
+
+// isToken reports whether s is a word that needs no quoting.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' || c == '+') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isKey(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// ParseRecord reads a line. A line that is not the one valid encoding of a
+// record is an error: it is kept in its note as it is, and means nothing.
+func ParseRecord(line string) (Record, error) {
+	var r Record
+	rest, rank := line, -1
+	for first := true; rest != ""; first = false {
+		if !first {
+			if rest[0] != ' ' {
+				return Record{}, errors.New("pairs are separated by one space")
+			}
+			rest = rest[1:]
+		}
+		eq := strings.IndexByte(rest, '=')
+		if eq < 0 {
+			return Record{}, errors.New("a key without a value")
+		}
+		key := rest[:eq]
+		value, tail, err := cutValue(rest[eq+1:])
+		if err != nil {
+			return Record{}, err
+		}
+		rest = tail
+		if i, known := fieldRank[key]; known {
+			if i <= rank || len(r.Extra) > 0 {
+				return Record{}, fmt.Errorf("key %q is out of place", key)
+			}
+			if rank = i; !fields[i].set(&r, value) {
+				return Record{}, fmt.Errorf("invalid %s", key)
+			}
+			continue
+		}
+		r.Extra = append(r.Extra, Pair{strings.Clone(key), value})
+	}
+	if err := r.check(); err != nil {
+		return Record{}, err
+	}
+	var buf [512]byte
+	if string(r.encode(buf[:0])) != line {
+		return Record{}, errors.New("not in its one valid form")
+	}
+	return r, nil
+}
+
+// cutValue reads a value up to the space or the end after it.
+func cutValue(s string) (value, rest string, err error) {
+	if s == "" || s[0] != '"' {
+		if i := strings.IndexByte(s, ' '); i >= 0 {
+			return s[:i], s[i:], nil
+		}
+		return s, "", nil
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); {
+		switch c := s[i]; c {
+		case '"':
+			return b.String(), s[i+1:], nil
+		case '\\':
+			r, n, ok := unescape(s[i:])
+			if !ok {
+				return "", "", errors.New("invalid escape")
+			}
+			b.WriteRune(r)
+			i += n
+		default:
+			b.WriteByte(c)
+			i++
+		}
+	}
+	return "", "", errors.New("a quote is not closed")
+}
+
+func unescape(s string) (r rune, n int, ok bool) {
+	if len(s) < 2 {
+		return 0, 0, false
+	}
+	switch s[1] {
+	case '"', '\\':
+		return rune(s[1]), 2, true
+	case 'n':
+		return '\n', 2, true
+	case 'r':
+		return '\r', 2, true
+	case 't':
+		return '\t', 2, true
+	case 'u':
+		hi, ok := hex4(s[2:])
+		if !ok {
+			return 0, 0, false
+		}
+		if utf16.IsSurrogate(hi) {
+			if len(s) < 12 || s[6] != '\\' || s[7] != 'u' {
+				return 0, 0, false
+			}
+			lo, ok := hex4(s[8:])
+			r := utf16.DecodeRune(hi, lo)
+			return r, 12, ok && r != utf8.RuneError
+		}
+		return hi, 6, true
+	}
+	return 0, 0, false
+}
+
+func hex4(s string) (rune, bool) {
+	if len(s) < 4 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[:4], 16, 16)
+	return rune(n), err == nil
+}
+
+// appendPair writes a pair as logfmt has it. What could drive a terminal, hide
+// text or reorder it (control and format characters, also those above ASCII)
+// is escaped: git prints notes raw.
+func appendPair(b []byte, key, value string) []byte {
+	if len(b) > 0 {
+		b = append(b, ' ')
+	}
+	b = append(b, key...)
+	b = append(b, '=')
+	if !needsQuotes(value) {
+		return append(b, value...)
+	}
+	const digits = "0123456789abcdef"
+	u16 := func(b []byte, c uint16) []byte {
+		return append(b, '\\', 'u', digits[c>>12], digits[c>>8&15], digits[c>>4&15], digits[c&15])
+	}
+	b = append(b, '"')
+	for _, r := range value {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r == '\n':
+			b = append(b, '\\', 'n')
+		case r == '\r':
+			b = append(b, '\\', 'r')
+		case r == '\t':
+			b = append(b, '\\', 't')
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			if r > 0xffff {
+				hi, lo := utf16.EncodeRune(r)
+				b = u16(u16(b, uint16(hi)), uint16(lo))
+			} else {
+				b = u16(b, uint16(r))
+			}
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return append(b, '"')
+}
+
+func needsQuotes(v string) bool {
+	ascii := true
+	for i := range len(v) {
+		c := v[i]
+		if c <= ' ' || c == '=' || c == '"' || c == '\\' || c == 0x7f {
+			return true
+		}
+		ascii = ascii && c < utf8.RuneSelf
+	}
+	if ascii {
+		return false
+	}
+	for _, r := range v {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// MarshalJSON writes the record's keys as they are in the note; numbers as
+// numbers, took in seconds, prev as a list.
+func (r Record) MarshalJSON() ([]byte, error) {
+	b := []byte{'{'}
+	add := func(key string, value any) error {
+		j, err := json.Marshal(value)
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(strconv.AppendQuote(b, key), ':')
+		b = append(b, j...)
+		return err
+	}
+	for _, f := range fields {
+		v := f.get(&r)
+		if v == "" {
+			continue
+		}
+		var err error
+		switch {
+		case f.key == "took":
+			err = add(f.key, json.RawMessage(strings.TrimSuffix(v, "s")))
+		case f.key == "prev":
+			err = add(f.key, r.Prev)
+		case f.key == "dirty":
+			err = add(f.key, true)
+		case f.num:
+			err = add(f.key, json.RawMessage(v))
+		default:
+			err = add(f.key, v)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range r.Extra {
+		if err := add(p.Key, p.Value); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, '}'), nil
+}

@@ -1,0 +1,569 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/term"
+)
+
+// How notes travel. The remote's notes are fetched to a tracking ref of our
+// own, never onto the notes themselves, and merged as Normal of all lines: of
+// the local tip, the remote's, what was fetched last time (so that lines that
+// somebody removed meanwhile come back), and the spool refs of writers who
+// could not push. A push is one commit on top of the remote's.
+
+const (
+	networkTimeout = 2 * time.Minute // of one git fetch or git push
+	pushTries      = 3               // on the ref that all share, before the spool
+)
+
+// Traveled says what a Fetch or a Push did.
+type Traveled struct {
+	Remote   string
+	Empty    bool // the remote has no notes yet
+	Fetched  bool // notes came that were not here
+	Pushed   bool
+	Spooled  bool // pushed, to a ref of this writer's own that the next sync of anybody folds in
+	Tries    int  // pushes tried
+	Returned int  // lines that somebody removed without `tmnotes forget`, put back
+}
+
+// Remotes are the names of the repository's remotes.
+func (s *Store) Remotes(ctx context.Context) ([]string, error) {
+	out, err := s.repo.git(ctx, nil, "remote")
+	return strings.Fields(out), err
+}
+
+func (s *Store) tracking(remote string) string {
+	return "refs/tmnotes/remotes/" + remote + "/" + strings.TrimPrefix(s.ref, "refs/notes/")
+}
+
+func (s *Store) spoolPrefix(base string) string { return base + "-spool/" }
+
+// network runs git with the user's own way of reaching a remote. Where nobody
+// is there to ask, git must not wait for an answer.
+func (s *Store) network(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, networkTimeout, fmt.Errorf("no answer within %v", networkTimeout))
+	defer cancel()
+	cmd := s.repo.command(ctx, args...)
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		ownGroup(cmd)
+		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0")
+	}
+	cmd.WaitDelay = 5 * time.Second
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if err != nil {
+		if ctx.Err() != nil {
+			return stdout.String(), context.Cause(ctx)
+		}
+		err = &gitError{args: []string{args[0]}, code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}
+	}
+	return stdout.String(), err
+}
+
+// remoteTips are the notes refs of a remote as they were fetched last.
+type remoteTips struct {
+	main  plumbing.Hash
+	spool map[string]plumbing.Hash // ref on the remote → commit
+}
+
+func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, error) {
+	track := s.tracking(remote)
+	t := remoteTips{spool: map[string]plumbing.Hash{}}
+	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track, s.spoolPrefix(track))
+	if err != nil {
+		return t, err
+	}
+	for line := range strings.Lines(out) {
+		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if ref == track {
+			t.main = plumbing.NewHash(hash)
+		} else if writer, ok := strings.CutPrefix(ref, s.spoolPrefix(track)); ok {
+			t.spool[s.spoolPrefix(s.ref)+writer] = plumbing.NewHash(hash)
+		}
+	}
+	return t, nil
+}
+
+// Fetch brings the remote's notes here and merges them into the local ref.
+// Nothing local is lost, and nothing is pushed. An unreachable remote is an
+// ErrRemote; a remote without notes is Traveled.Empty.
+func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
+	tr := Traveled{Remote: remote}
+	if s.readOnly != nil {
+		return tr, s.readOnly
+	}
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+	if err != nil {
+		return tr, err
+	}
+	defer unlock()
+	_, err = s.fetch(ctx, remote, &tr)
+	return tr, err
+}
+
+// fetch does one git fetch and merges what came.
+func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteTips, error) {
+	before, err := s.fetchedTips(ctx, remote)
+	if err != nil {
+		return before, err
+	}
+	// One glob for the ref and its spool, since a glob that matches nothing is
+	// no error. Partial clones would leave the notes' blobs behind without
+	// --no-filter.
+	_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
+		"--refmap=", remote, "+"+s.ref+"*:"+s.tracking(remote)+"*")
+	if err != nil {
+		return before, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
+	}
+	after, err := s.fetchedTips(ctx, remote)
+	if err != nil {
+		return after, err
+	}
+	tr.Empty = after.main.IsZero() && len(after.spool) == 0
+	tr.Fetched = tr.Fetched || after.main != before.main || len(after.spool) > 0
+	sources := []plumbing.Hash{after.main, before.main}
+	for _, ref := range sortedKeys(after.spool) {
+		sources = append(sources, after.spool[ref])
+	}
+	if err := s.merge(ctx, remote, after.main, sources); err != nil {
+		return after, err
+	}
+	if before.main != after.main && !before.main.IsZero() && !after.main.IsZero() {
+		n, err := s.takenAway(before.main, after.main)
+		if err != nil {
+			return after, err
+		}
+		if tr.Returned += n; n > 0 {
+			s.warn(fmt.Sprintf("%d lines had been removed from the notes on %s and are put back; `tmnotes forget` is the way to remove a record everywhere", n, remote))
+		}
+	}
+	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))
+	return after, nil
+}
+
+func sortedKeys(m map[string]plumbing.Hash) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (s *Store) touch(name string) {
+	path := filepath.Join(s.private, name)
+	_ = os.WriteFile(path, nil, 0o666)
+	now := time.Now()
+	_ = os.Chtimes(path, now, now)
+}
+
+// LastFetch is when the notes of a remote were fetched last, zero if never.
+func (s *Store) LastFetch(remote string) time.Time {
+	info, err := os.Stat(filepath.Join(s.private, "fetched-"+strings.ReplaceAll(remote, "/", "%")))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// merge makes the local ref hold every line of the sources and of the journal.
+// Where the remote's tip has them all, the local ref becomes it.
+func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sources []plumbing.Hash) error {
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return s.retryMoved(ctx, func() error {
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+		local, localTree, err := s.tip(s.ref)
+		if err != nil {
+			return err
+		}
+		t, w, changes, err := s.union(localTree, sources)
+		if err != nil {
+			return err
+		}
+		if tip.IsZero() {
+			if len(changes) == 0 {
+				return nil
+			}
+		} else {
+			_, tipTree, err := s.tip(tip.String())
+			if err != nil {
+				return err
+			}
+			root, err := t.write(w.put)
+			if err != nil {
+				return err
+			}
+			switch {
+			case root == tipTree && local == tip:
+				return nil
+			case root == tipTree:
+				// All that is here is there: take over the remote's commit.
+				return s.repo.setRef(ctx, s.ref, "tmnotes: notes of "+remote, tip, local)
+			case root == localTree:
+				if contains, err := s.isAncestor(ctx, tip, local); err != nil || contains {
+					return err
+				}
+			}
+		}
+		parents := make([]plumbing.Hash, 0, 2)
+		for _, p := range []plumbing.Hash{local, tip} {
+			if !p.IsZero() {
+				parents = append(parents, p)
+			}
+		}
+		h, err := s.writeCommit(ctx, t, w, "merge the notes of "+remote, parents)
+		if err != nil {
+			return err
+		}
+		return s.repo.setRef(ctx, s.ref, "tmnotes: merge the notes of "+remote, h, local)
+	})
+}
+
+func (s *Store) isAncestor(ctx context.Context, a, b plumbing.Hash) (bool, error) {
+	_, err := s.repo.git(ctx, nil, "merge-base", "--is-ancestor", a.String(), b.String())
+	var ge *gitError
+	if errors.As(err, &ge) && ge.code == 1 {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// union brings the notes of other commits into a tree, in memory. Only notes
+// that differ are read.
+func (s *Store) union(tree plumbing.Hash, sources []plumbing.Hash) (*notesTree, *objectWriter, []change, error) {
+	t, err := s.openTree(tree)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	w := &objectWriter{r: s.repo}
+	merged := map[string]change{}
+	done := map[plumbing.Hash]bool{tree: true}
+	for _, src := range sources {
+		if src.IsZero() {
+			continue
+		}
+		_, other, err := s.tip(src.String())
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if done[other] {
+			continue
+		}
+		done[other] = true
+		changes, err := s.changes(tree, other)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		for _, c := range changes {
+			m, ok := merged[c.commit]
+			if !ok {
+				m = change{c.commit, c.old, c.old}
+			}
+			m.new = normalLines(append(slices.Clone(m.new), c.new...))
+			merged[c.commit] = m
+		}
+	}
+	var out []change
+	for _, c := range merged {
+		if !slices.Equal(c.old, c.new) {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b change) int { return strings.Compare(a.commit, b.commit) })
+	return t, w, out, setNotes(t, w, out)
+}
+
+// takenAway counts the lines that a writer other than tmnotes removed between
+// two tips of the remote.
+func (s *Store) takenAway(before, after plumbing.Hash) (n int, err error) {
+	_, a, err := s.tip(before.String())
+	if err != nil {
+		return 0, err
+	}
+	_, b, err := s.tip(after.String())
+	if err != nil {
+		return 0, err
+	}
+	changes, err := s.changes(a, b)
+	for _, c := range changes {
+		_, removed := diffLines(c.old, c.new)
+		both := normalLines(append(slices.Clone(c.old), c.new...))
+		for _, line := range removed {
+			if _, still := slices.BinarySearch(both, line); still {
+				n++
+			}
+		}
+	}
+	return n, err
+}
+
+// Push makes the remote have every record that is here: fetch, merge, push, a
+// few times with pauses where others push as well, then to a ref of this
+// writer's own. If neither is taken the error wraps ErrNotPushed; if the
+// remote cannot be reached, ErrRemote too. Either way nothing is lost here.
+func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
+	tr := Traveled{Remote: remote}
+	if s.readOnly != nil {
+		return tr, s.readOnly
+	}
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+	if err != nil {
+		return tr, err
+	}
+	defer unlock()
+	for try := range pushTries {
+		var tips remoteTips
+		if tips, err = s.fetch(ctx, remote, &tr); err != nil {
+			return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+		}
+		var taken bool
+		if taken, err = s.pushOnce(ctx, remote, tips, &tr); err == nil {
+			if taken {
+				tr.Pushed = true
+			}
+			s.settle(ctx, remote, tips)
+			return tr, nil
+		}
+		if !errors.Is(err, errContended) {
+			break
+		}
+		if try < pushTries-1 {
+			if perr := pause(ctx, backoff(try, 30*time.Millisecond, 2*time.Second)); perr != nil {
+				return tr, fmt.Errorf("%w: %w", ErrNotPushed, perr)
+			}
+		}
+	}
+	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) {
+		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+	}
+	if serr := s.pushSpool(ctx, remote, &tr); serr != nil {
+		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+	}
+	tr.Pushed, tr.Spooled = true, true
+	return tr, nil
+}
+
+var (
+	errContended = errors.New("others push to the same ref")
+	errRefused   = errors.New("refused")
+)
+
+// pushOnce puts what the remote lacks on top of its tip, as one commit.
+func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, tr *Traveled) (pushed bool, err error) {
+	local, tree, err := s.tip(s.ref)
+	if err != nil || local.IsZero() {
+		return false, err
+	}
+	if local == tips.main {
+		return false, nil
+	}
+	squashed := local
+	if !tips.main.IsZero() {
+		_, theirs, err := s.tip(tips.main.String())
+		if err != nil {
+			return false, err
+		}
+		if theirs == tree {
+			squashed = tips.main
+		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.main}); err != nil {
+			return false, err
+		}
+	} else if squashed, err = s.squash(ctx, tree, plumbing.ZeroHash, nil); err != nil {
+		return false, err
+	}
+	if squashed != tips.main {
+		tr.Tries++
+		if err := s.push(ctx, remote, nil, squashed.String()+":"+s.ref); err != nil {
+			return false, err
+		}
+		pushed = true
+		if err := s.repo.setRef(ctx, s.tracking(remote), "tmnotes: push", squashed, tips.main); err != nil && !errors.Is(err, errMoved) {
+			return pushed, err
+		}
+	}
+	// The local ref takes the shape that all others see. If a foreign writer
+	// moved it meanwhile it stays, and the next sync merges.
+	if err := s.repo.setRef(ctx, s.ref, "tmnotes: pushed to "+remote, squashed, local); err != nil && !errors.Is(err, errMoved) {
+		return pushed, err
+	}
+	return pushed, nil
+}
+
+// squash makes one commit of the tree on top of the parents.
+func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents []plumbing.Hash) (plumbing.Hash, error) {
+	changes, err := s.changes(theirs, tree)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	t, err := s.openTree(tree)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return s.writeCommit(ctx, t, &objectWriter{r: s.repo}, summary(changes), parents)
+}
+
+// push runs git push and sorts its answers: errContended if another try may
+// do, errRefused if the remote does not want it.
+func (s *Store) push(ctx context.Context, remote string, options []string, refspecs ...string) error {
+	args := append([]string{"push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"}, options...)
+	args = append(append(args, remote), refspecs...)
+	out, err := s.network(ctx, args...)
+	if err == nil {
+		return nil
+	}
+	for line := range strings.Lines(out) {
+		if !strings.HasPrefix(line, "!") {
+			continue
+		}
+		f := strings.SplitN(strings.TrimSpace(line), "\t", 3)
+		why := f[len(f)-1]
+		for _, c := range []string{"fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old value",
+			"reference already exists", "unpacker error", "missing necessary objects", "failed to lock", "remote ref updated"} {
+			if strings.Contains(why, c) {
+				return fmt.Errorf("%w: %s", errContended, why)
+			}
+		}
+		said := ""
+		var ge *gitError
+		if errors.As(err, &ge) {
+			if i := strings.Index(ge.stderr, "remote:"); i >= 0 {
+				said = "; " + lastLines(ge.stderr[i:], ge.code)
+			}
+		}
+		return fmt.Errorf("%s %w the push: %s%s", remote, errRefused, why, said)
+	}
+	var ge *gitError
+	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "unresolved deltas") || strings.Contains(ge.stderr, "remote unpack failed")) {
+		return fmt.Errorf("%w: %s", errContended, lastLines(ge.stderr, ge.code))
+	}
+	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "ermission") || strings.Contains(ge.stderr, "403") || strings.Contains(ge.stderr, "denied")) {
+		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
+	}
+	return fmt.Errorf("%w: pushing to %s: %w", ErrRemote, remote, err)
+}
+
+// settle removes the spool refs that were folded in, and the journal files
+// whose lines are all in a tip that was pushed. What it cannot do now the next
+// sync does.
+func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
+	if len(tips.spool) > 0 {
+		var leases, deletes []string
+		for _, ref := range sortedKeys(tips.spool) {
+			leases = append(leases, "--force-with-lease="+ref+":"+tips.spool[ref].String())
+			deletes = append(deletes, ":"+ref)
+		}
+		_ = s.push(ctx, remote, leases, deletes...)
+	}
+	if pushed, tree, err := s.tip(s.tracking(remote)); err == nil && !pushed.IsZero() {
+		s.compact(tree, 0)
+	}
+}
+
+// compact removes the journal files that are not needed any more: all of their
+// lines are in the notes of the tree, and nothing was added for the given time.
+func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
+	files, err := s.journal.files()
+	if err != nil {
+		return
+	}
+	t, err := s.openTree(tree)
+	if err != nil {
+		return
+	}
+	for i := range files {
+		f := &files[i]
+		if age > 0 && time.Since(f.mod) < age {
+			continue
+		}
+		if s.journal.read(f, nil) != nil || f.damaged > 0 {
+			continue
+		}
+		lines := map[plumbing.Hash][]string{}
+		for _, e := range f.entries {
+			lines[e.commit] = append(lines[e.commit], e.line)
+		}
+		if changes, err := s.missing(t, lines); err == nil && len(changes) == 0 {
+			_ = s.journal.remove(*f)
+		}
+	}
+}
+
+// journalAge is how long a journal is kept where there is no remote to hold a
+// second copy of its lines.
+const journalAge = 7 * 24 * time.Hour
+
+// Tidy is what Push does with the journal, for repositories without a remote:
+// files whose lines the local tip has had for a week are removed.
+func (s *Store) Tidy() {
+	if s.readOnly != nil {
+		return
+	}
+	if tip, tree, err := s.tip(s.ref); err == nil && !tip.IsZero() {
+		s.compact(tree, journalAge)
+	}
+}
+
+// pushSpool puts the local notes on a ref that only this clone writes, so that
+// nobody contends for it, and whose name a rule for the shared ref may not
+// cover. It holds everything, so whatever stood there is in it.
+func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) error {
+	writer, err := s.writer()
+	if err != nil {
+		return err
+	}
+	local, _, err := s.tip(s.ref)
+	if err != nil {
+		return err
+	}
+	tr.Tries++
+	return s.push(ctx, remote, nil, "+"+local.String()+":"+s.spoolPrefix(s.ref)+writer)
+}
+
+// writer is this clone's name among those that spool.
+func (s *Store) writer() (string, error) {
+	path := filepath.Join(s.private, "writer")
+	if b, err := os.ReadFile(path); err == nil {
+		if id, err := ulid.ParseStrict(strings.TrimSpace(string(b))); err == nil {
+			return id.String(), nil
+		}
+	}
+	id := ulid.Make().String()
+	return id, os.WriteFile(path, []byte(id+"\n"), 0o666)
+}
+
+// Unpushed counts the records that are here and were not seen on the remote.
+func (s *Store) Unpushed(ctx context.Context, remote string) (int, error) {
+	_, theirs, err := s.tip(s.tracking(remote))
+	if err != nil {
+		return 0, err
+	}
+	_, ours, err := s.tip(s.ref)
+	if err != nil {
+		return 0, err
+	}
+	changes, err := s.changes(theirs, ours)
+	n := 0
+	for _, c := range changes {
+		add, _ := diffLines(c.old, c.new)
+		n += len(add)
+	}
+	return n, err
+}

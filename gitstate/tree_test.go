@@ -1,0 +1,798 @@
+package gitstate
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/objfile"
+	gocmp "github.com/google/go-cmp/cmp"
+)
+
+const treeRef = "refs/notes/tree"
+
+// treeRepo is a bare repository, read through `git cat-file --batch`.
+type treeRepo struct {
+	tb  testing.TB
+	dir string
+
+	mu            sync.Mutex
+	in            io.Writer
+	out           *bufio.Reader
+	reads, writes int
+}
+
+func newTreeRepo(tb testing.TB) *treeRepo {
+	tb.Helper()
+	r := &treeRepo{tb: tb, dir: tb.TempDir()}
+	r.git("", "init", "-q", "--bare")
+	cat := r.command("cat-file", "--batch")
+	in, err1 := cat.StdinPipe()
+	out, err2 := cat.StdoutPipe()
+	if err := errors.Join(err1, err2, cat.Start()); err != nil {
+		tb.Fatal(err)
+	}
+	r.in, r.out = in, bufio.NewReader(out)
+	tb.Cleanup(func() {
+		_ = in.Close()
+		_ = cat.Wait()
+	})
+	return r
+}
+
+func (r *treeRepo) command(args ...string) *exec.Cmd {
+	c := exec.Command("git", args...)
+	c.Dir = r.dir
+	c.Env = append(os.Environ(), "GIT_DIR="+r.dir, "GIT_NOTES_REF="+treeRef, "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1",
+		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com")
+	return c
+}
+
+func (r *treeRepo) try(stdin string, args ...string) (string, error) {
+	c := r.command(args...)
+	c.Stdin = strings.NewReader(stdin)
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	out, err := c.Output()
+	if err != nil {
+		err = fmt.Errorf("git %v: %w: %s", args, err, stderr.String())
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+func (r *treeRepo) git(stdin string, args ...string) string {
+	r.tb.Helper()
+	out, err := r.try(stdin, args...)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return out
+}
+
+// object returns what a name means to git.
+func (r *treeRepo) object(name string) (h plumbing.Hash, kind string, body []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err := fmt.Fprintln(r.in, name); err != nil {
+		return h, "", nil, err
+	}
+	line, err := r.out.ReadString('\n')
+	if err != nil {
+		return h, "", nil, err
+	}
+	var id string
+	var size int
+	if n, _ := fmt.Sscanf(line, "%s %s %d", &id, &kind, &size); n != 3 {
+		return h, "", nil, errors.New(strings.TrimSpace(line))
+	}
+	body = make([]byte, size+1)
+	_, err = io.ReadFull(r.out, body)
+	return plumbing.NewHash(id), kind, body[:size], err
+}
+
+func (r *treeRepo) read(h plumbing.Hash, t plumbing.ObjectType) ([]byte, error) {
+	r.reads++
+	_, kind, body, err := r.object(h.String())
+	if err == nil && kind != t.String() {
+		err = fmt.Errorf("%s is a %s", h, kind)
+	}
+	return body, err
+}
+
+func (r *treeRepo) write(t plumbing.ObjectType, body []byte) (plumbing.Hash, error) {
+	r.writes++
+	var b bytes.Buffer
+	w := objfile.NewWriter(&b)
+	if err := w.WriteHeader(t, int64(len(body))); err != nil {
+		return plumbing.ZeroHash, err
+	}
+	_, err := w.Write(body)
+	h := w.Hash()
+	if err = errors.Join(err, w.Close()); err != nil {
+		return h, err
+	}
+	path := filepath.Join(r.dir, "objects", h.String()[:2], h.String()[2:])
+	if _, err := os.Stat(path); err == nil {
+		return h, nil
+	}
+	_ = os.Mkdir(filepath.Dir(path), 0o777)
+	return h, os.WriteFile(path, b.Bytes(), 0o444)
+}
+
+func (r *treeRepo) must(t plumbing.ObjectType, body string) plumbing.Hash {
+	r.tb.Helper()
+	h, err := r.write(t, []byte(body))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return h
+}
+
+func (r *treeRepo) blob(text string) plumbing.Hash { return r.must(plumbing.BlobObject, text) }
+
+// tree stores entries as they come.
+func (r *treeRepo) tree(entries ...treeEntry) plumbing.Hash {
+	var b strings.Builder
+	for _, e := range entries {
+		b.WriteString(e.mode + " " + e.name + "\x00" + string(e.hash[:]))
+	}
+	return r.must(plumbing.TreeObject, b.String())
+}
+
+// sorted stores entries in git's order.
+func (r *treeRepo) sorted(entries ...treeEntry) plumbing.Hash {
+	slices.SortStableFunc(entries, func(a, b treeEntry) int { return cmp.Compare(a.sortName(), b.sortName()) })
+	return r.tree(entries...)
+}
+
+// commit makes a commit of the tree the notes ref.
+func (r *treeRepo) commit(tree plumbing.Hash) {
+	r.git("", "update-ref", treeRef, r.git("", "commit-tree", "-m", "notes", tree.String()))
+}
+
+// tip returns the tree of the notes ref.
+func (r *treeRepo) tip() plumbing.Hash {
+	r.tb.Helper()
+	h, _, _, err := r.object(treeRef + "^{tree}")
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return h
+}
+
+func (r *treeRepo) open(root plumbing.Hash) *notesTree {
+	r.tb.Helper()
+	t, err := openTree(r.read, root)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return t
+}
+
+func (r *treeRepo) set(t *notesTree, key, blob plumbing.Hash) plumbing.Hash {
+	r.tb.Helper()
+	if err := t.set(key, blob); err != nil {
+		r.tb.Fatal(err)
+	}
+	h, err := t.write(r.write)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return h
+}
+
+// list is what `git notes list` prints, by commit.
+func (r *treeRepo) list() (map[plumbing.Hash]plumbing.Hash, error) {
+	out, err := r.try("", "notes", "list")
+	m := map[plumbing.Hash]plumbing.Hash{}
+	for _, line := range strings.Split(out, "\n") {
+		if blob, key, ok := strings.Cut(line, " "); ok {
+			m[plumbing.NewHash(key)] = plumbing.NewHash(blob)
+		}
+	}
+	return m, err
+}
+
+// all is what our tree lists; it checks the order, and that get says the same. Notes
+// in parts are joined as join does it.
+func (r *treeRepo) all(t *notesTree) map[plumbing.Hash]plumbing.Hash {
+	r.tb.Helper()
+	m := map[plumbing.Hash]plumbing.Hash{}
+	last := ""
+	err := t.each(func(key plumbing.Hash, blobs []plumbing.Hash) error {
+		if s := key.String(); s <= last {
+			r.tb.Errorf("%s after %s", s, last)
+		} else {
+			last = s
+		}
+		got, err := t.get(key)
+		if err != nil || !slices.Equal(got, blobs) {
+			r.tb.Errorf("get %s: %v, %v; each says %v", key, got, err, blobs)
+		}
+		n := treeNote{key, blobs[0], blobs[1:]}
+		if err := t.join(&n, r.write); err != nil {
+			return err
+		}
+		m[key] = n.blob
+		return nil
+	})
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return m
+}
+
+// others lists all that is no note: path, mode and object. It knows nothing of treeDir.
+func (r *treeRepo) others(root plumbing.Hash, prefix string) map[string]bool {
+	r.tb.Helper()
+	m := map[string]bool{}
+	_, _, body, err := r.object(root.String())
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	digits := len(strings.ReplaceAll(prefix, "/", ""))
+	for len(body) > 0 {
+		mode, rest, _ := strings.Cut(string(body), " ")
+		name, rest, _ := strings.Cut(rest, "\x00")
+		h := plumbing.Hash([]byte(rest[:20]))
+		body = []byte(rest[20:])
+		raw, err := hex.DecodeString(name)
+		dir := strings.HasSuffix("0"+mode, "040000") && len(mode) <= 6 && !strings.HasPrefix(mode, "1")
+		switch {
+		case err == nil && len(raw)*2+digits == 40 && strings.HasPrefix(mode, "100"):
+		case err == nil && len(raw) == 1 && digits < 38 && dir:
+			maps.Copy(m, r.others(h, prefix+strings.ToLower(name)+"/"))
+		default:
+			m[prefix+name+" "+mode+" "+h.String()] = true
+		}
+	}
+	return m
+}
+
+func hexKey(prefix string, n int) plumbing.Hash {
+	return plumbing.NewHash(prefix + fmt.Sprintf("%0*x", 40-len(prefix), n))
+}
+
+// randomKey is the prefix and random digits.
+func randomKey(rnd *rand.Rand, prefix string) plumbing.Hash {
+	for len(prefix) < 40 {
+		prefix += fmt.Sprintf("%x", rnd.IntN(16))
+	}
+	return plumbing.NewHash(prefix)
+}
+
+// The tree is the one that git writes, after every step of a random sequence
+// of `git notes add` and `git notes remove`, across each fan-out.
+func TestNotesTreeIsGits(t *testing.T) {
+	t.Parallel()
+	families := map[string]struct {
+		prefixes []string // of the keys
+		base     []string // each with two notes under every first digit, beforehand
+		n, steps int
+	}{
+		"flat to 2-38":         {prefixes: []string{""}, n: 70, steps: 220},
+		"at the edge":          {prefixes: []string{"7", "8"}, base: []string{""}, n: 0, steps: 150},
+		"2-38 to 2-2-36":       {prefixes: []string{"ab"}, base: []string{""}, n: 60, steps: 220},
+		"2-2-36 to 2-2-2-34":   {prefixes: []string{"abcd", "abc"}, base: []string{"", "ab"}, n: 60, steps: 150},
+		"lone directories":     {prefixes: []string{"00", "11", "a0"}, base: []string{"", "00"}, n: 3, steps: 150},
+		"one directory a time": {prefixes: []string{"00", "0", "f0f0"}, n: 20, steps: 150},
+	}
+	for name, f := range families {
+		for _, odd := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, odd %v", name, odd), func(t *testing.T) {
+				t.Parallel()
+				steps := f.steps
+				if testing.Short() {
+					steps /= 4
+				}
+				r := newTreeRepo(t)
+				seed := uint64(time.Now().UnixNano())
+				rnd := rand.New(rand.NewPCG(seed, 0))
+				t.Logf("seed %d", seed)
+				x := r.blob("x\n")
+				var start []treeEntry
+				if odd {
+					sub := r.tree(treeEntry{"100644", "README", x})
+					start = []treeEntry{{"40000", "11", sub}, {"40000", "ab", sub}, {"40000", "dead", sub}, {"40000", "foo", sub},
+						{"160000", "gitlink", x}, {"120000", "zz", x}}
+				}
+				tree := r.open(r.tree(start...))
+				have := map[plumbing.Hash]bool{}
+				for _, p := range f.base {
+					for i := range 32 {
+						have[randomKey(rnd, p+fmt.Sprintf("%x", i%16))] = true
+					}
+				}
+				for range f.n {
+					have[randomKey(rnd, f.prefixes[rnd.IntN(len(f.prefixes))])] = true
+				}
+				r.commit(r.tree(start...))
+				var copies strings.Builder // all of them in one go by git
+				from := hexKey("ee", 1)
+				r.git("", "notes", "add", "-C", x.String(), from.String())
+				for k := range have {
+					fmt.Fprintln(&copies, from, k)
+				}
+				r.git(copies.String(), "notes", "copy", "-f", "--stdin")
+				var got plumbing.Hash
+				for _, k := range append(slices.Collect(maps.Keys(have)), from) {
+					if err := tree.set(k, x); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got, err := tree.write(r.write)
+				if err != nil || got != r.tip() {
+					t.Fatalf("at the start: tree %s, %v; git's %s", got, err, r.tip())
+				}
+				have[from] = true
+				grow := true
+				for i := range steps {
+					if rnd.IntN(40) == 0 {
+						grow = !grow
+					}
+					var key plumbing.Hash
+					keys := slices.Collect(maps.Keys(have))
+					op := rnd.IntN(10)
+					switch {
+					case len(keys) > 0 && (op == 0 || grow == (op == 1)):
+						key = keys[rnd.IntN(len(keys))]
+						if op != 0 {
+							delete(have, key)
+							r.git("", "notes", "remove", key.String())
+							got = r.set(tree, key, plumbing.ZeroHash)
+							break
+						}
+						fallthrough
+					default:
+						if key.IsZero() {
+							key = randomKey(rnd, f.prefixes[rnd.IntN(len(f.prefixes))])
+						}
+						have[key] = true
+						b := r.blob(fmt.Sprintln(i))
+						r.git("", "notes", "add", "-f", "-C", b.String(), key.String())
+						got = r.set(tree, key, b)
+					}
+					if want := r.tip(); got != want {
+						t.Fatalf("step %d, %s: tree %s, git's %s:\n%s", i, key, got, want,
+							gocmp.Diff(r.git("", "ls-tree", "-rt", want.String()), r.git("", "ls-tree", "-rt", got.String())))
+					}
+					if rnd.IntN(3) == 0 {
+						tree = r.open(got)
+					}
+					if rnd.IntN(30) == 0 { // reading must not change what set does
+						r.all(tree)
+					}
+				}
+				if out := r.git("", "fsck", "--strict", "--no-dangling", "--full"); strings.Contains(out, "error") {
+					t.Error(out)
+				}
+			})
+		}
+	}
+}
+
+func TestNotesTreeOdd(t *testing.T) {
+	t.Parallel()
+	r := newTreeRepo(t)
+	one, two, three := r.blob("one\n"), r.blob("two\n"), r.blob("three\n")
+	key := hexKey("ab", 7)
+	upper := strings.ToUpper(key.String())
+	sub := func(name string, h plumbing.Hash) plumbing.Hash { return r.tree(treeEntry{"100644", name, h}) }
+	dir := sub("x", one)
+	var fan []treeEntry // the fan-out is due with one more
+	for i := range 31 {
+		fan = append(fan, treeEntry{"100644", hexKey(fmt.Sprintf("%x%x", i%16, i/16), 1).String(), one})
+	}
+	for name, c := range map[string]struct {
+		tree []treeEntry
+		want []plumbing.Hash // of key, at the start
+		more map[plumbing.Hash]plumbing.Hash
+		fail string // what set says
+	}{
+		"empty":            {},
+		"upper case":       {tree: []treeEntry{{"100644", upper, one}}, want: []plumbing.Hash{one}},
+		"executable":       {tree: []treeEntry{{"100755", key.String(), one}}, want: []plumbing.Hash{one}},
+		"link":             {tree: []treeEntry{{"120000", key.String(), one}}},
+		"gitlink":          {tree: []treeEntry{{"160000", key.String(), one}}},
+		"40 digits, tree":  {tree: []treeEntry{{"40000", key.String(), dir}}},
+		"38 digits":        {tree: []treeEntry{{"100644", key.String()[2:], one}}},
+		"42 digits":        {tree: []treeEntry{{"100644", key.String() + "00", one}}},
+		"file ab":          {tree: []treeEntry{{"100644", "ab", one}}},
+		"file ab, fan-out": {tree: append(slices.Clone(fan), treeEntry{"100644", "ab", one}), more: map[plumbing.Hash]plumbing.Hash{hexKey("f1", 1): two}},
+		"tree taken, fan-out": {tree: append(slices.Clone(fan), treeEntry{"40000", key.String(), dir}), more: map[plumbing.Hash]plumbing.Hash{
+			hexKey("f1", 1): two}},
+		"all taken": {tree: []treeEntry{{"40000", key.String(), dir}, {"100644", "ab", one}}, fail: "taken"},
+		"directory and file": {tree: []treeEntry{{"40000", "ab", sub(key.String()[2:], two)}, {"100644", key.String(), one}},
+			want: []plumbing.Hash{two, one}},
+		"four": {tree: []treeEntry{{"40000", "AB", sub(upper[2:], one)}, {"100644", upper, two}, {"40000", "ab", sub(key.String()[2:], three)},
+			{"100644", key.String(), one}}, want: []plumbing.Hash{one, two, three, one}},
+		"the same twice":  {tree: []treeEntry{{"100644", upper, one}, {"100644", key.String(), one}}, want: []plumbing.Hash{one}},
+		"foo and foo.txt": {tree: []treeEntry{{"100644", "foo.txt", one}, {"40000", "foo", dir}}},
+		"old modes":       {tree: []treeEntry{{"040000", "foo", dir}, {"100664", "y", one}}},
+		"wrong length":    {tree: []treeEntry{{"40000", "ab", sub(key.String()[4:], one)}}},
+		"AB and ab":       {tree: []treeEntry{{"40000", "AB", sub(upper[2:], one)}, {"40000", "ab", sub("x", two)}}, want: []plumbing.Hash{one}},
+		"x in both":       {tree: []treeEntry{{"40000", "AB", sub("x", one)}, {"40000", "ab", sub("x", two)}}, fail: "differ in case"},
+		"other note in parts": {tree: []treeEntry{{"100644", strings.ToUpper(hexKey("abc", 1).String()), one}, {"100644", hexKey("abc", 1).String(), two}},
+			more: map[plumbing.Hash]plumbing.Hash{hexKey("abc", 1): r.blob("one\n\ntwo\n")}},
+		"other part unreadable": {tree: []treeEntry{{"100644", strings.ToUpper(hexKey("abc", 1).String()), dir}, {"100644", hexKey("abc", 1).String(), two}},
+			fail: "cannot be read"},
+		"name of nothing": {tree: []treeEntry{{"100644", key.String(), plumbing.ZeroHash}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := r.tree(c.tree...)
+			tree := r.open(root)
+			if got, err := tree.get(key); err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("get: %v, %v; want %v", got, err, c.want)
+			}
+			before := r.others(root, "")
+			err := tree.set(key, three)
+			got, err2 := tree.write(r.write)
+			if err = errors.Join(err, err2); c.fail != "" {
+				if err == nil || !strings.Contains(err.Error(), c.fail) {
+					t.Fatalf("set: %v; want %q", err, c.fail)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, b := range c.more {
+				if b == two { // one more note, which fans out
+					got = r.set(tree, k, b)
+				}
+			}
+			tree = r.open(got)
+			all := r.all(tree)
+			if all[key] != three {
+				t.Errorf("after set: %v", all)
+			}
+			for k, b := range c.more {
+				if all[k] != b {
+					t.Errorf("note of %s: %s, want %s", k, all[k], b)
+				}
+			}
+			if diff := gocmp.Diff(before, r.others(got, "")); diff != "" {
+				t.Error(diff)
+			}
+			r.sane(got)
+			// And away again.
+			got = r.set(tree, key, plumbing.ZeroHash)
+			if blobs, err := r.open(got).get(key); err != nil || blobs != nil {
+				t.Errorf("after removal: %v, %v", blobs, err)
+			}
+			if diff := gocmp.Diff(before, r.others(got, "")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// sane checks the order of entries and that no name is there twice, down all directories of notes.
+func (r *treeRepo) sane(root plumbing.Hash) {
+	r.tb.Helper()
+	out := r.git("", "ls-tree", "-t", root.String())
+	var last treeEntry
+	seen := map[string]bool{}
+	for _, line := range strings.Split(out, "\n") {
+		if line == "" {
+			continue
+		}
+		meta, name, _ := strings.Cut(line, "\t")
+		f := strings.Fields(meta)
+		e := treeEntry{f[0], name, plumbing.NewHash(f[2])}
+		if last.name != "" && e.sortName() < last.sortName() {
+			r.tb.Errorf("tree %s: %s after %s", root, e.name, last.name)
+		}
+		if seen[name] {
+			r.tb.Errorf("tree %s has %q twice", root, name)
+		}
+		seen[name] = true
+		if last = e; f[1] == "tree" && len(name) == 2 {
+			r.sane(e.hash)
+		}
+	}
+}
+
+func TestNotesTreeMalformed(t *testing.T) {
+	t.Parallel()
+	r := newTreeRepo(t)
+	hash := strings.Repeat("h", 20)
+	for _, body := range []string{"x", "100644 a", "100644 a\x00short", "100644 \x00" + hash, " a\x00" + hash, "9 a\x00" + hash,
+		"100644 a\x00" + hash + "1", "-1 a\x00" + hash} {
+		c := exec.Command("git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin")
+		c.Dir, c.Stdin = r.dir, strings.NewReader(body)
+		out, err := c.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := plumbing.NewHash(strings.TrimSpace(string(out)))
+		if _, err := openTree(r.read, h); err == nil || !strings.Contains(err.Error(), h.String()) {
+			t.Errorf("%q: %v", body, err)
+		}
+		// One level down it is met by those who look there, and only by them.
+		tree := r.open(r.tree(treeEntry{"40000", "ab", h}))
+		if _, err := tree.get(hexKey("ab", 1)); err == nil {
+			t.Errorf("%q: no error below", body)
+		}
+		if got, err := tree.get(hexKey("ac", 1)); err != nil || got != nil {
+			t.Errorf("%q: %v, %v beside it", body, got, err)
+		}
+		if err := tree.each(func(plumbing.Hash, []plumbing.Hash) error { return nil }); err == nil {
+			t.Errorf("%q: each passes over it", body)
+		}
+		if err := tree.set(hexKey("ac", 1), r.blob("")); err == nil {
+			t.Errorf("%q: folded up unread", body)
+		}
+		if _, err := tree.write(r.write); err == nil {
+			t.Errorf("%q: written after an error", body)
+		}
+	}
+	if _, err := openTree(r.read, hexKey("12", 3)); err == nil {
+		t.Error("a missing tree is empty")
+	}
+	if _, err := openTree(r.read, r.blob("x")); err == nil {
+		t.Error("a blob is a tree")
+	}
+	if h, err := r.open(plumbing.ZeroHash).write(r.write); err != nil || h.String() != "4b825dc642cb6eb9a060e54bf8d69288fbee4904" {
+		t.Errorf("empty tree: %s, %v", h, err)
+	}
+}
+
+// oddTree makes a tree out of the bytes of a fuzzer: odd names, kinds and mixes of fan-out.
+func (r *treeRepo) oddTree(data *[]byte, digits int) plumbing.Hash {
+	next := func(n int) int {
+		if len(*data) == 0 {
+			return 0
+		}
+		b := (*data)[0]
+		*data = (*data)[1:]
+		return int(b) % n
+	}
+	var entries []treeEntry
+	add := func(mode, name string, h plumbing.Hash) {
+		if !slices.ContainsFunc(entries, func(e treeEntry) bool { return e.name == name }) {
+			entries = append(entries, treeEntry{mode, name, h})
+		}
+	}
+	firsts := []string{"ab", "AB", "aB", "00", "a0", "f7"}
+	for n := 1 + next(9); n > 0; n-- {
+		blob := r.blob([]string{"one\n", "two\n", "three", ""}[next(4)])
+		tail := strings.Repeat("0", 40)
+		name := firsts[next(len(firsts))] + firsts[next(len(firsts))] + firsts[next(2)] + tail
+		if k := digits / 2 * 2; k < 40 {
+			name = name[:40-k]
+		}
+		switch next(12) {
+		case 0, 1, 2, 3:
+			add([]string{"100644", "100644", "100755", "120000"}[next(4)], name, blob)
+		case 4, 5, 6, 7:
+			if digits < 6 {
+				add("40000", name[:2], r.oddTree(data, digits+2))
+			}
+		case 8: // wrong length
+			add("100644", name[:next(len(name))+1], blob)
+		case 9:
+			add("40000", name, r.oddTree(data, 38))
+		case 10:
+			add([]string{"100644", "160000", "40000"}[next(3)], []string{"foo", "foo.txt", "x", "gg"}[next(4)], r.tree())
+		case 11: // a crowd, so that fan-outs come into reach
+			for i := range 32 {
+				add("100644", (fmt.Sprintf("%x%x", i%16, next(16)) + name + tail)[:40-digits], blob)
+			}
+		}
+	}
+	return r.sorted(entries...)
+}
+
+func FuzzNotesTree(f *testing.F) {
+	f.Add([]byte{}, byte(0))
+	f.Add([]byte{8, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 3}, byte(1))
+	f.Add([]byte{3, 1, 0, 0, 0, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9}, byte(2))
+	f.Add(bytes.Repeat([]byte{7, 0, 1, 4, 3, 0, 5, 1, 11, 2, 2}, 9), byte(3))
+	for seed := range uint64(40) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		b := make([]byte, 20+rnd.IntN(200))
+		for i := range b {
+			b[i] = byte(rnd.Uint32())
+		}
+		f.Add(b, byte(seed))
+	}
+	r := newTreeRepo(f)
+	f.Fuzz(func(t *testing.T, data []byte, pick byte) {
+		r.tb = t
+		// Bytes as they are must not do harm.
+		junk := func(plumbing.Hash, plumbing.ObjectType) ([]byte, error) { return data, nil }
+		if raw, err := openTree(junk, hexKey("12", 3)); err == nil {
+			_, _ = raw.get(hexKey("ab", 1))
+		}
+		root := r.oddTree(&data, 0)
+		// A ref of the tree itself: git reads it as one of a commit.
+		ref := filepath.Join(r.dir, filepath.FromSlash(treeRef))
+		point := func(h plumbing.Hash) {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(ref), 0o777), os.WriteFile(ref, []byte(h.String()+"\n"), 0o666)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		point(root)
+		tree := r.open(root)
+		before := r.all(tree)
+		want, err := r.list()
+		if err != nil && !strings.Contains(err.Error(), "BUG: notes.c") {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff(want, before); err == nil && diff != "" {
+			t.Fatalf("not what git lists:\n%s", diff)
+		}
+		// Nothing was changed, nothing is written.
+		if same, err := tree.write(r.write); err != nil || same != root {
+			t.Fatalf("%s was written as %s, %v", root, same, err)
+		}
+		keys := append(slices.SortedFunc(maps.Keys(before), compareHash), hexKey("abab", 0), hexKey("0", 0), hexKey("f7ab", 1))
+		key, blob := keys[int(pick)%len(keys)], plumbing.ZeroHash
+		if pick < 128 {
+			blob = r.blob("new\n")
+		}
+		if err := tree.set(key, blob); err != nil {
+			if !strings.Contains(err.Error(), "differ in case") && !strings.Contains(err.Error(), "taken") {
+				t.Fatal(err)
+			}
+			return
+		}
+		after, err := tree.write(r.write)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted := maps.Clone(before)
+		if wanted[key] = blob; blob.IsZero() {
+			delete(wanted, key)
+		}
+		for _, tr := range []*notesTree{tree, r.open(after)} {
+			if diff := gocmp.Diff(wanted, r.all(tr)); diff != "" {
+				t.Fatalf("after set of %s:\n%s", key, diff)
+			}
+		}
+		if diff := gocmp.Diff(r.others(root, ""), r.others(after, "")); diff != "" {
+			t.Fatalf("what is no note changed:\n%s", diff)
+		}
+		r.sane(after)
+		point(after)
+		if listed, err := r.list(); err != nil {
+			t.Fatal(err)
+		} else if diff := gocmp.Diff(wanted, listed); diff != "" {
+			t.Fatalf("git lists another:\n%s", diff)
+		}
+		// Both ways, the difference is the one note.
+		for _, d := range [][2]plumbing.Hash{{root, after}, {after, root}} {
+			err := diffTrees(r.read, d[0], d[1], func(k plumbing.Hash, old, new []plumbing.Hash) error {
+				if k != key && len(old)+len(new) <= 2 {
+					t.Errorf("diff names %s: %v, %v", k, old, new)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// bulk makes a notes tree of n random notes with git fast-import, and returns it with its keys.
+func (r *treeRepo) bulk(n int) (plumbing.Hash, map[plumbing.Hash]plumbing.Hash) {
+	rnd := rand.New(rand.NewPCG(uint64(n), 7))
+	want := map[plumbing.Hash]plumbing.Hash{}
+	var in strings.Builder
+	x := r.blob("x\n")
+	// N wants commits that are there; fast-import's own fan-out for notes is what M lines of these paths give.
+	fmt.Fprintf(&in, "commit %s\ncommitter a <a@example.com> 0 +0000\ndata 0\n", treeRef)
+	for range n {
+		k := randomKey(rnd, "")
+		want[k] = x
+		s := k.String()
+		fmt.Fprintf(&in, "M 100644 %s %s/%s/%s\n", x, s[:2], s[2:4], s[4:])
+	}
+	r.git(in.String(), "fast-import", "--quiet")
+	return r.tip(), want
+}
+
+func TestNotesTreeLarge(t *testing.T) {
+	t.Parallel()
+	n := 100_000
+	if testing.Short() {
+		n = 3_000
+	}
+	r := newTreeRepo(t)
+	root, want := r.bulk(n)
+	if diff := gocmp.Diff(want, r.all(r.open(root))); diff != "" {
+		t.Fatal(diff)
+	}
+	// The same notes with git's fan-out, ours made in one go.
+	own := r.open(plumbing.ZeroHash)
+	for k, b := range want {
+		if err := own.set(k, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other, err := own.write(r.write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A note is changed, one added, one removed: that is the difference, whatever the fan-out.
+	y := r.blob("y\n")
+	keys := slices.SortedFunc(maps.Keys(want), compareHash)
+	changed, added, removed := keys[n/3], hexKey("77", 1), keys[n/2]
+	tree := r.open(other)
+	r.reads, r.writes = 0, 0
+	start := time.Now()
+	next := r.set(tree, changed, y)
+	t.Logf("one note of %d: %d reads, %d writes, %v", n, r.reads, r.writes, time.Since(start))
+	if r.reads > 4 || r.writes > 4 {
+		t.Errorf("%d reads and %d writes for one note of %d", r.reads, r.writes, n)
+	}
+	r.set(tree, added, y)
+	next = r.set(tree, removed, plumbing.ZeroHash)
+	for _, from := range []plumbing.Hash{root, other} {
+		r.reads = 0
+		got := map[plumbing.Hash][2]plumbing.Hash{}
+		start := time.Now()
+		err := diffTrees(r.read, from, next, func(k plumbing.Hash, old, new []plumbing.Hash) error {
+			var d [2]plumbing.Hash
+			copy(d[:1], old)
+			copy(d[1:], new)
+			got[k] = d
+			return nil
+		})
+		t.Logf("diff: %d reads, %v, %v", r.reads, time.Since(start), err)
+		x := want[changed]
+		if diff := gocmp.Diff(map[plumbing.Hash][2]plumbing.Hash{changed: {x, y}, added: {{}, y}, removed: {x}}, got); diff != "" {
+			t.Error(diff)
+		}
+		if from == other && r.reads > 16 {
+			t.Errorf("%d reads for a difference of three notes", r.reads)
+		}
+	}
+}
+
+// BenchmarkNotesTreeSet is one note of 100,000, read before, set and written (to memory).
+func BenchmarkNotesTreeSet(b *testing.B) {
+	objects := map[plumbing.Hash][]byte{}
+	read := func(h plumbing.Hash, _ plumbing.ObjectType) ([]byte, error) { return objects[h], nil }
+	write := func(t plumbing.ObjectType, body []byte) (plumbing.Hash, error) {
+		h := plumbing.ComputeHash(t, body)
+		objects[h] = body
+		return h, nil
+	}
+	rnd := rand.New(rand.NewPCG(1, 7))
+	tree, _ := openTree(read, plumbing.ZeroHash)
+	var keys []plumbing.Hash
+	for range 100_000 {
+		keys = append(keys, randomKey(rnd, ""))
+		if err := tree.set(keys[len(keys)-1], hexKey("", 1)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	i := 2
+	for b.Loop() {
+		if err := tree.set(keys[i*7919%len(keys)], hexKey("", i)); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := tree.write(write); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+}

@@ -1,0 +1,354 @@
+package runner
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Execute runs the tasks along g and returns, in g's order, a result for every
+// stack that is not skipped. It returns when all children have ended and nothing
+// of its own runs any more. An error before anything was run: a stack without
+// a task, or a task without a command.
+//
+// Stacks that are ready start in g's order, so with one at a time exactly in g's
+// order. A failed stack blocks what depends on it, directly or not, and nothing
+// else; its dependents get StatusBlocked with the stack that failed as Cause (the
+// one behind the first predecessor in g's order, if several failed).
+//
+// The first signal, or the end of ctx (as a SIGINT), stops the run: no stack and
+// no further try is started, what did not start is canceled, unless it is blocked.
+// Interrupted is observed, then each child gets the signal once; a second signal
+// is passed on likewise, also while Interrupted is still being observed, and a
+// third kills. A child that ends afterwards is ok if its exit code is 0, else
+// canceled. ctx must not be one that the same signals end
+// (signal.NotifyContext): they would be passed on twice.
+//
+// observe is called from one goroutine at a time. Started of a stack is observed,
+// and has returned, before its child is started, Finished before a dependent's
+// Started. If observe returns an error the run is stopped as above, but for the
+// signals: children that run may finish, their events are still observed, and
+// Execute returns the first such error with the results.
+func Execute(ctx context.Context, g *Graph, tasks map[string]Task, opt Options, observe func(Event) error) ([]Result, error) {
+	opt.Parallel = max(opt.Parallel, 1)
+	if observe == nil {
+		observe = func(Event) error { return nil }
+	}
+	n := len(g.order)
+	x := &execution{
+		g:        g,
+		tasks:    make([]Task, n),
+		opt:      opt,
+		observer: observe,
+		out:      newOutput(opt),
+		results:  make([]Result, n),
+		cause:    make([]string, n),
+		pending:  make([]int, n),
+		calls:    make(chan func()),
+		halt:     make(chan struct{}),
+		children: map[*child]struct{}{},
+	}
+	for i, p := range g.order {
+		x.pending[i] = len(g.preds[i])
+		task, ok := tasks[p]
+		_, blocked := opt.Blocked[p]
+		if !opt.Skip[p] && !blocked && (!ok || len(task.Command) == 0 || task.Command[0] == "") {
+			return nil, fmt.Errorf("stack %s has no command to run", p)
+		}
+		if !ok {
+			task.Stack.Path = p
+		}
+		x.tasks[i] = task
+	}
+	x.prepare, x.stopPreparing = context.WithCancel(context.WithoutCancel(ctx))
+	x.loop(ctx.Done())
+	x.stopPreparing()
+
+	results := make([]Result, 0, n)
+	for i, p := range g.order {
+		if !opt.Skip[p] {
+			results = append(results, x.results[i])
+		}
+	}
+	return results, x.err
+}
+
+// execution is one call of Execute. What is not said to be otherwise belongs to
+// the goroutine of loop; that of a running stack has it do what concerns this
+// state, by do. So neither the state nor observe needs a lock.
+type execution struct {
+	g        *Graph
+	tasks    []Task // by index in g's order, as all slices here
+	opt      Options
+	observer func(Event) error
+	out      *output
+
+	prepare       context.Context // of Task.Prepare
+	stopPreparing context.CancelFunc
+
+	results []Result // Status is empty until it is final
+	cause   []string // root cause that the stack hands on to its dependents; empty if there is none
+	pending []int    // predecessors that are not final
+	arrived indices  // without such predecessors, not looked at yet
+	ready   indices  // may start
+	running int      // goroutines of runStack
+
+	calls      chan func()
+	halt       chan struct{} // closed when nothing further is to start
+	haltReason string        // set then
+	signals    int           // interrupts so far
+	err        error         // first error of observe
+
+	mu       sync.Mutex          // guards what follows; held while a child is started
+	halted   bool                // refuses a start that is under way
+	children map[*child]struct{} // those that a signal is passed on to
+}
+
+func (x *execution) loop(ended <-chan struct{}) {
+	for i, p := range x.g.order {
+		if cause, ok := x.opt.Blocked[p]; ok && !x.opt.Skip[p] {
+			x.finishBlocked(i, cause)
+		}
+		if x.pending[i] == 0 {
+			heap.Push(&x.arrived, i)
+		}
+	}
+	for {
+		select {
+		case <-ended:
+			ended = nil
+			x.contextEnded()
+		default:
+		}
+		x.advance()
+		if x.running == 0 {
+			return
+		}
+		select {
+		case call := <-x.calls:
+			// A signal that was there before the child ended explains its end.
+			x.pollSignals()
+			call()
+		case sig, ok := <-x.opt.Signals:
+			x.received(sig, ok)
+		case <-ended:
+			ended = nil
+			x.contextEnded()
+		}
+	}
+}
+
+// do has the loop call f, and returns when it has.
+func (x *execution) do(f func()) {
+	done := make(chan struct{})
+	x.calls <- func() { f(); close(done) }
+	<-done
+}
+
+// advance decides on all stacks that can be decided on, and starts what may start.
+func (x *execution) advance() {
+	for {
+		for len(x.arrived) > 0 {
+			x.arrive(heap.Pop(&x.arrived).(int))
+		}
+		if len(x.ready) == 0 {
+			return
+		}
+		x.pollSignals()
+		switch {
+		case x.haltReason != "":
+			x.finish(heap.Pop(&x.ready).(int), Result{Status: StatusCanceled, Exit: -1, Reason: "not started: " + x.haltReason})
+		case x.running < x.opt.Parallel:
+			x.start(heap.Pop(&x.ready).(int))
+		default:
+			return
+		}
+	}
+}
+
+// arrive looks at a stack whose predecessors are all final.
+func (x *execution) arrive(i int) {
+	cause := ""
+	for _, p := range x.g.preds[i] {
+		if cause = x.cause[p]; cause != "" {
+			break
+		}
+	}
+	switch {
+	case x.opt.Skip[x.g.order[i]]:
+		x.cause[i] = cause
+		x.release(i)
+	case x.results[i].Status == StatusBlocked: // from the start
+		x.release(i)
+	case cause != "":
+		x.finishBlocked(i, cause)
+		x.release(i)
+	default:
+		heap.Push(&x.ready, i)
+	}
+}
+
+// release tells the dependents of a stack that it is final.
+func (x *execution) release(i int) {
+	for _, s := range x.g.succs[i] {
+		if x.pending[s]--; x.pending[s] == 0 {
+			heap.Push(&x.arrived, s)
+		}
+	}
+}
+
+func (x *execution) finishBlocked(i int, cause string) {
+	x.cause[i] = cause
+	x.results[i] = Result{Stack: x.tasks[i].Stack, Status: StatusBlocked, Exit: -1, Cause: cause, Reason: cause + " did not succeed"}
+	x.observe(Event{Kind: Finished, Result: x.results[i]})
+}
+
+func (x *execution) finish(i int, r Result) {
+	r.Stack = x.tasks[i].Stack
+	x.results[i] = r
+	if r.Status == StatusFailed {
+		x.cause[i] = x.g.order[i]
+		if x.opt.FailFast {
+			x.stop(x.g.order[i] + " failed")
+		}
+	}
+	x.observe(Event{Kind: Finished, Result: r})
+	x.release(i)
+}
+
+func (x *execution) start(i int) {
+	r := Result{Stack: x.tasks[i].Stack, Status: StatusRunning, Exit: -1, Started: time.Now(), Tries: 1}
+	x.observe(Event{Kind: Started, Result: r})
+	switch {
+	case x.opt.DryRun:
+		x.results[i] = Result{Stack: r.Stack, Exit: -1}
+		x.release(i)
+	case x.haltReason != "": // not on record, or a signal meanwhile
+		heap.Push(&x.ready, i)
+	default:
+		x.running++
+		go x.runStack(i, r.Started)
+	}
+}
+
+// runStack runs a started stack to its end, in a goroutine of its own.
+func (x *execution) runStack(i int, started time.Time) {
+	t := x.tasks[i]
+	out := x.out.open(t.Stack)
+	r := Result{Stack: t.Stack, Started: started}
+	env := slices.Clip(t.Env)
+	var prepareErr error
+	if t.Prepare != nil {
+		var extra []string
+		extra, prepareErr = t.Prepare(x.prepare)
+		env = append(env, extra...)
+	}
+	for again := true; again; {
+		var wait time.Duration
+		o := outcome{exit: -1}
+		if prepareErr != nil {
+			o.final, o.reason = true, oneLine(prepareErr.Error())
+		} else {
+			o = x.try(t, env, out)
+			if o.notStarted && r.Tries > 0 {
+				break // the run was stopped: the last try stands
+			}
+			if !o.notStarted {
+				r.Tries++
+			}
+		}
+		x.do(func() { wait, again = x.judge(&r, t, o) })
+		if again {
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-x.halt:
+				timer.Stop()
+				again = false
+			}
+		}
+	}
+	out.close(r)
+	x.do(func() {
+		x.running--
+		x.finish(i, r)
+	})
+}
+
+// judge says what a try came to, and whether and when there is to be another.
+func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, again bool) {
+	r.Status, r.Exit, r.Signal, r.Reason = StatusFailed, o.exit, o.signal, o.reason
+	r.Took = time.Since(r.Started)
+	if o.ok() {
+		r.Status, r.Reason = StatusOK, ""
+		return 0, false
+	}
+	if x.opt.Foreground && x.signals == 0 && o.diedOfInterrupt() {
+		x.awaitSignal(interruptGrace)
+	}
+	switch {
+	case o.notStarted:
+		r.Status, r.Reason = StatusCanceled, "not started: "+x.haltReason
+	case x.signals > 0:
+		r.Status, r.Reason = StatusCanceled, x.haltReason
+	case t.Drift && o.exit == 2 && !o.timedOut:
+		r.Status, r.Reason = StatusDrifted, ""
+	case r.Tries <= x.opt.Retries && !o.final && x.haltReason == "" && (x.opt.RetryOn == nil || o.matched):
+		backoff := x.opt.Backoff
+		if backoff == nil {
+			backoff = fullJitter
+		}
+		wait = max(backoff(r.Tries), 0)
+		x.observe(Event{Kind: Retrying, Result: *r, Wait: wait})
+		return wait, x.haltReason == ""
+	}
+	return 0, false
+}
+
+// fullJitter is the default of Options.Backoff.
+func fullJitter(try int) time.Duration {
+	return rand.N(min(time.Second<<min(try-1, 10), 30*time.Second) + 1)
+}
+
+// observe tells the observer, and stops the run where it cannot take it.
+func (x *execution) observe(ev Event) { x.observed(x.observer(ev)) }
+
+func (x *execution) observed(err error) {
+	if err == nil {
+		return
+	}
+	if x.err == nil {
+		x.err = err
+	}
+	x.stop("the results cannot be recorded")
+}
+
+// stop sees to it that nothing further starts.
+func (x *execution) stop(reason string) {
+	if x.haltReason != "" {
+		return
+	}
+	x.haltReason = reason
+	close(x.halt)
+	x.mu.Lock()
+	x.halted = true
+	x.mu.Unlock()
+}
+
+// indices is a heap of node numbers, the first in order on top.
+type indices []int
+
+func (h indices) Len() int           { return len(h) }
+func (h indices) Less(a, b int) bool { return h[a] < h[b] }
+func (h indices) Swap(a, b int)      { h[a], h[b] = h[b], h[a] }
+func (h *indices) Push(v any)        { *h = append(*h, v.(int)) }
+func (h *indices) Pop() any {
+	old := *h
+	v := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return v
+}

@@ -1,0 +1,134 @@
+//go:build unix
+
+package runner
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// sysProcAttr has the child lead a process group, or stay in ours.
+func sysProcAttr(group bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: group} }
+
+// sendSignal sends sig to a process that was not waited for; errors mean that it is
+// gone.
+func sendSignal(p *os.Process, sig os.Signal, group bool) {
+	s, ok := sig.(syscall.Signal)
+	if !group || !ok {
+		_ = p.Signal(sig)
+		return
+	}
+	_ = syscall.Kill(-p.Pid, s)
+}
+
+// killGroup kills what is left of the group of a process that has ended. Its number
+// is not given to another while one of the group lives.
+func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+
+// fromTerminal says whether a terminal sends this signal to its whole foreground
+// group (termios(3), credentials(7)).
+func fromTerminal(sig os.Signal) bool {
+	return sig == syscall.SIGINT || sig == syscall.SIGQUIT || sig == syscall.SIGHUP
+}
+
+func signalName(sig os.Signal) string {
+	if s, ok := sig.(syscall.Signal); ok {
+		if name := unix.SignalName(s); name != "" {
+			return name
+		}
+	}
+	return sig.String()
+}
+
+// endingSignal names the signal that ended a process, if one did.
+func endingSignal(s *os.ProcessState) string {
+	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return signalName(ws.Signal())
+	}
+	return ""
+}
+
+// Foreground says whether stdin is the terminal of which this process's group is
+// in the foreground: then Ctrl-C reaches our children without us, and a child in
+// a group of its own could not read what is typed (tcgetpgrp(3)). For
+// [Options.Foreground].
+func Foreground(stdin *os.File) bool {
+	if stdin == nil {
+		return false
+	}
+	foreground := false
+	raw, err := stdin.SyscallConn()
+	if err != nil {
+		return false
+	}
+	// Not by Fd, which would make the file block.
+	err = raw.Control(func(fd uintptr) {
+		pgrp, err := unix.IoctlGetInt(int(fd), unix.TIOCGPGRP)
+		foreground = err == nil && pgrp == unix.Getpgrp()
+	})
+	return err == nil && foreground
+}
+
+// lookPath finds a command as Terramate's run.LookPath does (v0.17.2), in the PATH of
+// the child's environment, but takes relative paths from the stack's directory,
+// as the child itself would.
+func lookPath(name, dir string, env []string) (string, error) {
+	if strings.Contains(name, "/") {
+		path := name
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		if err := executable(path); err != nil {
+			return "", fmt.Errorf("command not found: %s: %w", name, err)
+		}
+		return path, nil
+	}
+	for _, d := range filepath.SplitList(getenv(env, "PATH")) {
+		if !filepath.IsAbs(d) {
+			d = filepath.Join(dir, d)
+		}
+		path := filepath.Join(d, name)
+		if executable(path) == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("command not found: %s", name)
+}
+
+// executable says why path cannot be executed.
+func executable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		if pe, ok := err.(*fs.PathError); ok {
+			return pe.Err
+		}
+		return err
+	}
+	if info.IsDir() {
+		return syscall.EISDIR
+	}
+	err = unix.Access(path, unix.X_OK)
+	if err == unix.ENOSYS || err == unix.EPERM { // seccomp: the mode has to do
+		if info.Mode()&0o111 != 0 {
+			return nil
+		}
+		return fs.ErrPermission
+	}
+	return err
+}
+
+// getenv returns the last value of a name in env.
+func getenv(env []string, name string) string {
+	for i := len(env) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(env[i], "="); ok && k == name {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,332 @@
+package project
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/terramate-io/terramate/config"
+	tmproject "github.com/terramate-io/terramate/project"
+	"github.com/terramate-io/terramate/tf"
+	"github.com/terramate-io/terramate/tg"
+
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+const lockFile = ".terraform.lock.hcl"
+
+// DirtyStacks returns those of stacks, by path, whose own inputs are not as in
+// HEAD: modified, staged or untracked, but not ignored (git-status(1)). Inputs
+// of a stack are the files whose nearest enclosing stack it is, what symbolic
+// links among them point to, the files of stack.watch, the local modules that
+// its .tf and .tofu files call, transitively and with all that is below them,
+// and what its Terragrunt unit depends on. A dependency lock file counts for the
+// stack it lies in alone, and trigger files for none.
+//
+// A stack whose module calls cannot be read is dirty too: nobody can say what
+// its inputs are. Where the work tree is clean, git status is all it costs.
+func (p *Project) DirtyStacks(stacks []runner.Stack) (map[string]bool, error) {
+	if !p.IsRepo() {
+		return nil, errors.New("looking for uncommitted changes: not a git repository")
+	}
+	changes, err := p.changes()
+	if err != nil || len(changes.paths) == 0 {
+		return nil, err
+	}
+	if _, err := p.All(); err != nil { // IsTerragruntChangeDetectionEnabled needs it
+		return nil, err
+	}
+	owners := map[string]bool{}
+	for file := range changes.paths {
+		if owner, ok := p.enclosing(path.Dir(file)); ok {
+			owners[owner] = true
+		}
+	}
+	calls := moduleCalls{root: p.Root(), memo: map[string]callsOf{}}
+	dirty := map[string]bool{}
+	for _, s := range stacks {
+		tree, st, err := p.config(s)
+		if err != nil {
+			return nil, err
+		}
+		if owners[s.Path] || changes.above(s.Path) || changes.watched(st) || p.calledDirty(tree, changes, &calls) {
+			dirty[s.Path] = true
+		}
+	}
+	return dirty, nil
+}
+
+// changes are the project paths of what git status names.
+type changes struct {
+	paths map[string]bool
+	below map[string]bool // every folder with a changed file in it that its users read
+}
+
+// above reports whether a change is the folder dir or one that dir is in, as a
+// submodule is.
+func (c changes) above(dir string) bool {
+	for ; dir != "/"; dir = path.Dir(dir) {
+		if c.paths[dir] {
+			return true
+		}
+	}
+	return false
+}
+
+func (c changes) watched(st *config.Stack) bool {
+	for _, file := range st.Watch {
+		if c.paths[file.String()] {
+			return true
+		}
+	}
+	return false
+}
+
+// in reports whether the file or folder at the project path p has changed.
+func (c changes) in(p string) bool { return c.paths[p] || c.below[p] || c.above(p) }
+
+func (c changes) add(file string) {
+	c.paths[file] = true
+	if path.Base(file) == lockFile {
+		return // terraform reads none but that of its working directory
+	}
+	for dir := path.Dir(file); !c.below[dir]; dir = path.Dir(dir) {
+		c.below[dir] = true
+	}
+}
+
+func (p *Project) changes() (changes, error) {
+	c := changes{paths: map[string]bool{}, below: map[string]bool{}}
+	out, err := p.git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
+	if err != nil || len(out) == 0 {
+		return c, err
+	}
+	for entry := range bytes.SplitSeq(bytes.TrimSuffix(out, []byte{0}), []byte{0}) {
+		if len(entry) < 4 {
+			return c, fmt.Errorf("git status: cannot read its output %q", entry)
+		}
+		if file := "/" + strings.TrimSuffix(string(entry[3:]), "/"); !strings.HasPrefix(file, "/.tmtriggers/") {
+			c.add(file)
+		}
+	}
+	if len(c.paths) == 0 {
+		return c, nil
+	}
+	// A link is changed by what it points to.
+	out, err = p.git("ls-files", "--stage", "-z")
+	if err != nil {
+		return c, err
+	}
+	var links []string
+	for entry := range bytes.SplitSeq(out, []byte{0}) {
+		if rest, ok := bytes.CutPrefix(entry, []byte("120000 ")); ok {
+			_, file, _ := bytes.Cut(rest, []byte{'\t'})
+			links = append(links, "/"+string(file))
+		}
+	}
+	for again := true; again; { // a link may lead to a folder with a link in it
+		again = false
+		for _, link := range links {
+			if target, ok := p.resolve(link); ok && !c.paths[link] && target != link && c.in(target) {
+				c.add(link)
+				again = true
+			}
+		}
+	}
+	return c, nil
+}
+
+// resolve returns where the project path leads to, as a project path too. It is
+// false for what is not there and for what is outside the project.
+func (p *Project) resolve(file string) (string, bool) {
+	target, err := filepath.EvalSymlinks(filepath.Join(p.Root(), filepath.FromSlash(file)))
+	if err != nil {
+		return "", false
+	}
+	return projectPath(p.Root(), target)
+}
+
+// git runs git at the top of the work tree, without taking its index lock.
+func (p *Project) git(args ...string) ([]byte, error) {
+	cmd := exec.Command("git", append([]string{"--no-optional-locks", "-C", p.Root()}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("git %s: %w%s", args[0], err, lastLine(stderr.Bytes()))
+	}
+	return out, nil
+}
+
+// enclosing returns the path of the nearest stack at or above dir.
+func (p *Project) enclosing(dir string) (string, bool) {
+	for ; ; dir = path.Dir(dir) {
+		if tree, ok := p.root().Lookup(tmproject.NewPath(dir)); ok && tree.IsStack() {
+			return dir, true
+		}
+		if dir == "/" {
+			return "", false
+		}
+	}
+}
+
+// calledDirty reports whether anything that the stack's code refers to has
+// changed, or cannot be known.
+func (p *Project) calledDirty(tree *config.Tree, c changes, calls *moduleCalls) bool {
+	if calls.dirty(tree.HostDir(), c, map[string]bool{}) {
+		return true
+	}
+	return tree.IsTerragruntModule() && p.root().IsTerragruntChangeDetectionEnabled() && p.unitDirty(tree, c, calls, map[string]bool{})
+}
+
+// unitDirty is [Project.calledDirty] for the Terragrunt unit at tree.
+func (p *Project) unitDirty(tree *config.Tree, c changes, calls *moduleCalls, seen map[string]bool) bool {
+	if seen[tree.HostDir()] {
+		return false
+	}
+	seen[tree.HostDir()] = true
+	unit, err := p.unit(tree)
+	if err != nil {
+		return true
+	}
+	if unit == nil {
+		return false // meant to be included only
+	}
+	if (tf.Module{Source: unit.Source}).IsLocal() && calls.moduleDirty(filepath.Join(tree.HostDir(), unit.Source), c, map[string]bool{}) {
+		return true
+	}
+	for _, dep := range unit.DependsOn {
+		if c.in(dep.String()) {
+			return true
+		}
+		if other, ok := p.root().Lookup(dep); ok && other.IsTerragruntModule() && p.unitDirty(other, c, calls, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Project) unit(tree *config.Tree) (unit *tg.Module, err error) {
+	if p.terragrunt {
+		return tree.TerragruntModule()
+	}
+	defer func() {
+		if r := recover(); r != nil { // tg.LoadModule, for what it does not expect
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	unit, _, err = tg.LoadModule(p.Root(), tree.Dir(), tree.TgRootFile, false)
+	return unit, err
+}
+
+// moduleCalls remembers which local modules the code of a folder calls.
+type moduleCalls struct {
+	root string
+	memo map[string]callsOf // by folder
+}
+
+type callsOf struct {
+	modules []string // folders
+	err     error
+}
+
+// dirty reports whether a module that the code in dir calls has changed, or
+// whether that cannot be known.
+func (m *moduleCalls) dirty(dir string, c changes, seen map[string]bool) bool {
+	if seen[dir] {
+		return false
+	}
+	seen[dir] = true
+	calls, ok := m.memo[dir]
+	if !ok {
+		calls = callsIn(dir)
+		m.memo[dir] = calls
+	}
+	if calls.err != nil {
+		return true
+	}
+	for _, module := range calls.modules {
+		if m.moduleDirty(module, c, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *moduleCalls) moduleDirty(dir string, c changes, seen map[string]bool) bool {
+	if module, ok := projectPath(m.root, dir); ok && c.in(module) {
+		return true
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false // not there, and not there in HEAD either, or it would be a change
+	}
+	module, ok := projectPath(m.root, real)
+	if !ok {
+		return false // as in stock, what is outside the project is nobody's change
+	}
+	return c.in(module) || m.dirty(real, c, seen)
+}
+
+// callsIn reads the module calls of the code in dir.
+func callsIn(dir string) callsOf {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return callsOf{err: err}
+	}
+	var calls callsOf
+	for _, entry := range entries {
+		name := entry.Name()
+		if ext := filepath.Ext(name); entry.IsDir() || name[0] == '.' || ext != ".tf" && ext != ".tofu" {
+			continue
+		}
+		file := filepath.Join(dir, name)
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return callsOf{err: err}
+		}
+		if !bytes.Contains(content, []byte("module")) {
+			continue // parsing is what takes time
+		}
+		modules, err := tf.ParseModules(file)
+		if err != nil {
+			return callsOf{err: err}
+		}
+		for _, module := range modules {
+			if module.IsLocal() {
+				calls.modules = append(calls.modules, filepath.Join(dir, filepath.FromSlash(module.Source)))
+			}
+		}
+	}
+	return calls
+}
+
+// projectPath is the absolute path file as a path in the project at root.
+func projectPath(root, file string) (string, bool) {
+	rel, err := filepath.Rel(root, file)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", false
+	}
+	return path.Join("/", filepath.ToSlash(rel)), true
+}
+
+// gitTop is the top of the work tree that dir is in.
+func gitTop(ctx context.Context, dir string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "", err
+	}
+	top := filepath.FromSlash(strings.TrimRight(string(out), "\n"))
+	if !filepath.IsAbs(top) {
+		top = filepath.Join(dir, top)
+	}
+	return filepath.EvalSymlinks(top)
+}
