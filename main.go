@@ -1,18 +1,18 @@
+// Tmnotes deploys Terramate stacks and remembers each result as a git note.
 package main
 
 import (
-	_ "github.com/creack/pty"
-	_ "github.com/go-git/go-git/v5"
-	_ "github.com/go-logfmt/logfmt"
-	_ "github.com/gofrs/flock"
-	_ "github.com/google/go-cmp/cmp"
-	_ "github.com/oklog/ulid/v2"
-	_ "github.com/rogpeppe/go-internal/testscript"
-	_ "github.com/terramate-io/terramate/engine"
-	_ "github.com/urfave/cli/v2"
-	_ "golang.org/x/sys/cpu"
-	_ "golang.org/x/term"
-	_ "pgregory.net/rapid"
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tmnotes/tmnotes/runner/cli"
 )
 
-func main() {}
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Main(ctx, os.Args[1:], cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+	stop()
+	os.Exit(code)
+}

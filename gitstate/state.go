@@ -115,7 +115,8 @@ func idents(id, path string) []string {
 // job was started anew, or it is older than any run should take.
 func (st *State) abandoned(r *Stored) (bool, error) {
 	if ri := st.x.runs[r.Run]; ri != nil {
-		if ri.finished != "" || ri.head.Job != "" && ri.newest > ri.head.Attempt {
+		// A run that is taken up again by another job may have ended before.
+		if at := len("at=") + len(timeLayout); len(ri.finished) > at && ri.finished[:at] > r.line[:at] || ri.head.Job != "" && ri.newest > ri.head.Attempt {
 			return true, nil
 		}
 	}
@@ -139,6 +140,9 @@ func (st *State) commitTime(run string) int64 {
 	return 0
 }
 
+// AnyVariant in a record that was made by hand stands for every command line.
+const AnyVariant = "any"
+
 // Done reports whether the stack needs no deployment of this variant on the
 // commit, and if not, why not: in a few words for people.
 func (l *Latest) Done(commit, variant string) (bool, string) {
@@ -157,7 +161,7 @@ func (l *Latest) Done(commit, variant string) (bool, string) {
 		return false, "deployed with uncommitted changes"
 	case l.Commit != commit:
 		return false, fmt.Sprintf("deployed at %s", short(l.Commit))
-	case l.Variant != variant:
+	case l.Variant != variant && l.Variant != AnyVariant:
 		return false, "deployed with another command line"
 	}
 	return true, fmt.Sprintf("ok at %s, %s by run %s", short(l.Commit), l.At.Format(time.DateTime), l.Run)

@@ -237,6 +237,31 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 	})
 }
 
+// Absorb merges what a plain `git fetch` brought to the tracking ref (see
+// Setup), and the journal, into the notes. It asks no remote.
+func (s *Store) Absorb(ctx context.Context, remote string) error {
+	if s.readOnly != nil {
+		return nil
+	}
+	tracked, err := s.repo.resolve(s.tracking(remote))
+	if err != nil {
+		return err
+	}
+	local, err := s.repo.resolve(s.ref)
+	if err != nil {
+		return err
+	}
+	if tracked.IsZero() || tracked == local {
+		return s.Flush(ctx)
+	}
+	if !local.IsZero() {
+		if known, err := s.isAncestor(ctx, tracked, local); err != nil || known {
+			return errors.Join(err, s.Flush(ctx))
+		}
+	}
+	return s.merge(ctx, remote, tracked, []plumbing.Hash{tracked})
+}
+
 func (s *Store) isAncestor(ctx context.Context, a, b plumbing.Hash) (bool, error) {
 	_, err := s.repo.git(ctx, nil, "merge-base", "--is-ancestor", a.String(), b.String())
 	var ge *gitError

@@ -40,6 +40,8 @@ type writeFunc func(t plumbing.ObjectType, body []byte) (plumbing.Hash, error)
 //     (fsck: duplicateEntries); here the notes of ab stay one level up;
 //   - an entry that is no note in the place of a note: git drops it; here the
 //     note goes one level down;
+//   - what is no note in a directory that git looks into only as it writes: git
+//     drops it; here it stays, in AB/ if it was in AB/ and no note was beside it;
 //   - x in AB/ and in ab/, neither a note: git drops one; here set fails;
 //   - one of several notes of a commit cannot be read: git drops it; here write fails;
 //   - an odd mode (100664) of what is no note: git writes 100644; here it stays;
@@ -254,7 +256,11 @@ func (t *notesTree) store(d *treeDir, write writeFunc) (plumbing.Hash, error) {
 		if err != nil {
 			return h, err
 		}
-		entries = append(entries, treeEntry{"40000", hexByte(s.last()), h})
+		name := hexByte(s.last())
+		if d.taken(name) {
+			name = strings.ToUpper(name) // as it was: AB/ beside a file ab
+		}
+		entries = append(entries, treeEntry{"40000", name, h})
 	}
 	for i := range d.notes {
 		n := &d.notes[i]

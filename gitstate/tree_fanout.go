@@ -54,9 +54,7 @@ func (t *notesTree) balance(d *treeDir) error {
 		for n < len(notes) && notes[n].key[d.depth] == b {
 			n++
 		}
-		if d.taken(hexByte(b)) {
-			d.notes = append(d.notes, notes[:n]...)
-		} else if err := t.sink(d, notes[:n]); err != nil {
+		if err := t.sink(d, notes[:n]); err != nil {
 			return err
 		}
 		notes = notes[n:]
@@ -68,7 +66,7 @@ func (t *notesTree) balance(d *treeDir) error {
 		if err := t.balance(s); err != nil {
 			return err
 		}
-		if d.taken(hexByte(s.last())) {
+		if d.taken(hexByte(s.last())) { // a file has this name: up again
 			if _, err := t.lift(d, s); err != nil {
 				return err
 			}

@@ -290,6 +290,7 @@ func TestNotesTreeIsGits(t *testing.T) {
 		"2-38 to 2-2-36":       {prefixes: []string{"ab"}, base: []string{""}, n: 60, steps: 220},
 		"2-2-36 to 2-2-2-34":   {prefixes: []string{"abcd", "abc"}, base: []string{"", "ab"}, n: 60, steps: 150},
 		"lone directories":     {prefixes: []string{"00", "11", "a0"}, base: []string{"", "00"}, n: 3, steps: 150},
+		"flat beside a dir":    {prefixes: []string{"ab", "11", "abc"}, n: 2, steps: 100},
 		"one directory a time": {prefixes: []string{"00", "0", "f0f0"}, n: 20, steps: 150},
 	}
 	for name, f := range families {
@@ -421,12 +422,17 @@ func TestNotesTreeOdd(t *testing.T) {
 			want: []plumbing.Hash{two, one}},
 		"four": {tree: []treeEntry{{"40000", "AB", sub(upper[2:], one)}, {"100644", upper, two}, {"40000", "ab", sub(key.String()[2:], three)},
 			{"100644", key.String(), one}}, want: []plumbing.Hash{one, two, three, one}},
-		"the same twice":  {tree: []treeEntry{{"100644", upper, one}, {"100644", key.String(), one}}, want: []plumbing.Hash{one}},
-		"foo and foo.txt": {tree: []treeEntry{{"100644", "foo.txt", one}, {"40000", "foo", dir}}},
-		"old modes":       {tree: []treeEntry{{"040000", "foo", dir}, {"100664", "y", one}}},
-		"wrong length":    {tree: []treeEntry{{"40000", "ab", sub(key.String()[4:], one)}}},
-		"AB and ab":       {tree: []treeEntry{{"40000", "AB", sub(upper[2:], one)}, {"40000", "ab", sub("x", two)}}, want: []plumbing.Hash{one}},
-		"x in both":       {tree: []treeEntry{{"40000", "AB", sub("x", one)}, {"40000", "ab", sub("x", two)}}, fail: "differ in case"},
+		"the same twice":   {tree: []treeEntry{{"100644", upper, one}, {"100644", key.String(), one}}, want: []plumbing.Hash{one}},
+		"foo and foo.txt":  {tree: []treeEntry{{"100644", "foo.txt", one}, {"40000", "foo", dir}}},
+		"old modes":        {tree: []treeEntry{{"040000", "foo", dir}, {"100664", "y", one}}},
+		"wrong length":     {tree: []treeEntry{{"40000", "ab", sub(key.String()[4:], one)}}},
+		"AB and ab":        {tree: []treeEntry{{"40000", "AB", sub(upper[2:], one)}, {"40000", "ab", sub("x", two)}}, want: []plumbing.Hash{one}},
+		"x in both":        {tree: []treeEntry{{"40000", "AB", sub("x", one)}, {"40000", "ab", sub("x", two)}}, fail: "differ in case"},
+		"file 00, fan-out": {tree: append(slices.Clone(fan), treeEntry{"100644", "00", one}), more: map[plumbing.Hash]plumbing.Hash{hexKey("f1", 1): two}},
+		"file ab, directory AB": {tree: append(slices.Clone(fan), treeEntry{"40000", "AB", r.tree(treeEntry{"100644", upper[2:], one}, treeEntry{"100644", "x", two})},
+			treeEntry{"100644", "ab", one}), want: []plumbing.Hash{one}, more: map[plumbing.Hash]plumbing.Hash{hexKey("f1", 1): two}},
+		"x in both, fan-out": {tree: append(slices.Clone(fan), treeEntry{"100644", hexKey("f1", 1).String(), one},
+			treeEntry{"40000", "AB", sub("x", one)}, treeEntry{"40000", "ab", sub("x", two)}), fail: "differ in case"},
 		"other note in parts": {tree: []treeEntry{{"100644", strings.ToUpper(hexKey("abc", 1).String()), one}, {"100644", hexKey("abc", 1).String(), two}},
 			more: map[plumbing.Hash]plumbing.Hash{hexKey("abc", 1): r.blob("one\n\ntwo\n")}},
 		"other part unreadable": {tree: []treeEntry{{"100644", strings.ToUpper(hexKey("abc", 1).String()), dir}, {"100644", hexKey("abc", 1).String(), two}},
@@ -480,6 +486,56 @@ func TestNotesTreeOdd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A directory where one byte of the key is left does not fan out, and has no directories of
+// notes. (git's rule would, and `git notes list` aborts: construct_path_with_fanout.)
+func TestNotesTreeDeep(t *testing.T) {
+	t.Parallel()
+	r := newTreeRepo(t)
+	x := r.blob("x")
+	p := hexKey("000102030405060708090a0b0c0d0e0f101112", 0).String()[:38]
+	sub := r.tree(treeEntry{"40000", "ab", r.tree(treeEntry{"100644", "x", x})})
+	for i := 36; i >= 0; i -= 2 {
+		sub = r.tree(treeEntry{"40000", p[i : i+2], sub})
+	}
+	before := r.others(sub, "")
+	tree, want := r.open(sub), map[plumbing.Hash]plumbing.Hash{}
+	for i := 0; i <= 38; i += 2 {
+		for n := range 32 {
+			key := p[:i] + fmt.Sprintf("%x%x", n%16, n/16+14)
+			key += strings.Repeat("f", 40-len(key))
+			want[plumbing.NewHash(key)] = x
+		}
+	}
+	for k := range want {
+		if err := tree.set(k, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, err := tree.write(r.write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(want, r.all(r.open(h))); diff != "" {
+		t.Error(diff)
+	}
+	if diff := gocmp.Diff(before, r.others(h, "")); diff != "" {
+		t.Error(diff)
+	}
+	r.sane(h)
+	r.commit(h)
+	if _, err := r.try("", "ls-tree", treeRef+":"+strings.Join(pairs(p), "/")); err != nil {
+		t.Errorf("not so deep: %v", err)
+	}
+}
+
+// pairs splits into pairs of digits.
+func pairs(s string) (out []string) {
+	for ; s != ""; s = s[2:] {
+		out = append(out, s[:2])
+	}
+	return out
 }
 
 // sane checks the order of entries and that no name is there twice, down all directories of notes.
@@ -676,36 +732,65 @@ func FuzzNotesTree(f *testing.F) {
 		} else if diff := gocmp.Diff(wanted, listed); diff != "" {
 			t.Fatalf("git lists another:\n%s", diff)
 		}
-		// Both ways, the difference is the one note.
-		for _, d := range [][2]plumbing.Hash{{root, after}, {after, root}} {
-			err := diffTrees(r.read, d[0], d[1], func(k plumbing.Hash, old, new []plumbing.Hash) error {
-				if k != key && len(old)+len(new) <= 2 {
-					t.Errorf("diff names %s: %v, %v", k, old, new)
-				}
-				return nil
-			})
-			if err != nil {
-				t.Error(err)
-			}
+		for _, d := range [][2]plumbing.Hash{{root, after}, {after, root}, {root, r.oddTree(&data, 0)}} {
+			r.checkDiff(d[0], d[1])
 		}
 	})
 }
 
-// bulk makes a notes tree of n random notes with git fast-import, and returns it with its keys.
-func (r *treeRepo) bulk(n int) (plumbing.Hash, map[plumbing.Hash]plumbing.Hash) {
-	rnd := rand.New(rand.NewPCG(uint64(n), 7))
-	want := map[plumbing.Hash]plumbing.Hash{}
-	var in strings.Builder
+// checkDiff compares diffTrees with what reading both trees in full says.
+func (r *treeRepo) checkDiff(a, b plumbing.Hash) {
+	r.tb.Helper()
+	type pair struct{ Old, New []plumbing.Hash }
+	got, want := map[plumbing.Hash]pair{}, map[plumbing.Hash]pair{}
+	last := ""
+	err := diffTrees(r.read, a, b, func(k plumbing.Hash, old, new []plumbing.Hash) error {
+		if k.String() <= last {
+			r.tb.Errorf("diff: %s after %s", k, last)
+		}
+		got[k], last = pair{old, new}, k.String()
+		return nil
+	})
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	err1 := r.open(a).each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
+		want[k] = pair{blobs, nil}
+		return nil
+	})
+	err2 := r.open(b).each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
+		if slices.Equal(want[k].Old, blobs) {
+			delete(want, k)
+		} else {
+			want[k] = pair{want[k].Old, blobs}
+		}
+		return nil
+	})
+	if err := errors.Join(err1, err2); err != nil {
+		r.tb.Fatal(err)
+	}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		r.tb.Fatalf("difference of %s and %s:\n%s", a, b, diff)
+	}
+}
+
+// fastImport makes n commits and a note of each, with git fast-import and its own
+// rule of fan-out (2/2/36 from 65,536 notes on).
+func (r *treeRepo) fastImport(n int) (plumbing.Hash, map[plumbing.Hash]plumbing.Hash) {
 	x := r.blob("x\n")
-	// N wants commits that are there; fast-import's own fan-out for notes is what M lines of these paths give.
+	var in strings.Builder
+	for i := range n {
+		fmt.Fprintf(&in, "commit refs/heads/main\nmark :%d\ncommitter a <a@example.com> %d +0000\ndata 0\n", i+1, i)
+	}
 	fmt.Fprintf(&in, "commit %s\ncommitter a <a@example.com> 0 +0000\ndata 0\n", treeRef)
-	for range n {
-		k := randomKey(rnd, "")
-		want[k] = x
-		s := k.String()
-		fmt.Fprintf(&in, "M 100644 %s %s/%s/%s\n", x, s[:2], s[2:4], s[4:])
+	for i := range n {
+		fmt.Fprintf(&in, "N %s :%d\n", x, i+1)
 	}
 	r.git(in.String(), "fast-import", "--quiet")
+	want := map[plumbing.Hash]plumbing.Hash{}
+	for _, k := range strings.Fields(r.git("", "rev-list", "refs/heads/main")) {
+		want[plumbing.NewHash(k)] = x
+	}
 	return r.tip(), want
 }
 
@@ -716,39 +801,42 @@ func TestNotesTreeLarge(t *testing.T) {
 		n = 3_000
 	}
 	r := newTreeRepo(t)
-	root, want := r.bulk(n)
-	if diff := gocmp.Diff(want, r.all(r.open(root))); diff != "" {
-		t.Fatal(diff)
+	root, want := r.fastImport(n)
+	start := time.Now()
+	got := map[plumbing.Hash]plumbing.Hash{}
+	err := r.open(root).each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
+		got[k] = blobs[0]
+		return nil
+	})
+	t.Logf("%d notes: %d reads, %v", n, r.reads, time.Since(start))
+	if err != nil || len(want) != n || !maps.Equal(got, want) {
+		t.Fatalf("%d notes of %d, %v", len(got), len(want), err)
 	}
-	// The same notes with git's fan-out, ours made in one go.
-	own := r.open(plumbing.ZeroHash)
-	for k, b := range want {
-		if err := own.set(k, b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	other, err := own.write(r.write)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A note is changed, one added, one removed: that is the difference, whatever the fan-out.
+
+	// Three notes are changed in it.
 	y := r.blob("y\n")
 	keys := slices.SortedFunc(maps.Keys(want), compareHash)
 	changed, added, removed := keys[n/3], hexKey("77", 1), keys[n/2]
-	tree := r.open(other)
+	tree := r.open(root)
 	r.reads, r.writes = 0, 0
-	start := time.Now()
-	next := r.set(tree, changed, y)
+	start = time.Now()
+	r.set(tree, changed, y)
 	t.Logf("one note of %d: %d reads, %d writes, %v", n, r.reads, r.writes, time.Since(start))
 	if r.reads > 4 || r.writes > 4 {
 		t.Errorf("%d reads and %d writes for one note of %d", r.reads, r.writes, n)
 	}
 	r.set(tree, added, y)
-	next = r.set(tree, removed, plumbing.ZeroHash)
-	for _, from := range []plumbing.Hash{root, other} {
+	next := r.set(tree, removed, plumbing.ZeroHash)
+
+	// That is the difference, from the tree itself and from one with no fan-out.
+	var flat []treeEntry
+	for _, k := range keys {
+		flat = append(flat, treeEntry{"100644", k.String(), want[k]})
+	}
+	for _, from := range []plumbing.Hash{root, r.tree(flat...)} {
 		r.reads = 0
-		got := map[plumbing.Hash][2]plumbing.Hash{}
 		start := time.Now()
+		got := map[plumbing.Hash][2]plumbing.Hash{}
 		err := diffTrees(r.read, from, next, func(k plumbing.Hash, old, new []plumbing.Hash) error {
 			var d [2]plumbing.Hash
 			copy(d[:1], old)
@@ -761,9 +849,17 @@ func TestNotesTreeLarge(t *testing.T) {
 		if diff := gocmp.Diff(map[plumbing.Hash][2]plumbing.Hash{changed: {x, y}, added: {{}, y}, removed: {x}}, got); diff != "" {
 			t.Error(diff)
 		}
-		if from == other && r.reads > 16 {
+		if from == root && r.reads > 16 {
 			t.Errorf("%d reads for a difference of three notes", r.reads)
 		}
+	}
+	// git finds nothing wrong.
+	if out := r.git("", "fsck", "--strict", "--no-dangling"); strings.Contains(out, "error") {
+		t.Error(out)
+	}
+	r.commit(next)
+	if listed, err := r.list(); err != nil || len(listed) != n || listed[changed] != y || listed[added] != y || !listed[removed].IsZero() {
+		t.Errorf("git lists %d notes, %v", len(listed), err)
 	}
 }
 

@@ -100,21 +100,17 @@ func (x *execution) try(t Task, env []string, out *stackOutput) outcome {
 		WaitDelay:   pipeGrace, // only of use where Stdin is no file
 	}
 	pipes, err := streams.attach(c.cmd)
+	halted := false
 	if err == nil {
-		x.mu.Lock()
-		if x.halted {
-			x.mu.Unlock()
-			pipes.abandon()
-			return outcome{exit: -1, notStarted: true}
-		}
-		if err = c.cmd.Start(); err == nil {
-			x.children[c] = struct{}{}
-		}
-		x.mu.Unlock()
+		halted, err = x.startChild(c)
+	}
+	if halted {
+		pipes.abandon()
+		return outcome{exit: -1, notStarted: true}
 	}
 	if err != nil {
 		pipes.abandon()
-		return outcome{exit: -1, reason: oneLine("cannot start " + t.Command[0] + ": " + startError(err).Error())}
+		return outcome{exit: -1, reason: oneLine(startError(t, err))}
 	}
 	if x.opt.Timeout > 0 {
 		killAfter := x.opt.KillAfter
@@ -155,15 +151,33 @@ func (x *execution) try(t Task, env []string, out *stackOutput) outcome {
 	return o
 }
 
-// startError drops the path that the error of a start repeats.
-func startError(err error) error {
-	if pe, ok := errors.AsType[*os.PathError](err); ok {
-		if pe.Op == "chdir" {
-			return fmt.Errorf("directory %s: %w", pe.Path, pe.Err)
-		}
-		return pe.Err
+// startChild starts c, unless the run was stopped before, and adds it to those that
+// get its signals: none slips through between the two.
+func (x *execution) startChild(c *child) (halted bool, err error) {
+	x.starting.RLock()
+	defer x.starting.RUnlock()
+	if x.halted {
+		return true, nil
 	}
-	return err
+	if err := c.cmd.Start(); err != nil {
+		return false, err
+	}
+	x.mu.Lock()
+	x.children[c] = struct{}{}
+	x.mu.Unlock()
+	return false, nil
+}
+
+// startError says why a command that was found could not be started; os/exec does not
+// say that it is for want of the directory.
+func startError(t Task, err error) string {
+	if _, dirErr := os.Stat(t.Stack.Dir); dirErr != nil && t.Stack.Dir != "" {
+		err = dirErr
+	}
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
+		err = fmt.Errorf("%s: %w", pe.Path, pe.Err)
+	}
+	return "cannot start " + t.Command[0] + ": " + err.Error()
 }
 
 // shortDuration is d without the zero units that its String ends with.

@@ -103,8 +103,10 @@ type execution struct {
 	signals    int           // interrupts so far
 	err        error         // first error of observe
 
-	mu       sync.Mutex          // guards what follows; held while a child is started
-	halted   bool                // refuses a start that is under way
+	starting sync.RWMutex // read-held from the look at halted until a child is among children
+	halted   bool         // no child is started any more
+
+	mu       sync.Mutex
 	children map[*child]struct{} // those that a signal is passed on to
 }
 
@@ -161,7 +163,7 @@ func (x *execution) advance() {
 		x.pollSignals()
 		switch {
 		case x.haltReason != "":
-			x.finish(heap.Pop(&x.ready).(int), Result{Status: StatusCanceled, Exit: -1, Reason: "not started: " + x.haltReason})
+			x.finish(heap.Pop(&x.ready).(int), x.notStarted(time.Time{}))
 		case x.running < x.opt.Parallel:
 			x.start(heap.Pop(&x.ready).(int))
 		default:
@@ -220,6 +222,12 @@ func (x *execution) finish(i int, r Result) {
 	x.release(i)
 }
 
+// notStarted is the result of a stack whose command was not started because the run
+// was stopped.
+func (x *execution) notStarted(started time.Time) Result {
+	return Result{Status: StatusCanceled, Exit: -1, Started: started, Reason: "not started: " + x.haltReason}
+}
+
 func (x *execution) start(i int) {
 	r := Result{Stack: x.tasks[i].Stack, Status: StatusRunning, Exit: -1, Started: time.Now(), Tries: 1}
 	x.observe(Event{Kind: Started, Result: r})
@@ -227,8 +235,8 @@ func (x *execution) start(i int) {
 	case x.opt.DryRun:
 		x.results[i] = Result{Stack: r.Stack, Exit: -1}
 		x.release(i)
-	case x.haltReason != "": // not on record, or a signal meanwhile
-		heap.Push(&x.ready, i)
+	case x.haltReason != "": // it is not on record
+		x.finish(i, x.notStarted(r.Started))
 	default:
 		x.running++
 		go x.runStack(i, r.Started)
@@ -334,9 +342,9 @@ func (x *execution) stop(reason string) {
 	}
 	x.haltReason = reason
 	close(x.halt)
-	x.mu.Lock()
+	x.starting.Lock() // so all that run are in children when this returns
 	x.halted = true
-	x.mu.Unlock()
+	x.starting.Unlock()
 }
 
 // indices is a heap of node numbers, the first in order on top.

@@ -87,7 +87,7 @@ func lookPath(name, dir string, env []string) (string, error) {
 		if err := executable(path); err != nil {
 			return "", fmt.Errorf("command not found: %s: %w", name, err)
 		}
-		return path, nil
+		return name, nil // os/exec changes the directory first
 	}
 	for _, d := range filepath.SplitList(getenv(env, "PATH")) {
 		if !filepath.IsAbs(d) {

@@ -111,7 +111,7 @@ type Result struct {
 	Stack   Stack
 	Status  Status        // empty for a stack that a dry run would have run
 	Exit    int           // exit code of the last try; -1 if there is none
-	Started time.Time     // zero if it was not started
+	Started time.Time     // when that was observed; zero if it was not
 	Took    time.Duration // all tries and what lay between
 	Tries   int           // tries that were begun
 	Cause   string        // of a blocked one: path of the stack that failed in the first place

@@ -111,9 +111,11 @@ func (p *Project) changes() (changes, error) {
 		if len(entry) < 4 {
 			return c, fmt.Errorf("git status: cannot read its output %q", entry)
 		}
-		if file := "/" + strings.TrimSuffix(string(entry[3:]), "/"); !strings.HasPrefix(file, "/.tmtriggers/") {
-			c.add(file)
+		file := "/" + strings.TrimSuffix(string(entry[3:]), "/")
+		if strings.HasPrefix(file, "/.tmtriggers/") || entry[0] == '?' && Artifact(file) {
+			continue
 		}
+		c.add(file)
 	}
 	if len(c.paths) == 0 {
 		return c, nil

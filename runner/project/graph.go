@@ -22,11 +22,15 @@ import (
 // BuildDAGFromStacks compares every stack with every other to find the parents;
 // here they are found by walking up each path.
 func (p *Project) Graph(stacks []runner.Stack) (*runner.Graph, error) {
-	selected := make(map[string]bool, len(stacks))
+	selected := make(map[string]*config.Stack, len(stacks))
 	paths := make([]string, 0, len(stacks))
 	for _, s := range stacks {
-		if !selected[s.Path] {
-			selected[s.Path] = true
+		_, st, err := p.config(s)
+		if err != nil {
+			return nil, err
+		}
+		if selected[s.Path] == nil {
+			selected[s.Path] = st
 			paths = append(paths, s.Path)
 		}
 	}
@@ -36,7 +40,7 @@ func (p *Project) Graph(stacks []runner.Stack) (*runner.Graph, error) {
 	below := map[string][]string{}
 	for _, s := range paths {
 		for up := path.Dir(s); up != "/"; up = path.Dir(up) {
-			if selected[up] {
+			if selected[up] != nil {
 				below[up] = append(below[up], s)
 			}
 		}
@@ -50,11 +54,7 @@ func (p *Project) Graph(stacks []runner.Stack) (*runner.Graph, error) {
 	d := dag.New[*config.Stack]()
 	visited := dag.Visited{}
 	for _, s := range paths {
-		_, st, err := p.config(runner.Stack{Path: s})
-		if err != nil {
-			return nil, err
-		}
-		if err := run.BuildDAG(d, p.root(), st, "before", before, "after", after, visited); err != nil {
+		if err := run.BuildDAG(d, p.root(), selected[s], "before", before, "after", after, visited); err != nil {
 			return nil, oneLine("ordering stacks", err)
 		}
 	}
@@ -75,7 +75,7 @@ func (p *Project) Graph(stacks []runner.Stack) (*runner.Graph, error) {
 		return nil, err
 	}
 	if len(order) > len(paths) {
-		order, edges = runner.Reduce(order, edges, func(s string) bool { return selected[s] })
+		order, edges = runner.Reduce(order, edges, func(s string) bool { return selected[s] != nil })
 	}
 	return runner.NewGraph(order, edges)
 }

@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -250,19 +251,19 @@ func (p *Project) stack(st *config.Stack) runner.Stack {
 	return newStack(p.Root(), st.Dir.String(), st.ID, st.Name, st.Tags)
 }
 
-func newStack(root, path, id, name string, tags []string) runner.Stack {
+func newStack(root, dir, id, name string, tags []string) runner.Stack {
 	return runner.Stack{
-		Path: path,
+		Path: dir,
 		ID:   strings.ToLower(id),
 		Name: name,
-		Dir:  filepath.Join(root, filepath.FromSlash(path)),
+		Dir:  filepath.Join(root, filepath.FromSlash(dir)),
 		Tags: tags,
 	}
 }
 
 // config is the tree and the loaded stack of s.
 func (p *Project) config(s runner.Stack) (*config.Tree, *config.Stack, error) {
-	if strings.HasPrefix(s.Path, "/") {
+	if strings.HasPrefix(s.Path, "/") && path.Clean(s.Path) == s.Path {
 		if tree, ok := p.root().Lookup(tmproject.NewPath(s.Path)); ok && tree.IsStack() {
 			st, err := tree.Stack()
 			if err != nil {

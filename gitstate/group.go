@@ -1,0 +1,89 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Group is what the processes share that one parent started: `terramate run --
+// tmnotes exec` starts one for each stack, and together they are one run.
+type Group struct {
+	Run string // ULID of the run
+	dir string
+}
+
+// groupAge is after how long a group is another one, although its parent has
+// the same name: process numbers are given out again.
+const groupAge = 24 * time.Hour
+
+// Group joins the group of a parent process, or founds it. parent names the
+// process so that no other one has that name while it lives.
+func (s *Store) Group(ctx context.Context, parent string) (*Group, error) {
+	if s.readOnly != nil {
+		return nil, s.readOnly
+	}
+	all := filepath.Join(s.private, "groups")
+	g := &Group{dir: filepath.Join(all, strings.ReplaceAll(parent, string(filepath.Separator), "_"))}
+	if err := os.MkdirAll(g.dir, 0o777); err != nil {
+		return nil, err
+	}
+	unlock, err := lockFile(ctx, filepath.Join(g.dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	file := filepath.Join(g.dir, "run")
+	info, err := os.Stat(file)
+	if err == nil && time.Since(info.ModTime()) < groupAge {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if g.Run = strings.TrimSpace(string(b)); isToken(g.Run) {
+			return g, nil
+		}
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	// A new group: the old ones are swept out, and what one of the same name did.
+	list, _ := os.ReadDir(all)
+	for _, d := range list {
+		old := filepath.Join(all, d.Name())
+		if info, err := os.Stat(filepath.Join(old, "run")); err == nil && time.Since(info.ModTime()) >= groupAge && old != g.dir {
+			os.RemoveAll(old)
+		}
+	}
+	marks, _ := filepath.Glob(filepath.Join(g.dir, "once-*"))
+	for _, m := range marks {
+		os.Remove(m)
+	}
+	g.Run = s.NewRun()
+	return g, os.WriteFile(file, []byte(g.Run+"\n"), 0o666)
+}
+
+// Once calls f unless a process of the group did so, under the same name, less
+// than every ago (0: ever). Who comes meanwhile waits for it. If f fails, the
+// next one calls it again.
+func (g *Group) Once(ctx context.Context, name string, every time.Duration, f func() error) error {
+	mark := filepath.Join(g.dir, "once-"+strings.ReplaceAll(name, string(filepath.Separator), "_"))
+	unlock, err := lockFile(ctx, mark+".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if info, err := os.Stat(mark); err == nil && (every == 0 || time.Since(info.ModTime()) < every) {
+		return nil
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(mark, nil, 0o666); err != nil {
+		return err
+	}
+	now := time.Now()
+	return os.Chtimes(mark, now, now)
+}

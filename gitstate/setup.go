@@ -1,0 +1,67 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Setup configures the repository so that plain git shows the notes and brings
+// them: a fetch refspec to the tracking ref, and notes.displayRef. It says
+// what it changed; undo takes it back.
+//
+// git log shows the tracking ref where there is a remote, since that is what
+// plain `git fetch` moves; it must not be made to move the notes themselves,
+// as it would overwrite records that were not pushed.
+func (s *Store) Setup(ctx context.Context, remote string, undo bool) ([]string, error) {
+	display := s.ref
+	type entry struct{ key, value string }
+	var entries []entry
+	if remote != "" {
+		display = s.tracking(remote)
+		entries = append(entries, entry{"remote." + remote + ".fetch", "+" + s.ref + ":" + display})
+	}
+	entries = append(entries, entry{"notes.displayRef", display})
+	var changed []string
+	for _, e := range entries {
+		out, err := s.repo.git(ctx, nil, "config", "--local", "--get-all", e.key)
+		var ge *gitError
+		if err != nil && !(errors.As(err, &ge) && ge.code == 1) {
+			return changed, err
+		}
+		has := slices.Contains(strings.Split(out, "\n"), e.value)
+		switch {
+		case has && undo:
+			_, err = s.repo.git(ctx, nil, "config", "--local", "--fixed-value", "--unset-all", e.key, e.value)
+			changed = append(changed, fmt.Sprintf("git config: removed %s = %s", e.key, e.value))
+		case !has && !undo:
+			_, err = s.repo.git(ctx, nil, "config", "--local", "--add", e.key, e.value)
+			changed = append(changed, fmt.Sprintf("git config: %s = %s", e.key, e.value))
+		default:
+			err = nil
+		}
+		if err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+// DirtyFiles are the files at and below a folder of the work tree that differ
+// from HEAD or are not tracked (ignored ones aside), as git status names them:
+// with slashes, from the top of the work tree. untracked says which of the two.
+func (s *Store) DirtyFiles(ctx context.Context, dir string) (files map[string]bool, err error) {
+	out, err := s.repo.git(ctx, nil, "-C", dir, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none", "--", ".")
+	if err != nil {
+		return nil, fmt.Errorf("looking for uncommitted changes: %w", err)
+	}
+	files = map[string]bool{}
+	for entry := range strings.SplitSeq(out, "\x00") {
+		if len(entry) > 3 {
+			files[entry[3:]] = strings.HasPrefix(entry, "??")
+		}
+	}
+	return files, nil
+}

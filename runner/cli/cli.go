@@ -1,0 +1,229 @@
+// Package cli is the tmnotes command: argv, the environment, exit codes and
+// what is printed. Each command has a file of its own: its flags, and a run
+// function that gets everything it needs.
+//
+// It is where the other packages meet: project says which stacks, gitstate
+// which of them are done, runner executes, and what comes of it becomes
+// records. Nothing imports it but main.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+// The exit codes, the same in every command; `tmnotes help` and the README
+// have this table.
+const (
+	exitOK          = 0   // all selected stacks are ok, also when nothing was to be done
+	exitFailed      = 1   // at least one stack failed, was blocked or canceled
+	exitUsage       = 2   // usage, configuration, or state that could not be read or announced: nothing was executed
+	exitNotPushed   = 3   // the work was done, but its record could not be pushed
+	exitExec        = 125 // tmnotes exec: an error of tmnotes itself, not of the command
+	exitInterrupted = 130
+)
+
+const exitCodesHelp = `EXIT CODES:
+   0    all selected stacks are ok (also when nothing was to be done)
+   1    at least one stack failed, was blocked or canceled
+   2    usage, configuration, or state that could not be read or announced: nothing was executed
+   3    the work was done, but its record could not be pushed
+   125  tmnotes exec: an error of tmnotes itself (otherwise exec passes on the command's exit code)
+   130  interrupted
+`
+
+// exitError is an error with its exit code. An error without one means that
+// nothing was executed, and exits with 2.
+type exitError struct {
+	code int
+	err  error // nil: everything was said already
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// Env is what a command gets from outside.
+type Env struct {
+	Stdin          *os.File
+	Stdout, Stderr io.Writer
+}
+
+// Main runs tmnotes with its arguments, without the program's name, and
+// returns the exit code. ctx ends with the first interrupt.
+func Main(ctx context.Context, args []string, env Env) int {
+	// A quarter of the time of loading a large project is garbage collection
+	// of what is kept anyway. The limit gives it back where memory is short.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	app := newApp(env)
+	err := app.RunContext(ctx, append([]string{app.Name}, normalize(app, args)...))
+	code := exitOK
+	if err != nil {
+		code = exitUsage
+		var ee *exitError
+		if errors.As(err, &ee) {
+			code = ee.code
+		}
+		if ctx.Err() != nil && code == exitUsage {
+			code = exitInterrupted
+		}
+		if ee == nil || ee.err != nil {
+			newUI(env).fail(err)
+		}
+	}
+	return code
+}
+
+func newApp(env Env) *cli.App {
+	app := &cli.App{
+		Name:  "tmnotes",
+		Usage: "deploy Terramate stacks, and remember each result as a git note",
+		Description: "tmnotes run --changed -- terraform apply -auto-approve\n" +
+			"deploys what changed and is not deployed yet. What fails is run again by the same command.\n" +
+			"The results are notes: git log --notes=tmnotes",
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true,
+		EnableBashCompletion:      true,
+		Writer:                    env.Stdout,
+		ErrWriter:                 env.Stderr,
+		ExitErrHandler:            func(*cli.Context, error) {}, // Main has the exit code
+		CustomAppHelpTemplate:     cli.AppHelpTemplate + "\n" + exitCodesHelp,
+		OnUsageError:              usageError,
+		Commands: []*cli.Command{
+			runCommand(env), execCommand(env), listCommand(env), statusCommand(env), logCommand(env), showCommand(env),
+			markCommand(env), forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env),
+			checkCommand(env), versionCommand(env), completionCommand(env),
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("unknown command %q; `tmnotes help` lists the commands", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = usageError
+		c.HideHelpCommand = true
+	}
+	return app
+}
+
+func usageError(c *cli.Context, err error, _ bool) error {
+	name := strings.TrimSpace("tmnotes " + strings.TrimPrefix(c.Command.FullName(), "tmnotes"))
+	return fmt.Errorf("%w; `%s --help` lists the flags", err, name)
+}
+
+// normalize brings an argv into the form that urfave/cli reads. Terramate's
+// users write -j4 and -C/dir, and flags before the command (`terramate -C dir
+// run`); Go's flag package knows neither.
+func normalize(app *cli.App, args []string) []string {
+	valued, known := map[string]bool{}, map[string]bool{}
+	for _, cmd := range app.Commands {
+		for _, f := range cmd.Flags {
+			takes := false
+			if d, ok := f.(cli.DocGenerationFlag); ok {
+				takes = d.TakesValue()
+			}
+			for _, n := range f.Names() {
+				known[n] = true
+				valued[n] = valued[n] || takes
+			}
+		}
+	}
+	isCommand := func(s string) bool { return app.Command(s) != nil }
+
+	var before, after []string
+	command := ""
+	i := 0
+loop:
+	for ; i < len(args); i++ {
+		a := args[i]
+		to := &before
+		if command != "" {
+			to = &after
+		}
+		switch {
+		case a == "--" || a == "-" || a == "":
+			break loop
+		case a[0] != '-':
+			if command != "" || !isCommand(a) {
+				break loop
+			}
+			command = a
+			continue
+		}
+		name, _, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if !strings.HasPrefix(a, "--") && len(a) > 2 && !known[name] {
+			// -j4 is -j 4, -Xc is -X -c
+			for j := 1; j < len(a); j++ {
+				short := a[j : j+1]
+				*to = append(*to, "-"+short)
+				if valued[short] && j+1 < len(a) {
+					*to = append(*to, strings.TrimPrefix(a[j+1:], "="))
+					break
+				} else if valued[short] && i+1 < len(args) {
+					i++
+					*to = append(*to, args[i])
+				}
+			}
+			continue
+		}
+		*to = append(*to, a)
+		if valued[name] && !hasValue && i+1 < len(args) {
+			i++
+			*to = append(*to, args[i])
+		}
+	}
+	if command == "" {
+		return args
+	}
+	out := append([]string{command}, before...)
+	return append(append(out, after...), args[i:]...)
+}
+
+// openStore opens the store with the settings of the command line, the
+// environment and git's configuration.
+func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
+	stale := c.Duration("stale-after")
+	ui := newUI(env)
+	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Ref: c.String("ref"), StaleAfter: stale, Warn: ui.warn})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// workingDir goes to --chdir, as Terramate does: relative paths of the command
+// line and of the children are seen from there.
+func workingDir(c *cli.Context) (string, error) {
+	if dir := c.String("chdir"); dir != "" {
+		if err := os.Chdir(dir); err != nil {
+			return "", fmt.Errorf("--chdir: %w", err)
+		}
+	}
+	return os.Getwd()
+}
+
+func setLogLevel(c *cli.Context) error {
+	if l := c.String("log-level"); l != "" {
+		return project.SetLogLevel(l)
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+// The two commands that change the state by hand. Both want a reason, which
+// stays in the notes.
+
+func markCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "mark",
+		Usage:     "record by hand what became of stacks",
+		ArgsUsage: "--reason TEXT STACK...",
+		Description: "For what happened outside tmnotes: somebody deployed a stack from a laptop, or repaired it in the console.\n" +
+			"The record says who marked it and why.",
+		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required)"},
+			&cli.StringFlag{Name: "status", Value: "ok", Usage: "`STATUS` to record: ok, failed, canceled or drifted"},
+			&cli.StringFlag{Name: "op", Value: gitstate.Deploy, Usage: "operation `NAME` to record"},
+			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` that it was done on"},
+			&cli.StringSliceFlag{Name: "cmd", Hidden: true},
+		}, syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error { return mark(c, env) },
+	}
+}
+
+func mark(c *cli.Context, env Env) error {
+	u := newUI(env)
+	reason := strings.TrimSpace(c.String("reason"))
+	switch status := c.String("status"); {
+	case !c.Args().Present():
+		return errors.New("which stacks? Name them by path, as in: tmnotes mark --reason 'repaired by hand' /prod/db")
+	case reason == "":
+		return errors.New("a mark needs a reason: add --reason 'what happened'")
+	case !slices.Contains([]string{"ok", "failed", "canceled", "drifted"}, status):
+		return fmt.Errorf("--status: %q cannot be marked; use ok, failed, canceled or drifted", status)
+	}
+	op, err := opFlag(c)
+	if err != nil {
+		return err
+	}
+	if err := project.ValidTarget(c.String("target")); err != nil {
+		return err
+	}
+	dir, err := workingDir(c)
+	if err != nil {
+		return err
+	}
+	s, err := openStore(c, env, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	commit, err := s.Resolve(c.String("commit"))
+	if err != nil {
+		return err
+	}
+	p, err := project.Load(c.Context, project.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	all, err := p.All()
+	if err != nil {
+		return err
+	}
+	var stacks []runner.Stack
+	for _, want := range c.Args().Slice() {
+		found := false
+		path, _ := projectPath(s, dir, want)
+		for _, st := range all {
+			if st.Path == want || st.Path == path || st.ID != "" && st.ID == strings.ToLower(want) {
+				stacks, found = append(stacks, st), true
+				break
+			}
+		}
+		if !found {
+			return fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was marked)", want)
+		}
+	}
+	plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
+	if err != nil {
+		return err
+	}
+	if err := fetchNotes(c.Context, s, u, plan); err != nil {
+		return err
+	}
+	st, err := s.State(c.Context)
+	if err != nil {
+		return err
+	}
+	ci := detectCI(os.Getenv)
+	who := cmp.Or(ci.by, s.Who(c.Context))
+	run := s.NewRun()
+	s.UseJournal(run)
+	var records []*gitstate.Record
+	target := targetOf(c.String("target"), workspace())
+	for _, stack := range stacks {
+		l, err := st.Latest(stack.ID, stack.Path, target, op)
+		if err != nil {
+			return err
+		}
+		r := &gitstate.Record{Status: gitstate.Status(c.String("status")), Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
+			By: who, Prev: l.Runs(), Run: run, CommitTime: commit.Time.Unix()}
+		// Whoever marks a stack as deployed means the command line that it is
+		// deployed with, which the record before this one has.
+		r.Variant = l.Variant
+		if l.Status == gitstate.Never || r.Variant == "" {
+			r.Variant = gitstate.AnyVariant
+		}
+		records = append(records, r)
+	}
+	if err := s.Append(commit.Hash, records...); err != nil {
+		return err
+	}
+	if err := finishEdit(c, s, u, plan); err != nil {
+		return err
+	}
+	u.say("marked %s as %s at %s", plural(len(records), "stack"), c.String("status"), shortHash(commit.Hash))
+	return nil
+}
+
+// finishEdit writes the notes and sends them.
+func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan syncPlan) error {
+	if err := s.Flush(c.Context); err != nil {
+		return err
+	}
+	if plan.remote == "" {
+		return nil
+	}
+	if _, err := s.Push(c.Context, plan.remote); err != nil {
+		return notPushed(s, plan.remote, err)
+	}
+	return nil
+}
+
+// projectPath makes a project path of a path as a shell completes it.
+func projectPath(s *gitstate.Store, dir, path string) (string, bool) {
+	top := s.WorkTree()
+	if top == "" {
+		return "", false
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	rel, err := filepath.Rel(top, path)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", false
+	}
+	if rel == "." {
+		return "/", true
+	}
+	return "/" + filepath.ToSlash(rel), true
+}
+
+func forgetCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "forget",
+		Usage:     "remove records of a commit for good, in every clone",
+		ArgsUsage: "--reason TEXT (--stack STACK | --run ID | --line TEXT | --all) [REV]",
+		Description: "A tombstone with the reason takes the place of each record, so that no other clone brings it back.\n" +
+			"(What `git notes remove` takes away comes back with the next sync.)",
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required)"},
+			&cli.StringFlag{Name: "stack", Usage: "the records of this `STACK`"},
+			&cli.StringFlag{Name: "run", Usage: "the records of the run `ID`"},
+			&cli.StringFlag{Name: "line", Usage: "the lines that begin with `TEXT`, records or not; a line's digest will do"},
+			&cli.BoolFlag{Name: "all", Usage: "all lines of the commit"},
+		}, syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error { return forget(c, env) },
+	}
+}
+
+func forget(c *cli.Context, env Env) error {
+	u := newUI(env)
+	if c.Args().Len() > 1 {
+		return errors.New("one commit at a time")
+	}
+	reason := strings.TrimSpace(c.String("reason"))
+	if reason == "" {
+		return errors.New("forgetting needs a reason: add --reason 'what was wrong'")
+	}
+	if c.String("stack") == "" && c.String("run") == "" && c.String("line") == "" && !c.Bool("all") {
+		return errors.New("which records? Add --stack, --run, --line or --all; `tmnotes show` lists them")
+	}
+	dir, err := workingDir(c)
+	if err != nil {
+		return err
+	}
+	s, err := openStore(c, env, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
+	if err != nil {
+		return err
+	}
+	plan, err := planSync(c, s, "", detectCI(os.Getenv), gitstate.Deploy)
+	if err != nil {
+		return err
+	}
+	if err := fetchNotes(c.Context, s, u, plan); err != nil {
+		return err
+	}
+	is := stackMatcher(s, dir, c.String("stack"))
+	run := s.NewRun()
+	s.UseJournal(run)
+	gone, err := s.Forget(c.Context, commit.Hash, gitstate.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: run}, func(l gitstate.Line) bool {
+		r := l.Record
+		return c.Bool("all") ||
+			c.String("line") != "" && (strings.HasPrefix(l.Text, c.String("line")) || gitstate.Digest(l.Text) == c.String("line")) ||
+			l.Err == nil && (c.String("stack") != "" && r.Stack != "" && is(&r) || c.String("run") != "" && r.Run == c.String("run"))
+	})
+	if err != nil {
+		return err
+	}
+	if len(gone) == 0 {
+		return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", shortHash(commit.Hash), shortHash(commit.Hash))
+	}
+	if err := finishEdit(c, s, u, plan); err != nil {
+		return err
+	}
+	u.say("forgot %s on %s", plural(len(gone), "line"), shortHash(commit.Hash))
+	return nil
+}

@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+func execCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "exec",
+		Usage:     "run a command in the stack of the working directory, and record the result: for use inside `terramate run`",
+		ArgsUsage: "[--] COMMAND [ARG...]",
+		Description: "terramate run -- tmnotes exec -- terraform apply -auto-approve\n" +
+			"tmnotes sync\n\n" +
+			"Exits as the command did; 125 is an error of tmnotes itself, and then the command was not run. The records stay\n" +
+			"here until `tmnotes sync` sends them.",
+		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "op", EnvVars: []string{"TMNOTES_OP"}, Usage: "what the command does: deploy, destroy, drift, or a `NAME` of its own"},
+			&cli.BoolFlag{Name: "force", Usage: "run also if the stack is deployed at this commit"},
+			&cli.BoolFlag{Name: "resume", Usage: "skip if it succeeded at this commit, also for commands that are no deployment"},
+			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a later one is deployed"},
+			&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try `N` times more if it fails"},
+			&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP`"},
+			&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt it after `DURATION`"},
+			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},
+		}, syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error {
+			err := execute(c, env)
+			var ee *exitError
+			if err != nil && !errors.As(err, &ee) {
+				return &exitError{exitExec, err}
+			}
+			return err
+		},
+	}
+}
+
+func execute(c *cli.Context, env Env) error {
+	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
+	u.quiet = c.Bool("quiet")
+	cmd := c.Args().Slice()
+	if len(cmd) == 0 || cmd[0] == "" {
+		return errors.New("no command given; write it after --, as in: terramate run -- tmnotes exec -- terraform apply")
+	}
+	opName, err := opFlag(c)
+	if err != nil {
+		return err
+	}
+	if err := project.ValidTarget(c.String("target")); err != nil {
+		return err
+	}
+	dir, err := workingDir(c)
+	if err != nil {
+		return err
+	}
+	s, err := openStore(c, env, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	x, err := parseExecution(c, s)
+	if err != nil {
+		return err
+	}
+	stack, _, err := project.StackAt(ctx, dir)
+	if err != nil {
+		return err
+	}
+	head, err := s.Resolve("HEAD")
+	if err != nil {
+		return err
+	}
+	op := runner.Recognise(cmd, os.Environ(), opName)
+	if op.Note != "" {
+		u.say("%s: %s: %s", stack.Path, op.Name, op.Note)
+	}
+
+	// All children of one `terramate run` are one run, and fetch once.
+	group, err := s.Group(ctx, parentID())
+	if err != nil {
+		return err
+	}
+	n := &session{store: s, commit: head, run: group.Run}
+	if id := os.Getenv("TMNOTES_RUN"); id != "" {
+		if n.run, _, err = runID(s); err != nil {
+			return err
+		}
+	}
+	s.UseJournal(n.run)
+	plan, err := planSync(c, s, "", ci, op.Name)
+	if err != nil {
+		return err
+	}
+	if plan.remote != "" {
+		if err := group.Once(ctx, "fetch-"+plan.remote, time.Minute, func() error {
+			return fetchNotes(ctx, s, u, plan)
+		}); err != nil {
+			return err
+		}
+	}
+	st, err := s.State(ctx)
+	if err != nil {
+		return err
+	}
+	r := recorded{stack: stack, op: op, target: targetOf(c.String("target"), op.Workspace)}
+	l, err := st.Latest(stack.ID, stack.Path, r.target, op.Name)
+	if err != nil {
+		return err
+	}
+	r.followed(&l, head.Hash, n.run)
+	if r.dirty, err = dirtyHere(ctx, s, dir, stack.Path); err != nil {
+		return err
+	}
+	n.stacks = map[string]recorded{stack.Path: r}
+	if !c.Bool("force") {
+		off, err := takeOff(ctx, st, n, []string{stack.Path}, c.Bool("resume"), c.Bool("allow-rollback"), u.warn)
+		if err != nil {
+			return err
+		}
+		if t, is := off[stack.Path]; is {
+			u.say("%s: nothing to do: %s", stack.Path, t.why)
+			return nil
+		}
+	}
+
+	done, err := s.Live(n.run, stack.Path)
+	if err != nil {
+		return err
+	}
+	defer done()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, interrupts...)
+	defer signal.Stop(signals)
+	if ctx.Err() != nil {
+		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := group.Once(ctx, "head-"+n.run, 0, func() error {
+		return s.Append(head.Hash, n.head(ctx, ci, op.Name, r.target, 0, cmd))
+	}); err != nil {
+		return err
+	}
+	graph, err := runner.NewGraph([]string{stack.Path}, nil)
+	if err != nil {
+		return err
+	}
+	x.Signals, x.Foreground = signals, runner.Foreground(env.Stdin)
+	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
+	childEnv := append(os.Environ(), "TMNOTES_RUN="+n.run)
+	tasks := map[string]runner.Task{stack.Path: {Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir}, Command: cmd, Env: childEnv, Drift: op.Name == gitstate.Drift}}
+	interrupted := false
+	results, err := runner.Execute(ctx, graph, tasks, x, func(e runner.Event) error {
+		switch e.Kind {
+		case runner.Started:
+			return n.started(stack.Path)
+		case runner.Retrying:
+			u.say("%s failed (%s); trying again in %s", stack.Path, e.Result.Reason, took(e.Wait))
+		case runner.Interrupted:
+			interrupted = true
+		case runner.Finished:
+			return n.result(e.Result, childEnv, cmd)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s ran, but its result could not be recorded: %w", stack.Path, err)
+	}
+	// One of all children writes the notes every few seconds; what is left is
+	// in the journal for the next, and for `tmnotes sync`.
+	if err := group.Once(ctx, "flush", flushInterval, func() error { return s.Flush(ctx) }); err != nil {
+		u.warn(err.Error())
+	}
+	res := results[0]
+	switch {
+	case res.Exit > 0:
+		return &exitError{code: res.Exit}
+	case res.Status == runner.StatusOK:
+		return nil
+	case interrupted:
+		return &exitError{code: exitInterrupted}
+	case res.Tries == 0 || res.Exit < 0 && res.Signal == "":
+		return &exitError{exitExec, fmt.Errorf("%s: %s", stack.Path, res.Reason)}
+	}
+	return &exitError{code: exitFailed}
+}
+
+// dirtyHere reports whether files of the stack have uncommitted changes, those
+// of stacks below it aside. It looks at the stack's folder alone: what else its
+// inputs are is known only to who loads the project.
+func dirtyHere(ctx context.Context, s *gitstate.Store, dir, stack string) (bool, error) {
+	files, err := s.DirtyFiles(ctx, dir)
+	if err != nil {
+		return false, err
+	}
+	mine := map[string]bool{}
+	for file, untracked := range files {
+		if untracked && project.Artifact(file) {
+			continue
+		}
+		at := filepath.Dir(filepath.Join(s.WorkTree(), filepath.FromSlash(file)))
+		is, asked := mine[at]
+		if !asked {
+			in, _, err := project.StackAt(ctx, at)
+			is = err != nil || in.Path == stack // where it cannot be told, it is
+			mine[at] = is
+		}
+		if is {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,222 @@
+package cli
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+// Flags are Terramate's where Terramate has them, with their short forms and
+// TM_ARG_* variables (ui/tui/cli_spec.go at v0.17.2). tmnotes' own have
+// TMNOTES_* variables and git configuration tmnotes.*; see setting.
+
+func storeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "ref", EnvVars: []string{"TMNOTES_REF"}, Usage: "notes `REF` (git config tmnotes.ref; default " + gitstate.DefaultRef + ")"},
+		&cli.StringFlag{Name: "remote", EnvVars: []string{"TMNOTES_REMOTE"}, Usage: "`NAME` of the remote to sync with (git config tmnotes.remote; default: the project's)"},
+		&cli.DurationFlag{Name: "stale-after", EnvVars: []string{"TMNOTES_STALE_AFTER"}, Usage: "a running record older than this is an interrupted one (git config tmnotes.staleAfter; default 6h)"},
+	}
+}
+
+func syncFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, Usage: "`auto`: fetch and push for deploy and destroy where there is a remote; off: never; require: always (git config tmnotes.sync)"},
+		&cli.DurationFlag{Name: "push-interval", EnvVars: []string{"TMNOTES_PUSH_INTERVAL"}, Usage: "how often results are pushed while stacks finish (git config tmnotes.pushInterval; default 10s)"},
+	}
+}
+
+func chdirFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "chdir", Aliases: []string{"C"}, EnvVars: []string{"TM_ARG_CHDIR"}, Usage: "set the working `DIR`ectory"},
+		&cli.StringFlag{Name: "log-level", EnvVars: []string{"TM_ARG_LOG_LEVEL"}, Hidden: true},
+	}
+}
+
+func targetFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "target", EnvVars: []string{"TM_ARG_RUN_TARGET", "TMNOTES_TARGET"}, Usage: "deployment `TARGET`: state is kept apart for each"},
+	}
+}
+
+func selectionFlags() []cli.Flag {
+	b := func(name, usage string) cli.Flag { return &cli.BoolFlag{Name: name, Usage: usage} }
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "changed", Aliases: []string{"c"}, EnvVars: []string{"TM_ARG_CHANGED"}, Usage: "filter stacks by changes made in git"},
+		&cli.StringFlag{Name: "git-change-base", Aliases: []string{"B"}, EnvVars: []string{"TM_ARG_GIT_CHANGE_BASE"}, Usage: "git `REV`ision to compute changes from"},
+		&cli.StringSliceFlag{Name: "tags", EnvVars: []string{"TM_ARG_TAGS"}, Usage: "filter stacks by `TAGS` (a:b is both, a,b is either)"},
+		&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "filter stacks by `TAGS` not being set"},
+		&cli.StringSliceFlag{Name: "enable-change-detection", Usage: "git-untracked, git-uncommitted"},
+		&cli.StringSliceFlag{Name: "disable-change-detection", Usage: "git-untracked, git-uncommitted"},
+		b("include-all-dependencies", "add all stacks that the selected ones depend on"),
+		b("include-direct-dependencies", "add the stacks that the selected ones directly depend on"),
+		b("only-all-dependencies", "instead, all stacks that the selected ones depend on"),
+		b("only-direct-dependencies", "instead, the stacks that the selected ones directly depend on"),
+		b("exclude-all-dependencies", "without all stacks that the selected ones depend on"),
+		b("include-all-dependents", "add all stacks that depend on the selected ones"),
+		b("include-direct-dependents", "add the stacks that directly depend on the selected ones"),
+		b("only-all-dependents", "instead, all stacks that depend on the selected ones"),
+		b("only-direct-dependents", "instead, the stacks that directly depend on the selected ones"),
+		b("exclude-all-dependents", "without all stacks that depend on the selected ones"),
+		&cli.BoolFlag{Name: "include-output-dependencies", Hidden: true},
+		&cli.BoolFlag{Name: "only-output-dependencies", Hidden: true},
+	}
+}
+
+func statusFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "status", Usage: "filter by the stack's own `STATUS`: ok, healthy, failed, drifted, unhealthy, running, never"},
+		&cli.StringFlag{Name: "deployment-status", Usage: "filter by the `STATUS` of the latest deployment: ok, failed, canceled, blocked, interrupted, running, pending, unhealthy, never"},
+		&cli.StringFlag{Name: "drift-status", Usage: "filter by the `STATUS` of the latest drift run: ok, drifted, failed, running, unhealthy, unknown"},
+	}
+}
+
+func formatFlag() cli.Flag {
+	return &cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of the output: text or json"}
+}
+
+func selection(c *cli.Context) (project.Selection, error) {
+	sel := project.Selection{
+		Changed: c.Bool("changed"), ChangeBase: c.String("git-change-base"),
+		Tags: nonEmpty(c.StringSlice("tags")), NoTags: splitCommas(c.StringSlice("no-tags")),
+		EnableChangeDetection: splitCommas(c.StringSlice("enable-change-detection")), DisableChangeDetection: splitCommas(c.StringSlice("disable-change-detection")),
+		NoRecursive: c.Bool("no-recursive"), Target: c.String("target"),
+		Dependencies: project.DependencyFilters{
+			IncludeOutputDependencies: c.Bool("include-output-dependencies"), OnlyOutputDependencies: c.Bool("only-output-dependencies"),
+			IncludeAllDependencies: c.Bool("include-all-dependencies"), IncludeDirectDependencies: c.Bool("include-direct-dependencies"),
+			OnlyAllDependencies: c.Bool("only-all-dependencies"), OnlyDirectDependencies: c.Bool("only-direct-dependencies"),
+			ExcludeAllDependencies: c.Bool("exclude-all-dependencies"),
+			IncludeAllDependents:   c.Bool("include-all-dependents"), IncludeDirectDependents: c.Bool("include-direct-dependents"),
+			OnlyAllDependents: c.Bool("only-all-dependents"), OnlyDirectDependents: c.Bool("only-direct-dependents"),
+			ExcludeAllDependents: c.Bool("exclude-all-dependents"),
+		},
+	}
+	for flag, modes := range map[string][]string{"--enable-change-detection": sel.EnableChangeDetection, "--disable-change-detection": sel.DisableChangeDetection} {
+		for _, m := range modes {
+			if m != "git-untracked" && m != "git-uncommitted" {
+				return sel, fmt.Errorf("%s: unknown mode %q; use git-untracked or git-uncommitted", flag, m)
+			}
+		}
+	}
+	return sel, project.ValidTarget(sel.Target)
+}
+
+func nonEmpty(in []string) (out []string) {
+	for _, s := range in {
+		if s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func splitCommas(in []string) (out []string) {
+	for _, s := range in {
+		out = append(out, nonEmpty(strings.Split(s, ","))...)
+	}
+	return out
+}
+
+// statusFilter is --status and its two siblings.
+type statusFilter struct{ stack, deployment, drift string }
+
+func (f statusFilter) set() bool { return f != statusFilter{} }
+
+var filterWords = map[string][]string{
+	"status":            {"ok", "healthy", "failed", "drifted", "unhealthy", "running", "never", "unknown"},
+	"deployment-status": {"ok", "healthy", "failed", "canceled", "blocked", "interrupted", "running", "pending", "unhealthy", "never", "unknown"},
+	"drift-status":      {"ok", "healthy", "drifted", "failed", "running", "unhealthy", "never", "unknown"},
+}
+
+func parseStatusFilter(c *cli.Context) (statusFilter, error) {
+	f := statusFilter{c.String("status"), c.String("deployment-status"), c.String("drift-status")}
+	for flag, value := range map[string]string{"status": f.stack, "deployment-status": f.deployment, "drift-status": f.drift} {
+		if value == "" {
+			continue
+		}
+		ok := false
+		for _, w := range filterWords[flag] {
+			ok = ok || w == value
+		}
+		if !ok {
+			return f, fmt.Errorf("--%s: unknown status %q; use one of %s", flag, value, strings.Join(filterWords[flag], ", "))
+		}
+	}
+	return f, nil
+}
+
+// setting is a value from the flag, its TMNOTES_* variable, git's
+// configuration, or the default, in this order.
+func setting(c *cli.Context, s *gitstate.Store, flag, key, def string) string {
+	if c.IsSet(flag) {
+		return c.String(flag)
+	}
+	if v := s.Config(key); v != "" {
+		return v
+	}
+	return def
+}
+
+func durationSetting(c *cli.Context, s *gitstate.Store, flag, key string, def time.Duration) (time.Duration, error) {
+	if c.IsSet(flag) {
+		return c.Duration(flag), nil
+	}
+	v := s.Config(key)
+	if v == "" {
+		return def, nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return 0, fmt.Errorf("git config tmnotes.%s: %q is no duration; write it like 90s or 5m", key, v)
+	}
+	return d, nil
+}
+
+func intSetting(c *cli.Context, s *gitstate.Store, flag, key string, def int) (int, error) {
+	if c.IsSet(flag) {
+		return c.Int(flag), nil
+	}
+	v := s.Config(key)
+	if v == "" {
+		return def, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return 0, fmt.Errorf("git config tmnotes.%s: %q is no number", key, v)
+	}
+	return n, nil
+}
+
+func regexpSetting(c *cli.Context, s *gitstate.Store, flag, key string) (*regexp.Regexp, error) {
+	v := setting(c, s, flag, key, "")
+	if v == "" {
+		return nil, nil
+	}
+	re, err := regexp.Compile(v)
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	return re, nil
+}
+
+func checkFormat(c *cli.Context) error {
+	switch f := c.String("format"); f {
+	case "text", "json":
+		return nil
+	default:
+		return fmt.Errorf("--format: unknown format %q; use text or json", f)
+	}
+}
+
+func noArgs(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("unexpected argument %q; `tmnotes %s --help` shows the usage", c.Args().First(), c.Command.Name)
+	}
+	return nil
+}

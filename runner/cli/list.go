@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+func listCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "list stacks, by changes and by what the notes say of them",
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "why", Usage: "with --changed: why the stack changed; with a filter on status: what the notes say"},
+			&cli.BoolFlag{Name: "run-order", Usage: "sort by order of execution"},
+			formatFlag(),
+		}, syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error { return list(c, env) },
+	}
+}
+
+// listed is a stack in the JSON of list.
+type listed struct {
+	Stack  string   `json:"stack"`
+	ID     string   `json:"id,omitempty"`
+	Name   string   `json:"name,omitempty"`
+	Tags   []string `json:"tags,omitempty"`
+	Status string   `json:"status,omitempty"`
+	Why    string   `json:"why,omitempty"`
+}
+
+func list(c *cli.Context, env Env) error {
+	u := newUI(env)
+	if err := errors.Join(noArgs(c), checkFormat(c), setLogLevel(c)); err != nil {
+		return err
+	}
+	sel, err := selection(c)
+	if err != nil {
+		return err
+	}
+	filter, err := parseStatusFilter(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("why") && !sel.Changed && !filter.set() {
+		return errors.New("--why goes with --changed or with a filter on status")
+	}
+	dir, err := workingDir(c)
+	if err != nil {
+		return err
+	}
+	p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
+	if err != nil {
+		return err
+	}
+	selected, err := p.List(sel)
+	if err != nil {
+		return err
+	}
+	stacks := make([]runner.Stack, len(selected))
+	reason := map[string]string{}
+	status := map[string]string{}
+	for i, s := range selected {
+		stacks[i] = s.Stack
+		reason[s.Path] = s.Reason
+	}
+	if filter.set() {
+		s, err := openStore(c, env, dir)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), gitstate.Deploy)
+		if err != nil {
+			return err
+		}
+		if err := fetchNotes(c.Context, s, u, plan); err != nil {
+			return err
+		}
+		st, err := s.State(c.Context)
+		if err != nil {
+			return err
+		}
+		target := targetOf(sel.Target, workspace())
+		if stacks, err = filterStacks(st, stacks, filter, target); err != nil {
+			return err
+		}
+		for _, stack := range stacks {
+			v, err := viewOf(st, stack, target)
+			if err != nil {
+				return err
+			}
+			status[stack.Path] = string(v.status)
+			if reason[stack.Path] == "" || !sel.Changed {
+				reason[stack.Path] = v.why()
+			}
+		}
+	}
+	if c.Bool("run-order") {
+		g, err := p.Graph(stacks)
+		if err != nil {
+			return err
+		}
+		rank := map[string]int{}
+		for i, path := range g.Order() {
+			rank[path] = i
+		}
+		slices.SortStableFunc(stacks, func(a, b runner.Stack) int { return rank[a.Path] - rank[b.Path] })
+	}
+	if c.String("format") == "json" {
+		out := make([]listed, len(stacks))
+		for i, s := range stacks {
+			out[i] = listed{s.Path, s.ID, s.Name, s.Tags, status[s.Path], reason[s.Path]}
+		}
+		return printJSON(env.Stdout, out)
+	}
+	for _, s := range stacks {
+		line := printable(p.Friendly(s.Path))
+		if c.Bool("why") {
+			line += " - " + printable(reason[s.Path])
+		}
+		fmt.Fprintln(env.Stdout, line)
+	}
+	return nil
+}
+
+// workspace is TF_WORKSPACE as it is part of the target.
+func workspace() string {
+	return runner.Recognise([]string{"terraform"}, os.Environ(), "").Workspace
+}
+
+// filterStacks keeps the stacks that a filter on status asks for.
+func filterStacks(st *gitstate.State, stacks []runner.Stack, f statusFilter, target string) ([]runner.Stack, error) {
+	if !f.set() {
+		return stacks, nil
+	}
+	var kept []runner.Stack
+	for _, s := range stacks {
+		v, err := viewOf(st, s, target)
+		if err != nil {
+			return nil, err
+		}
+		if (f.stack == "" || v.status.Matches(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
+			(f.drift == "" || v.drift.Status.Matches(f.drift)) {
+			kept = append(kept, s)
+		}
+	}
+	return kept, nil
+}
+
+// view is what the notes say of a stack for a target.
+type view struct {
+	deploy, drift gitstate.Latest
+	status        gitstate.Status
+}
+
+func viewOf(st *gitstate.State, s runner.Stack, target string) (v view, err error) {
+	if v.deploy, err = st.Latest(s.ID, s.Path, target, gitstate.Deploy); err != nil {
+		return v, err
+	}
+	if v.drift, err = st.Latest(s.ID, s.Path, target, gitstate.Drift); err != nil {
+		return v, err
+	}
+	v.status = gitstate.StackStatus(v.deploy, v.drift)
+	return v, nil
+}
+
+// why is what stands behind the status, in a few words.
+func (v view) why() string {
+	if v.status == gitstate.Drifted || v.deploy.Status == gitstate.Never && v.drift.Status != gitstate.Never {
+		return fmt.Sprintf("%s at %s by run %s", v.drift.Status, shortHash(v.drift.Commit), v.drift.Run)
+	}
+	l := v.deploy
+	if l.Status == gitstate.Never {
+		return "never deployed"
+	}
+	why := fmt.Sprintf("%s at %s by run %s", l.Status, shortHash(l.Commit), l.Run)
+	switch {
+	case len(l.Diverged) > 0:
+		why += fmt.Sprintf(", and by run %s, which did not know of it", l.Diverged[0].Run)
+	case l.Record.Status == gitstate.Blocked:
+		why += ": " + l.Cause + " failed"
+	case l.Reason != "":
+		why += ": " + l.Reason
+	}
+	return why
+}

@@ -1,0 +1,278 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+func logCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:        "log",
+		Usage:       "show what was run, newest first: of all stacks, or of one",
+		ArgsUsage:   "[STACK]",
+		Description: "STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id.",
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{
+			&cli.IntFlag{Name: "n", Value: 50, Usage: "show at most `N` records (0: all)"},
+			&cli.StringFlag{Name: "op", Usage: "only the operation `NAME`"},
+			&cli.StringFlag{Name: "target", Usage: "only this `TARGET`"},
+			&cli.StringFlag{Name: "run", Usage: "only the run `ID`"},
+			formatFlag(),
+		}, storeFlags()),
+		Action: func(c *cli.Context) error { return logRecords(c, env) },
+	}
+}
+
+// logged is a record in JSON, with the commit whose note holds it.
+type logged struct {
+	Commit string          `json:"commit"`
+	By     string          `json:"by,omitempty"`
+	Record gitstate.Record `json:"record"`
+}
+
+func logRecords(c *cli.Context, env Env) error {
+	if c.Args().Len() > 1 {
+		return fmt.Errorf("one stack at a time, not %d", c.Args().Len())
+	}
+	if err := checkFormat(c); err != nil {
+		return err
+	}
+	dir, err := workingDir(c)
+	if err != nil {
+		return err
+	}
+	s, err := openStore(c, env, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	age, err := readLocal(c, s)
+	if err != nil {
+		return err
+	}
+	is := func(r *gitstate.Record) bool { return true }
+	if want := c.Args().First(); want != "" {
+		is = stackMatcher(s, dir, want)
+	}
+	by := map[string]string{}
+	var found []logged
+	err = s.Notes(func(commit string, lines []gitstate.Line) error {
+		for _, l := range lines {
+			r := l.Record
+			switch {
+			case l.Err != nil:
+			case r.Event == gitstate.Started:
+				by[r.Run] = r.By
+			case r.Status == "" || !is(&r),
+				c.String("op") != "" && r.Op != c.String("op"),
+				c.IsSet("target") && r.Target != c.String("target"),
+				c.String("run") != "" && r.Run != c.String("run"):
+			default:
+				found = append(found, logged{Commit: commit, Record: r})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 && c.Args().Present() {
+		return fmt.Errorf("no record of %s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", c.Args().First())
+	}
+	slices.SortFunc(found, func(a, b logged) int {
+		return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))
+	})
+	if n := c.Int("n"); n > 0 && len(found) > n {
+		found = found[:n]
+	}
+	for i := range found {
+		found[i].By = cmp.Or(found[i].Record.By, by[found[i].Record.Run])
+	}
+	if c.String("format") == "json" {
+		return printJSON(env.Stdout, found)
+	}
+	u := newUI(env)
+	rows := [][]string{{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}}
+	for _, f := range found {
+		r := f.Record
+		op := r.Op
+		if r.Target != "" {
+			op += "@" + r.Target
+		}
+		who, _, _ := strings.Cut(f.By, " <")
+		rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, took(r.Took), shortHash(f.Commit), who, r.Run, whyOf(&r)})
+	}
+	u.table(env.Stdout, rows, func(i int) string {
+		if i == 0 {
+			return faint
+		}
+		return statusColor(string(found[i-1].Record.Status))
+	})
+	if age != "" {
+		u.say("%s", age)
+	}
+	return nil
+}
+
+func whyOf(r *gitstate.Record) string {
+	var why []string
+	if r.Tries > 1 {
+		why = append(why, fmt.Sprintf("%d tries", r.Tries))
+	}
+	if r.Dirty {
+		why = append(why, "uncommitted changes")
+	}
+	if r.Cause != "" {
+		why = append(why, r.Cause+" failed")
+	}
+	if r.Reason != "" {
+		why = append(why, r.Reason)
+	}
+	return strings.Join(why, "; ")
+}
+
+// stackMatcher finds the records of a stack that was named by its project
+// path, by a path as the shell completes it, or by its id.
+func stackMatcher(s *gitstate.Store, dir, want string) func(*gitstate.Record) bool {
+	paths := map[string]bool{want: true}
+	if p, ok := projectPath(s, dir, want); ok {
+		paths[p] = true
+	}
+	id := strings.ToLower(want)
+	return func(r *gitstate.Record) bool { return paths[r.Stack] || r.ID != "" && r.ID == id }
+}
+
+func showCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "show",
+		Usage:     "show the records of a commit",
+		ArgsUsage: "[REV]",
+		Flags:     slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, storeFlags()),
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() > 1 {
+				return errors.New("one commit at a time")
+			}
+			if err := checkFormat(c); err != nil {
+				return err
+			}
+			dir, err := workingDir(c)
+			if err != nil {
+				return err
+			}
+			s, err := openStore(c, env, dir)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			if _, err := readLocal(c, s); err != nil {
+				return err
+			}
+			commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
+			if err != nil {
+				return err
+			}
+			lines, err := s.Note(commit.Hash)
+			if err != nil {
+				return err
+			}
+			return show(c, env, commit, lines)
+		},
+	}
+}
+
+// resolveAnnotated finds a commit; the full name of one that is not here will
+// do, since notes outlive their commits.
+func resolveAnnotated(s *gitstate.Store, rev string) (gitstate.Commit, error) {
+	commit, err := s.Resolve(rev)
+	if err != nil && len(rev) == 40 && strings.Trim(rev, "0123456789abcdef") == "" {
+		return gitstate.Commit{Hash: rev, Subject: "(not in this repository)"}, nil
+	}
+	return commit, err
+}
+
+func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line) error {
+	if c.String("format") == "json" {
+		records := []gitstate.Record{}
+		for _, l := range lines {
+			if l.Err == nil {
+				records = append(records, l.Record)
+			}
+		}
+		return printJSON(env.Stdout, map[string]any{"commit": commit.Hash, "records": records})
+	}
+	u := newUI(env)
+	fmt.Fprintf(env.Stdout, "commit %s %s\n", commit.Hash, printable(commit.Subject))
+	if len(lines) == 0 {
+		u.say("no records on this commit")
+		return nil
+	}
+	heads := map[string]gitstate.Record{}
+	var runs []string
+	of := map[string][]gitstate.Record{}
+	var rest []string
+	for _, l := range lines {
+		switch {
+		case l.Err != nil:
+			rest = append(rest, l.Text)
+		case l.Record.Event == gitstate.Started:
+			heads[l.Record.Run] = l.Record
+			fallthrough
+		default:
+			if !slices.Contains(runs, l.Record.Run) {
+				runs = append(runs, l.Record.Run)
+			}
+			of[l.Record.Run] = append(of[l.Record.Run], l.Record)
+		}
+	}
+	for _, run := range runs {
+		h := heads[run]
+		fmt.Fprintf(env.Stdout, "\nrun %s", run)
+		for _, part := range []string{h.Op, h.Target, h.By, h.Job} {
+			if part != "" {
+				fmt.Fprintf(env.Stdout, "  %s", printable(part))
+			}
+		}
+		fmt.Fprintln(env.Stdout)
+		if h.Cmd != "" {
+			fmt.Fprintf(env.Stdout, "  $ %s\n", printable(h.Cmd))
+		}
+		var rows [][]string
+		var colors []string
+		for _, r := range of[run] {
+			what := string(r.Status)
+			switch r.Event {
+			case gitstate.Started:
+				continue
+			case gitstate.Finished:
+				what = "finished"
+			case gitstate.Forgotten:
+				what = "forgotten"
+			}
+			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), r.Stack, took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
+			colors = append(colors, statusColor(what))
+		}
+		if len(rows) > 0 {
+			u.table(env.Stdout, rows, func(i int) string { return colors[i] })
+		}
+	}
+	if len(rest) > 0 {
+		fmt.Fprintln(env.Stdout, "\nlines that are no records:")
+		for _, t := range rest {
+			fmt.Fprintf(env.Stdout, "  %s\n", printable(t))
+		}
+	}
+	return nil
+}
+
+func by(r gitstate.Record) string {
+	if r.By == "" {
+		return ""
+	}
+	return "(by " + r.By + ")"
+}

@@ -1,0 +1,614 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+func runCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "run a command in the selected stacks, and record each result",
+		ArgsUsage: "[--] COMMAND [ARG...]",
+		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
+			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
+			"A stack that fails blocks the stacks that depend on it, and no others.",
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), runFlags(), executionFlags(), syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error {
+			return run(c, env)
+		},
+	}
+}
+
+// runFlags are those of `terramate run` that are not about the selection.
+func runFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "no-recursive", EnvVars: []string{"TM_ARG_RUN_NO_RECURSIVE"}, Usage: "only the stack in the working directory"},
+		&cli.BoolFlag{Name: "continue-on-error", EnvVars: []string{"TM_ARG_RUN_CONTINUE_ON_ERROR"}, Usage: "accepted for Terramate's sake: it is the default, and dependents of a failed stack do not run"},
+		&cli.BoolFlag{Name: "dry-run", EnvVars: []string{"TM_ARG_RUN_DRY_RUN"}, Usage: "plan the execution but do not execute it"},
+		&cli.BoolFlag{Name: "reverse", EnvVars: []string{"TM_ARG_RUN_REVERSE"}, Usage: "reverse the order of execution"},
+		&cli.IntFlag{Name: "parallel", Aliases: []string{"j"}, EnvVars: []string{"TM_ARG_RUN_PARALLEL"}, Usage: "run at most `N` independent stacks at once (git config tmnotes.parallel)"},
+		&cli.BoolFlag{Name: "eval", EnvVars: []string{"TM_ARG_RUN_EVAL"}, Usage: "evaluate the command's arguments as HCL strings"},
+		&cli.BoolFlag{Name: "enable-sharing", EnvVars: []string{"TM_ARG_RUN_ENABLE_SHARING"}, Usage: "share stack outputs as stack inputs"},
+		&cli.BoolFlag{Name: "mock-on-fail", EnvVars: []string{"TM_ARG_RUN_MOCK_ON_FAIL"}, Usage: "mock the shared outputs if their command fails"},
+		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
+		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
+		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
+		&cli.BoolFlag{Name: "sync-deployment", EnvVars: []string{"TM_ARG_RUN_SYNC_DEPLOYMENT"}, Usage: "as in Terramate: the command is a deployment (--op deploy)", Hidden: true},
+		&cli.BoolFlag{Name: "sync-drift-status", EnvVars: []string{"TM_ARG_RUN_SYNC_DRIFT_STATUS"}, Usage: "as in Terramate: the command looks for drift (--op drift)", Hidden: true},
+	}
+}
+
+// executionFlags are tmnotes' own.
+func executionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "op", EnvVars: []string{"TMNOTES_OP"}, Usage: "what the command does: deploy, destroy, drift, or a `NAME` of its own (default: recognised from the command)"},
+		&cli.BoolFlag{Name: "force", Usage: "run also what is deployed at this commit"},
+		&cli.BoolFlag{Name: "resume", Usage: "skip what succeeded at this commit, also for commands that are no deployment"},
+		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a later one is deployed"},
+		&cli.BoolFlag{Name: "fail-fast", Usage: "start nothing further after the first failure"},
+		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
+		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
+		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
+	}
+}
+
+// runOptions is what the flags of `run` say, checked.
+type runOptions struct {
+	command    []string
+	op         string
+	sel        project.Selection
+	filter     statusFilter
+	safeguards project.Safeguards
+	exec       runner.Options
+	interval   time.Duration
+	eval       bool
+}
+
+func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
+	o.command = c.Args().Slice()
+	if len(o.command) == 0 || o.command[0] == "" {
+		return o, errNoCommand
+	}
+	if o.op, err = opFlag(c); err != nil {
+		return o, err
+	}
+	if o.sel, err = selection(c); err != nil {
+		return o, err
+	}
+	if o.filter, err = parseStatusFilter(c); err != nil {
+		return o, err
+	}
+	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), c.StringSlice("disable-safeguards"), os.Getenv); err != nil {
+		return o, err
+	}
+	if o.exec, err = parseExecution(c, s); err != nil {
+		return o, err
+	}
+	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
+		return o, err
+	}
+	if o.exec.Parallel < 0 {
+		return o, fmt.Errorf("--parallel: %d is no number of stacks", o.exec.Parallel)
+	}
+	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
+	o.eval = c.Bool("eval")
+	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
+	return o, err
+}
+
+// parseExecution reads how one command is executed; exec has these, too.
+func parseExecution(c *cli.Context, s *gitstate.Store) (x runner.Options, err error) {
+	if x.Retries, err = intSetting(c, s, "retry", "retry", 0); err != nil {
+		return x, err
+	}
+	if x.RetryOn, err = regexpSetting(c, s, "retry-on", "retryOn"); err != nil {
+		return x, err
+	}
+	if x.Timeout, err = durationSetting(c, s, "timeout", "timeout", 0); err != nil {
+		return x, err
+	}
+	switch {
+	case x.Retries < 0:
+		return x, fmt.Errorf("--retry: %d is no number of tries", x.Retries)
+	case x.RetryOn != nil && x.Retries == 0:
+		return x, errors.New("--retry-on says when to try again; how often is missing: add --retry N")
+	case x.Timeout < 0:
+		return x, fmt.Errorf("--timeout: %v is no time to wait", x.Timeout)
+	}
+	return x, nil
+}
+
+func opFlag(c *cli.Context) (string, error) {
+	op := c.String("op")
+	for flag, is := range map[string]string{"sync-deployment": gitstate.Deploy, "sync-drift-status": gitstate.Drift} {
+		if c.Bool(flag) {
+			if op != "" && op != is {
+				return "", fmt.Errorf("--%s means --op %s, and --op says %s", flag, is, op)
+			}
+			op = is
+		}
+	}
+	if op == "" {
+		return "", nil
+	}
+	for _, r := range op {
+		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.') {
+			return "", fmt.Errorf("--op: %q is no name of an operation; use lower-case letters, digits, - _ and .", op)
+		}
+	}
+	return op, nil
+}
+
+func run(c *cli.Context, env Env) error {
+	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
+	u.quiet = c.Bool("quiet")
+	if err := setLogLevel(c); err != nil {
+		return err
+	}
+	dir, err := workingDir(c)
+	if err != nil {
+		return err
+	}
+	s, err := openStore(c, env, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	o, err := parseRun(c, s)
+	if err != nil {
+		return err
+	}
+	if c.Bool("continue-on-error") {
+		u.say("--continue-on-error is the default here, and stacks that depend on a failed one do not run")
+	}
+	head, err := s.Resolve("HEAD")
+	if err != nil {
+		return err
+	}
+
+	// Which stacks, in Terramate's way; nothing runs where a safeguard refuses.
+	p, err := project.Load(ctx, project.Options{Dir: dir, Terragrunt: o.sel.Terragrunt()})
+	if err != nil {
+		return err
+	}
+	selected, err := p.Select(o.sel)
+	if err != nil {
+		return err
+	}
+	if err := p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun); err != nil {
+		return err
+	}
+	stacks := make([]runner.Stack, len(selected))
+	for i, sel := range selected {
+		stacks[i] = sel.Stack
+	}
+	n := &session{store: s, commit: head, stacks: map[string]recorded{}}
+	tasks, err := plan(p, n, o, stacks, c.Bool("enable-sharing"), c.Bool("mock-on-fail"))
+	if err != nil {
+		return err
+	}
+	ops := n.operations(stacks)
+	decide := slices.Contains(ops, gitstate.Deploy) || o.filter.set() || c.Bool("resume")
+
+	// What is known of them.
+	sync, err := planSync(c, s, p.DefaultRemote(), ci, ops...)
+	if err != nil {
+		return err
+	}
+	if o.exec.DryRun && !decide {
+		sync = syncPlan{}
+	}
+	if err := fetchNotes(ctx, s, u, sync); err != nil {
+		return err
+	}
+	st, err := s.State(ctx)
+	if err != nil {
+		return err
+	}
+	if stacks, err = filterStacks(st, stacks, o.filter, o.sel.Target); err != nil {
+		return err
+	}
+	graph, err := p.Graph(stacks)
+	if err != nil {
+		return err
+	}
+	if c.Bool("reverse") {
+		graph = graph.Reverse()
+	}
+	order := graph.Order()
+	for _, path := range order {
+		r := n.stacks[path]
+		l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+		if err != nil {
+			return err
+		}
+		r.followed(&l, head.Hash, n.run)
+		n.stacks[path] = r
+	}
+
+	// What need not run.
+	off := map[string]taken{}
+	if !c.Bool("force") && !o.filter.set() {
+		if off, err = takeOff(ctx, st, n, order, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
+			return err
+		}
+	}
+	o.exec.Skip = map[string]bool{}
+	var todo []string
+	for _, path := range order {
+		if _, is := off[path]; is {
+			o.exec.Skip[path] = true
+		} else {
+			todo = append(todo, path)
+		}
+	}
+	describe(u, n, order, ops, off, o)
+	if len(order) == 0 || len(todo) == 0 && !o.exec.DryRun {
+		if len(order) == 0 {
+			u.say("no stack is selected: nothing to do")
+		} else {
+			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(head.Hash))
+		}
+		return s.Flush(ctx)
+	}
+	if o.exec.DryRun {
+		return dryRun(ctx, u, graph, tasks, o)
+	}
+	dirty, err := p.DirtyStacks(stacksOf(n, todo))
+	if err != nil {
+		return err
+	}
+	for path := range dirty {
+		r := n.stacks[path]
+		r.dirty = true
+		n.stacks[path] = r
+	}
+	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env)
+}
+
+// plan makes the tasks: each stack's command, environment and operation.
+func plan(p *project.Project, n *session, o runOptions, stacks []runner.Stack, share, mock bool) (map[string]runner.Task, error) {
+	envs, err := p.Envs(stacks)
+	if err != nil {
+		return nil, err
+	}
+	id, _, err := runID(n.store)
+	if err != nil {
+		return nil, err
+	}
+	n.run = id
+	n.store.UseJournal(id)
+	tasks := make(map[string]runner.Task, len(stacks))
+	type shared struct {
+		env []string
+		op  runner.Operation
+	}
+	seen := map[*string]shared{} // stacks without variables of their own share one environment
+	for _, st := range stacks {
+		cmd := o.command
+		if o.eval {
+			if cmd, err = p.Eval(st, o.sel.Target, cmd); err != nil {
+				return nil, fmt.Errorf("%s: %w", st.Path, err)
+			}
+		}
+		var key *string
+		if e := envs[st.Path]; len(e) > 0 {
+			key = &e[0]
+		}
+		known, ok := seen[key]
+		if !ok || o.eval {
+			known.env = append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+id)
+			known.op = runner.Recognise(cmd, known.env, o.op)
+			seen[key] = known
+		}
+		task := runner.Task{Stack: st, Command: cmd, Env: known.env, Drift: known.op.Name == gitstate.Drift}
+		if share {
+			task.Prepare = p.Sharing(st, mock)
+		}
+		tasks[st.Path] = task
+		n.stacks[st.Path] = recorded{stack: st, op: known.op, target: targetOf(o.sel.Target, known.op.Workspace)}
+	}
+	return tasks, nil
+}
+
+// operations are the names of what the command does to the stacks: one, but
+// where the environments of stacks make a difference.
+func (n *session) operations(stacks []runner.Stack) []string {
+	var ops []string
+	for _, s := range stacks {
+		if op := n.stacks[s.Path].op.Name; !slices.Contains(ops, op) {
+			ops = append(ops, op)
+		}
+	}
+	slices.Sort(ops)
+	return ops
+}
+
+func stacksOf(n *session, paths []string) []runner.Stack {
+	out := make([]runner.Stack, len(paths))
+	for i, p := range paths {
+		out[i] = n.stacks[p].stack
+	}
+	return out
+}
+
+// describe says what is about to happen, in a few lines.
+func describe(u *ui, n *session, order, ops []string, off map[string]taken, o runOptions) {
+	if len(order) == 0 {
+		return
+	}
+	if note := n.stacks[order[0]].op.Note; note != "" {
+		u.say("%s: %s", strings.Join(ops, ", "), note)
+	}
+	done, late := 0, 0
+	var why string
+	for _, t := range off {
+		if t.superseded {
+			late++
+			why = t.path + ": " + t.why
+		} else {
+			done++
+		}
+	}
+	left := len(order) - len(off)
+	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(ops, ", "), plural(left, "stack"), shortHash(n.commit.Hash), n.commit.Subject, strconv.Itoa(len(order)))
+	if done > 0 {
+		line += fmt.Sprintf(", %d done already", done)
+	}
+	if late > 0 {
+		line += fmt.Sprintf(", %d superseded", late)
+	}
+	u.say("%s", line)
+	if late > 0 {
+		u.say("superseded, as in %s (--allow-rollback deploys this commit all the same)", why)
+	}
+}
+
+func allDone(off map[string]taken) string {
+	late := 0
+	for _, t := range off {
+		if t.superseded {
+			late++
+		}
+	}
+	switch {
+	case late == len(off):
+		return "later commits are deployed than this one,"
+	case late > 0:
+		return "every selected stack is deployed or superseded"
+	}
+	return "every selected stack is deployed"
+}
+
+func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
+	_, err := runner.Execute(ctx, g, tasks, o.exec, func(e runner.Event) error {
+		if e.Kind == runner.Started {
+			u.say("(dry-run) Entering stack in %s", e.Result.Stack.Path)
+			u.say("(dry-run) Executing command %s", strconv.Quote(strings.Join(tasks[e.Result.Stack.Path].Command, " ")))
+		}
+		return nil
+	})
+	return err
+}
+
+// execute announces the run, runs it, and records what comes of it.
+func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env) error {
+	s := n.store
+	done, err := s.Live(n.run, "")
+	if err != nil {
+		return err
+	}
+	defer done()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, interrupts...)
+	defer signal.Stop(signals)
+	if ctx.Err() != nil {
+		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
+	}
+	// Recording outlives cancellation: what is known is always written down.
+	ctx = context.WithoutCancel(ctx)
+	if err := n.announce(n.head(ctx, ci, op, target, len(todo), o.command), todo); err != nil {
+		return err
+	}
+	if sync.remote != "" {
+		tr, err := s.Push(ctx, sync.remote)
+		if err != nil {
+			why := "the run could not be announced: nothing was executed"
+			if werr := n.withdraw(todo, why); werr != nil {
+				return errors.Join(err, werr)
+			}
+			_ = s.Flush(ctx)
+			return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
+		}
+		if tr.Spooled {
+			u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
+		}
+	}
+	push := startPusher(ctx, s, sync.remote, o.interval, func() bool { return n.changed.Swap(false) })
+
+	x := o.exec
+	x.Signals = signals
+	x.Foreground = runner.Foreground(env.Stdin)
+	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
+	grouping(&x, u, ci, tasks)
+	interrupted := false
+	results, err := runner.Execute(ctx, g, tasks, x, func(e runner.Event) error {
+		path := e.Result.Stack.Path
+		switch e.Kind {
+		case runner.Started:
+			if x.Output != runner.OutputGrouped {
+				u.say("Entering stack in %s", path)
+				u.say("Executing command %s", strconv.Quote(strings.Join(tasks[path].Command, " ")))
+			}
+			return n.started(path)
+		case runner.Retrying:
+			u.say("%s failed (%s); trying again in %s", path, e.Result.Reason, took(e.Wait))
+		case runner.Interrupted:
+			interrupted = true
+			push.now()
+			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
+		case runner.Finished:
+			return n.result(e.Result, tasks[path].Env, tasks[path].Command)
+		}
+		return nil
+	})
+	push.end()
+	counts := count(results)
+	failed := err
+	if ferr := n.finish(counts); ferr != nil && failed == nil {
+		failed = ferr
+	}
+	if ferr := s.Flush(ctx); ferr != nil && failed == nil {
+		failed = ferr
+	}
+	var pushErr error
+	if sync.remote != "" {
+		_, pushErr = s.Push(ctx, sync.remote)
+	} else {
+		s.Tidy()
+	}
+	n.report(u, results, off, sync, pushErr)
+	switch {
+	case failed != nil:
+		return &exitError{exitFailed, fmt.Errorf("the run was stopped because a result could not be recorded: %w", failed)}
+	case interrupted:
+		if pushErr != nil {
+			u.warn(notPushed(s, sync.remote, pushErr).Error())
+		}
+		return &exitError{code: exitInterrupted}
+	case counts[runner.StatusFailed]+counts[runner.StatusBlocked]+counts[runner.StatusCanceled] > 0:
+		if pushErr != nil {
+			u.warn(notPushed(s, sync.remote, pushErr).Error())
+		}
+		return &exitError{code: exitFailed}
+	case pushErr != nil:
+		return notPushed(s, sync.remote, pushErr)
+	}
+	return nil
+}
+
+// grouping says how the children's output is shown: as it comes for one at a
+// time, led by the stack for several, foldable in a CI that can fold.
+func grouping(x *runner.Options, u *ui, ci ciJob, tasks map[string]runner.Task) {
+	command := func(s runner.Stack) string { return strings.Join(tasks[s.Path].Command, " ") }
+	switch {
+	case ci.name == "github":
+		x.Output = runner.OutputGrouped
+		x.GroupStart = func(s runner.Stack) string {
+			return "::group::" + printable(s.Path) + ": " + printable(command(s)) + "\n"
+		}
+		x.GroupEnd = func(s runner.Stack, r runner.Result) string {
+			end := "::endgroup::\n"
+			if r.Status == runner.StatusFailed {
+				end += "tmnotes: " + printable(s.Path) + " failed: " + printable(r.Reason) + "\n"
+			}
+			return end
+		}
+	case ci.name == "gitlab":
+		section := func(s runner.Stack) string { return "tmnotes_" + gitstate.Digest(s.Path)[:12] }
+		x.Output = runner.OutputGrouped
+		x.GroupStart = func(s runner.Stack) string {
+			return fmt.Sprintf("\x1b[0Ksection_start:%d:%s[collapsed=true]\r\x1b[0K%s: %s\n", time.Now().Unix(), section(s), printable(s.Path), printable(command(s)))
+		}
+		x.GroupEnd = func(s runner.Stack, r runner.Result) string {
+			end := fmt.Sprintf("\x1b[0Ksection_end:%d:%s\r\x1b[0K\n", time.Now().Unix(), section(s))
+			if r.Status == runner.StatusFailed {
+				end += "tmnotes: " + printable(s.Path) + " failed: " + printable(r.Reason) + "\n"
+			}
+			return end
+		}
+	case x.Parallel > 1:
+		x.Output = runner.OutputPrefixed
+		x.Prefix = func(s runner.Stack) string { return u.paint(faint, printable(s.Path)+" | ") }
+	default:
+		x.Output = runner.OutputDirect
+	}
+}
+
+// report is the table at the end, and what to type next.
+func (n *session) report(u *ui, results []runner.Result, off map[string]taken, sync syncPlan, pushErr error) {
+	counts := count(results)
+	bad := len(results) - counts[runner.StatusOK]
+	if u.quiet && bad == 0 {
+		return
+	}
+	const most = 40
+	rows := [][]string{{"STATUS", "STACK", "TIME", "WHY"}}
+	var colors []string
+	for _, r := range results {
+		if r.Status == runner.StatusOK && len(results) > most {
+			continue
+		}
+		rec := n.stacks[r.Stack.Path]
+		why := ""
+		switch {
+		case r.Status == runner.StatusBlocked:
+			why = r.Cause + " failed"
+		case r.Status != runner.StatusOK:
+			why = gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)
+		case rec.dirty:
+			why = "with uncommitted changes: does not count as deployed"
+		}
+		if r.Tries > 1 {
+			why = strings.TrimSpace(fmt.Sprintf("%d tries; %s", r.Tries, why))
+			why = strings.TrimSuffix(why, ";")
+		}
+		rows = append(rows, []string{string(r.Status), r.Stack.Path, took(r.Took), why})
+		colors = append(colors, statusColor(string(r.Status)))
+	}
+	fmt.Fprintln(u.env.Stderr)
+	if len(rows) > 1 {
+		u.table(u.env.Stderr, rows, func(i int) string {
+			if i == 0 {
+				return faint
+			}
+			return colors[i-1]
+		})
+	}
+	var parts []string
+	for _, st := range []runner.Status{runner.StatusOK, runner.StatusDrifted, runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled} {
+		if counts[st] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[st], st))
+		}
+	}
+	line := fmt.Sprintf("run %s on %s: %s", n.run, shortHash(n.commit.Hash), strings.Join(parts, ", "))
+	if len(off) > 0 {
+		line += fmt.Sprintf("; %d were not needed", len(off))
+	}
+	u.quiet = false
+	u.say("%s", line)
+	if sync.remote != "" && pushErr == nil {
+		u.say("recorded on %s: git log --notes=%s", sync.remote, strings.TrimPrefix(n.store.Ref(), "refs/notes/"))
+	}
+	if counts[runner.StatusFailed]+counts[runner.StatusCanceled]+counts[runner.StatusBlocked] > 0 {
+		first := ""
+		for _, r := range results {
+			if r.Status == runner.StatusFailed {
+				first = r.Stack.Path
+				break
+			}
+		}
+		next := "next: run the same command again; only what is not ok runs"
+		if op := n.stacks[results[0].Stack.Path].op.Name; op != gitstate.Deploy {
+			next = "next: run it again with --status failed, or with --resume for all that did not succeed"
+		}
+		if first != "" {
+			next += fmt.Sprintf(" (tmnotes log %s has its history)", first)
+		}
+		u.say("%s", next)
+	}
+}

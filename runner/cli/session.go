@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+// session is one run as it is recorded: its head, a record for each change of
+// a stack, its end. All records are made on the commit on which it began.
+type session struct {
+	store   *gitstate.Store
+	commit  gitstate.Commit
+	run     string
+	stacks  map[string]recorded // by path
+	changed atomic.Bool         // something was recorded since the last push or flush
+}
+
+// recorded is what every record of a stack in this run says.
+type recorded struct {
+	stack   runner.Stack
+	op      runner.Operation
+	target  string
+	dirty   bool
+	prev    []string
+	since   time.Time // of a drift series: see design section 3
+	seen    int
+	driftAs gitstate.Status
+}
+
+// target joins the two things that state is kept apart for. "+" stands in no
+// name of a target, so that the two cannot be taken for each other.
+func targetOf(target, workspace string) string {
+	if workspace == "" {
+		return target
+	}
+	return target + "+" + workspace
+}
+
+// runID is the run that this process takes part in: TMNOTES_RUN, or a new one.
+func runID(s *gitstate.Store) (id string, shared bool, err error) {
+	if id := os.Getenv("TMNOTES_RUN"); id != "" {
+		if !validRun(id) {
+			return "", false, fmt.Errorf("TMNOTES_RUN=%q is no id of a run; unset it, or take one from `tmnotes log`", id)
+		}
+		return id, true, nil
+	}
+	return s.NewRun(), false, nil
+}
+
+func validRun(id string) bool {
+	if len(id) != 26 {
+		return false
+	}
+	for _, c := range id {
+		if !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z') {
+			return false
+		}
+	}
+	return true
+}
+
+// head is the first record of a run.
+func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks int, cmd []string) *gitstate.Record {
+	by := ci.by
+	if by == "" {
+		by = n.store.Who(ctx)
+	}
+	return &gitstate.Record{Event: gitstate.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
+		By: by, Job: ci.job, Attempt: ci.attempt, Cmd: gitstate.NewRedactor(os.Environ(), cmd).Command(cmd), Version: 1}
+}
+
+func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
+	s := n.stacks[path]
+	return &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
+}
+
+// announce records the head and that every one of the stacks is queued.
+func (n *session) announce(head *gitstate.Record, paths []string) error {
+	records := []*gitstate.Record{head}
+	for _, p := range paths {
+		records = append(records, n.record(p, gitstate.Queued))
+	}
+	return n.store.Append(n.commit.Hash, records...)
+}
+
+// result records what came of a stack. The reason is what the command said:
+// it passes a redactor that knows the stack's own environment.
+func (n *session) result(r runner.Result, env, cmd []string) error {
+	rec := n.record(r.Stack.Path, gitstate.Status(r.Status))
+	if r.Exit >= 0 && !r.Started.IsZero() {
+		rec.Exit = &r.Exit
+	}
+	if !r.Started.IsZero() {
+		rec.Took = max(r.Took, 1)
+	}
+	if r.Tries > 1 {
+		rec.Tries = r.Tries
+	}
+	rec.Cause = r.Cause
+	if r.Status != runner.StatusOK && r.Status != runner.StatusBlocked && r.Reason != "" {
+		rec.Reason = gitstate.NewRedactor(env, cmd).Text(r.Reason, 500)
+	}
+	if s := n.stacks[r.Stack.Path]; s.seen > 0 && s.driftAs == rec.Status {
+		rec.Since, rec.Seen = s.since, s.seen+1
+	}
+	n.changed.Store(true)
+	return n.store.Append(n.commit.Hash, rec)
+}
+
+func (n *session) started(path string) error {
+	n.changed.Store(true)
+	return n.store.AppendLazily(n.commit.Hash, n.record(path, gitstate.Running))
+}
+
+// finish records the end of the run, with how many stacks ended how.
+func (n *session) finish(count map[runner.Status]int) error {
+	return n.store.Append(n.commit.Hash, &gitstate.Record{Event: gitstate.Finished, Run: n.run,
+		OK: count[runner.StatusOK], Failed: count[runner.StatusFailed], Blocked: count[runner.StatusBlocked],
+		Canceled: count[runner.StatusCanceled], Drifts: count[runner.StatusDrifted]})
+}
+
+// withdraw records that what was announced is not going to happen.
+func (n *session) withdraw(paths []string, reason string) error {
+	var records []*gitstate.Record
+	for _, p := range paths {
+		r := n.record(p, gitstate.Canceled)
+		r.Reason = reason
+		records = append(records, r)
+	}
+	records = append(records, &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)})
+	return n.store.Append(n.commit.Hash, records...)
+}
+
+// followed takes from the state what the records of a stack follow.
+func (r *recorded) followed(l *gitstate.Latest, commit, run string) {
+	for _, prev := range l.Runs() {
+		if prev != run {
+			r.prev = append(r.prev, prev)
+		}
+	}
+	if r.op.Name == gitstate.Drift && l.Commit == commit && !l.At.IsZero() && l.Record.Variant == r.op.Variant {
+		r.driftAs, r.since, r.seen = l.Record.Status, l.Since, max(l.Seen, 1)
+		if r.since.IsZero() {
+			r.since = l.At
+		}
+	}
+}
+
+// taken is why a stack that was selected is not executed.
+type taken struct {
+	path, why  string
+	superseded bool
+}
+
+// takeOff says which of the selected stacks need not run: those that are done
+// on this commit, and, for deployments, those of which a later commit is
+// deployed already.
+func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string, resume, allowRollback bool, warn func(string)) (map[string]taken, error) {
+	off := map[string]taken{}
+	var ask []gitstate.Latest
+	var paths []string
+	for _, p := range order {
+		r := n.stacks[p]
+		deploy := r.op.Name == gitstate.Deploy
+		if !deploy && !resume {
+			continue
+		}
+		l, err := st.Latest(r.stack.ID, p, r.target, r.op.Name)
+		if err != nil {
+			return nil, err
+		}
+		if done, why := doneAs(&l, n.commit.Hash, r.op); done && !r.dirty {
+			off[p] = taken{path: p, why: why}
+		} else if deploy && !allowRollback {
+			ask, paths = append(ask, l), append(paths, p)
+		}
+	}
+	late, guessed, err := st.Superseded(ctx, n.commit.Hash, ask)
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range paths {
+		if late[i] {
+			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("%s is deployed, which is later than this commit", shortHash(ask[i].OKCommit))}
+		}
+	}
+	if guessed > 0 {
+		warn(fmt.Sprintf("the history of %s is not in this clone: the commit times in the records tell which commit is later", plural(guessed, "deployed commit")))
+	}
+	return off, nil
+}
+
+// doneAs is Latest.Done for deployments; of any other operation (--resume) the
+// latest record must be a success of the same command on this commit.
+func doneAs(l *gitstate.Latest, commit string, op runner.Operation) (bool, string) {
+	if op.Name == gitstate.Deploy {
+		return l.Done(commit, op.Variant)
+	}
+	return l.Status == gitstate.OK && l.Op == op.Name && l.Commit == commit && l.Variant == op.Variant && !l.Dirty && len(l.Diverged) == 0,
+		fmt.Sprintf("%s succeeded here in run %s", op.Name, l.Run)
+}
+
+func count(results []runner.Result) map[runner.Status]int {
+	n := map[runner.Status]int{}
+	for _, r := range results {
+		n[r.Status]++
+	}
+	return n
+}
+
+var errNoCommand = errors.New("no command given; write it after --, as in: tmnotes run -- terraform apply -auto-approve")

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+func setupCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:  "setup",
+		Usage: "make plain `git log` show the notes, and plain `git fetch` bring them",
+		Description: "Adds to this repository's git configuration: the remote's notes are fetched to a tracking ref (never onto your own),\n" +
+			"and git log shows that ref. --undo takes it out again.",
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{&cli.BoolFlag{Name: "undo", Usage: "remove what setup added"}}, storeFlags()),
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			dir, err := workingDir(c)
+			if err != nil {
+				return err
+			}
+			s, err := openStore(c, env, dir)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			remote, err := findRemote(c, s, "")
+			if err != nil {
+				return err
+			}
+			u := newUI(env)
+			changed, err := s.Setup(c.Context, remote, c.Bool("undo"))
+			if err != nil {
+				return err
+			}
+			for _, line := range changed {
+				u.say("%s", line)
+			}
+			if len(changed) == 0 {
+				u.say("nothing to change")
+			}
+			if remote == "" || c.Bool("undo") {
+				return nil
+			}
+			if _, err := s.Fetch(c.Context, remote); err != nil {
+				u.warn(err.Error())
+			}
+			return nil
+		},
+	}
+}
+
+func checkCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:        "check",
+		Usage:       "read all notes and name what is wrong with them",
+		Description: "Exits with 1 if something is found that needs a hand, and with 0 if not.",
+		Flags:       slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, storeFlags()),
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			if err := checkFormat(c); err != nil {
+				return err
+			}
+			dir, err := workingDir(c)
+			if err != nil {
+				return err
+			}
+			s, err := openStore(c, env, dir)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			if err := s.Flush(c.Context); err != nil {
+				newUI(env).warn(err.Error())
+			}
+			problems, err := s.Check(c.Context)
+			if err != nil {
+				return err
+			}
+			if c.String("format") == "json" {
+				if problems == nil {
+					problems = []gitstate.Problem{}
+				}
+				if err := printJSON(env.Stdout, problems); err != nil {
+					return err
+				}
+			} else {
+				for _, p := range problems {
+					line := p.What
+					if p.Commit != "" {
+						line = shortHash(p.Commit) + ": " + line
+					}
+					if p.Do != "" {
+						line += " (" + p.Do + ")"
+					}
+					fmt.Fprintln(env.Stdout, printable(line))
+				}
+				if len(problems) == 0 {
+					fmt.Fprintf(env.Stdout, "%s is in order\n", s.Ref())
+				}
+			}
+			if slices.ContainsFunc(problems, func(p gitstate.Problem) bool { return p.Fatal }) {
+				return &exitError{code: exitFailed}
+			}
+			return nil
+		},
+	}
+}
+
+// Version is the version of this build, as the go command stamped it.
+func version() (program, terramate string) {
+	program, terramate = "(devel)", "unknown"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return program, terramate
+	}
+	if v := info.Main.Version; v != "" {
+		program = v
+	}
+	for _, d := range info.Deps {
+		if d.Path == "github.com/terramate-io/terramate" {
+			terramate = strings.TrimPrefix(d.Version, "v")
+		}
+	}
+	return program, terramate
+}
+
+func versionCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name: "version", Usage: "print the version, and which Terramate it works as",
+		Action: func(c *cli.Context) error {
+			program, terramate := version()
+			fmt.Fprintf(env.Stdout, "tmnotes %s (terramate %s)\n", program, terramate)
+			return nil
+		},
+	}
+}
+
+func completionCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name: "completion", Usage: "print the shell completion for bash, zsh or fish", ArgsUsage: "bash|zsh|fish",
+		Description: "bash: source <(tmnotes completion bash)\nzsh:  source <(tmnotes completion zsh)\nfish: tmnotes completion fish | source",
+		Action: func(c *cli.Context) error {
+			switch shell := c.Args().First(); shell {
+			case "bash":
+				fmt.Fprint(env.Stdout, bashCompletion)
+			case "zsh":
+				fmt.Fprint(env.Stdout, zshCompletion)
+			case "fish":
+				text, err := c.App.ToFishCompletion()
+				if err != nil {
+					return err
+				}
+				fmt.Fprint(env.Stdout, text)
+			default:
+				return fmt.Errorf("completion for which shell? bash, zsh or fish, not %q", shell)
+			}
+			return nil
+		},
+		BashComplete: func(c *cli.Context) { fmt.Fprintln(os.Stdout, "bash\nzsh\nfish") },
+	}
+}
+
+// urfave/cli answers --generate-bash-completion with one word a line; after
+// "--" the words belong to the command that is run.
+const bashCompletion = `_tmnotes() {
+	local cur=${COMP_WORDS[COMP_CWORD]} words=("${COMP_WORDS[@]:0:COMP_CWORD}") w
+	for w in "${words[@]:1}"; do
+		if [[ $w == -- ]]; then
+			COMPREPLY=($(compgen -c -f -- "$cur"))
+			return
+		fi
+	done
+	if [[ $cur == -* ]]; then
+		words+=("$cur")
+	fi
+	COMPREPLY=($(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur"))
+}
+complete -o bashdefault -o default -F _tmnotes tmnotes
+`
+
+const zshCompletion = `#compdef tmnotes
+_tmnotes() {
+	local -a answers
+	local current=${words[CURRENT]}
+	if (( ${words[(I)--]} && ${words[(I)--]} < CURRENT )); then
+		_normal
+		return
+	fi
+	if [[ $current == -* ]]; then
+		answers=("${(@f)$(${words[1,CURRENT-1]} "$current" --generate-bash-completion 2>/dev/null)}")
+	else
+		answers=("${(@f)$(${words[1,CURRENT-1]} --generate-bash-completion 2>/dev/null)}")
+	fi
+	compadd -a answers || _files
+}
+compdef _tmnotes tmnotes
+`

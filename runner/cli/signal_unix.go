@@ -1,0 +1,12 @@
+//go:build unix
+
+package cli
+
+import (
+	"os"
+	"syscall"
+)
+
+// interrupts end a run in order: nothing further starts, what is known is
+// recorded. A closed terminal (SIGHUP) is one, too.
+var interrupts = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}

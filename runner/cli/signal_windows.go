@@ -1,0 +1,10 @@
+package cli
+
+import (
+	"os"
+	"syscall"
+)
+
+// interrupts end a run in order: nothing further starts, what is known is
+// recorded.
+var interrupts = []os.Signal{os.Interrupt, syscall.SIGTERM}

@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+// syncPlan is whether, and with which remote, an operation syncs.
+type syncPlan struct {
+	remote string // "" for none
+	why    string // why there is none, for people
+}
+
+// planSync decides from --sync and the operations. auto: deploy and destroy
+// sync wherever the project's remote exists, drift in CI; other operations
+// stay local, so that a pull request's plan needs no permission to write.
+func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob, ops ...string) (syncPlan, error) {
+	mode := setting(c, s, "sync", "sync", "auto")
+	switch mode {
+	case "off":
+		return syncPlan{why: "--sync=off"}, nil
+	case "auto", "require":
+	default:
+		return syncPlan{}, fmt.Errorf("--sync: unknown mode %q; use auto, off or require", mode)
+	}
+	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool {
+		return op == gitstate.Deploy || op == gitstate.Destroy || op == gitstate.Drift && ci.name != ""
+	}) {
+		return syncPlan{why: "only deployments are synced; --sync=require syncs others"}, nil
+	}
+	remote, err := findRemote(c, s, projectRemote)
+	if err != nil {
+		return syncPlan{}, err
+	}
+	if remote == "" {
+		if mode == "require" {
+			return syncPlan{}, errors.New("--sync=require, and the repository has no remote; `git remote add origin URL` adds one")
+		}
+		return syncPlan{why: "the repository has no remote"}, nil
+	}
+	return syncPlan{remote: remote}, nil
+}
+
+// findRemote is the remote to sync with: the one that was named, the
+// project's, or the only one. "" means that there is none.
+func findRemote(c *cli.Context, s *gitstate.Store, projectRemote string) (string, error) {
+	remotes, err := s.Remotes(c.Context)
+	if err != nil {
+		return "", fmt.Errorf("listing the remotes: %w", err)
+	}
+	if named := setting(c, s, "remote", "remote", ""); named != "" {
+		if !slices.Contains(remotes, named) {
+			return "", fmt.Errorf("there is no remote %q; `git remote -v` lists them", named)
+		}
+		return named, nil
+	}
+	if projectRemote == "" {
+		projectRemote = "origin"
+	}
+	switch {
+	case slices.Contains(remotes, projectRemote):
+		return projectRemote, nil
+	case len(remotes) == 1:
+		return remotes[0], nil
+	case len(remotes) > 1:
+		return "", fmt.Errorf("which remote to sync the notes with is not clear (there is no %q); name it with --remote or `git config tmnotes.remote NAME`", projectRemote)
+	}
+	return "", nil
+}
+
+// fetchNotes brings the remote's notes before something is decided by them.
+func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan syncPlan) error {
+	if plan.remote == "" {
+		return s.Flush(ctx)
+	}
+	tr, err := s.Fetch(ctx, plan.remote)
+	if err != nil {
+		return fmt.Errorf("%w; nothing was executed (--sync=off works with what is here)", err)
+	}
+	if tr.Empty {
+		u.say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.remote, s.Ref())
+	}
+	return nil
+}
+
+func fetchCommand(env Env) *cli.Command {
+	return travelCommand(env, "fetch", "bring the remote's notes here and merge them", func(ctx context.Context, s *gitstate.Store, remote string) (gitstate.Traveled, error) {
+		return s.Fetch(ctx, remote)
+	})
+}
+
+func pushCommand(env Env) *cli.Command {
+	return travelCommand(env, "push", "send the notes to the remote (fetches and merges first, as sync)", func(ctx context.Context, s *gitstate.Store, remote string) (gitstate.Traveled, error) {
+		return s.Push(ctx, remote)
+	})
+}
+
+func syncCommand(env Env) *cli.Command {
+	return travelCommand(env, "sync", "fetch the notes, merge them, and push what the remote lacks", func(ctx context.Context, s *gitstate.Store, remote string) (gitstate.Traveled, error) {
+		return s.Push(ctx, remote)
+	})
+}
+
+func travelCommand(env Env, name, usage string, travel func(context.Context, *gitstate.Store, string) (gitstate.Traveled, error)) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: usage,
+		Flags: slices.Concat(chdirFlags(), storeFlags()),
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			dir, err := workingDir(c)
+			if err != nil {
+				return err
+			}
+			s, err := openStore(c, env, dir)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			remote, err := findRemote(c, s, "")
+			if err != nil {
+				return err
+			}
+			if remote == "" {
+				if err := s.Flush(c.Context); err != nil {
+					return err
+				}
+				return errors.New("the repository has no remote to sync with; `git remote add origin URL` adds one (the records are in " + s.Ref() + ")")
+			}
+			tr, err := travel(c.Context, s, remote)
+			if errors.Is(err, gitstate.ErrNotPushed) {
+				return notPushed(s, remote, err)
+			}
+			if err != nil {
+				return err
+			}
+			u := newUI(env)
+			switch {
+			case tr.Spooled:
+				u.say("pushed to a ref of this clone's own on %s, which the next sync of anybody folds in", remote)
+			case tr.Pushed:
+				u.say("pushed the notes to %s", remote)
+			case tr.Fetched:
+				u.say("fetched the notes of %s", remote)
+			case tr.Empty && name == "fetch":
+				u.say("%s has no notes yet", remote)
+			default:
+				u.say("%s has everything that is here", remote)
+			}
+			return nil
+		},
+	}
+}
+
+// notPushed is the error of work that was done and whose record is only here.
+func notPushed(s *gitstate.Store, remote string, err error) error {
+	return &exitError{exitNotPushed, fmt.Errorf("%w; the records are safe in %s and go out with `tmnotes sync`", err, s.GitDir())}
+}
+
+// pusher sends what was recorded while stacks finish: into the notes every
+// second or two, to the remote every interval.
+type pusher struct {
+	s        *gitstate.Store
+	remote   string
+	kick     chan struct{}
+	stop     chan struct{}
+	done     chan struct{}
+	interval time.Duration
+}
+
+const flushInterval = 2 * time.Second
+
+func startPusher(ctx context.Context, s *gitstate.Store, remote string, interval time.Duration, changed func() bool) *pusher {
+	p := &pusher{s: s, remote: remote, kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), interval: interval}
+	ctx = context.WithoutCancel(ctx)
+	go func() {
+		defer close(p.done)
+		flush := time.NewTicker(flushInterval)
+		defer flush.Stop()
+		var push <-chan time.Time
+		if remote != "" && interval > 0 {
+			t := time.NewTicker(interval)
+			defer t.Stop()
+			push = t.C
+		}
+		// Errors are not reported from here: the push at the end says what is
+		// left, and the journal has it.
+		dirty := false
+		for {
+			select {
+			case <-p.stop:
+				return
+			case <-flush.C:
+				if changed() {
+					dirty = true
+					_ = s.Flush(ctx)
+				}
+			case <-push:
+				if changed() || dirty {
+					dirty = false
+					_, _ = s.Push(ctx, remote)
+				}
+			case <-p.kick:
+				if remote != "" {
+					dirty = false
+					_, _ = s.Push(ctx, remote)
+				}
+			}
+		}
+	}()
+	return p
+}
+
+// now asks for a push at once, without waiting for it.
+func (p *pusher) now() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (p *pusher) end() {
+	close(p.stop)
+	<-p.done
+}

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"golang.org/x/term"
+)
+
+// The rules of the user interface:
+//
+//   - stdout is for what was asked for (lists, JSON, the commands' own output),
+//     stderr for what tmnotes has to say about it.
+//   - A line of ours on stderr starts with "tmnotes: ". A warning says
+//     "warning", an error is one line that says what happened, to what, and
+//     what to type next.
+//   - What comes from elsewhere (a note, a path, an error of git) is printed
+//     without its control characters: it must not be able to drive a terminal.
+//   - Colour only on a terminal, not with NO_COLOR or TERM=dumb; it never
+//     carries meaning by itself.
+//   - Nothing is printed that a person who was woken up by it cannot use.
+type ui struct {
+	env   Env
+	color bool
+	quiet bool
+}
+
+func newUI(env Env) *ui {
+	return &ui{env: env, color: isTerminal(env.Stderr) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// say prints a line of ours, unless --quiet.
+func (u *ui) say(format string, args ...any) {
+	if !u.quiet {
+		fmt.Fprintf(u.env.Stderr, "tmnotes: %s\n", printable(fmt.Sprintf(format, args...)))
+	}
+}
+
+func (u *ui) warn(message string) {
+	fmt.Fprintf(u.env.Stderr, "tmnotes: %s: %s\n", u.paint(yellow, "warning"), printable(message))
+}
+
+func (u *ui) fail(err error) {
+	fmt.Fprintf(u.env.Stderr, "tmnotes: %s\n", u.paint(red, printable(err.Error())))
+}
+
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	faint  = "2"
+)
+
+func (u *ui) paint(color, s string) string {
+	if !u.color || color == "" {
+		return s
+	}
+	return "\x1b[" + color + "m" + s + "\x1b[0m"
+}
+
+func statusColor(status string) string {
+	switch status {
+	case "ok":
+		return green
+	case "failed", "interrupted":
+		return red
+	case "blocked", "canceled", "drifted":
+		return yellow
+	}
+	return ""
+}
+
+// printable makes one line of a text, with nothing in it that a terminal would
+// take for a command.
+func printable(s string) string {
+	clean := true
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n':
+			b.WriteString("; ")
+		case r == '\t':
+			b.WriteByte(' ')
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, "\\u%04x", r)
+		}
+	}
+	return strings.TrimSuffix(b.String(), "; ")
+}
+
+// table prints aligned columns. Colour is put on the first column only, after
+// aligning, since a tabwriter counts escapes as width.
+func (u *ui) table(w io.Writer, rows [][]string, colorOf func(row int) string) {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	for _, r := range rows {
+		cells := make([]string, len(r))
+		for i, c := range r {
+			cells[i] = printable(c)
+		}
+		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+	}
+	tw.Flush()
+	for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+		line = strings.TrimRight(line, " ")
+		if colorOf != nil {
+			if first, rest, ok := strings.Cut(line, " "); ok {
+				line = u.paint(colorOf(i), first) + " " + rest
+			}
+		}
+		fmt.Fprintln(w, line)
+	}
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// took is a duration as people say it.
+func took(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "-"
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}
+
+func ago(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "in the future"
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+}
+
+func shortHash(h string) string {
+	if len(h) > 12 {
+		return h[:12]
+	}
+	return h
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
+var errNothingSelected = errors.New("no stack is selected")

@@ -1,0 +1,275 @@
+package runner
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Operation says what a command does to a stack, as far as that can be told from
+// the command line and its environment.
+type Operation struct {
+	// Name is "deploy" for a whole apply, "destroy" for a whole destroy, else that of
+	// the subcommand or of the program: [a-z0-9._-]+, unless it was given by
+	// hand.
+	Name string
+	// Variant tells command lines apart that may have different results: 8 hex
+	// digits of a sha256.
+	Variant string
+	// Note says, for a person, why it is not what one may think it is; mostly
+	// empty.
+	Note string
+	// Workspace is TF_WORKSPACE, but for the default one.
+	Workspace string
+}
+
+// Names of operations that say something of the whole stack.
+const (
+	opDeploy  = "deploy"
+	opDestroy = "destroy"
+)
+
+// Recognise says what cmd does when run with env, its whole environment (the last
+// entry of a name wins). override is the name given by hand (--op), or "".
+//
+// Only what is understood to its last word is a deployment: with an option that
+// is not known here, an apply is an "apply". A destroy that is not understood
+// is a "destroy" all the same, as that too makes the stack run again.
+func Recognise(cmd, env []string, override string) Operation {
+	e := tfEnv(env)
+	op := Operation{Workspace: e.workspace}
+	var words []string
+	switch base := programName(cmd); base {
+	case "terraform", "tofu":
+		op.Name, op.Note, words = recognise(base, terraformCall(cmd[1:]), e)
+	case "terragrunt":
+		op.Name, op.Note, words = recognise(base, terragruntCall(cmd[1:], env), e)
+	default:
+		op.Name = operationName(base)
+		op.Note = foreignNote(base, cmd)
+		words = slices.Concat(cmd, []string{""}, e.foreignWords())
+	}
+	if override != "" {
+		op.Name, op.Note = override, ""
+	}
+	op.Variant = digest(words)
+	return op
+}
+
+// recognise names what a call of Terraform does, and lists the words that matter to
+// its result.
+func recognise(tool string, c call, e environment) (name, note string, words []string) {
+	args, problem := e.args(c.sub)
+	args = append(args, c.args...)
+	p := parseOptions(args)
+	words = slices.Concat([]string{tool}, c.global, []string{c.sub}, p.words())
+	if problem != "" {
+		words = append(words, e.raw(c.sub)...)
+	}
+	if c.problem == "" {
+		c.problem = problem
+	}
+	switch {
+	case c.many:
+		return "run-all", "terragrunt runs several units at once: run one a stack, or add --op deploy if it applies this whole stack", words
+	case c.version:
+		return "version", "", words
+	case c.help || slices.ContainsFunc(args, isHelp):
+		return "help", "", words
+	case slices.ContainsFunc(args, isVersion):
+		return "version", "", words
+	case c.sub == "":
+		return operationName(tool), "", words
+	case c.sub != "apply" && c.sub != "destroy":
+		return operationName(c.sub), "", words
+	}
+	destroy := c.sub == "destroy" || p.isTrue("destroy")
+	part := p.firstOf(partOptions)
+	switch {
+	case destroy && part != "":
+		return "destroy-target", "-" + part + " destroys a part of the stack only: not recorded as its destruction", words
+	case destroy && (c.sub == "destroy" || len(p.rest) == 0):
+		return opDestroy, "", words
+	case c.problem != "":
+		note = c.problem + ": add --op deploy if it applies the whole stack"
+	case p.problem != "":
+		note = p.problem + ": add --op deploy if it applies the whole stack"
+	case len(p.rest) > 0:
+		note = "a saved plan may be partial or a destroy: add --op deploy if it is a whole one"
+	case part != "":
+		note = "-" + part + " applies a part of the stack only: not recorded as a deployment"
+	case p.isTrue("refresh-only"):
+		note = "-refresh-only changes nothing but the state: not recorded as a deployment"
+	default:
+		return opDeploy, "", words
+	}
+	return "apply", note, words
+}
+
+// programName is the base name of a command, without .exe.
+func programName(cmd []string) string {
+	if len(cmd) == 0 {
+		return ""
+	}
+	base := filepath.Base(cmd[0])
+	if ext := filepath.Ext(base); strings.EqualFold(ext, ".exe") {
+		base = strings.TrimSuffix(base, ext)
+	}
+	return base
+}
+
+// operationName makes a name of the form [a-z0-9._-]+ that is not one that says
+// something of the whole stack: a script called deploy is "cmd-deploy".
+func operationName(s string) string {
+	const most = 64
+	word := false
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			r += 'a' - 'A'
+			fallthrough
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			word = true
+			return r
+		case r == '.', r == '_', r == '-':
+			return r
+		}
+		return '-'
+	}, s)
+	switch {
+	case !word:
+		return "cmd"
+	case name == opDeploy || name == opDestroy:
+		return "cmd-" + name
+	}
+	return name[:min(len(name), most)]
+}
+
+// foreignNote answers those who expect a command of their own to be a
+// deployment.
+func foreignNote(base string, cmd []string) string {
+	for _, w := range cmd {
+		if strings.Contains(w, "apply") || strings.Contains(w, "deploy") {
+			return "what " + base + " does is not known: add --op deploy if it applies the whole stack"
+		}
+	}
+	return ""
+}
+
+// digest is the variant of a command with these words.
+func digest(words []string) string {
+	h := sha256.New()
+	for _, w := range words {
+		h.Write(strconv.AppendInt(nil, int64(len(w)), 10))
+		h.Write([]byte{':'})
+		h.Write([]byte(w))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:4])
+}
+
+// environment is what the environment adds to a command line of Terraform
+// (developer.hashicorp.com/terraform/cli/config/environment-variables).
+type environment struct {
+	cliArgs   map[string]string // TF_CLI_ARGS*
+	workspace string
+}
+
+func tfEnv(env []string) environment {
+	e := environment{cliArgs: map[string]string{}}
+	for _, kv := range env {
+		k, v, ok := strings.Cut(kv, "=")
+		switch {
+		case !ok:
+		case k == "TF_WORKSPACE":
+			e.workspace = v
+		case strings.HasPrefix(k, "TF_CLI_ARGS"):
+			e.cliArgs[k] = v
+		}
+	}
+	if e.workspace == "default" {
+		e.workspace = ""
+	}
+	return e
+}
+
+// keys are the variables for a subcommand, in the order in which Terraform puts
+// their words before those of the command line.
+func (environment) keys(sub string) []string {
+	if sub == "" {
+		return []string{"TF_CLI_ARGS"}
+	}
+	return []string{"TF_CLI_ARGS_" + sub, "TF_CLI_ARGS"}
+}
+
+// args are the arguments that the environment adds to a subcommand, and why they
+// could not be understood.
+func (e environment) args(sub string) (args []string, problem string) {
+	for _, k := range e.keys(sub) {
+		words, ok := splitWords(e.cliArgs[k])
+		if !ok {
+			return nil, k + " is not understood"
+		}
+		args = append(args, words...)
+	}
+	return args, ""
+}
+
+func (e environment) raw(sub string) (words []string) {
+	for _, k := range e.keys(sub) {
+		words = append(words, k+"="+e.cliArgs[k])
+	}
+	return words
+}
+
+// foreignWords are what a program that calls Terraform may get to see of it.
+func (e environment) foreignWords() (words []string) {
+	for k, v := range e.cliArgs {
+		if args, ok := splitWords(v); ok {
+			if args = parseOptions(args).words(); len(args) == 0 {
+				continue
+			}
+			v = digest(args)
+		}
+		words = append(words, k+"="+v)
+	}
+	slices.Sort(words)
+	return words
+}
+
+// splitWords splits as a shell would, as far as quotes go; false where more of a
+// shell would be needed, or a quote is open.
+func splitWords(s string) (words []string, ok bool) {
+	var word []byte
+	inWord := false
+	quote := byte(0)
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '\\' && quote != '\'':
+			if i++; i == len(s) {
+				return nil, false
+			}
+			word, inWord = append(word, s[i]), true
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote, inWord = c, true
+		case c == '`' && quote != '\'', quote == 0 && strings.IndexByte("()<>|&;", c) >= 0:
+			return nil, false
+		case quote == 0 && strings.IndexByte(" \t\r\n", c) >= 0:
+			if inWord {
+				words = append(words, string(word))
+			}
+			word, inWord = nil, false
+		default:
+			word, inWord = append(word, c), true
+		}
+	}
+	if inWord {
+		words = append(words, string(word))
+	}
+	return words, quote == 0
+}

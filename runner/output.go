@@ -1,0 +1,406 @@
+package runner
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// OutputMode says how the output of children gets to Options.Stdout and Stderr.
+//
+// Every mode reads the output on its way, to know the reason of a failure and
+// whether to try again; so children write to pipes. Only a Stdout that is a
+// terminal goes to the child as it is, but for OutputPrefixed and several
+// children at once in OutputGrouped: programs ask and colour only there.
+type OutputMode int
+
+const (
+	// OutputDirect passes on the bytes as they come. Stdin is handed on.
+	OutputDirect OutputMode = iota
+	// OutputPrefixed writes whole lines, each led by its stack. A last line
+	// without an end gets one, lines over 64 KiB come in pieces.
+	OutputPrefixed
+	// OutputGrouped writes all of a stack's output, of all its tries, in one piece
+	// between GroupStart and GroupEnd (on Stdout) when it has ended; with one
+	// stack at a time as it comes. Up to 1 MiB waits in memory, more in a
+	// temporary file.
+	OutputGrouped
+)
+
+const maxLine = 64 << 10 // longer lines are taken for several
+
+// output is where the children of one Execute write.
+type output struct {
+	opt      Options
+	terminal *os.File   // Stdout, if children get it as it is
+	mu       sync.Mutex // one Write at a time, to either
+}
+
+func newOutput(opt Options) *output {
+	o := &output{opt: opt}
+	if f, ok := opt.Stdout.(*os.File); ok && f != nil && o.raw() && term.IsTerminal(int(f.Fd())) {
+		o.terminal = f
+	}
+	return o
+}
+
+// raw says whether bytes are passed on as they come.
+func (o *output) raw() bool {
+	return o.opt.Output == OutputDirect || o.opt.Output == OutputGrouped && o.opt.Parallel == 1
+}
+
+func (o *output) stdin() io.Reader {
+	if f, ok := o.opt.Stdin.(*os.File); ok && f == nil {
+		return nil
+	}
+	if o.opt.Output != OutputDirect && o.opt.Parallel > 1 {
+		return nil
+	}
+	return o.opt.Stdin
+}
+
+// to returns the writer of a stream: 0 is Stdout, 1 is Stderr.
+func (o *output) to(stream int) io.Writer {
+	w := o.opt.Stdout
+	if stream == 1 {
+		w = o.opt.Stderr
+	}
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+func (o *output) write(stream int, p []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, _ = o.to(stream).Write(p)
+}
+
+// stackOutput is the output of one stack over all its tries.
+type stackOutput struct {
+	*output
+	stack   Stack
+	lead    string
+	spool   *spool         // where it is kept, if it is
+	midLine [2]atomic.Bool // of each stream, raw and grouped: the last byte was no line end
+}
+
+func (o *output) open(s Stack) *stackOutput {
+	so := &stackOutput{output: o, stack: s}
+	switch {
+	case o.opt.Output == OutputPrefixed:
+		so.lead = s.Path + " | "
+		if o.opt.Prefix != nil {
+			so.lead = o.opt.Prefix(s)
+		}
+	case o.opt.Output == OutputGrouped && o.raw():
+		if head := so.groupStart(); head != "" {
+			o.write(0, []byte(head))
+		}
+	case o.opt.Output == OutputGrouped:
+		so.spool = &spool{}
+	}
+	return so
+}
+
+func (so *stackOutput) groupStart() string {
+	if so.opt.GroupStart == nil {
+		return ""
+	}
+	return endLine(so.opt.GroupStart(so.stack))
+}
+
+// close ends the output; r is what came of the stack.
+func (so *stackOutput) close(r Result) {
+	if so.opt.Output != OutputGrouped {
+		return
+	}
+	foot := ""
+	if so.opt.GroupEnd != nil {
+		foot = endLine(so.opt.GroupEnd(so.stack, r))
+	}
+	if so.midLine[0].Load() || so.midLine[1].Load() {
+		foot = "\n" + foot
+	}
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	if so.spool != nil {
+		_, _ = io.WriteString(so.to(0), so.groupStart())
+		so.spool.drain(func(stream int, p []byte) { _, _ = so.to(stream).Write(p) })
+	}
+	if foot != "" {
+		_, _ = io.WriteString(so.to(0), foot)
+	}
+}
+
+func endLine(s string) string {
+	if s != "" && s[len(s)-1] != '\n' {
+		s += "\n"
+	}
+	return s
+}
+
+// tryOutput is the output of one try.
+type tryOutput struct {
+	streams [2]stream
+	hit     atomic.Bool // a line matched RetryOn
+	raw     *os.File    // if set, what the child gets as its stdout
+}
+
+func (so *stackOutput) newTry() *tryOutput {
+	t := &tryOutput{raw: so.terminal}
+	for i := range t.streams {
+		s := &t.streams[i]
+		if re := so.opt.RetryOn; re != nil {
+			s.match = &lineSplitter{line: func(l []byte) { t.matchLine(re, l) }}
+		}
+		switch {
+		case so.raw():
+			s.put = func(p []byte) {
+				so.write(i, p)
+				so.midLine[i].Store(so.opt.Output == OutputGrouped && p[len(p)-1] != '\n')
+			}
+		case so.spool != nil:
+			s.lines = &lineSplitter{line: s.collect("")}
+			s.put = func(p []byte) { so.spool.add(i, p) }
+		default:
+			s.lines = &lineSplitter{line: s.collect(so.lead)}
+			s.put = func(p []byte) { so.write(i, p) }
+		}
+	}
+	return t
+}
+
+func (t *tryOutput) matchLine(re *regexp.Regexp, line []byte) {
+	if !t.hit.Load() && re.Match(plain(line)) {
+		t.hit.Store(true)
+	}
+}
+
+func (t *tryOutput) matched() bool { return t.hit.Load() }
+
+// reason is the line that tells best why the try failed, or "".
+func (t *tryOutput) reason(errorsOnly bool) string {
+	return pickReason(t.streams[1].tail.bytes(), t.streams[0].tail.bytes(), errorsOnly)
+}
+
+// stream is one of the two of a try. It is written to by one goroutine.
+type stream struct {
+	tail  tail
+	match *lineSplitter // feeds RetryOn
+	lines *lineSplitter // feeds batch, if whole lines are wanted
+	batch []byte
+	put   func([]byte)
+}
+
+// collect returns what adds a line, led by lead, to the batch.
+func (s *stream) collect(lead string) func([]byte) {
+	return func(line []byte) {
+		s.batch = append(s.batch, lead...)
+		s.batch = append(s.batch, line...)
+		s.batch = append(s.batch, '\n')
+	}
+}
+
+func (s *stream) write(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	s.tail.write(p)
+	if s.match != nil {
+		s.match.write(p)
+	}
+	if s.lines == nil {
+		s.put(p)
+		return
+	}
+	s.lines.write(p)
+	s.putBatch()
+}
+
+func (s *stream) end() {
+	if s.match != nil {
+		s.match.flush()
+	}
+	if s.lines != nil {
+		s.lines.flush()
+		s.putBatch()
+	}
+}
+
+func (s *stream) putBatch() {
+	if len(s.batch) > 0 {
+		s.put(s.batch)
+		s.batch = s.batch[:0]
+	}
+}
+
+// lineSplitter calls line for each line written to it, without its end.
+type lineSplitter struct {
+	line    func([]byte)
+	partial []byte
+}
+
+func (l *lineSplitter) write(p []byte) {
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			break
+		}
+		line := p[:i]
+		if len(l.partial) > 0 {
+			l.partial = append(l.partial, line...)
+			line = l.partial
+		}
+		l.line(l.pieces(line))
+		l.partial = l.partial[:0]
+		p = p[i+1:]
+	}
+	l.partial = append(l.partial, p...)
+	rest := l.pieces(l.partial)
+	l.partial = l.partial[:copy(l.partial, rest)]
+}
+
+// pieces hands on all of a line but its last 64 KiB or less, which it returns.
+func (l *lineSplitter) pieces(line []byte) []byte {
+	for len(line) > maxLine {
+		cut := maxLine
+		for cut > maxLine-utf8.UTFMax && !utf8.RuneStart(line[cut]) {
+			cut--
+		}
+		l.line(line[:cut])
+		line = line[cut:]
+	}
+	return line
+}
+
+func (l *lineSplitter) flush() {
+	if len(l.partial) > 0 {
+		l.line(l.partial)
+		l.partial = nil
+	}
+}
+
+// tail keeps the last 64 KiB, and up to as much again for speed.
+type tail struct{ buf []byte }
+
+const maxTail = 64 << 10
+
+func (t *tail) write(p []byte) {
+	if len(p) >= maxTail {
+		t.buf = append(t.buf[:0], p[len(p)-maxTail:]...)
+		return
+	}
+	if len(t.buf)+len(p) > 2*maxTail {
+		keep := t.buf[len(t.buf)-(maxTail-len(p)):]
+		t.buf = t.buf[:copy(t.buf, keep)]
+	}
+	t.buf = append(t.buf, p...)
+}
+
+func (t *tail) bytes() []byte { return t.buf[max(0, len(t.buf)-maxTail):] }
+
+// pipes connect a child to the streams of a try.
+type pipes struct {
+	try  *tryOutput
+	r, w [2]*os.File // nil where the child has Stdout as it is
+	done chan struct{}
+}
+
+// attach gives cmd its stdout and stderr. The pipes have to be closed or
+// abandoned, also after an error.
+func (t *tryOutput) attach(cmd *exec.Cmd) (*pipes, error) {
+	p := &pipes{try: t, done: make(chan struct{})}
+	for i := range p.r {
+		if i == 0 && t.raw != nil {
+			cmd.Stdout = t.raw
+			continue
+		}
+		var err error
+		if p.r[i], p.w[i], err = os.Pipe(); err != nil {
+			return p, err
+		}
+		if i == 0 {
+			cmd.Stdout = p.w[i]
+		} else {
+			cmd.Stderr = p.w[i]
+		}
+	}
+	return p, nil
+}
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// copy starts to read; to be called once the child was started.
+func (p *pipes) copy() {
+	var open atomic.Int32
+	for _, r := range p.r {
+		if r != nil {
+			open.Add(1)
+		}
+	}
+	for i, r := range p.r {
+		if r == nil {
+			continue
+		}
+		_ = p.w[i].Close() // the child has it
+		go func() {
+			buf := copyBuffers.Get().(*[]byte)
+			defer copyBuffers.Put(buf)
+			for {
+				n, err := r.Read(*buf)
+				p.try.streams[i].write((*buf)[:n])
+				if err != nil {
+					break
+				}
+			}
+			if open.Add(-1) == 0 {
+				close(p.done)
+			}
+		}()
+	}
+}
+
+// drain returns when all output was read, or false after the grace.
+func (p *pipes) drain(grace time.Duration) bool {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// close stops reading, and passes on what is left of the last line.
+func (p *pipes) close() {
+	for _, r := range p.r {
+		if r != nil {
+			_ = r.Close()
+		}
+	}
+	<-p.done
+	for i := range p.try.streams {
+		p.try.streams[i].end()
+	}
+}
+
+// abandon closes the pipes of a child that was not started.
+func (p *pipes) abandon() {
+	for i := range p.r {
+		if p.r[i] != nil {
+			_ = p.r[i].Close()
+			_ = p.w[i].Close()
+		}
+	}
+}

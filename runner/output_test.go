@@ -1,0 +1,267 @@
+//go:build unix
+
+package runner
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// outputs runs tasks and returns what came out.
+func outputs(t *testing.T, g *Graph, tasks map[string]Task, opt Options) (stdout, stderr string, results []Result) {
+	t.Helper()
+	var out, err safeBuffer
+	opt.Stdout, opt.Stderr = &out, &err
+	results, e := Execute(t.Context(), g, tasks, opt, nil)
+	if e != nil {
+		t.Fatal(e)
+	}
+	return out.String(), err.String(), results
+}
+
+func TestOutputModes(t *testing.T) {
+	t.Parallel()
+	scripts := map[string]string{
+		"/prod/vpc": `printf 'one\ntwo'; printf 'warn\n' >&2`,
+		"/prod/db":  `echo; echo three; exit 1`,
+	}
+	g := free(t, "/prod/vpc", "/prod/db")
+	tasks := map[string]Task{}
+	for p, s := range scripts {
+		tasks[p] = sh(t, p, s)
+	}
+	start := func(s Stack) string { return "::group::" + s.Path }
+	end := func(s Stack, r Result) string { return "::endgroup::" + string(r.Status) }
+	for _, c := range []struct {
+		name           string
+		opt            Options
+		stdout, stderr string
+	}{
+		{"direct", Options{}, "one\ntwo\nthree\n", "warn\n"},
+		{"prefixed", Options{Output: OutputPrefixed},
+			"/prod/vpc | one\n/prod/vpc | two\n/prod/db | \n/prod/db | three\n", "/prod/vpc | warn\n"},
+		{"own prefix", Options{Output: OutputPrefixed, Prefix: func(s Stack) string { return "[" + filepath.Base(s.Path) + "] " }},
+			"[vpc] one\n[vpc] two\n[db] \n[db] three\n", "[vpc] warn\n"},
+		{"grouped, one at a time", Options{Output: OutputGrouped, GroupStart: start, GroupEnd: end},
+			"::group::/prod/vpc\none\ntwo\n::endgroup::ok\n::group::/prod/db\n\nthree\n::endgroup::failed\n", "warn\n"},
+		{"grouped without marks", Options{Output: OutputGrouped, Parallel: 2, FailFast: true}, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			stdout, stderr, _ := outputs(t, g, tasks, c.opt)
+			if c.opt.Parallel > 1 { // any order of stacks
+				if strings.Count(stdout, "one\ntwo\n") != 1 || strings.Count(stdout, "\nthree\n") != 1 || len(stdout) != 15 || stderr != "warn\n" {
+					t.Errorf("%q, %q", stdout, stderr)
+				}
+				return
+			}
+			if d := cmp.Diff(c.stdout, stdout) + cmp.Diff(c.stderr, stderr); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// Groups never mix, whatever their size and the stream, and keep what was written
+// in order.
+func TestGroupsDoNotMix(t *testing.T) {
+	t.Parallel()
+	var order []string
+	tasks := map[string]Task{}
+	for i := range 6 {
+		p := fmt.Sprintf("/s%d", i)
+		order = append(order, p)
+		script := `i=0; while [ $i -lt 30 ]; do echo ` + p + ` out $i; echo ` + p + ` err $i >&2; i=$((i+1)); done`
+		if i == 3 { // goes through the file
+			script = `yes '` + p + ` out, many of them' | head -c 3000000; echo`
+		}
+		tasks[p] = sh(t, p, script)
+	}
+	g := free(t, order...)
+	var both safeBuffer
+	opt := Options{Output: OutputGrouped, Parallel: 4, Stdout: &both, Stderr: &both,
+		GroupStart: func(s Stack) string { return "start " + s.Path },
+		GroupEnd:   func(s Stack, r Result) string { return "end " + s.Path + "\n" }}
+	if _, err := Execute(t.Context(), g, tasks, opt, nil); err != nil {
+		t.Fatal(err)
+	}
+	open := ""
+	sizes := map[string]int{}
+	for line := range strings.Lines(both.String()) {
+		f := strings.Fields(line)
+		switch {
+		case f[0] == "start" && open == "":
+			open = f[1]
+		case f[0] == "end" && open == f[1]:
+			open = ""
+		case open != "" && strings.HasPrefix(open, f[0][:min(3, len(f[0]))]):
+			sizes[open] += len(line)
+		default:
+			t.Fatalf("in the group of %q: %q", open, line)
+		}
+	}
+	if sizes["/s3"] < 3_000_000 || sizes["/s0"] != sizes["/s5"] || len(sizes) != 6 {
+		t.Errorf("sizes %v", sizes)
+	}
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), "tmnotes-output-*"))
+	for _, l := range left {
+		if info, err := os.Stat(l); err == nil && info.Size() > 2_000_000 {
+			t.Errorf("%s is left", l)
+		}
+	}
+}
+
+func TestPrefixedLinesDoNotMix(t *testing.T) {
+	t.Parallel()
+	g := free(t, "/a", "/b", "/c")
+	tasks := map[string]Task{}
+	for _, p := range g.Order() {
+		// printf by letter: lines arrive in pieces.
+		tasks[p] = sh(t, p, `i=0; while [ $i -lt 100 ]; do printf x; printf y >&2; printf 'x\n'; printf 'y\n' >&2; i=$((i+1)); done`)
+	}
+	var both safeBuffer
+	_, err := Execute(t.Context(), g, tasks, Options{Parallel: 3, Output: OutputPrefixed, Stdout: &both, Stderr: &both}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for line := range strings.Lines(both.String()) {
+		count[line]++
+	}
+	if len(count) != 6 {
+		t.Errorf("%v", count)
+	}
+	for line, n := range count {
+		if n != 100 {
+			t.Errorf("%d of %q", n, line)
+		}
+	}
+}
+
+// A prompt has no line end, and must be seen nevertheless.
+func TestPromptAppearsAtOnce(t *testing.T) {
+	t.Parallel()
+	in, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer w.Close()
+	var out safeBuffer
+	prompt := promptWriter{out: &out, then: func() { _, _ = w.WriteString("yes\n") }}
+	g := free(t, "/a")
+	_, err = Execute(t.Context(), g, map[string]Task{"/a": sh(t, "/a", `printf 'sure? ' >&2; read a; echo "got $a"`)},
+		Options{Stdin: in, Stdout: &out, Stderr: &prompt}, nil)
+	if err != nil || out.String() != "sure? got yes\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
+type promptWriter struct {
+	out  *safeBuffer
+	then func()
+}
+
+func (p *promptWriter) Write(b []byte) (int, error) {
+	defer p.then()
+	return p.out.Write(b)
+}
+
+func TestStdinOfSeveral(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		opt  Options
+		want string
+	}{
+		{Options{}, "typed\n"},
+		{Options{Parallel: 2}, "typed\n"},
+		{Options{Output: OutputPrefixed}, "/a | typed\n"},
+		{Options{Output: OutputGrouped}, "typed\n"},
+		{Options{Output: OutputPrefixed, Parallel: 2}, ""},
+		{Options{Output: OutputGrouped, Parallel: 2}, ""},
+	} {
+		in, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = w.WriteString("typed\n")
+		_ = w.Close()
+		c.opt.Stdin = in
+		got, _, _ := outputs(t, free(t, "/a"), map[string]Task{"/a": sh(t, "/a", "cat")}, c.opt)
+		_ = in.Close()
+		if got != c.want {
+			t.Errorf("mode %d, parallel %d: %q, want %q", c.opt.Output, c.opt.Parallel, got, c.want)
+		}
+	}
+}
+
+func TestLineSplitter(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var text strings.Builder
+		for range rapid.IntRange(0, 6).Draw(t, "lines") {
+			n := rapid.SampledFrom([]int{0, 1, 80, maxLine - 1, maxLine, maxLine + 1, 2*maxLine + 7}).Draw(t, "length")
+			for text.Len()%7 != 0 {
+				text.WriteByte('.')
+			}
+			text.WriteString(strings.Repeat("é", n/2) + strings.Repeat("x", n%2))
+			if rapid.Bool().Draw(t, "end") {
+				text.WriteByte('\n')
+			}
+		}
+		given := text.String()
+		var joined strings.Builder
+		var lines []string
+		s := lineSplitter{line: func(l []byte) {
+			if len(l) > maxLine || bytes.IndexByte(l, '\n') >= 0 || !utf8.Valid(l) {
+				t.Fatalf("a piece of %d bytes", len(l))
+			}
+			joined.Write(l)
+			lines = append(lines, string(l))
+		}}
+		for rest := []byte(given); len(rest) > 0; {
+			n := min(len(rest), 1+rand.IntN(40_000))
+			s.write(rest[:n])
+			rest = rest[n:]
+		}
+		s.flush()
+		if joined.String() != strings.ReplaceAll(given, "\n", "") {
+			t.Fatal("the pieces are not the text")
+		}
+		short := true
+		for l := range strings.Lines(given) {
+			short = short && len(strings.TrimSuffix(l, "\n")) <= maxLine
+		}
+		if want := strings.Count(given, "\n"); short && len(lines) != want && len(lines) != want+1 {
+			t.Fatalf("%d lines, want %d", len(lines), want)
+		}
+	})
+}
+
+func TestTailKeepsTheEnd(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var all []byte
+		var tl tail
+		for i, n := range rapid.SliceOfN(rapid.IntRange(0, 3*maxTail/2), 0, 8).Draw(t, "writes") {
+			p := bytes.Repeat([]byte{byte('a' + i)}, n)
+			all = append(all, p...)
+			tl.write(p)
+		}
+		if want := all[max(0, len(all)-maxTail):]; !bytes.Equal(tl.bytes(), want) {
+			t.Fatalf("%d bytes, want %d", len(tl.bytes()), len(want))
+		}
+		if cap(tl.buf) > 8*maxTail {
+			t.Fatalf("%d bytes kept", cap(tl.buf))
+		}
+	})
+}
