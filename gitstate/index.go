@@ -445,7 +445,7 @@ func (x *index) save(path string) error {
 		return err
 	}
 	_, err = tmp.Write(b.Bytes())
-	if err = errors.Join(err, tmp.Close()); err == nil {
+	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {

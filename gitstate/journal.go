@@ -87,9 +87,28 @@ func (j *journal) append(entries []journaled, sync bool) error {
 	return b.err
 }
 
+// sync makes durable what this process appended so far.
+func (j *journal) sync() error {
+	f, err := os.OpenFile(filepath.Join(j.dir, j.name), os.O_WRONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // pushed and removed meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("syncing the journal: %w", err)
+	}
+	defer f.Close()
+	if err := errors.Join(f.Sync(), syncDir(j.dir)); err != nil {
+		return fmt.Errorf("syncing the journal: %w", err)
+	}
+	return nil
+}
+
+// lockMode lets other users of a shared repository take the locks, too.
+var lockMode = flock.SetPermissions(0o666)
+
 // lock keeps writers and the removal of files apart, across processes.
 func (j *journal) lock() (unlock func(), err error) {
-	l := flock.New(filepath.Join(filepath.Dir(j.dir), "journal.lock"))
+	l := flock.New(filepath.Join(filepath.Dir(j.dir), "journal.lock"), lockMode)
 	if err := l.Lock(); err != nil {
 		return nil, fmt.Errorf("locking the journal: %w", err)
 	}
@@ -251,7 +270,7 @@ func (j *journal) remove(f journalFile) error {
 
 // lockFile takes one of the store's own locks, waiting for it until ctx ends.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
-	l := flock.New(path)
+	l := flock.New(path, lockMode)
 	ok, err := l.TryLock()
 	if err == nil && !ok {
 		ok, err = l.TryLockContext(ctx, 20*time.Millisecond)

@@ -25,7 +25,7 @@ func (s *Store) Live(run, stack string) (done func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return nil, err
 	}
-	l := flock.New(path)
+	l := flock.New(path, lockMode)
 	if err := l.Lock(); err != nil {
 		return nil, fmt.Errorf("marking the run as live: %w", err)
 	}

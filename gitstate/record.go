@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -85,11 +84,24 @@ func count(key string, at func(*Record) *int) field {
 			}
 			return strconv.Itoa(*at(r))
 		},
-		set: func(r *Record, v string) (ok bool) {
-			n, err := strconv.Atoi(v)
-			*at(r) = n
-			return err == nil && n > 0
+		set: func(r *Record, v string) bool {
+			n, ok := parseInt(v)
+			*at(r) = int(n)
+			return ok && n > 0 && n <= maxCount
 		}}
+}
+
+// maxCount keeps a count in the range of int on every machine.
+const maxCount = math.MaxInt32
+
+// parseInt reads a whole number in its one form: no plus, no leading zeros.
+func parseInt(v string) (int64, bool) {
+	digits := strings.TrimPrefix(v, "-")
+	if digits == "" || digits[0] == '0' && v != "0" || digits[0] == '+' {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	return n, err == nil
 }
 
 func instant(key string, at func(*Record) *time.Time) field {
@@ -107,12 +119,48 @@ func instant(key string, at func(*Record) *time.Time) field {
 		}}
 }
 
-// parseTime is time.Parse(timeLayout, v) for the one form that is valid.
+// parseTime is time.Parse(timeLayout, v) for the one form that is valid, and
+// for the years that a clock may show.
 func parseTime(v string) (time.Time, error) {
-	if len(v) != len(timeLayout) || v[10] != 'T' || v[23] != 'Z' {
-		return time.Time{}, errors.New("not a time")
+	bad := errors.New("not a time")
+	if len(v) != len(timeLayout) {
+		return time.Time{}, bad
 	}
-	return time.Parse(timeLayout, v)
+	num := func(from, to int) (n int) {
+		for i := from; i < to; i++ {
+			c := v[i] - '0'
+			if c > 9 {
+				return -1 << 20
+			}
+			n = 10*n + int(c)
+		}
+		return n
+	}
+	for i := range len(timeLayout) {
+		switch c := timeLayout[i]; c {
+		case '-', 'T', ':', '.', 'Z':
+			if v[i] != c {
+				return time.Time{}, bad
+			}
+		}
+	}
+	year, month, day := num(0, 4), num(5, 7), num(8, 10)
+	hour, minute, second, milli := num(11, 13), num(14, 16), num(17, 19), num(20, 23)
+	if year < minYear || month < 1 || month > 12 || day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 || milli < 0 {
+		return time.Time{}, bad
+	}
+	t := time.Date(year, time.Month(month), day, hour, minute, second, milli*1e6, time.UTC)
+	if t.Day() != day { // the 30th of February
+		return time.Time{}, bad
+	}
+	return t, nil
+}
+
+const minYear = 1970
+
+func validTime(t time.Time) bool {
+	y := t.UTC().Year()
+	return t.IsZero() || y >= minYear && y <= 9999
 }
 
 var fields = []field{
@@ -131,25 +179,32 @@ var fields = []field{
 			return strconv.Itoa(*r.Exit)
 		},
 		set: func(r *Record, v string) bool {
-			n, err := strconv.Atoi(v)
-			r.Exit = &n
-			return err == nil
+			n, ok := parseInt(v)
+			exit := int(n)
+			r.Exit = &exit
+			return ok && n >= -maxCount && n <= math.MaxUint32 // Windows has exit codes of 32 bits
 		}},
 	{key: "took", num: true,
 		get: func(r *Record) string {
 			if r.Took == 0 {
 				return ""
 			}
-			return strconv.FormatFloat(tenths(r.Took), 'f', 1, 64) + "s"
+			n := int64(min(r.Took, maxTook)+tenth/2) / int64(tenth)
+			return strconv.FormatInt(n/10, 10) + "." + string(rune('0'+n%10)) + "s"
 		},
 		set: func(r *Record, v string) bool {
-			f, err := strconv.ParseFloat(strings.TrimSuffix(v, "s"), 64)
-			if err != nil || f < 0 || f > 1e9 {
+			whole, ok := strings.CutSuffix(v, "s")
+			if len(whole) < 3 || whole[len(whole)-2] != '.' || whole[0] == '-' {
+				return false
+			}
+			frac := whole[len(whole)-1] - '0'
+			n, ok2 := parseInt(whole[:len(whole)-2])
+			if !ok || !ok2 || frac > 9 || n > int64(maxTook/time.Second) {
 				return false
 			}
 			// 0.0s is a duration too short to show, not an absent one.
-			r.Took = max(time.Duration(math.Round(f*10))*100*time.Millisecond, 1)
-			return true
+			r.Took = max(time.Duration(n)*time.Second+time.Duration(frac)*tenth, 1)
+			return r.Took <= maxTook
 		}},
 	count("tries", func(r *Record) *int { return &r.Tries }),
 	text("cause", func(r *Record) *string { return &r.Cause }),
@@ -173,7 +228,7 @@ var fields = []field{
 		get: func(r *Record) string { return strings.Join(r.Prev, ",") },
 		set: func(r *Record, v string) bool {
 			r.Prev = strings.Split(v, ",")
-			return v != "" && !slices.Contains(r.Prev, "")
+			return !slices.ContainsFunc(r.Prev, func(run string) bool { return !isToken(run) })
 		}},
 	text("run", func(r *Record) *string { return &r.Run }),
 	count("stacks", func(r *Record) *int { return &r.Stacks }),
@@ -190,9 +245,9 @@ var fields = []field{
 			return strconv.FormatInt(r.CommitTime, 10)
 		},
 		set: func(r *Record, v string) (ok bool) {
-			n, err := strconv.ParseInt(v, 10, 64)
+			n, ok := parseInt(v)
 			r.CommitTime = n
-			return err == nil && n != 0
+			return ok && n != 0
 		}},
 	text("by", func(r *Record) *string { return &r.By }),
 	text("job", func(r *Record) *string { return &r.Job }),
@@ -209,7 +264,11 @@ var fieldRank = func() map[string]int {
 	return m
 }()
 
-func tenths(d time.Duration) float64 { return math.Round(d.Seconds()*10) / 10 }
+// took is written in tenths of a second, and a longer one than maxTook as that.
+const (
+	tenth   = 100 * time.Millisecond
+	maxTook = 1e9 * time.Second
+)
 
 // Line is the one valid encoding of the record, without the newline. A record
 // that its own check refuses has none.
@@ -238,6 +297,14 @@ func (r *Record) check() error {
 		return errors.New("a record without a time")
 	}
 	switch {
+	case !validTime(r.At) || !validTime(r.Since) || !validTime(r.Was):
+		return fmt.Errorf("a time that no clock shows: %v, since %v, was %v", r.At, r.Since, r.Was)
+	case r.Took < 0:
+		return fmt.Errorf("a negative duration %v", r.Took)
+	case r.Exit != nil && (*r.Exit < -maxCount || int64(*r.Exit) > math.MaxUint32):
+		return fmt.Errorf("invalid exit code %d", *r.Exit)
+	case slices.ContainsFunc(r.Prev, func(run string) bool { return !isToken(run) }):
+		return fmt.Errorf("invalid runs that it followed: %q", r.Prev)
 	case (r.Status == "") == (r.Event == ""):
 		return errors.New("a record needs either a status or an event")
 	case r.Run == "" || !isToken(r.Run):
@@ -250,6 +317,11 @@ func (r *Record) check() error {
 		return fmt.Errorf("invalid event %q", r.Event)
 	case r.Event == Forgotten && (r.Digest == "" || r.Was.IsZero()):
 		return errors.New("a tombstone that names no line")
+	}
+	for _, n := range []int{r.Tries, r.Seen, r.Stacks, r.OK, r.Failed, r.Blocked, r.Canceled, r.Drifts, r.Attempt, r.Version} {
+		if n < 0 || n > maxCount {
+			return fmt.Errorf("invalid count %d", n)
+		}
 	}
 	last := ""
 	for _, p := range r.Extra {
@@ -288,58 +360,75 @@ func isKey(s string) bool {
 // record is an error: it is kept in its note as it is, and means nothing.
 func ParseRecord(line string) (Record, error) {
 	var r Record
+	err := r.parse(line)
+	if err != nil {
+		return Record{}, err
+	}
+	return r, nil
+}
+
+// parse is ParseRecord into a zero Record; after an error it holds anything.
+// Each value is held against its one form as it is read, which together with
+// the order of the keys makes the form of the line the only one.
+func (r *Record) parse(line string) error {
 	rest, rank := line, -1
 	for first := true; rest != ""; first = false {
 		if !first {
 			if rest[0] != ' ' {
-				return Record{}, errors.New("pairs are separated by one space")
+				return errors.New("pairs are separated by one space")
 			}
 			rest = rest[1:]
 		}
 		eq := strings.IndexByte(rest, '=')
 		if eq < 0 {
-			return Record{}, errors.New("a key without a value")
+			return errors.New("a key without a value")
 		}
 		key := rest[:eq]
 		value, tail, err := cutValue(rest[eq+1:])
 		if err != nil {
-			return Record{}, err
+			return err
 		}
 		rest = tail
-		if i, known := fieldRank[key]; known {
-			if i <= rank || len(r.Extra) > 0 {
-				return Record{}, fmt.Errorf("key %q is out of place", key)
-			}
-			if rank = i; !fields[i].set(&r, value) {
-				return Record{}, fmt.Errorf("invalid %s", key)
+		next := rank + 1
+		for next < len(fields) && fields[next].key != key {
+			next++
+		}
+		if next < len(fields) && len(r.Extra) == 0 {
+			if rank = next; !fields[rank].set(r, value) {
+				return fmt.Errorf("invalid %s", key)
 			}
 			continue
 		}
-		r.Extra = append(r.Extra, Pair{strings.Clone(key), value})
+		if _, known := fieldRank[key]; known {
+			return fmt.Errorf("key %q is out of place", key)
+		}
+		r.Extra = append(r.Extra, Pair{key, value})
 	}
-	if err := r.check(); err != nil {
-		return Record{}, err
-	}
-	var buf [512]byte
-	if string(r.encode(buf[:0])) != line {
-		return Record{}, errors.New("not in its one valid form")
-	}
-	return r, nil
+	return r.check()
 }
 
-// cutValue reads a value up to the space or the end after it.
+// cutValue reads a value, in the one form that appendValue gives it, up to the
+// space or the end after it.
 func cutValue(s string) (value, rest string, err error) {
 	if s == "" || s[0] != '"' {
+		value = s
 		if i := strings.IndexByte(s, ' '); i >= 0 {
-			return s[:i], s[i:], nil
+			value, rest = s[:i], s[i:]
 		}
-		return s, "", nil
+		if needsQuotes(value) {
+			return "", "", errors.New("not in its one valid form")
+		}
+		return value, rest, nil
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); {
 		switch c := s[i]; c {
 		case '"':
-			return b.String(), s[i+1:], nil
+			value, quoted := b.String(), s[:i+1]
+			if !needsQuotes(value) || string(appendValue(make([]byte, 0, len(quoted)), value)) != quoted {
+				return "", "", errors.New("not in its one valid form")
+			}
+			return value, s[i+1:], nil
 		case '\\':
 			r, n, ok := unescape(s[i:])
 			if !ok {
@@ -348,8 +437,12 @@ func cutValue(s string) (value, rest string, err error) {
 			b.WriteRune(r)
 			i += n
 		default:
-			b.WriteByte(c)
-			i++
+			n := strings.IndexAny(s[i:], `"\`)
+			if n < 0 {
+				n = len(s) - i
+			}
+			b.WriteString(s[i : i+n])
+			i += n
 		}
 	}
 	return "", "", errors.New("a quote is not closed")
@@ -394,15 +487,18 @@ func hex4(s string) (rune, bool) {
 	return rune(n), err == nil
 }
 
-// appendPair writes a pair as logfmt has it. What could drive a terminal, hide
-// text or reorder it (control and format characters, also those above ASCII)
-// is escaped: git prints notes raw.
+// appendPair writes a pair as logfmt has it.
 func appendPair(b []byte, key, value string) []byte {
 	if len(b) > 0 {
 		b = append(b, ' ')
 	}
 	b = append(b, key...)
-	b = append(b, '=')
+	return appendValue(append(b, '='), value)
+}
+
+// appendValue quotes a value where that is needed, and escapes what could
+// drive a terminal, hide text or reorder it: git prints notes raw.
+func appendValue(b []byte, value string) []byte {
 	if !needsQuotes(value) {
 		return append(b, value...)
 	}
@@ -421,7 +517,7 @@ func appendPair(b []byte, key, value string) []byte {
 			b = append(b, '\\', 'r')
 		case r == '\t':
 			b = append(b, '\\', 't')
-		case r == utf8.RuneError || !unicode.IsPrint(r):
+		case !plain(r):
 			if r > 0xffff {
 				hi, lo := utf16.EncodeRune(r)
 				b = u16(u16(b, uint16(hi)), uint16(lo))
@@ -433,6 +529,33 @@ func appendPair(b []byte, key, value string) []byte {
 		}
 	}
 	return append(b, '"')
+}
+
+// plain reports whether a character is written as it is. The ranges are part
+// of the format and never change: a table that grows with Unicode, as
+// unicode.IsPrint has, would make lines of one version invalid for the next.
+func plain(r rune) bool {
+	switch {
+	case r < 0x20: // C0
+		return false
+	case r < 0x7f:
+		return true
+	case r <= 0xa0, r == 0xad: // DEL, C1, no-break space, soft hyphen
+		return false
+	case r < 0x34f:
+		return true
+	case r == 0x34f, r == 0x61c, r == 0x115f, r == 0x1160, r == 0x1680, r == 0x17b4, r == 0x17b5, r >= 0x180b && r <= 0x180f: // invisible
+		return false
+	case r < 0x2000:
+		return true
+	case r <= 0x200f, r >= 0x2028 && r <= 0x202f, r >= 0x205f && r <= 0x206f: // spaces, zero width, line ends, bidi
+		return false
+	case r == 0x3000, r == 0x3164, r >= 0xd800 && r <= 0xf8ff, r == 0xfeff, r == 0xffa0, r >= 0xfff0 && r <= 0xffff: // surrogates, private, specials
+		return false
+	case r >= 0x1bca0 && r <= 0x1bcaf, r >= 0x1d173 && r <= 0x1d17a, r >= 0xe0000: // format controls, tags, private planes
+		return false
+	}
+	return true
 }
 
 func needsQuotes(v string) bool {
@@ -447,8 +570,8 @@ func needsQuotes(v string) bool {
 	if ascii {
 		return false
 	}
-	for _, r := range v {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
+	for _, r := range v { // invalid UTF-8 is U+FFFD, which is not plain
+		if !plain(r) {
 			return true
 		}
 	}

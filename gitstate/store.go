@@ -171,17 +171,18 @@ func (s *Store) UseJournal(run string) { s.journal.name = "run-" + run + ".log" 
 // journal and on the disk, and no crash, race or refused push loses them. A
 // record without a time gets one that is later than that of every record of
 // its stack that is known here. Reason and Cmd are redacted.
-//
-// Records that only say what is going on (queued and running) need not be on
-// the disk before work starts; AppendLazily leaves that to the next Append.
 func (s *Store) Append(commit string, records ...*Record) error {
 	return s.append(commit, true, records)
 }
 
-// AppendLazily is Append without waiting for the disk.
+// AppendLazily is Append without waiting for the disk: the records survive the
+// death of this process, but the machine's only after the next Append or Sync.
 func (s *Store) AppendLazily(commit string, records ...*Record) error {
 	return s.append(commit, false, records)
 }
+
+// Sync makes durable what AppendLazily wrote.
+func (s *Store) Sync() error { return s.journal.sync() }
 
 func (s *Store) append(commit string, sync bool, records []*Record) error {
 	if s.readOnly != nil {

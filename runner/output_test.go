@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,7 +88,7 @@ func TestGroupsDoNotMix(t *testing.T) {
 		tasks[p] = sh(t, p, script)
 	}
 	g := free(t, order...)
-	var both safeBuffer
+	var both slowBuffer
 	opt := Options{Output: OutputGrouped, Parallel: 4, Stdout: &both, Stderr: &both,
 		GroupStart: func(s Stack) string { return "start " + s.Path },
 		GroupEnd:   func(s Stack, r Result) string { return "end " + s.Path + "\n" }}
@@ -118,6 +119,14 @@ func TestGroupsDoNotMix(t *testing.T) {
 			t.Errorf("%s is left", l)
 		}
 	}
+}
+
+// slowBuffer gives others time to get in between.
+type slowBuffer struct{ safeBuffer }
+
+func (s *slowBuffer) Write(p []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	return s.safeBuffer.Write(p)
 }
 
 func TestPrefixedLinesDoNotMix(t *testing.T) {

@@ -80,6 +80,7 @@ func helpAsk() {
 	go func() {
 		for sig := range signals {
 			fmt.Printf("child %s %d\n", signalName(sig), n.Add(1))
+			_ = os.WriteFile(os.Getenv("COUNTED"), []byte("one\n"), 0o600)
 		}
 	}()
 	for {

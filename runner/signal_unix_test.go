@@ -125,6 +125,11 @@ func TestChildrenGetEachSignalOnce(t *testing.T) {
 			sawLog := make(chan string, 1)
 			r := startRun(t, t.Context(), g, tasks, Options{Parallel: 2}, func(ev Event) error {
 				if ev.Kind == Interrupted {
+					// What was sent before the first of these is noted before the second.
+					for i := range 2 {
+						_ = syscall.Kill(a.pid(t), syscall.SIGUSR2)
+						waitFile(t, a.log, 2+i)
+					}
 					data, _ := os.ReadFile(a.log)
 					sawLog <- string(data)
 				}
@@ -133,15 +138,13 @@ func TestChildrenGetEachSignalOnce(t *testing.T) {
 			a.pid(t)
 			b.pid(t)
 			r.signals <- sig
-			// Unbuffered: the second is taken when the first was dealt with,
-			// or while it is observed. Wait for the children to have it.
-			waitFile(t, a.log, 2)
-			waitFile(t, b.log, 2)
-			if saw := <-sawLog; strings.Count(saw, "\n") != 1 {
+			if saw := <-sawLog; strings.Contains(saw, signalName(sig)) {
 				t.Errorf("the signal was passed on before it was observed: %q", saw)
 			}
+			waitFile(t, a.log, 4)
+			waitFile(t, b.log, 2)
 			r.signals <- sig
-			waitFile(t, a.log, 3)
+			waitFile(t, a.log, 5)
 			waitFile(t, b.log, 3)
 			a.end(t)
 			b.end(t)
@@ -153,7 +156,8 @@ func TestChildrenGetEachSignalOnce(t *testing.T) {
 				t.Errorf("%+v", r.results)
 			}
 			for _, s := range []*signalLog{a, b} {
-				if lines := waitFile(t, s.log, 3); len(lines) != 3 || lines[1] != signalName(sig) || lines[2] != signalName(sig) {
+				lines := slices.DeleteFunc(waitFile(t, s.log, 3), func(l string) bool { return l == "SIGUSR2" })
+				if len(lines) != 3 || lines[1] != signalName(sig) || lines[2] != signalName(sig) {
 					t.Errorf("child saw %q", lines)
 				}
 			}
@@ -260,18 +264,75 @@ func TestInterruptEndsPrepare(t *testing.T) {
 	}
 }
 
-// A supervisor that stops the whole session, or a keyboard, may have killed the child
-// before our channel has the signal.
+// gone waits until the process whose number is in a file was waited for.
+func gone(t *testing.T, path string) {
+	t.Helper()
+	pid, err := strconv.Atoi(waitFile(t, path, 1)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for syscall.Kill(pid, 0) == nil {
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+// A supervisor that stops the whole session may have killed the child while we were
+// busy: the signal that was there first explains its end.
 func TestSignalThatWasThereFirst(t *testing.T) {
 	t.Parallel()
+	for range 20 {
+		g := free(t, "/a", "/b")
+		pid := filepath.Join(t.TempDir(), "pid")
+		signals := make(chan os.Signal, 1)
+		rec := newRecorder(t, g)
+		rec.hook = func(ev Event) error {
+			if ev.Kind == Started && ev.Result.Stack.Path == "/b" {
+				gone(t, pid)
+				time.Sleep(time.Millisecond) // lets a wrong order show
+				signals <- syscall.SIGTERM
+			}
+			return nil
+		}
+		tasks := map[string]Task{"/a": sh(t, "/a", "echo $$ >"+pid+"; exit 1"), "/b": sh(t, "/b", "sleep 60")}
+		results, err := Execute(t.Context(), g, tasks, Options{Parallel: 2, Signals: signals, Retries: 5}, rec.observe)
+		if err != nil || statuses(results) != "/a=canceled /b=canceled" {
+			t.Fatalf("%s, %v", statuses(results), err)
+		}
+	}
+}
+
+// Ctrl-C may have killed the child before our own signal is read.
+func TestChildDiesOfCtrlCFirst(t *testing.T) {
+	t.Parallel()
 	g := line(t, "/a", "/b")
-	signals := make(chan os.Signal, 1)
+	pid := filepath.Join(t.TempDir(), "pid")
+	r := startRun(t, t.Context(), g, map[string]Task{"/a": sh(t, "/a", "echo $$ >"+pid+"; kill -INT $$"), "/b": sh(t, "/b", "")},
+		Options{Foreground: true, Retries: 5}, nil)
+	gone(t, pid)
+	time.Sleep(5 * time.Millisecond) // lets a wrong order show
+	r.signals <- syscall.SIGINT
+	r.wait(t)
+	if got := statuses(r.results); got != "/a=canceled /b=canceled" {
+		t.Error(got)
+	}
+}
+
+// A stack that is not past its preparation when the run stops is not started.
+func TestStoppedWhilePreparing(t *testing.T) {
+	t.Parallel()
+	g := free(t, "/a", "/b")
+	failed := make(chan struct{})
 	rec := newRecorder(t, g)
-	task := sh(t, "/a", "exit 1")
-	task.Prepare = func(context.Context) ([]string, error) { signals <- syscall.SIGTERM; return nil, nil }
-	results, err := Execute(t.Context(), g, map[string]Task{"/a": task, "/b": sh(t, "/b", "")},
-		Options{Signals: signals, Retries: 5}, rec.observe)
-	if err != nil || statuses(results) != "/a=canceled /b=canceled" {
+	rec.hook = func(ev Event) error {
+		if ev.Kind == Finished && ev.Result.Stack.Path == "/a" {
+			close(failed)
+		}
+		return nil
+	}
+	b := sh(t, "/b", "exit 0")
+	b.Prepare = func(context.Context) ([]string, error) { <-failed; return nil, nil }
+	results, err := Execute(t.Context(), g, map[string]Task{"/a": sh(t, "/a", "exit 1"), "/b": b}, Options{Parallel: 2, FailFast: true}, rec.observe)
+	if err != nil || statuses(results) != "/a=failed /b=canceled" {
 		t.Errorf("%s, %v", statuses(results), err)
 	}
 }
@@ -296,6 +357,14 @@ func helpSession() {
 	opt := Options{Parallel: 2, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals, Foreground: Foreground(os.Stdin)}
 	results, err := Execute(context.Background(), g, tasks, opt, func(ev Event) error {
 		fmt.Printf("event %s <%s>\n", ev.Kind, ev.Result.Stack.Path)
+		// The kernel's signal is dealt with before we could send another, so that
+		// two cannot be taken for one.
+		for ev.Kind == Interrupted && ev.Signal == os.Interrupt {
+			if _, err := os.Stat(os.Getenv("COUNTED")); err == nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
 		return nil
 	})
 	fmt.Printf("results <%s> <%v>\n", statuses(results), err)
@@ -316,9 +385,10 @@ func TestTerminal(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			release := filepath.Join(t.TempDir(), "release")
+			dir := t.TempDir()
+			release := filepath.Join(dir, "release")
 			cmd := exec.Command(exe)
-			cmd.Env = append(os.Environ(), helperEnv+"=session", "RELEASE="+release)
+			cmd.Env = append(os.Environ(), helperEnv+"=session", "RELEASE="+release, "COUNTED="+filepath.Join(dir, "counted"))
 			tty, err := pty.Start(cmd)
 			if err != nil {
 				t.Fatal(err)

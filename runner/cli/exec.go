@@ -174,6 +174,9 @@ func execute(c *cli.Context, env Env) error {
 		}
 		return nil
 	})
+	if serr := s.Sync(); err == nil {
+		err = serr
+	}
 	if err != nil {
 		return fmt.Errorf("%s ran, but its result could not be recorded: %w", stack.Path, err)
 	}

@@ -92,7 +92,7 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.filter, err = parseStatusFilter(c); err != nil {
 		return o, err
 	}
-	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), c.StringSlice("disable-safeguards"), os.Getenv); err != nil {
+	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), nonEmpty(c.StringSlice("disable-safeguards")), os.Getenv); err != nil {
 		return o, err
 	}
 	if o.exec, err = parseExecution(c, s); err != nil {
@@ -438,7 +438,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
 		}
 	}
-	push := startPusher(ctx, s, sync.remote, o.interval, func() bool { return n.changed.Swap(false) })
+	push := startPusher(ctx, n, sync.remote, o.interval)
 
 	x := o.exec
 	x.Signals = signals

@@ -19,7 +19,11 @@ type session struct {
 	commit  gitstate.Commit
 	run     string
 	stacks  map[string]recorded // by path
-	changed atomic.Bool         // something was recorded since the last push or flush
+	changed atomic.Bool         // something was recorded since the last flush
+	// Results are synced in groups, a few times a second: stacks that finish
+	// side by side do not wait for the disk one after the other. Who loses the
+	// machine in between finds them interrupted, and runs them again.
+	unsynced atomic.Bool
 }
 
 // recorded is what every record of a stack in this run says.
@@ -111,7 +115,8 @@ func (n *session) result(r runner.Result, env, cmd []string) error {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
 	n.changed.Store(true)
-	return n.store.Append(n.commit.Hash, rec)
+	n.unsynced.Store(true)
+	return n.store.AppendLazily(n.commit.Hash, rec)
 }
 
 func (n *session) started(path string) error {

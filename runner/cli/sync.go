@@ -165,26 +165,27 @@ func notPushed(s *gitstate.Store, remote string, err error) error {
 	return &exitError{exitNotPushed, fmt.Errorf("%w; the records are safe in %s and go out with `tmnotes sync`", err, s.GitDir())}
 }
 
-// pusher sends what was recorded while stacks finish: into the notes every
-// second or two, to the remote every interval.
+// pusher sends what was recorded while stacks finish: to the disk a few times
+// a second, into the notes every second or two, to the remote every interval.
 type pusher struct {
-	s        *gitstate.Store
-	remote   string
-	kick     chan struct{}
-	stop     chan struct{}
-	done     chan struct{}
-	interval time.Duration
+	kick, stop, done chan struct{}
 }
 
-const flushInterval = 2 * time.Second
+const (
+	syncInterval  = 100 * time.Millisecond
+	flushInterval = 2 * time.Second
+)
 
-func startPusher(ctx context.Context, s *gitstate.Store, remote string, interval time.Duration, changed func() bool) *pusher {
-	p := &pusher{s: s, remote: remote, kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), interval: interval}
+func startPusher(ctx context.Context, n *session, remote string, interval time.Duration) *pusher {
+	s := n.store
+	p := &pusher{kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	ctx = context.WithoutCancel(ctx)
 	go func() {
 		defer close(p.done)
 		flush := time.NewTicker(flushInterval)
 		defer flush.Stop()
+		disk := time.NewTicker(syncInterval)
+		defer disk.Stop()
 		var push <-chan time.Time
 		if remote != "" && interval > 0 {
 			t := time.NewTicker(interval)
@@ -198,13 +199,17 @@ func startPusher(ctx context.Context, s *gitstate.Store, remote string, interval
 			select {
 			case <-p.stop:
 				return
+			case <-disk.C:
+				if n.unsynced.Swap(false) {
+					_ = s.Sync()
+				}
 			case <-flush.C:
-				if changed() {
+				if n.changed.Swap(false) {
 					dirty = true
 					_ = s.Flush(ctx)
 				}
 			case <-push:
-				if changed() || dirty {
+				if n.changed.Swap(false) || dirty {
 					dirty = false
 					_, _ = s.Push(ctx, remote)
 				}

@@ -68,8 +68,10 @@ func TestDirtyStacks(t *testing.T) {
 		{"a new file in a module", put("modules/m1/new.tf", "# new\n"), []string{"/a", "/b", "/c"}},
 		{"a module that is gone", func(t *testing.T, root string) { git(t, root, "rm", "-rq", "modules/m1") }, []string{"/a", "/b", "/c"}},
 		{"a stack that is called as a module", put("b/main.tofu", "# changed\n"), []string{"/b", "/c"}},
-		{"its lock file is its own matter", put("b/.terraform.lock.hcl", "# init\n"), []string{"/b"}},
-		{"a lock file in a module", put("modules/m1/.terraform.lock.hcl", "# init\n"), nil},
+		{"a new lock file is an artifact", put("b/.terraform.lock.hcl", "# init\n"), nil},
+		{"a modified lock file is its own matter", tracked("b/.terraform.lock.hcl"), []string{"/b"}},
+		{"a modified lock file in a module", tracked("modules/m1/.terraform.lock.hcl"), nil},
+		{"a modified state", tracked("a/terraform.tfstate"), []string{"/a"}},
 		{"triggers", put(".tmtriggers/a/y.tm", "trigger {\n}\n"), nil},
 		{"code that cannot be read", func(t *testing.T, root string) {
 			put("a/nested/main.tf", "module \"x\" {")(t, root)
@@ -130,6 +132,15 @@ func put(name, content string) func(*testing.T, string) {
 	return func(t *testing.T, root string) { write(t, root, map[string]string{name: content}) }
 }
 
+// tracked commits a file, then changes it.
+func tracked(name string) func(*testing.T, string) {
+	return func(t *testing.T, root string) {
+		put(name, "1\n")(t, root)
+		commit(t, root)
+		put(name, "2\n")(t, root)
+	}
+}
+
 func link(t *testing.T, root, target, name string) {
 	t.Helper()
 	if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
@@ -154,11 +165,12 @@ func TestDirtyTerragrunt(t *testing.T) {
 		"modules/n/.gitkeep":  "",
 		"c/unrelated/main.tf": "# c\n",
 	}
+	// A dependency block is data, not input: as in stock's change detection.
 	for change, want := range map[string][]string{
-		"modules/m/main.tf": {"/a", "/b"},
+		"modules/m/main.tf": {"/a"},
 		"modules/n/main.tf": {"/b"},
-		"common.hcl":        {"/a", "/b"},
-		"a/x.txt":           {"/a", "/b"},
+		"common.hcl":        {"/a"},
+		"a/x.txt":           {"/a"},
 		"modules/none/x.tf": nil,
 	} {
 		for _, loaded := range []bool{false, true} {
