@@ -1,0 +1,458 @@
+//go:build ignore
+
+// Bench measures tmnotes against its peers and prints a table. Both sides of a
+// ratio are measured here, in turn (A B A B ...), so that a machine that is
+// slow at the moment is slow for both; a ratio is the median of the pairs'.
+//
+// It is started by scripts/bench, which builds both programs.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+var (
+	tmnotes   = flag.String("tmnotes", "", "path of tmnotes")
+	terramate = flag.String("terramate", "", "path of the stock terramate")
+	pairs     = flag.Int("pairs", 5, "how often each pair is measured")
+	only      = flag.String("only", "", "run only the measures whose names contain this")
+	scale     = flag.Float64("scale", 1, "size of the projects, 1 is what the limits are for")
+)
+
+func main() {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "tmnotes-bench-")
+	if err != nil {
+		fatal(err)
+	}
+	b := &bench{dir: dir}
+	code := b.run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func fatal(args ...any) {
+	fmt.Fprintln(os.Stderr, append([]any{"bench:"}, args...)...)
+	os.Exit(2)
+}
+
+type bench struct {
+	dir    string
+	missed int
+}
+
+// row prints a measure with what is to be reached.
+func (b *bench) row(name string, got, limit float64, unit, detail string) {
+	verdict := "ok"
+	if got > limit {
+		verdict = "MISSED"
+		b.missed++
+	}
+	fmt.Printf("%-62s %9.3f %-4s (<= %g) %-6s %s\n", name, got, unit, limit, verdict, detail)
+}
+
+func (b *bench) want(name string) bool { return strings.Contains(name, *only) }
+
+func (b *bench) run() int {
+	fmt.Printf("%s, %d CPUs; medians of %d pairs, one warm-up\n", runtime.Version(), runtime.NumCPU(), *pairs)
+	n1, n5 := b.n(1000), b.n(5000)
+	p1 := b.project("p1000", n1)
+
+	if name := fmt.Sprintf("run -j2 of `true`, %d stacks, all recorded / terramate run", n1); b.want(name) {
+		commit := func() { b.git(p1, "commit", "-q", "--allow-empty", "-m", "next") }
+		r := b.pair(p1, commit,
+			[]string{*tmnotes, "run", "-X", "-j2", "--sync=off", "--op", "deploy", "--", "true"},
+			[]string{*terramate, "run", "-X", "-j2", "--quiet", "--", "true"})
+		b.row(name, r.ratio, 1.0, "x", r.String())
+		b.recorded(p1, n1)
+	}
+	if name := fmt.Sprintf("list --changed, %d stacks / terramate list --changed", n1); b.want(name) {
+		r := b.pair(p1, nil, []string{*tmnotes, "list", "--changed", "-B", "first"}, []string{*terramate, "list", "--changed", "-B", "first"})
+		b.row(name, r.ratio, 0.9, "x", r.String())
+	}
+	p5 := b.project("p5000", n5)
+	if name := fmt.Sprintf("list --changed, %d stacks / terramate list --changed", n5); b.want(name) {
+		r := b.pair(p5, nil, []string{*tmnotes, "list", "--changed", "-B", "first"}, []string{*terramate, "list", "--changed", "-B", "first"})
+		b.row(name, r.ratio, 0.9, "x", r.String())
+	}
+	if name := fmt.Sprintf("run --changed --dry-run, %d stacks / terramate run --dry-run", n5); b.want(name) {
+		r := b.pair(p5, nil, []string{*tmnotes, "run", "-X", "--changed", "-B", "first", "--dry-run", "--quiet", "--", "true"},
+			[]string{*terramate, "run", "-X", "--changed", "-B", "first", "--dry-run", "--quiet", "--", "true"})
+		b.row(name, r.ratio, 0.6, "x", r.String())
+	}
+	if name := "start of tmnotes version, over true"; b.want(name) {
+		r := b.pair(p1, nil, []string{*tmnotes, "version"}, []string{"true"})
+		b.row(name, (r.a-r.b).Seconds()*1000, 40, "ms", r.String())
+	}
+	if name := fmt.Sprintf("tmnotes exec --op deploy -- true, %d stacks, over true", n5); b.want(name) {
+		stack := filepath.Join(p5, "g0", "s0")
+		r := b.pair(stack, func() { b.git(p5, "commit", "-q", "--allow-empty", "-m", "next") },
+			[]string{*tmnotes, "exec", "--op", "deploy", "--", "true"}, []string{"true"})
+		b.row(name, (r.a-r.b).Seconds()*1000, 80, "ms", r.String())
+	}
+	b.oneRecord()
+	b.status()
+	b.bytes()
+	b.memory()
+	if b.missed > 0 {
+		fmt.Printf("%d missed\n", b.missed)
+		return 1
+	}
+	return 0
+}
+
+func (b *bench) n(n int) int { return max(int(float64(n)**scale), 4) }
+
+// oneRecord compares a record of a run of many stacks with `git notes append`.
+func (b *bench) oneRecord() {
+	stacks, notes := b.n(1000), b.n(10000)
+	name := fmt.Sprintf("one record while %d stacks finish / git notes append, %d notes", stacks, notes)
+	if !b.want(name) {
+		return
+	}
+	dir := b.history("record", notes, 3)
+	b.git(dir, "repack", "-adq")
+	head := strings.TrimSpace(b.git(dir, "rev-parse", "HEAD"))
+	ctx := context.Background()
+	var ratios []float64
+	var ours, git time.Duration
+	for range *pairs {
+		s, err := gitstate.Open(ctx, gitstate.Options{Dir: dir})
+		if err != nil {
+			fatal(err)
+		}
+		if _, err := s.State(ctx); err != nil {
+			fatal(err)
+		}
+		run := s.NewRun()
+		s.UseJournal(run)
+		exit := 0
+		start := time.Now()
+		for i := range stacks {
+			for _, st := range []gitstate.Status{gitstate.Running, gitstate.OK} {
+				r := &gitstate.Record{Status: st, Op: "deploy", Stack: fmt.Sprintf("/g%d/s%d", i/50, i), Run: run, Variant: "00000000"}
+				if st == gitstate.OK {
+					r.Exit = &exit
+				}
+				if err := s.AppendLazily(head, r); err != nil {
+					fatal(err)
+				}
+			}
+			// As a run does while stacks finish: the disk ten times a second, the
+			// notes every two. A stack that takes no time is the worst case; here
+			// the notes are written four times for the whole run.
+			if i%20 == 19 {
+				if err := s.Sync(); err != nil {
+					fatal(err)
+				}
+			}
+			if (i+1)%max(stacks/4, 1) == 0 {
+				if err := s.Flush(ctx); err != nil {
+					fatal(err)
+				}
+			}
+		}
+		a := time.Since(start) / time.Duration(stacks)
+		s.Close()
+		start = time.Now()
+		const appends = 20
+		for i := range appends {
+			b.git(dir, "notes", "--ref=tmnotes", "append", "-m", fmt.Sprintf("line %d", i), "HEAD~1")
+		}
+		g := time.Since(start) / appends
+		ratios = append(ratios, float64(a)/float64(g))
+		ours, git = a, g
+	}
+	b.row(name, median(ratios), 1.0/15, "x", fmt.Sprintf("%v / %v", ours, git))
+}
+
+// status compares status with and without history, and with git log.
+func (b *bench) status() {
+	commits := b.n(10000)
+	with := fmt.Sprintf("status, %d annotated commits, with index / with no notes", commits)
+	without := fmt.Sprintf("status, %d annotated commits, no index / git log --notes", commits)
+	if !b.want(with) && !b.want(without) {
+		return
+	}
+	dir := b.history("status", commits, 3)
+	plain := filepath.Join(b.dir, "plain")
+	b.git(b.dir, "clone", "-q", "--no-tags", dir, plain)
+	b.git(plain, "remote", "remove", "origin")
+	index := func() { b.must(dir, *tmnotes, "status") }
+	index()
+	if b.want(with) {
+		r := b.pairIn(nil, []string{*tmnotes, "-C", dir, "status"}, []string{*tmnotes, "-C", plain, "status"}, dir)
+		b.row(with, r.ratio, 1.2, "x", r.String())
+	}
+	if b.want(without) {
+		noIndex := func() {
+			for _, f := range glob(filepath.Join(dir, ".git", "tmnotes", "index*")) {
+				os.Remove(f)
+			}
+		}
+		r := b.pairIn(noIndex, []string{*tmnotes, "-C", dir, "status"}, []string{"git", "-C", dir, "log", "--notes=tmnotes", "--format=%N"}, dir)
+		b.row(without, r.ratio, 1.2, "x", r.String())
+	}
+}
+
+// bytes measures what a record costs in a repository that git tidied up.
+func (b *bench) bytes() {
+	stacks, commits := b.n(1000), b.n(100)
+	name := fmt.Sprintf("bytes a record after git gc, %d stacks x %d commits", stacks, commits)
+	if !b.want(name) {
+		return
+	}
+	dir := filepath.Join(b.dir, "bytes")
+	b.git(b.dir, "init", "-q", "-b", "main", dir)
+	for range commits {
+		b.git(dir, "commit", "-q", "--allow-empty", "-m", "c")
+	}
+	b.git(dir, "gc", "-q")
+	before := size(filepath.Join(dir, ".git", "objects"))
+	ctx := context.Background()
+	s, err := gitstate.Open(ctx, gitstate.Options{Dir: dir})
+	if err != nil {
+		fatal(err)
+	}
+	prev := ""
+	records := 0
+	for _, c := range strings.Fields(b.git(dir, "rev-list", "--reverse", "HEAD")) {
+		run := s.NewRun()
+		s.UseJournal(run)
+		rs := []*gitstate.Record{{Event: gitstate.Started, Op: "deploy", Run: run, Stacks: stacks, CommitTime: 1795446000, By: "Alice <alice@example.com>", Cmd: "terraform apply -auto-approve", Version: 1}}
+		for i := range stacks {
+			exit := 0
+			r := &gitstate.Record{Status: gitstate.OK, Op: "deploy", Stack: fmt.Sprintf("/g%d/s%d", i/50, i), ID: uuid(i), Exit: &exit,
+				Took: time.Duration(1000+(i*7919+records)%20000) * time.Millisecond, Variant: "5d020000", Run: run}
+			if prev != "" {
+				r.Prev = []string{prev}
+			}
+			rs = append(rs, r)
+			records++
+		}
+		rs = append(rs, &gitstate.Record{Event: gitstate.Finished, Run: run, OK: stacks})
+		if err := s.Append(c, rs...); err != nil {
+			fatal(err)
+		}
+		if err := s.Flush(ctx); err != nil {
+			fatal(err)
+		}
+		prev = run
+	}
+	s.Close()
+	b.git(dir, "gc", "-q", "--prune=now")
+	b.row(name, float64(size(filepath.Join(dir, ".git", "objects"))-before)/float64(records), 100, "B", fmt.Sprintf("%d records", records))
+}
+
+// uuid looks like a stack's id, and compresses as badly.
+func uuid(i int) string {
+	d := gitstate.Digest(strconv.Itoa(i))
+	return d[:8] + "-" + d[8:12] + "-4" + d[13:16] + "-a" + d[17:20] + "-" + d[20:32]
+}
+
+// memory is the peak of status over a long history.
+func (b *bench) memory() {
+	commits := b.n(100000)
+	name := fmt.Sprintf("peak memory of status, %d annotated commits, no index", commits)
+	if !b.want(name) {
+		return
+	}
+	dir := b.history("memory", commits, 3)
+	cmd := exec.Command(*tmnotes, "-C", dir, "status")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		fatal(err, string(out))
+	}
+	kib := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+	if runtime.GOOS == "darwin" {
+		kib /= 1024
+	}
+	b.row(name, float64(kib)/1024, 300, "MiB", "")
+}
+
+// project makes a Terramate project of n stacks in which every second one
+// changed since the tag first.
+func (b *bench) project(name string, n int) string {
+	dir := filepath.Join(b.dir, name)
+	b.git(b.dir, "init", "-q", "-b", "main", dir)
+	for i := range n {
+		at := filepath.Join(dir, fmt.Sprintf("g%d", i/50), fmt.Sprintf("s%d", i))
+		write(filepath.Join(at, "stack.tm"), fmt.Sprintf("stack {\n  name = \"s%d\"\n  id   = %q\n  tags = [\"t%d\"]\n}\n", i, uuid(i), i%7))
+		write(filepath.Join(at, "main.tf"), "resource \"terraform_data\" \"x\" {\n  input = 1\n}\n")
+	}
+	b.git(dir, "add", "-A")
+	b.git(dir, "commit", "-q", "-m", "first")
+	b.git(dir, "tag", "first")
+	for i := 0; i < n; i += 2 {
+		write(filepath.Join(dir, fmt.Sprintf("g%d", i/50), fmt.Sprintf("s%d", i), "main.tf"), "resource \"terraform_data\" \"x\" {\n  input = 2\n}\n")
+	}
+	b.git(dir, "commit", "-qam", "second")
+	return dir
+}
+
+// history makes a project of a few stacks whose commits all have a note with
+// so many lines, through git fast-import.
+func (b *bench) history(name string, commits, lines int) string {
+	dir := filepath.Join(b.dir, name)
+	b.git(b.dir, "init", "-q", "-b", "main", dir)
+	var in bytes.Buffer
+	const stacks = 12
+	who := "B <b@example.com>"
+	in.WriteString("commit refs/heads/main\nmark :1\n")
+	fmt.Fprintf(&in, "committer %s 1700000000 +0000\ndata 1\n1\n", who)
+	for i := range stacks {
+		body := fmt.Sprintf("stack {\n  name = \"s%d\"\n  id   = %q\n}\n", i, uuid(i))
+		fmt.Fprintf(&in, "M 100644 inline s%d/stack.tm\ndata %d\n%s\n", i, len(body), body)
+	}
+	for i := 2; i <= commits; i++ {
+		fmt.Fprintf(&in, "commit refs/heads/main\nmark :%d\ncommitter %s %d +0000\ndata 1\nc\nfrom :%d\nM 100644 inline f\ndata %d\n%d\n",
+			i, who, 1700000000+i*60, i-1, len(strconv.Itoa(i)), i)
+	}
+	fmt.Fprintf(&in, "commit refs/notes/tmnotes\ncommitter %s 1800000000 +0000\ndata 1\nn\n", who)
+	last := map[int]string{}
+	at := time.Unix(1700000000, 0).UTC()
+	for i := 1; i <= commits; i++ {
+		run := fmt.Sprintf("01KA%022d", i)
+		t := at.Add(time.Duration(i) * time.Minute)
+		var note strings.Builder
+		add := func(r gitstate.Record) {
+			line, err := r.Line()
+			if err != nil {
+				fatal(err)
+			}
+			note.WriteString(line + "\n")
+		}
+		add(gitstate.Record{At: t, Event: gitstate.Started, Op: "deploy", Run: run, Stacks: lines - 2, CommitTime: 1700000000 + int64(i)*60, By: "Alice <alice@example.com>", Cmd: "terraform apply -auto-approve", Version: 1})
+		for l := range lines - 2 {
+			s, exit := (i+l)%stacks, 0
+			r := gitstate.Record{At: t.Add(time.Second), Status: gitstate.OK, Op: "deploy", Stack: fmt.Sprintf("/s%d", s), ID: uuid(s), Exit: &exit, Took: 12 * time.Second, Variant: "5d020000", Run: run}
+			if last[s] != "" {
+				r.Prev = []string{last[s]}
+			}
+			last[s] = run
+			add(r)
+		}
+		add(gitstate.Record{At: t.Add(2 * time.Second), Event: gitstate.Finished, Run: run, OK: lines - 2})
+		fmt.Fprintf(&in, "N inline :%d\ndata %d\n%s\n", i, note.Len(), note.String())
+	}
+	cmd := exec.Command("git", "fast-import", "--quiet")
+	cmd.Dir, cmd.Stdin = dir, &in
+	if out, err := cmd.CombinedOutput(); err != nil {
+		fatal("git fast-import:", err, string(out))
+	}
+	b.git(dir, "reset", "-q", "--hard")
+	return dir
+}
+
+// recorded checks that a measured run did what it was measured for.
+func (b *bench) recorded(dir string, stacks int) {
+	note := b.git(dir, "notes", "--ref=tmnotes", "show", "HEAD")
+	if n := strings.Count(note, " status=ok "); n != stacks {
+		// The last commit of a pair is the one that the peer ran on.
+		note = b.git(dir, "log", "-2", "--notes=tmnotes", "--format=%N")
+		if n = strings.Count(note, " status=ok "); n < stacks {
+			fatal(fmt.Sprintf("%d results recorded instead of %d", n, stacks))
+		}
+	}
+}
+
+type result struct {
+	ratio float64
+	a, b  time.Duration
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("%v / %v", r.a.Round(time.Millisecond/10), r.b.Round(time.Millisecond/10))
+}
+
+func (b *bench) pair(dir string, before func(), x, y []string) result {
+	return b.pairIn(before, x, y, dir)
+}
+
+// pairIn measures two commands in turn, and takes the median of the ratios.
+func (b *bench) pairIn(before func(), x, y []string, dir string) result {
+	var as, bs []time.Duration
+	var ratios []float64
+	for i := range *pairs + 1 {
+		if before != nil {
+			before()
+		}
+		a := b.must(dir, x...)
+		c := b.must(dir, y...)
+		if i == 0 {
+			continue // warm-up
+		}
+		as, bs = append(as, a), append(bs, c)
+		ratios = append(ratios, float64(a)/float64(c))
+	}
+	return result{median(ratios), median(as), median(bs)}
+}
+
+func median[T int | float64 | time.Duration](v []T) T {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func (b *bench) must(dir string, argv ...string) time.Duration {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		fatal(argv, err, stderr.String())
+	}
+	return time.Since(start)
+}
+
+func (b *bench) git(dir string, args ...string) string {
+	cmd := exec.Command("git", args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		fatal("git", args, err, stderr.String())
+	}
+	return string(out)
+}
+
+func write(path, text string) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		fatal(err)
+	}
+}
+
+func glob(pattern string) []string {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		fatal(err)
+	}
+	return files
+}
+
+func size(dir string) (n int64) {
+	filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().IsRegular() {
+			n += info.Size()
+		}
+		return nil
+	})
+	return n
+}
