@@ -57,6 +57,15 @@ func referenceSort(nodes []string, after map[string][]string) []string {
 	return order
 }
 
+func mustGraph(t testing.TB, order []string, after map[string][]string) *Graph {
+	t.Helper()
+	g, err := NewGraph(order, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
 // drawDAG draws nodes in no particular order, and edges without a cycle (but
 // with doubles, and to nodes that are not there).
 func drawDAG(t *rapid.T, most int) (nodes []string, after map[string][]string) {

@@ -73,6 +73,9 @@ func recognise(tool string, c call, e environment) (name, note string, words []s
 		c.problem = problem
 	}
 	switch {
+	case c.many && slices.ContainsFunc(words, func(w string) bool { return w == "destroy" || w == "destroy-all" }):
+		// Whatever else it destroys, this stack is not deployed any more.
+		return opDestroy, "terragrunt destroys several units at once: recorded for this stack alone", words
 	case c.many:
 		return "run-all", "terragrunt runs several units at once: run one a stack, or add --op deploy if it applies this whole stack", words
 	case c.version:
@@ -90,7 +93,7 @@ func recognise(tool string, c call, e environment) (name, note string, words []s
 	part := p.firstOf(partOptions)
 	switch {
 	case destroy && part != "":
-		return "destroy-target", "-" + part + " destroys a part of the stack only: not recorded as its destruction", words
+		return "destroy-target", "-" + part + " destroys a part of the stack: it does not count as deployed afterwards", words
 	case destroy && (c.sub == "destroy" || len(p.rest) == 0):
 		return opDestroy, "", words
 	case c.problem != "":

@@ -86,6 +86,9 @@ func TestRecognise(t *testing.T) {
 		// Several units.
 		{"terragrunt run-all apply", "", "run-all", note},
 		{"terragrunt apply-all", "", "run-all", note},
+		{"terragrunt run-all destroy", "", "destroy", note},
+		{"terragrunt destroy-all", "", "destroy", note},
+		{"terragrunt run --all -- destroy", "", "destroy", note},
 		{"terragrunt run --all apply", "", "run-all", note},
 		{"terragrunt run --all -- apply", "", "run-all", note},
 		{"terragrunt run -a -- apply", "", "run-all", note},

@@ -1,3 +1,5 @@
+//go:build unix
+
 package runner
 
 import (
@@ -161,15 +163,6 @@ func line(t testing.TB, paths ...string) *Graph {
 }
 
 func free(t testing.TB, paths ...string) *Graph { t.Helper(); return mustGraph(t, paths, nil) }
-
-func mustGraph(t testing.TB, order []string, after map[string][]string) *Graph {
-	t.Helper()
-	g, err := NewGraph(order, after)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g
-}
 
 // sh is a task that runs a script.
 func sh(t testing.TB, path, script string) Task {

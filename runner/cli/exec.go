@@ -87,8 +87,9 @@ func execute(c *cli.Context, env Env) error {
 		u.say("%s: %s: %s", stack.Path, op.Name, op.Note)
 	}
 
-	// All children of one `terramate run` are one run, and fetch once.
-	group, err := s.Group(ctx, parentID())
+	// All children of one `terramate run` are one run, and fetch once. (A shell
+	// is a parent, too, for a day: on another commit it is another run.)
+	group, err := s.Group(ctx, parentID()+"-"+head.Hash)
 	if err != nil {
 		return err
 	}

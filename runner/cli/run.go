@@ -209,10 +209,18 @@ func run(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if o.exec.DryRun && !decide {
-		sync = syncPlan{}
+	// What decides by the state reads the remote's, also where the operation
+	// itself is not synced; a dry run that decides nothing reads none.
+	read := sync
+	if o.filter.set() && read.remote == "" {
+		if read, err = planSync(c, s, p.DefaultRemote(), ci, gitstate.Deploy); err != nil {
+			return err
+		}
 	}
-	if err := fetchNotes(ctx, s, u, sync); err != nil {
+	if o.exec.DryRun && !decide {
+		read = syncPlan{}
+	}
+	if err := fetchNotes(ctx, s, u, read); err != nil {
 		return err
 	}
 	st, err := s.State(ctx)

@@ -1,0 +1,60 @@
+# Shared by demo, test and bench: sourced, not run. Bash 3.2 (macOS) is enough.
+# shellcheck shell=bash
+
+# The OpenTofu that is built where neither terraform nor tofu is installed.
+opentofu_version=v1.12.6
+
+say() { printf '%s\n' "$*"; }
+
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# need NAME...: these programs must be there.
+need() {
+	local name
+	for name in "$@"; do
+		command -v "$name" >/dev/null 2>&1 || die "$name is not in PATH; install it and run this again"
+	done
+}
+
+# need_home: Go wants a place for its caches, also where HOME is not set (some CI
+# runners). $1 is a folder that the caller removes.
+need_home() {
+	if [ -z "${HOME:-}" ]; then
+		export HOME="$1" GOFLAGS="${GOFLAGS:-} -modcacherw"
+	fi
+}
+
+# find_terraform: sets terraform to the path of terraform, of tofu, or of an
+# OpenTofu that it builds once, into the user's cache.
+find_terraform() {
+	local name cache
+	for name in terraform tofu; do
+		if terraform=$(command -v "$name"); then
+			return
+		fi
+	done
+	cache=${XDG_CACHE_HOME:-$HOME/.cache}/tmnotes/opentofu-$opentofu_version
+	terraform=$cache/tofu
+	if [ ! -x "$terraform" ]; then
+		build_opentofu "$cache"
+	fi
+}
+
+# build_opentofu DIR builds DIR/tofu from its module. `go install` will not do it:
+# its go.mod has a replace directive. The module cache cannot be written, and
+# need not be.
+build_opentofu() {
+	local module source
+	say "neither terraform nor tofu is in PATH: building OpenTofu $opentofu_version (once, some minutes) into $1" >&2
+	mkdir -p "$1"
+	# Not in our own module, whose go.mod is not concerned.
+	module=$(cd "$1" && GOWORK=off go mod download -json "github.com/opentofu/opentofu@$opentofu_version") ||
+		die "OpenTofu could not be downloaded; install terraform or tofu: $module"
+	source=$(printf '%s\n' "$module" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+	(cd "$source" && GOWORK=off go build -trimpath -buildvcs=false -ldflags='-s -w' -o "$1/tofu.$$" ./cmd/tofu) ||
+		die "OpenTofu could not be built; install terraform or tofu"
+	mv "$1/tofu.$$" "$1/tofu" # whole or not at all, also for another who builds it now
+}
