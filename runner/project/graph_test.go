@@ -119,7 +119,7 @@ func TestGraphUnknownStack(t *testing.T) {
 func TestLiteralStack(t *testing.T) {
 	t.Parallel()
 	literal, other := 0, 0
-	strs := []string{`"a"`, `"a b"`, `"\u00e9\n"`, `"x${1}"`, `"$${x}"`, `""`, `1`, `null`, `tm_upper("a")`, `true`, "<<EOT\nhi\nEOT\n", `"${null}"`, `x.y`}
+	strs := []string{`"a"`, `"a b"`, `"\u00e9\n"`, `"x${1}"`, `"$${x}"`, `""`, `1`, `null`, `tm_upper("a")`, `true`, "<<EOT\nhi\nEOT\n", `"${null}"`, `x.y`, `["a", "a"]`, `[]`}
 	value := rapid.Custom(func(t *rapid.T) string {
 		if rapid.Bool().Draw(t, "set") {
 			n := rapid.IntRange(0, 3).Draw(t, "n")
@@ -142,7 +142,7 @@ func TestLiteralStack(t *testing.T) {
 			if rapid.IntRange(0, 4).Draw(t, "valid") > 0 {
 				v = `"ok"`
 				if name != "id" && name != "name" && name != "description" {
-					v = `["ok", "/fine"]`
+					v = rapid.SampledFrom([]string{`["ok", "/fine"]`, `["ok"]`, `["twice", "twice"]`}).Draw(t, "fine")
 				}
 			}
 			fmt.Fprintf(&b, "  %s = %s\n", name, strings.TrimSuffix(v, "\n"))

@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Terramate's users write short flags with their values, several at once, and
+// flags before the command; what follows the command's own words is not ours.
+func TestNormalize(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ in, want string }{
+		{"run -j4 -- true", "run -j 4 -- true"},
+		{"run -j=4 -- true", "run -j=4 -- true"},
+		{"run -Xc -- true", "run -X -c -- true"},
+		{"run -Xcj8 -- true", "run -X -c -j 8 -- true"},
+		{"run -XC dir -- true", "run -X -C dir -- true"},
+		{"run -C/dir -- true", "run -C /dir -- true"},
+		{"-C dir run -- true", "run -C dir -- true"},
+		{"--chdir=dir --changed run -j 2 -- true", "run --chdir=dir --changed -j 2 -- true"},
+		{"--tags a:b list", "list --tags a:b"},
+		{"run terraform apply -j4 -Xc", "run terraform apply -j4 -Xc"},
+		{"run -- terraform -C/dir", "run -- terraform -C/dir"},
+		{"run -j", "run -j"},
+		{"run --tags run -- list", "run --tags run -- list"},
+		{"run -Bmain list", "run -B main list"},
+		{"--help", "--help"},
+		{"", ""},
+		{"frobnicate -j4", "frobnicate -j4"},
+		{"-j4", "-j4"},
+		{"log -n5 /a", "log -n 5 /a"},
+		{"show -", "show -"},
+	} {
+		got := strings.Join(normalize(newApp(Env{}), strings.Fields(tt.in)), " ")
+		if got != tt.want {
+			t.Errorf("normalize(%q) = %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"plain ünïcode":      "plain ünïcode",
+		"two\nlines\n":       "two; lines",
+		"a\tb":               "a b",
+		"\x1b[31mred\x1b[0m": `\u001b[31mred\u001b[0m`,
+		"\u009b31m":          `\u009b31m`,
+		"abc\u202edcba":      `abc\u202edcba`,
+	} {
+		got := printable(in)
+		if got != want {
+			t.Errorf("printable(%q) = %q, want %q", in, got, want)
+		}
+		for _, r := range got {
+			if !unicode.IsPrint(r) {
+				t.Errorf("printable(%q) has %U in it", in, r)
+			}
+		}
+	}
+}
+
+func TestDetectCI(t *testing.T) {
+	t.Parallel()
+	env := func(kv ...string) func(string) string {
+		m := map[string]string{}
+		for i := 0; i < len(kv); i += 2 {
+			m[kv[i]] = kv[i+1]
+		}
+		return func(k string) string { return m[k] }
+	}
+	for _, tt := range []struct {
+		name string
+		env  func(string) string
+		want ciJob
+	}{
+		{"none", env(), ciJob{}},
+		{"GitHub", env("CI", "true", "GITHUB_ACTIONS", "true", "GITHUB_SERVER_URL", "https://github.com", "GITHUB_REPOSITORY", "o/r",
+			"GITHUB_RUN_ID", "7", "GITHUB_RUN_ATTEMPT", "2", "GITHUB_ACTOR", "alice"),
+			ciJob{"github", "https://github.com/o/r/actions/runs/7", 2, "alice"}},
+		// A retried GitLab job has another id; the pipeline and the name stay.
+		{"GitLab", env("GITLAB_CI", "true", "CI_PIPELINE_URL", "https://gitlab.com/o/r/-/pipelines/9", "CI_JOB_NAME", "apply", "CI_JOB_ID", "71",
+			"GITLAB_USER_NAME", "Alice", "GITLAB_USER_EMAIL", "a@example.com"),
+			ciJob{"gitlab", "https://gitlab.com/o/r/-/pipelines/9#apply", 71, "Alice <a@example.com>"}},
+		{"Jenkins", env("BUILD_URL", "https://ci/job/1", "BUILD_USER", "bob"), ciJob{"jenkins", "https://ci/job/1", 0, "bob"}},
+		{"another", env("CI", "1"), ciJob{name: "ci"}},
+		{"CI=false", env("CI", "false"), ciJob{}},
+		{"broken attempt", env("GITHUB_ACTIONS", "true", "GITHUB_RUN_ATTEMPT", "-1"), ciJob{name: "github"}},
+	} {
+		if diff := cmp.Diff(tt.want, detectCI(tt.env), cmp.AllowUnexported(ciJob{})); diff != "" {
+			t.Errorf("%s: -want +got\n%s", tt.name, diff)
+		}
+	}
+}
+
+// A target and a workspace of the same name must not be taken for each other.
+func TestTargetOf(t *testing.T) {
+	t.Parallel()
+	seen := map[string][2]string{}
+	for _, target := range []string{"", "prod", "blue"} {
+		for _, ws := range []string{"", "prod", "blue"} {
+			got := targetOf(target, ws)
+			if was, ok := seen[got]; ok {
+				t.Errorf("target %q workspace %q and %q are both %q", target, ws, was, got)
+			}
+			seen[got] = [2]string{target, ws}
+		}
+	}
+}
