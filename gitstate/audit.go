@@ -3,6 +3,7 @@ package gitstate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,11 +54,19 @@ func parseLines(commit string, lines []string) []Line {
 // Notes hands on every note, in no order that means anything.
 func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
 	return s.notes(func(t *notesTree, over map[string][]string) error {
-		err := s.each(t, func(commit string, lines []string) error {
+		err := s.each(t, func(commit string, entries []entry) error {
 			if _, ok := over[commit]; ok {
 				return nil
 			}
-			return fn(commit, parseLines(commit, lines))
+			lines := make([]Line, len(entries))
+			for i, e := range entries {
+				if e.record == nil {
+					lines[i] = parseLines(commit, []string{e.line})[0]
+				} else {
+					lines[i] = Line{Commit: commit, Text: e.line, Record: *e.record}
+				}
+			}
+			return fn(commit, lines)
 		})
 		if err != nil {
 			return err
@@ -73,19 +82,7 @@ func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
 
 // notes opens the tip, and what the journal changes of it.
 func (s *Store) notes(fn func(t *notesTree, over map[string][]string) error) error {
-	tip, tree, err := s.tip(s.ref)
-	if err != nil {
-		return err
-	}
-	lines, _, err := s.pending(tip)
-	if err != nil {
-		return err
-	}
-	t, err := s.openTree(tree)
-	if err != nil {
-		return err
-	}
-	changes, err := s.missing(t, lines)
+	t, _, changes, err := s.current(context.Background())
 	if err != nil {
 		return err
 	}
@@ -107,7 +104,7 @@ func (s *Store) Forget(ctx context.Context, commit string, by Record, pick func(
 	var gone []Line
 	var stones []*Record
 	for _, l := range lines {
-		if isTombstone(l.Text) || !pick(l) {
+		if l.Record.Event == Forgotten || !pick(l) {
 			continue
 		}
 		by.At = s.now().UTC()
@@ -162,7 +159,7 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 			for _, l := range parseLines(c, appendLines(nil, string(body))) {
 				switch {
 				case l.Err != nil:
-					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + short(c) + " --line removes it"})
+					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + short(c) + " --reason TEXT --line " + Digest(l.Text) + " removes it"})
 				case l.Record.At.After(now.Add(maxSkew)):
 					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a record from the future: %s", shorten(l.Text)), Do: "look at the clock of the machine that ran " + l.Record.Run})
 				}
@@ -200,7 +197,7 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 		}
 	}
 	saved, err := loadIndex(s.indexPath())
-	if err == nil && saved.tree == tree && len(found) == 0 {
+	if err == nil && saved.tree == tree && !slices.ContainsFunc(found, func(p Problem) bool { return p.Fatal }) {
 		fresh, err := s.rebuild(t, tree, nil)
 		if err != nil {
 			return found, err
@@ -251,12 +248,23 @@ func (x *index) differs(y *index) string {
 		if !slices.Equal(lines(a), lines(b)) {
 			return fmt.Sprintf("another latest of %s", k.ident)
 		}
-		if a.okRun != b.okRun || a.okCommit != b.okCommit {
+		if a.okRun != b.okRun || a.okCommit != b.okCommit || a.okAt != b.okAt {
 			return fmt.Sprintf("another success of %s", k.ident)
+		}
+		if !slices.Equal(a.followed, b.followed) {
+			return fmt.Sprintf("other records before the first of %s", k.ident)
 		}
 	}
 	if len(x.slots) != len(y.slots) {
 		return "more stacks"
+	}
+	for run, b := range y.runs {
+		if a := x.runs[run]; a == nil || a.line != b.line || a.finished != b.finished {
+			return "another head or end of run " + run
+		}
+	}
+	if len(x.runs) != len(y.runs) || !maps.Equal(x.jobs, y.jobs) {
+		return "other runs"
 	}
 	return ""
 }

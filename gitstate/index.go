@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -23,11 +24,17 @@ import (
 // its writer knew the stack to have had last. A record that is followed by
 // another one is not the latest, whatever its time. What nobody followed are
 // the heads of a stack's history; more than one of them means that writers did
-// not know of each other.
+// not know of each other. A forgotten record is nobody's latest, but ties who
+// followed it to what it followed.
 type index struct {
 	tree  plumbing.Hash
 	slots map[slotKey]*slot
-	runs  map[string]*runInfo
+	runs  map[string]*runInfo // of the heads, and all that have not ended
+	jobs  map[string]int      // CI job → its newest attempt, of jobs that were started anew
+}
+
+func newIndex() *index {
+	return &index{slots: map[slotKey]*slot{}, runs: map[string]*runInfo{}, jobs: map[string]int{}}
 }
 
 // slotKey is what state is kept apart for.
@@ -56,13 +63,12 @@ type Stored struct {
 	line string
 }
 
-// runInfo is the head and the end of a run.
+// runInfo is the head and the end of a run; without either where the notes
+// have none of a run that a head belongs to.
 type runInfo struct {
-	commit   string
 	head     Record
 	line     string // of the head
 	finished string // line of the end
-	newest   int    // the newest attempt seen of the head's CI job
 }
 
 func groupOf(op string) string {
@@ -83,12 +89,20 @@ func keyOf(r *Record) slotKey {
 	return slotKey{groupOf(r.Op), r.Target, ident(r.ID, r.Stack)}
 }
 
-// newer says whether a is the later record of one run's work on a stack.
-func newer(a, b *Record) bool {
+// newer says whether a is the later record of one run's work on a stack: what
+// ended is later than what did not, and where the times are equal, what did not
+// succeed is later than what did.
+func newer(a *Record, aLine string, b *Record, bLine string) bool {
 	if ao, bo := a.Status.open(), b.Status.open(); ao != bo {
 		return bo
 	}
-	return a.At.After(b.At)
+	if c := a.At.Compare(b.At); c != 0 {
+		return c > 0
+	}
+	if ao, bo := a.Status == OK, b.Status == OK; ao != bo {
+		return bo
+	}
+	return aLine > bLine
 }
 
 // success of a group: what `superseded` looks at is the latest ok deployment.
@@ -108,17 +122,23 @@ func (x *index) apply(changes []change) bool {
 		add, del := diffLines(c.old, c.new)
 		for _, line := range add {
 			r, err := ParseRecord(line)
-			if err != nil {
-				continue
+			switch {
+			case err != nil:
+			case r.Event == Forgotten && r.Stack != "":
+				return false
+			case r.Event != "":
+				x.seeEvent(&r, line)
+			default:
+				added = append(added, Stored{c.commit, r, line})
 			}
-			if r.Event != "" {
-				x.seeEvent(c.commit, &r, line)
-				continue
-			}
-			added = append(added, Stored{c.commit, r, line})
 		}
 		for _, line := range del {
-			if r, err := ParseRecord(line); err == nil && r.Status != "" {
+			r, err := ParseRecord(line)
+			switch {
+			case err != nil:
+			case r.Status == "":
+				return false // an event was taken away
+			default:
 				gone = append(gone, Stored{c.commit, r, line})
 			}
 		}
@@ -130,53 +150,74 @@ func (x *index) apply(changes []change) bool {
 		}
 	}
 	for i := range gone {
-		if s := x.slots[keyOf(&gone[i].Record)]; s != nil {
-			for _, h := range s.heads {
-				if h.line == gone[i].line && h.Commit == gone[i].Commit {
-					return false // a latest record was taken away
-				}
-			}
-			if s.okRun == gone[i].Run && success(&gone[i].Record) {
-				return false
-			}
+		if !x.harmless(&gone[i]) {
+			return false
 		}
 	}
 	return true
 }
 
+// add takes in a record that follows all that the index knows of its stack. It
+// reports false for any other.
 func (x *index) add(r *Stored) bool {
 	k := keyOf(&r.Record)
 	s := x.slots[k]
 	if s == nil {
-		s = new(slot)
+		s = &slot{followed: slices.Clone(r.Prev)}
+		slices.Sort(s.followed)
+		s.followed = slices.Compact(s.followed)
+		if i, ok := slices.BinarySearch(s.followed, r.Run); ok {
+			s.followed = slices.Delete(s.followed, i, i+1)
+		}
 		x.slots[k] = s
-	}
-	// A later word of the same run on the same stack.
-	for i := range s.heads {
-		if h := &s.heads[i]; h.Run == r.Run {
-			if newer(&r.Record, &h.Record) {
-				*h = *r
-				s.sawOK(r)
+	} else if len(s.heads) == 1 && s.heads[0].Run == r.Run {
+		// A later word of the run on the stack.
+		h := &s.heads[0]
+		if !newer(&r.Record, r.line, &h.Record, h.line) || !containsAll(h.Prev, r.Prev) {
+			return false
+		}
+		*h = *r
+		s.sawOK(r)
+		return true
+	} else {
+		runs := make([]string, len(s.heads))
+		for i, h := range s.heads {
+			runs[i] = h.Run
+			if slices.Contains(h.Prev, r.Run) {
+				return false // it comes late
 			}
-			return true
+		}
+		// Not beside a head or before it; and of what is past nothing is known.
+		if slices.Contains(s.followed, r.Run) || r.Run == s.okRun || !containsAll(r.Prev, runs) || !containsAll(runs, r.Prev) {
+			return false
 		}
 	}
-	if slices.Contains(s.followed, r.Run) || r.Run == s.okRun {
-		return false // it comes late: somebody followed it already
-	}
-	for _, h := range s.heads {
-		if !slices.Contains(r.Prev, h.Run) {
-			return false // beside a head, or before it
-		}
-	}
-	for _, p := range r.Prev {
-		if !slices.ContainsFunc(s.heads, func(h Stored) bool { return h.Run == p }) && !slices.Contains(s.followed, p) {
-			s.followed = append(s.followed, p)
-		}
+	if x.runs[r.Run] == nil {
+		return false // its head may have been seen and left out as of no use
 	}
 	s.heads = []Stored{*r}
 	s.sawOK(r)
 	return true
+}
+
+// harmless reports whether a reading of all notes without the record would
+// surely say the same: a later word of its run says all that it said.
+func (x *index) harmless(r *Stored) bool {
+	s := x.slots[keyOf(&r.Record)]
+	if s == nil {
+		return false
+	}
+	for _, h := range s.heads {
+		if h.Run == r.Run {
+			return h.line != r.line && containsAll(h.Prev, r.Prev) && !success(&r.Record)
+		}
+	}
+	return false
+}
+
+// containsAll reports whether every one of few is among many.
+func containsAll(many, few []string) bool {
+	return !slices.ContainsFunc(few, func(s string) bool { return !slices.Contains(many, s) })
 }
 
 func (s *slot) sawOK(r *Stored) {
@@ -185,7 +226,7 @@ func (s *slot) sawOK(r *Stored) {
 	}
 }
 
-func (x *index) seeEvent(commit string, r *Record, line string) {
+func (x *index) seeEvent(r *Record, line string) {
 	ri := x.runs[r.Run]
 	if ri == nil {
 		ri = new(runInfo)
@@ -194,19 +235,17 @@ func (x *index) seeEvent(commit string, r *Record, line string) {
 	switch r.Event {
 	case Started:
 		if ri.line == "" || line < ri.line { // one run may have heads on several jobs; the first counts
-			ri.commit, ri.head, ri.line = commit, *r, line
+			ri.head, ri.line = *r, line
 		}
-		ri.newest = max(ri.newest, r.Attempt)
-		if r.Job != "" {
-			for _, other := range x.runs {
-				if other.head.Job == r.Job {
-					n := max(other.newest, ri.newest)
-					other.newest, ri.newest = n, n
-				}
-			}
-		}
+		x.sawAttempt(r)
 	case Finished:
-		ri.finished = line
+		ri.finished = max(ri.finished, line)
+	}
+}
+
+func (x *index) sawAttempt(r *Record) {
+	if r.Job != "" && r.Attempt > 1 {
+		x.jobs[r.Job] = max(x.jobs[r.Job], r.Attempt)
 	}
 }
 
@@ -235,13 +274,20 @@ type builder struct {
 	intern map[string]string
 	slots  map[slotKey]*buildSlot
 	x      *index
-	jobs   map[string]int // CI job → newest attempt
 }
 
 type buildSlot struct {
-	latest   map[string]Stored // run → its latest record, while nobody followed it
-	past     map[string]passed // run → what is needed of it once it is followed
+	latest   map[string]latestLine // run → its latest record, while nobody followed it
+	past     map[string]passed     // run → what is needed of it once it is followed
 	followed map[string]bool
+	// The runs whose record of the stack was forgotten, and what it followed.
+	forgotten map[string][]string
+}
+
+type latestLine struct {
+	commit, line string
+	at           time.Time
+	status       Status
 }
 
 type passed struct {
@@ -252,8 +298,7 @@ type passed struct {
 }
 
 func newBuilder() *builder {
-	return &builder{intern: map[string]string{}, slots: map[slotKey]*buildSlot{},
-		x: &index{slots: map[slotKey]*slot{}, runs: map[string]*runInfo{}}, jobs: map[string]int{}}
+	return &builder{intern: map[string]string{}, slots: map[slotKey]*buildSlot{}, x: newIndex()}
 }
 
 func (b *builder) keep(s string) string {
@@ -266,23 +311,32 @@ func (b *builder) keep(s string) string {
 }
 
 // note takes in the lines of one note.
-func (b *builder) note(commit string, lines []string) {
-	for _, line := range lines {
-		r, err := ParseRecord(line)
-		switch {
-		case err != nil:
+func (b *builder) note(commit string, entries []entry) {
+	for _, e := range entries {
+		switch r := e.record; {
+		case r == nil:
 		case r.Event == Started:
-			if r.Job != "" {
-				b.jobs[r.Job] = max(b.jobs[r.Job], r.Attempt)
+			ri := b.run(r.Run)
+			if ri.line == "" || e.line < ri.line {
+				ri.line = strings.Clone(e.line)
 			}
-			ri := b.run(b.keep(r.Run))
-			if l := strings.Clone(line); ri.line == "" || l < ri.line {
-				ri.commit, ri.line = b.keep(commit), l
+			if r.Job != "" && r.Attempt > 1 {
+				b.x.jobs[b.keep(r.Job)] = max(b.x.jobs[r.Job], r.Attempt)
 			}
 		case r.Event == Finished:
-			b.run(b.keep(r.Run)).finished = strings.Clone(line)
+			if ri := b.run(r.Run); e.line > ri.finished {
+				ri.finished = strings.Clone(e.line)
+			}
+		case r.Event == Forgotten && r.Stack != "":
+			s, run := b.slot(r), b.keep(r.Run)
+			if s.forgotten == nil {
+				s.forgotten = map[string][]string{}
+			}
+			for _, p := range r.Prev {
+				s.forgotten[run] = append(s.forgotten[run], b.keep(p))
+			}
 		case r.Status != "":
-			b.record(commit, line, &r)
+			b.record(commit, e.line, r)
 		}
 	}
 }
@@ -291,23 +345,28 @@ func (b *builder) run(run string) *runInfo {
 	ri := b.x.runs[run]
 	if ri == nil {
 		ri = new(runInfo)
-		b.x.runs[run] = ri
+		b.x.runs[b.keep(run)] = ri
 	}
 	return ri
 }
 
-func (b *builder) record(commit, line string, r *Record) {
+func (b *builder) slot(r *Record) *buildSlot {
 	k := keyOf(r)
 	s := b.slots[k]
 	if s == nil {
 		k = slotKey{b.keep(k.group), b.keep(k.target), b.keep(k.ident)}
-		s = &buildSlot{latest: map[string]Stored{}, past: map[string]passed{}, followed: map[string]bool{}}
+		s = &buildSlot{latest: map[string]latestLine{}, past: map[string]passed{}, followed: map[string]bool{}}
 		b.slots[k] = s
 	}
-	run := b.keep(r.Run)
-	p := s.past[run]
-	if ok := success(r); ok || !p.ok && r.At.UnixMilli() > p.at {
-		p.at, p.commit, p.ok = r.At.UnixMilli(), b.keep(commit), ok
+	return s
+}
+
+func (b *builder) record(commit, line string, r *Record) {
+	s, run, commit := b.slot(r), b.keep(r.Run), b.keep(commit)
+	p, known := s.past[run]
+	// Of several successes of a run the newest counts.
+	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
+		p.at, p.commit, p.ok = at, commit, ok
 	}
 	for _, prev := range r.Prev {
 		if prev != run && !slices.Contains(p.prev, prev) {
@@ -318,48 +377,77 @@ func (b *builder) record(commit, line string, r *Record) {
 		}
 	}
 	s.past[run] = p
-	if s.followed[run] {
+	if !s.followed[run] {
+		s.offer(run, commit, line, r)
+	}
+}
+
+// offer makes a record the latest of its run if it is.
+func (s *buildSlot) offer(run, commit, line string, r *Record) {
+	was, ok := s.latest[run]
+	if !ok || newer(r, line, &Record{At: was.at, Status: was.status}, was.line) {
+		s.latest[run] = latestLine{commit, strings.Clone(line), r.At, r.Status}
+	}
+}
+
+// bridge follows what forgotten records followed, on behalf of who followed them.
+func (s *buildSlot) bridge() {
+	if len(s.forgotten) == 0 {
 		return
 	}
-	if was, ok := s.latest[run]; !ok || newer(r, &was.Record) {
-		kept := strings.Clone(line)
-		again, _ := ParseRecord(kept) // so that none of its strings holds the whole note
-		s.latest[run] = Stored{b.keep(commit), again, kept}
+	var todo []string
+	for run := range s.followed {
+		todo = append(todo, run)
+	}
+	for seen := map[string]bool{}; len(todo) > 0; {
+		run := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if _, alive := s.past[run]; alive || seen[run] {
+			continue
+		}
+		seen[run] = true
+		for _, p := range s.forgotten[run] {
+			s.followed[p] = true
+			delete(s.latest, p)
+			todo = append(todo, p)
+		}
 	}
 }
 
 // done is the index of all that was taken in.
-func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string, error)) (*index, error) {
+func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]entry, error)) (*index, error) {
 	b.x.tree = tree
 	for k, s := range b.slots {
+		s.bridge()
 		if len(s.latest) == 0 {
 			// Records that follow each other in a circle: none is the latest, so
-			// all are. Only a forger writes such; nothing counts as done then.
+			// all are. Nothing counts as done then.
 			for run, p := range s.past {
-				lines, err := reread(p.commit)
+				entries, err := reread(p.commit)
 				if err != nil {
 					return nil, err
 				}
-				for _, line := range lines {
-					r, err := ParseRecord(line)
-					if err == nil && r.Status != "" && r.Run == run && keyOf(&r) == k {
-						s.latest[run] = Stored{p.commit, r, line}
+				for _, e := range entries {
+					if r := e.record; r != nil && r.Status != "" && r.Run == run && keyOf(r) == k {
+						s.offer(run, p.commit, e.line, r)
 					}
 				}
 			}
 		}
 		out := new(slot)
 		for _, h := range s.latest {
-			out.heads = append(out.heads, h)
+			r, err := ParseRecord(h.line)
+			if err != nil {
+				return nil, &RecordError{h.commit, err}
+			}
+			out.heads = append(out.heads, Stored{h.commit, r, h.line})
 		}
 		for p := range s.followed {
 			if _, seen := s.past[p]; !seen {
 				out.followed = append(out.followed, p)
 			}
 		}
-		slices.SortFunc(out.heads, func(a, b Stored) int {
-			return cmp.Or(b.At.Compare(a.At), strings.Compare(a.line, b.line))
-		})
+		slices.SortFunc(out.heads, compareStored)
 		slices.Sort(out.followed)
 		s.lastOK(out)
 		b.x.slots[k] = out
@@ -367,11 +455,15 @@ func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string,
 	for _, ri := range b.x.runs {
 		if ri.line != "" {
 			ri.head, _ = ParseRecord(ri.line)
-			ri.newest = max(ri.head.Attempt, b.jobs[ri.head.Job])
 		}
 	}
 	b.x.prune()
 	return b.x, nil
+}
+
+// compareStored sorts the newest first.
+func compareStored(a, b Stored) int {
+	return cmp.Or(b.At.Compare(a.At), strings.Compare(a.line, b.line), strings.Compare(a.Commit, b.Commit))
 }
 
 // lastOK goes back from the heads to the nearest success.
@@ -383,11 +475,15 @@ func (s *buildSlot) lastOK(out *slot) {
 	for seen := map[string]bool{}; len(at) > 0; {
 		var next []string
 		for _, run := range at {
-			p, known := s.past[run]
-			if !known || seen[run] {
+			if seen[run] {
 				continue
 			}
 			seen[run] = true
+			p, known := s.past[run]
+			if !known {
+				next = append(next, s.forgotten[run]...)
+				continue
+			}
 			if !p.ok {
 				next = append(next, p.prev...)
 			} else if p.at > out.okAt || p.at == out.okAt && run > out.okRun {
@@ -401,23 +497,31 @@ func (s *buildSlot) lastOK(out *slot) {
 	}
 }
 
-// prune forgets the runs that no head belongs to.
+// prune forgets the runs that have ended and that no head belongs to, and notes
+// of those that one belongs to that nothing more is known.
 func (x *index) prune() {
 	used := map[string]bool{}
 	for _, s := range x.slots {
 		for _, h := range s.heads {
 			used[h.Run] = true
 		}
-		used[s.okRun] = true
+		if s.okRun != "" {
+			used[s.okRun] = true
+		}
 	}
-	for run := range x.runs {
-		if !used[run] {
+	for run, ri := range x.runs {
+		if !used[run] && (ri.finished != "" || ri.line == "") {
 			delete(x.runs, run)
+		}
+	}
+	for run := range used {
+		if x.runs[run] == nil {
+			x.runs[run] = new(runInfo)
 		}
 	}
 }
 
-const indexMagic = "tmnotes index 1 "
+const indexMagic = "tmnotes index 2 "
 
 // save writes the index beside its place and renames it. It is not synced: a
 // file that a crash damaged does not end as it should, and is made anew.
@@ -431,13 +535,16 @@ func (x *index) save(path string) error {
 		}
 	}
 	for run, ri := range x.runs {
-		fmt.Fprintf(&b, "r %q %s %d\n", run, cmp.Or(ri.commit, "-"), ri.newest)
+		fmt.Fprintf(&b, "r %q\n", run)
 		if ri.line != "" {
 			b.WriteString("b " + ri.line + "\n")
 		}
 		if ri.finished != "" {
 			b.WriteString("e " + ri.finished + "\n")
 		}
+	}
+	for job, attempt := range x.jobs {
+		fmt.Fprintf(&b, "j %q %d\n", job, attempt)
 	}
 	b.WriteString("end\n")
 	tmp, err := os.CreateTemp(filepath.Dir(path), "index-")
@@ -468,7 +575,8 @@ func loadIndex(path string) (*index, error) {
 	if !ok || !plumbing.IsHash(tree) {
 		return nil, errIndex
 	}
-	x := &index{tree: plumbing.NewHash(tree), slots: map[slotKey]*slot{}, runs: map[string]*runInfo{}}
+	x := newIndex()
+	x.tree = plumbing.NewHash(tree)
 	var s *slot
 	var ri *runInfo
 	for text != "" {
@@ -504,23 +612,21 @@ func loadIndex(path string) (*index, error) {
 			}
 			s.heads = append(s.heads, Stored{commit, r, l})
 		case kind == "r":
+			run, err := strconv.Unquote(rest)
+			if err != nil {
+				return nil, errIndex
+			}
+			ri = new(runInfo)
+			x.runs[run] = ri
+		case kind == "j":
 			quoted, err := strconv.QuotedPrefix(rest)
 			if err != nil {
 				return nil, errIndex
 			}
-			run, _ := strconv.Unquote(quoted)
-			f := strings.Fields(rest[len(quoted):])
-			if len(f) != 2 {
+			job, _ := strconv.Unquote(quoted)
+			if x.jobs[job], err = strconv.Atoi(strings.TrimPrefix(rest[len(quoted):], " ")); err != nil {
 				return nil, errIndex
 			}
-			ri = new(runInfo)
-			if f[0] != "-" {
-				ri.commit = f[0]
-			}
-			if ri.newest, err = strconv.Atoi(f[1]); err != nil {
-				return nil, errIndex
-			}
-			x.runs[run] = ri
 		case kind == "b" && ri != nil:
 			if ri.head, err = ParseRecord(rest); err != nil {
 				return nil, errIndex

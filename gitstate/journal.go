@@ -26,9 +26,10 @@ type journal struct {
 	dir  string
 	name string // of the file that this process appends to
 
-	mu   sync.Mutex
-	next *batch     // those who wait for the write that has not begun
-	io   sync.Mutex // held while a batch is written
+	mu     sync.Mutex
+	next   *batch     // those who wait for the write that has not begun
+	io     sync.Mutex // held while a batch is written
+	linked bool       // the file's entry in its folder is on the disk
 }
 
 // batch is what one write and one fsync acknowledge together.
@@ -122,8 +123,8 @@ func (j *journal) write(data []byte, sync bool) error {
 	}
 	path := filepath.Join(j.dir, j.name)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
-	created := errors.Is(err, os.ErrNotExist)
-	if created {
+	if errors.Is(err, os.ErrNotExist) {
+		j.linked = false
 		f, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o666)
 	}
 	if err == nil {
@@ -139,9 +140,10 @@ func (j *journal) write(data []byte, sync bool) error {
 		defer f.Close()
 	}
 	if err == nil && sync {
-		err = f.Sync()
-		if err == nil && created {
+		// Whoever made the file may not have waited for the disk.
+		if err = f.Sync(); err == nil && !j.linked {
 			err = syncDir(j.dir)
+			j.linked = err == nil
 		}
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -21,23 +22,30 @@ func (s *Store) Live(run, stack string) (done func(), err error) {
 	if s.readOnly != nil {
 		return nil, s.readOnly
 	}
-	path := s.livePath(run, stack)
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+	dir := filepath.Join(s.private, "live")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	l := flock.New(path, lockMode)
+	s.sweepLive(dir)
+	// A file of its own for each process: nobody waits for anybody here.
+	f, err := os.CreateTemp(dir, liveName(run, stack)+"*")
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
+	l := flock.New(f.Name(), lockMode)
 	if err := l.Lock(); err != nil {
 		return nil, fmt.Errorf("marking the run as live: %w", err)
 	}
-	return func() { os.Remove(path); l.Close() }, nil
+	return func() { l.Close(); os.Remove(f.Name()) }, nil
 }
 
-func (s *Store) livePath(run, stack string) string {
-	name := "run-" + run // never "..", whatever a note says
+func liveName(run, stack string) string {
+	name := "run-" + run + "~" // never "..", whatever a note says
 	if stack != "" {
-		name += "~" + Digest(stack)[:16]
+		name += Digest(stack)[:16] + "~"
 	}
-	return filepath.Join(s.private, "live", name)
+	return name
 }
 
 // liveness of a run's work on a stack, as far as this machine can tell.
@@ -50,44 +58,57 @@ const (
 )
 
 func (s *Store) liveness(run, stack string) (liveness, error) {
-	for _, of := range []string{stack, ""} {
-		path := s.livePath(run, of)
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return elsewhere, err
+	dir := filepath.Join(s.private, "live")
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return elsewhere, nil
+	}
+	if err != nil {
+		return elsewhere, err
+	}
+	for _, name := range []string{liveName(run, stack), liveName(run, "")} {
+		found := elsewhere
+		for _, d := range list {
+			// What follows the name is a number, so the run's own mark is not
+			// taken for that of one of its stacks.
+			if rest, ok := strings.CutPrefix(d.Name(), name); !ok || strings.Contains(rest, "~") {
+				continue
+			}
+			l := flock.New(filepath.Join(dir, d.Name()), flock.SetFlag(os.O_RDONLY))
+			ok, err := l.TryRLock()
+			if errors.Is(err, os.ErrNotExist) {
+				continue // it ended just now
+			}
+			if err != nil {
+				return elsewhere, fmt.Errorf("looking whether run %s is live: %w", run, err)
+			}
+			l.Close()
+			if !ok {
+				return alive, nil
+			}
+			found = gone
 		}
-		l := flock.New(path, flock.SetFlag(os.O_RDONLY))
-		ok, err := l.TryRLock()
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it ended just now
-		}
-		if err != nil {
-			return elsewhere, fmt.Errorf("looking whether run %s is live: %w", run, err)
-		}
-		l.Close()
-		if ok {
+		if found == gone {
 			return gone, nil
 		}
-		return alive, nil
 	}
 	return elsewhere, nil
 }
 
-// sweepLive removes the marks of processes that are gone and of whose runs no
-// record waits any more.
-func (s *Store) sweepLive(waiting func(run string) bool) {
-	list, _ := os.ReadDir(filepath.Join(s.private, "live"))
+// sweepLive removes the marks of processes that are gone, and so long ago that
+// what they left behind counts as interrupted without them.
+func (s *Store) sweepLive(dir string) {
+	list, _ := os.ReadDir(dir)
 	for _, d := range list {
-		run, _, _ := strings.Cut(strings.TrimPrefix(d.Name(), "run-"), "~")
-		if waiting(run) {
+		info, err := d.Info()
+		if err != nil || s.now().Sub(info.ModTime()) < max(2*s.staleAfter, 24*time.Hour) {
 			continue
 		}
-		path := filepath.Join(s.private, "live", d.Name())
+		path := filepath.Join(dir, d.Name())
 		l := flock.New(path, flock.SetFlag(os.O_RDWR))
 		if ok, err := l.TryLock(); err == nil && ok {
-			os.Remove(path)
 			l.Close()
+			os.Remove(path)
 		}
 	}
 }

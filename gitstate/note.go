@@ -15,9 +15,11 @@ import (
 //	Normal(Normal(a+b)+c) == Normal(a+Normal(b+c)) == Normal(c+b+a)
 //
 // For that to hold although lines are left out, a line is only ever void
-// because of one that is strictly later and has the same key (voidKey), and
-// the latest of a key is never left out but by a tombstone, which then stands
-// in for it: it carries the key and the time of the line that it removed.
+// because of a strictly later one that gives the same voidKey, and the latest
+// that gives a key is never left out itself, but for two cases: a tombstone
+// stands in for the line that it removed, with its keys and its time; and a
+// drift result that a later one repeats gives no key that the later one does
+// not give too.
 func Normal(texts ...string) string {
 	var lines []string
 	for _, t := range texts {
@@ -46,89 +48,104 @@ func appendLines(lines []string, text string) []string {
 	return lines
 }
 
+// entry is a line with what it says; no record if it does not parse.
+type entry struct {
+	line   string
+	record *Record
+}
+
+func (e entry) at() string { return e.line[len("at="):][:len(timeLayout)] }
+
 // normalLines sorts and thins out lines, in place.
 func normalLines(lines []string) []string {
-	slices.Sort(lines)
-	lines = slices.Compact(lines)
+	entries := normalEntries(lines)
+	lines = lines[:0]
+	for _, e := range entries {
+		lines = append(lines, e.line)
+	}
+	return lines
+}
 
-	var (
-		latest map[string]string // voidKey → time of the latest line that has it
-		dead   map[string]bool   // digests that tombstones name
-		keys   = make([]string, len(lines))
-	)
-	see := func(key, at string) {
-		if latest == nil {
-			latest = make(map[string]string, len(lines))
-		}
-		if at > latest[key] {
-			latest[key] = at
-		}
+// normalEntries is normalLines, with what the lines say. It uses lines up.
+func normalEntries(lines []string) []entry {
+	if !slices.IsSorted(lines) {
+		slices.Sort(lines)
 	}
+	lines = slices.Compact(lines)
+	records := make([]Record, len(lines))
+	entries := make([]entry, len(lines))
+	voidable, stones := false, false
 	for i, line := range lines {
-		r, err := ParseRecord(line)
-		if err != nil {
+		entries[i].line = line
+		r := &records[i]
+		if err := r.parse(line); err != nil {
 			continue
 		}
-		at := line[len("at="):][:len(timeLayout)]
-		switch {
+		entries[i].record = r
+		voidable = voidable || r.Status.open() || r.Op == Drift && r.Status != ""
+		stones = stones || r.Event == Forgotten
+	}
+	if !voidable && !stones {
+		return entries
+	}
+
+	latest := map[voidKey]string{} // key → time of the latest line that gives it
+	dead := map[string]bool{}      // digests that tombstones name
+	for _, e := range entries {
+		switch r := e.record; {
+		case r == nil:
 		case r.Event == Forgotten:
-			if dead == nil {
-				dead = make(map[string]bool)
-			}
 			dead[r.Digest] = true
-			// The tombstone stands in for its line.
-			gone := r
-			gone.Status = r.Had
-			run, series := voidKeys(&gone)
-			for _, k := range []string{run, series} {
-				if k != "" {
-					see(k, r.Was.UTC().Format(timeLayout))
-				}
-			}
+			was := r.Was.UTC().Format(timeLayout)
+			gives(r, r.Had, func(k voidKey) { latest[k] = max(latest[k], was) })
 		case r.Status != "":
-			run, series := voidKeys(&r)
-			see(run, at)
-			if series != "" {
-				see(series, at)
-			}
-			switch {
-			case r.Status.open():
-				keys[i] = run
-			case series != "":
-				keys[i] = series
-			}
+			gives(r, r.Status, func(k voidKey) { latest[k] = max(latest[k], e.at()) })
 		}
 	}
-	out := lines[:0]
-	for i, line := range lines {
-		if k := keys[i]; k != "" && latest[k] > line[len("at="):][:len(timeLayout)] {
+	out := entries[:0]
+	for _, e := range entries {
+		r := e.record
+		if r != nil && r.Status != "" && slices.ContainsFunc(voidBy(r), func(k voidKey) bool { return latest[k] > e.at() }) {
 			continue
 		}
-		if dead != nil && !isTombstone(line) && dead[Digest(line)] {
+		if stones && (r == nil || r.Event != Forgotten) && dead[Digest(e.line)] {
 			continue
 		}
-		out = append(out, line)
+		out = append(out, e)
 	}
 	return out
 }
 
-// voidKeys are the keys under which later lines make earlier ones void: every
-// line of a run's stack voids earlier queued and running ones (run), and a
-// drift result voids earlier ones that say the same (series).
-func voidKeys(r *Record) (run, series string) {
-	if r.Stack == "" {
-		return "", ""
+// voidKey is what a line and the earlier one that it makes void have in common.
+type voidKey struct{ run, op, target, stack, status, variant string }
+
+// gives hands on the keys of a line with a status. A line of a stack makes the
+// earlier queued and running ones of its run void. A drift result also makes
+// void earlier ones that say the same, and, since it may go on to replace the
+// result of another run, all earlier queued and running ones of the stack's
+// drift runs.
+func gives(r *Record, status Status, key func(voidKey)) {
+	if r.Stack == "" || status == "" {
+		return
 	}
-	run = strings.Join([]string{"run", r.Run, r.Op, r.Target, r.Stack}, "\x00")
-	if r.Op == Drift && r.Status != "" && !r.Status.open() {
-		series = strings.Join([]string{"drift", string(r.Status), r.Target, r.Stack, r.Variant}, "\x00")
+	key(voidKey{run: r.Run, op: r.Op, target: r.Target, stack: r.Stack})
+	if r.Op == Drift && !status.open() {
+		key(voidKey{op: Drift, target: r.Target, stack: r.Stack})
+		key(voidKey{op: Drift, target: r.Target, stack: r.Stack, status: string(status), variant: r.Variant})
 	}
-	return run, series
 }
 
-func isTombstone(line string) bool {
-	const at = len("at=") + len(timeLayout)
-	return len(line) > at && strings.HasPrefix(line[at:], " event="+Forgotten+" ")
+// voidBy are the keys, any of which makes the line void if a later line gives it.
+func voidBy(r *Record) []voidKey {
+	switch {
+	case r.Status.open() && r.Op == Drift:
+		return []voidKey{{run: r.Run, op: r.Op, target: r.Target, stack: r.Stack}, {op: Drift, target: r.Target, stack: r.Stack}}
+	case r.Status.open():
+		return []voidKey{{run: r.Run, op: r.Op, target: r.Target, stack: r.Stack}}
+	case r.Op == Drift:
+		return []voidKey{{op: Drift, target: r.Target, stack: r.Stack, status: string(r.Status), variant: r.Variant}}
+	}
+	return nil
 }
 
 // Digest names a line in a tombstone: the SHA-256 of its bytes, without the
@@ -139,11 +156,12 @@ func Digest(line string) string {
 }
 
 // tombstone makes the line that removes another one. It keeps what Normal
-// needs to know of the line: its time, and which run, stack and result it was.
+// needs to know of the line (its time, and which run, stack and result it was),
+// and what the line followed, so that who follows it is tied to what came before.
 func tombstone(line string, by Record) Record {
 	t := Record{At: by.At, Event: Forgotten, By: by.By, Reason: by.Reason, Digest: Digest(line), Was: by.At, Run: by.Run}
 	if r, err := ParseRecord(line); err == nil {
-		t.Was, t.Had, t.Run = r.At, r.Status, r.Run
+		t.Was, t.Had, t.Run, t.Prev = r.At, r.Status, r.Run, r.Prev
 		t.Op, t.Target, t.Stack, t.ID, t.Variant = r.Op, r.Target, r.Stack, r.ID, r.Variant
 	}
 	return t

@@ -1,8 +1,10 @@
 package gitstate
 
 import (
+	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,7 +21,7 @@ const redacted = "***"
 
 // secretName matches names of environment variables whose values are secrets:
 // what a CI masks in its logs comes in by such names.
-var secretName = regexp.MustCompile(`(?i)(TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_KEY|AUTH|_PAT$|_KEY$|_PWD$|_DSN$)|^TF_VAR_`)
+var secretName = regexp.MustCompile(`(?i)(TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_KEY|AUTH($|_|ORIZATION)|_PAT$|_KEY$|_PWD$|_DSN$)|^TF_VAR_`)
 
 // notSecret are values that are too common to be taken out of a sentence.
 var notSecret = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|none|null|default|prod(uction)?|staging|dev(elopment)?|test|main|master|[0-9]{1,5}|/.*)$`)
@@ -31,7 +33,7 @@ var shapes = []struct {
 	with string
 }{
 	{regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(-----END [A-Z ]*PRIVATE KEY-----|$)`), redacted},
-	{regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/@:]*):[^\s/@]+@`), "${1}:" + redacted + "@"},
+	{regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/@:]*):[^\s/"']+@`), "${1}:" + redacted + "@"},
 	{regexp.MustCompile(`(https?://)[A-Za-z0-9_=-]{20,}@`), "${1}" + redacted + "@"},
 	{regexp.MustCompile(`\b(ghp|gho|ghu|ghs|ghr)_[A-Za-z0-9]{20,}`), redacted},
 	{regexp.MustCompile(`\bgithub_pat_[A-Za-z0-9_]{20,}`), redacted},
@@ -48,7 +50,10 @@ var shapes = []struct {
 	{regexp.MustCompile(`\b[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{40,}`), redacted},
 	{regexp.MustCompile(`\bdop_v1_[a-f0-9]{40,}`), redacted},
 	{regexp.MustCompile(`\bnpm_[A-Za-z0-9]{30,}`), redacted},
-	{regexp.MustCompile(`\b(?i:(bearer|basic)) +[A-Za-z0-9+/=._~-]{8,}`), "${1} " + redacted},
+	// What is no word of a sentence: a digit, a capital after the first letter, a sign.
+	{regexp.MustCompile(`\b((?i:bearer|basic)) +[A-Za-z0-9+/=._~-][a-z]*[A-Z0-9+/=_~][A-Za-z0-9+/=._~-]{5,}`), "${1} " + redacted},
+	{regexp.MustCompile(`(--?(?:var|backend-config)[ =]+["']?[A-Za-z0-9_.-]+=)("[^"]*"?|'[^']*'?|[^\s"']+)`), "${1}" + redacted},
+	{regexp.MustCompile(`\b(TF_VAR_[A-Za-z0-9_]+=)("[^"]*"?|'[^']*'?|[^\s"']+)`), "${1}" + redacted},
 	{regexp.MustCompile(`(?i)\b([a-z0-9_.-]*(password|passwd|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?)["']?\s*[:=]\s*)("[^"]*"?|'[^']*'?|[^\s,;&"']+)`), "${1}" + redacted},
 }
 
@@ -62,14 +67,18 @@ func NewRedactor(env []string, commands ...[]string) *Redactor {
 	}
 	for _, c := range commands {
 		for i, arg := range c {
-			if _, value, ok := secretArg(arg); ok {
-				if value == "" && i+1 < len(c) {
-					value = c[i+1]
+			name, value, ok := secretArg(arg)
+			if !ok {
+				continue
+			}
+			if !strings.Contains(arg, "=") && i+1 < len(c) {
+				value = c[i+1]
+			}
+			if v, ok := valueOf(name, value); ok {
+				r.add(v)
+				if _, part, named := strings.Cut(v, "="); named {
+					r.add(part)
 				}
-				if _, v, ok := strings.Cut(value, "="); ok {
-					value = v
-				}
-				r.add(value)
 			}
 		}
 	}
@@ -84,6 +93,12 @@ func (r *Redactor) add(value string) {
 		return
 	}
 	r.values = append(r.values, value)
+	// The forms in which programs print it: in a URL, in a JSON or Go string.
+	for _, form := range []string{url.QueryEscape(value), url.PathEscape(value), strings.Trim(strconv.Quote(value), `"`)} {
+		if form != value {
+			r.values = append(r.values, form)
+		}
+	}
 	// A value of several lines, or a quoted one, shows up in pieces.
 	if trimmed := strings.Trim(value, `"'`); trimmed != value {
 		r.add(trimmed)
@@ -95,7 +110,16 @@ func (r *Redactor) add(value string) {
 			}
 		}
 	}
+	if value[0] == '{' || value[0] == '[' { // a map or list for Terraform
+		for _, m := range quotedPiece.FindAllStringSubmatch(value, -1) {
+			if len(m[1]) >= 6 {
+				r.add(m[1])
+			}
+		}
+	}
 }
+
+var quotedPiece = regexp.MustCompile(`[=:\[,]\s*"([^"\\]+)"`)
 
 // secretArg tells options whose values stay out of the record: -var,
 // -backend-config, and options that are named like a secret.
@@ -113,24 +137,39 @@ func secretArg(arg string) (name, value string, ok bool) {
 	return "", "", false
 }
 
+// valueOf is the secret in the value of an option: what a variable is set to,
+// or all of it. -backend-config without a name is a file.
+func valueOf(option, value string) (secret string, ok bool) {
+	switch word := strings.TrimLeft(option, "-"); word {
+	case "var", "backend-config":
+		if _, v, named := strings.Cut(value, "="); named {
+			return v, true
+		}
+		return value, word == "var"
+	}
+	return value, true
+}
+
 // Command is a command line as it may be recorded: the names that -var and
 // -backend-config set are shown, their values are not.
 func (r *Redactor) Command(argv []string) string {
 	words := make([]string, len(argv))
-	hide := false
+	option := ""
 	for i, arg := range argv {
 		w := arg
 		name, value, secret := secretArg(arg)
 		switch {
-		case hide:
-			hide = false
-			w = hideValue(arg)
+		case option != "":
+			w = hideValue(option, arg)
+			option = ""
 		case secret && !strings.Contains(arg, "="):
-			hide = true
+			option = name
 		case secret:
-			w = name + "=" + hideValue(value)
+			w = name + "=" + hideValue(name, value)
 		}
-		if strings.ContainsAny(w, " \t\n\"'\\$`") && !strings.Contains(w, redacted) || w == "" {
+		// Before the quotes, which secrets could hide behind.
+		w = r.hide(strings.ToValidUTF8(w, "\uFFFD"))
+		if strings.ContainsAny(w, " \t\n\"'\\$`") || w == "" {
 			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 		}
 		words[i] = w
@@ -139,9 +178,13 @@ func (r *Redactor) Command(argv []string) string {
 }
 
 // hideValue keeps the name of name=value: which variable was set may be known.
-func hideValue(s string) string {
-	if name, _, ok := strings.Cut(s, "="); ok && isToken(name) {
-		return name + "=" + redacted
+func hideValue(option, s string) string {
+	v, secret := valueOf(option, s)
+	if !secret {
+		return s
+	}
+	if name := strings.TrimSuffix(s, v); isToken(strings.TrimSuffix(name, "=")) {
+		return name + redacted
 	}
 	return redacted
 }
@@ -153,19 +196,23 @@ func (r *Redactor) Text(s string, limit int) string {
 	if len(s) > 64*limit {
 		s = s[:64*limit]
 	}
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	for _, v := range r.values {
-		s = strings.ReplaceAll(s, v, redacted)
-	}
-	for _, shape := range shapes {
-		s = shape.re.ReplaceAllString(s, shape.with)
-	}
+	s = r.hide(strings.ToValidUTF8(s, "\uFFFD"))
 	if len(s) > limit {
 		cut := limit - len("…")
 		for cut > 0 && !utf8.RuneStart(s[cut]) {
 			cut--
 		}
 		s = s[:cut] + "…"
+	}
+	return s
+}
+
+func (r *Redactor) hide(s string) string {
+	for _, v := range r.values {
+		s = strings.ReplaceAll(s, v, redacted)
+	}
+	for _, shape := range shapes {
+		s = shape.re.ReplaceAllString(s, shape.with)
 	}
 	return s
 }

@@ -49,7 +49,14 @@ func (l *Latest) Runs() []string {
 }
 
 // Empty reports whether no stack has any record.
-func (st *State) Empty() bool { return len(st.x.slots) == 0 }
+func (st *State) Empty() bool {
+	for _, s := range st.x.slots {
+		if len(s.heads) > 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // Latest looks a stack up by its id and, for records from before it had one,
 // by its path.
@@ -84,7 +91,7 @@ func (st *State) Latest(id, path, target, op string) (Latest, error) {
 	if kept := slices.DeleteFunc(slices.Clone(heads), func(h Stored) bool { return followed[h.Run] }); len(kept) > 0 {
 		heads = kept
 	}
-	slices.SortStableFunc(heads, func(a, b Stored) int { return b.At.Compare(a.At) })
+	slices.SortFunc(heads, compareStored)
 	out.Stored, out.Diverged = heads[0], heads[1:]
 	out.Status = heads[0].Record.Status
 	out.By = out.Record.By
@@ -116,7 +123,7 @@ func idents(id, path string) []string {
 func (st *State) abandoned(r *Stored) (bool, error) {
 	if ri := st.x.runs[r.Run]; ri != nil {
 		// A run that is taken up again by another job may have ended before.
-		if at := len("at=") + len(timeLayout); len(ri.finished) > at && ri.finished[:at] > r.line[:at] || ri.head.Job != "" && ri.newest > ri.head.Attempt {
+		if at := len("at=") + len(timeLayout); len(ri.finished) > at && ri.finished[:at] > r.line[:at] || ri.line != "" && st.x.jobs[ri.head.Job] > ri.head.Attempt {
 			return true, nil
 		}
 	}
@@ -317,4 +324,25 @@ func (st *State) newestAt(id, path string) time.Time {
 		}
 	}
 	return at
+}
+
+// follows are the runs that a record follows: those that it names, and those
+// that earlier records of its own run followed, in whose place it comes.
+func (st *State) follows(r *Record) []string {
+	prev := r.Prev
+	of := st.x.slots[keyOf(r)]
+	if of == nil {
+		return prev
+	}
+	for _, h := range of.heads {
+		if h.Run != r.Run {
+			continue
+		}
+		for _, p := range h.Prev {
+			if p != r.Run && !slices.Contains(prev, p) {
+				prev = append(slices.Clone(prev), p)
+			}
+		}
+	}
+	return prev
 }

@@ -24,7 +24,7 @@ type Options struct {
 	Dir        string // "" is the working directory
 	Ref        string // notes ref; "" is git config tmnotes.ref, or DefaultRef
 	Now        func() time.Time
-	StaleAfter time.Duration // when a running record of another machine counts as interrupted; 0 is 6 h
+	StaleAfter time.Duration // when a running record of another machine counts as interrupted; 0 is git config tmnotes.staleAfter, or 6 h
 	// Warn gets one line for each thing that a person should know and that is
 	// no error; nil drops them.
 	Warn func(string)
@@ -70,6 +70,12 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if v := r.config["tmnotes.staleafter"]; v != "" && s.staleAfter <= 0 {
+		if s.staleAfter, err = time.ParseDuration(v); err != nil || s.staleAfter <= 0 {
+			r.close()
+			return nil, fmt.Errorf("git config tmnotes.staleAfter: %q is no duration; write it like 90m or 6h", v)
+		}
+	}
 	if s.staleAfter <= 0 {
 		s.staleAfter = 6 * time.Hour
 	}
@@ -81,11 +87,31 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s.journal = &journal{dir: filepath.Join(s.private, "journal")}
-	if err := os.MkdirAll(s.journal.dir, 0o777); err != nil {
+	if s.ref != DefaultRef {
+		s.journal.dir += "-" + s.refName()
+	}
+	if _, err := os.Stat(s.journal.dir); errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(s.journal.dir, 0o777); err == nil {
+			err = errors.Join(syncDir(s.private), syncDir(r.commonDir))
+		}
+		if err != nil {
+			s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
+		}
+	} else if err := writable(s.private); err != nil {
 		s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
 	}
 	s.journal.name = "local.log"
 	return s, nil
+}
+
+// writable tries whether files can be made in a folder, by one that is needed
+// in any case.
+func writable(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func cmpOr(values ...string) string {
@@ -224,6 +250,9 @@ func (s *Store) stamp(r *Record) {
 	of := ident(r.ID, r.Stack)
 	last := s.lastAt[of]
 	if s.state != nil {
+		if r.Status != "" {
+			r.Prev = s.state.follows(r)
+		}
 		if t := s.state.newestAt(r.ID, r.Stack); t.After(last) {
 			last = t
 		}
@@ -269,17 +298,20 @@ func (s *Store) text(blobs []plumbing.Hash) (string, error) {
 	return b.String(), nil
 }
 
-// pending reads the lines of the journal that may not be in the tip yet. A
-// mark says up to where the journal is known to be in which tip; the new mark
-// is what holds once the lines are in a tip.
-func (s *Store) pending(tip plumbing.Hash) (lines map[plumbing.Hash][]string, mark string, err error) {
+// pending reads the lines that may be missing in the notes tree of the tip: of
+// the journal, and, where it was not tmnotes that made the tree, of what was
+// last seen on the remotes, since a foreign writer may have lost some. A mark
+// says of which tree it is known that it has what, so that this is not done
+// twice; the new mark is what holds once the lines are in a tree.
+func (s *Store) pending(ctx context.Context, tree plumbing.Hash) (lines map[plumbing.Hash][]string, mark string, err error) {
 	files, err := s.journal.files()
-	if err != nil || len(files) == 0 {
+	if err != nil {
 		return nil, "", err
 	}
-	seen := map[string]int64{}
+	seen, known := map[string]int64{}, false
 	if old, err := os.ReadFile(s.markPath()); err == nil {
-		if f := strings.Fields(string(old)); len(f) > 0 && f[0] == tip.String() {
+		if f := strings.Fields(string(old)); len(f) > 0 && f[0] == tree.String() {
+			known = true
 			for i := 1; i+1 < len(f); i += 2 {
 				seen[f[i]], _ = strconv.ParseInt(f[i+1], 10, 64)
 			}
@@ -298,15 +330,69 @@ func (s *Store) pending(tip plumbing.Hash) (lines map[plumbing.Hash][]string, ma
 			mark += fmt.Sprintf(" %s %d", f.id, f.size)
 		}
 	}
+	if known {
+		return lines, mark, nil
+	}
+	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(refname)", "refs/tmnotes/remotes/*/"+strings.TrimPrefix(s.ref, "refs/notes/"))
+	if err != nil {
+		return nil, "", err
+	}
+	for _, ref := range strings.Fields(out) {
+		_, seen, err := s.tip(ref)
+		if err != nil {
+			return nil, "", err
+		}
+		changes, err := s.changes(tree, seen)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, c := range changes {
+			if add, _ := diffLines(c.old, c.new); len(add) > 0 {
+				h := plumbing.NewHash(c.commit)
+				lines[h] = append(lines[h], add...)
+			}
+		}
+	}
 	return lines, mark, nil
 }
 
-func (s *Store) markPath() string { return filepath.Join(s.private, "merged") }
+// current is the notes tree of the tip and what it lacks.
+func (s *Store) current(ctx context.Context) (t *notesTree, tree plumbing.Hash, overlay []change, err error) {
+	var lines map[plumbing.Hash][]string
+	for range 10 {
+		var tip, after plumbing.Hash
+		if tip, tree, err = s.tip(s.ref); err != nil {
+			return nil, tree, nil, err
+		}
+		if lines, _, err = s.pending(ctx, tree); err != nil {
+			return nil, tree, nil, err
+		}
+		// What left the journal meanwhile is in a later tip.
+		if after, err = s.repo.resolve(s.ref); err != nil {
+			return nil, tree, nil, err
+		}
+		if after == tip {
+			break
+		}
+	}
+	if t, err = s.openTree(tree); err != nil {
+		return nil, tree, nil, err
+	}
+	overlay, err = s.missing(t, lines)
+	return t, tree, overlay, err
+}
+
+func (s *Store) markPath() string { return filepath.Join(s.private, "merged-"+s.refName()) }
+
+// refName is the ref's name as a file's.
+func (s *Store) refName() string {
+	return strings.ReplaceAll(strings.TrimPrefix(s.ref, "refs/notes/"), "/", "%")
+}
 
 // setMark is a rename, so that no reader finds half of it.
-func (s *Store) setMark(tip plumbing.Hash, mark string) error {
+func (s *Store) setMark(tree plumbing.Hash, mark string) error {
 	tmp := s.markPath() + ".new"
-	if err := os.WriteFile(tmp, []byte(tip.String()+mark+"\n"), 0o666); err != nil {
+	if err := os.WriteFile(tmp, []byte(tree.String()+mark+"\n"), 0o666); err != nil {
 		return err
 	}
 	return os.Rename(tmp, s.markPath())
@@ -388,8 +474,8 @@ func (s *Store) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lines, mark, err := s.pending(tip)
-	if err != nil || len(lines) == 0 {
+	lines, mark, err := s.pending(ctx, tree)
+	if err != nil {
 		return err
 	}
 	t, err := s.openTree(tree)
@@ -405,11 +491,14 @@ func (s *Store) flush(ctx context.Context) error {
 		if err := setNotes(t, w, changes); err != nil {
 			return err
 		}
-		if tip, err = s.commitTree(ctx, t, w, summary(changes), tip); err != nil {
+		if err := s.commitTree(ctx, t, w, summary(changes), tip); err != nil {
 			return err
 		}
 	}
-	return s.setMark(tip, mark)
+	if tree = t.root.hash; tree.IsZero() {
+		return nil // there are no notes
+	}
+	return s.setMark(tree, mark)
 }
 
 func setNotes(t *notesTree, w *objectWriter, changes []change) error {
@@ -427,16 +516,16 @@ func setNotes(t *notesTree, w *objectWriter, changes []change) error {
 
 // commitTree writes the tree as a commit on the parents and moves the ref from
 // the first of them to it.
-func (s *Store) commitTree(ctx context.Context, t *notesTree, w *objectWriter, message string, old plumbing.Hash) (plumbing.Hash, error) {
+func (s *Store) commitTree(ctx context.Context, t *notesTree, w *objectWriter, message string, old plumbing.Hash) error {
 	var parents []plumbing.Hash
 	if !old.IsZero() {
 		parents = append(parents, old)
 	}
 	h, err := s.writeCommit(ctx, t, w, message, parents)
 	if err != nil {
-		return h, err
+		return err
 	}
-	return h, s.repo.setRef(ctx, s.ref, "tmnotes: "+message, h, old)
+	return s.repo.setRef(ctx, s.ref, "tmnotes: "+message, h, old)
 }
 
 func (s *Store) writeCommit(ctx context.Context, t *notesTree, w *objectWriter, message string, parents []plumbing.Hash) (plumbing.Hash, error) {
@@ -501,19 +590,7 @@ func (s *Store) Who(ctx context.Context) string {
 // goes, from the notes where it does not, and from the journal what is not in
 // the notes yet.
 func (s *Store) State(ctx context.Context) (*State, error) {
-	tip, tree, err := s.tip(s.ref)
-	if err != nil {
-		return nil, err
-	}
-	lines, _, err := s.pending(tip)
-	if err != nil {
-		return nil, err
-	}
-	t, err := s.openTree(tree)
-	if err != nil {
-		return nil, err
-	}
-	overlay, err := s.missing(t, lines)
+	t, tree, overlay, err := s.current(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -534,7 +611,7 @@ func (s *Store) State(ctx context.Context) (*State, error) {
 }
 
 func (s *Store) indexPath() string {
-	return filepath.Join(s.private, "index-"+strings.ReplaceAll(strings.TrimPrefix(s.ref, "refs/notes/"), "/", "%"))
+	return filepath.Join(s.private, "index-"+s.refName())
 }
 
 // index is the index of a notes tree: the saved one, led on to this tree by
@@ -590,18 +667,18 @@ func (s *Store) changes(a, b plumbing.Hash) ([]change, error) {
 	changes := make([]change, len(pairs))
 	for i, p := range pairs {
 		o, n := len(p.old), len(p.new)
-		changes[i] = change{commits[i], normalText(bodies[:o]), normalText(bodies[o : o+n])}
+		changes[i] = change{commits[i], normalLines(splitTexts(bodies[:o])), normalLines(splitTexts(bodies[o : o+n]))}
 		bodies = bodies[o+n:]
 	}
 	return changes, nil
 }
 
-func normalText(texts []string) []string {
+func splitTexts(texts []string) []string {
 	var lines []string
 	for _, t := range texts {
 		lines = appendLines(lines, t)
 	}
-	return normalLines(lines)
+	return lines
 }
 
 // rebuild reads every note; overlay replaces some of them.
@@ -611,9 +688,9 @@ func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*in
 		over[c.commit] = c.new
 	}
 	b := newBuilder()
-	err := s.each(t, func(commit string, lines []string) error {
+	err := s.each(t, func(commit string, entries []entry) error {
 		if _, ok := over[commit]; !ok {
-			b.note(commit, lines)
+			b.note(commit, entries)
 		}
 		return nil
 	})
@@ -621,24 +698,24 @@ func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*in
 		return nil, err
 	}
 	for commit, lines := range over {
-		b.note(commit, lines)
+		b.note(commit, normalEntries(slices.Clone(lines)))
 	}
-	return b.done(tree, func(commit string) ([]string, error) {
+	return b.done(tree, func(commit string) ([]entry, error) {
 		if lines, ok := over[commit]; ok {
-			return lines, nil
+			return normalEntries(slices.Clone(lines)), nil
 		}
 		blobs, err := t.get(plumbing.NewHash(commit))
 		if err != nil {
 			return nil, err
 		}
 		text, err := s.text(blobs)
-		return normalLines(appendLines(nil, text)), err
+		return normalEntries(appendLines(nil, text)), err
 	})
 }
 
 // each hands on all notes in normal form, in the order of their commits'
 // names. The lines share memory with the note; who keeps one clones it.
-func (s *Store) each(t *notesTree, fn func(commit string, lines []string) error) error {
+func (s *Store) each(t *notesTree, fn func(commit string, entries []entry) error) error {
 	var commits []plumbing.Hash
 	var blobs []plumbing.Hash
 	var counts []int
@@ -664,7 +741,7 @@ func (s *Store) each(t *notesTree, fn func(commit string, lines []string) error)
 		}
 		commit := commits[note].String()
 		note++
-		return fn(commit, normalText(texts))
+		return fn(commit, normalEntries(splitTexts(texts)))
 	})
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", s.ref, err)

@@ -115,6 +115,10 @@ func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
 
 // fetch does one git fetch and merges what came.
 func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteTips, error) {
+	// git fetch would blame the remote for a ref that is broken here.
+	if _, _, err := s.tip(s.ref); err != nil {
+		return remoteTips{}, err
+	}
 	before, err := s.fetchedTips(ctx, remote)
 	if err != nil {
 		return before, err
@@ -140,7 +144,11 @@ func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteT
 	if err := s.merge(ctx, remote, after.main, sources); err != nil {
 		return after, err
 	}
-	if before.main != after.main && !before.main.IsZero() && !after.main.IsZero() {
+	switch {
+	case before.main == after.main || before.main.IsZero():
+	case after.main.IsZero():
+		s.warn(fmt.Sprintf("%s was deleted on %s; the next push puts it back", s.ref, remote))
+	default:
 		n, err := s.takenAway(before.main, after.main)
 		if err != nil {
 			return after, err

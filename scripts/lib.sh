@@ -54,7 +54,7 @@ build_opentofu() {
 	module=$(cd "$1" && GOWORK=off go mod download -json "github.com/opentofu/opentofu@$opentofu_version") ||
 		die "OpenTofu could not be downloaded; install terraform or tofu: $module"
 	source=$(printf '%s\n' "$module" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
-	(cd "$source" && GOWORK=off go build -trimpath -buildvcs=false -ldflags='-s -w' -o "$1/tofu.$$" ./cmd/tofu) ||
+	(cd "$source" && GOWORK=off go build -buildvcs=false -ldflags='-s -w' -o "$1/tofu.$$" ./cmd/tofu) ||
 		die "OpenTofu could not be built; install terraform or tofu"
 	mv "$1/tofu.$$" "$1/tofu" # whole or not at all, also for another who builds it now
 }

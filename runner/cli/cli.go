@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -131,8 +132,9 @@ func usageError(c *cli.Context, err error, _ bool) error {
 }
 
 // normalize brings an argv into the form that urfave/cli reads. Terramate's
-// users write -j4 and -C/dir, and flags before the command (`terramate -C dir
-// run`); Go's flag package knows neither.
+// users write -j4 and -C/dir, flags before the command (`terramate -C dir run`),
+// and flags after what is no flag (`tmnotes log /a -n 5`); Go's flag package
+// knows none of it.
 func normalize(app *cli.App, args []string) []string {
 	valued, known := map[string]bool{}, map[string]bool{}
 	for _, cmd := range app.Commands {
@@ -149,7 +151,13 @@ func normalize(app *cli.App, args []string) []string {
 	}
 	isCommand := func(s string) bool { return app.Command(s) != nil }
 
-	var before, after []string
+	if len(args) > 0 && args[len(args)-1] == "--generate-bash-completion" {
+		return args // urfave/cli wants it to be the last
+	}
+	if len(args) == 1 && args[0] == "--version" {
+		return []string{"version"}
+	}
+	var before, after, words []string
 	command := ""
 	i := 0
 loop:
@@ -163,10 +171,14 @@ loop:
 		case a == "--" || a == "-" || a == "":
 			break loop
 		case a[0] != '-':
-			if command != "" || !isCommand(a) {
-				break loop
+			if command == "" && isCommand(a) {
+				command = a
+				continue
 			}
-			command = a
+			if command == "" || command == "run" || command == "exec" {
+				break loop // what follows is a command line of its own
+			}
+			words = append(words, a)
 			continue
 		}
 		name, _, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
@@ -194,8 +206,15 @@ loop:
 	if command == "" {
 		return args
 	}
-	out := append([]string{command}, before...)
-	return append(append(out, after...), args[i:]...)
+	out := slices.Concat([]string{command}, before, after)
+	if len(words) == 0 {
+		return append(out, args[i:]...)
+	}
+	rest := args[i:]
+	if len(rest) > 0 && rest[0] == "--" {
+		rest = rest[1:]
+	}
+	return slices.Concat(out, []string{"--"}, words, rest)
 }
 
 // openStore opens the store with the settings of the command line, the

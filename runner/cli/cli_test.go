@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 				k, val, _ := strings.Cut(v, "=")
 				e.Setenv(k, val)
 			}
-			e.Defer(func() { intact(e.T(), e.WorkDir, e.Vars) })
+			e.Defer(func() { intact(e.T().Fatal, e.WorkDir, e.Vars) })
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -160,7 +160,7 @@ func repositories(root string) (dirs []string) {
 // intact ends every test that changes a repository: git finds nothing wrong
 // with any of them, nor does tmnotes, and no lock was left behind. A test that
 // breaks one on purpose says so in a file tmnotes-test-broken in it.
-func intact(t testscript.T, work string, env []string) {
+func intact(fatal func(...any), work string, env []string) {
 	for _, dir := range repositories(work) {
 		if _, err := os.Stat(filepath.Join(dir, "tmnotes-test-broken")); err == nil {
 			continue
@@ -169,12 +169,12 @@ func intact(t testscript.T, work string, env []string) {
 			cmd := exec.Command(args[0], args[1:]...)
 			cmd.Dir, cmd.Env = dir, env
 			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatal(fmt.Sprintf("%s: %s: %v\n%s", dir, strings.Join(args, " "), err, out))
+				fatal(fmt.Sprintf("%s: %s: %v\n%s", dir, strings.Join(args, " "), err, out))
 			}
 		}
 		_ = filepath.WalkDir(filepath.Join(dir, "refs"), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && strings.HasSuffix(path, ".lock") {
-				t.Fatal("left behind: " + path)
+				fatal("left behind: " + path)
 			}
 			return nil
 		})

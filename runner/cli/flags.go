@@ -21,14 +21,14 @@ func storeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "ref", EnvVars: []string{"TMNOTES_REF"}, Usage: "notes `REF` (git config tmnotes.ref; default " + gitstate.DefaultRef + ")"},
 		&cli.StringFlag{Name: "remote", EnvVars: []string{"TMNOTES_REMOTE"}, Usage: "`NAME` of the remote to sync with (git config tmnotes.remote; default: the project's)"},
-		&cli.DurationFlag{Name: "stale-after", EnvVars: []string{"TMNOTES_STALE_AFTER"}, Usage: "a running record older than this is an interrupted one (git config tmnotes.staleAfter; default 6h)"},
+		&cli.DurationFlag{Name: "stale-after", EnvVars: []string{"TMNOTES_STALE_AFTER"}, DefaultText: "6h", Usage: "a running record older than this `DURATION` is an interrupted one (git config tmnotes.staleAfter)"},
 	}
 }
 
 func syncFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, Usage: "`auto`: fetch and push for deploy and destroy where there is a remote; off: never; require: always (git config tmnotes.sync)"},
-		&cli.DurationFlag{Name: "push-interval", EnvVars: []string{"TMNOTES_PUSH_INTERVAL"}, Usage: "how often results are pushed while stacks finish (git config tmnotes.pushInterval; default 10s)"},
+		&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, DefaultText: "auto", Usage: "`MODE` auto: fetch and push for deploy and destroy where there is a remote; off: never; require: always (git config tmnotes.sync)"},
+		&cli.DurationFlag{Name: "push-interval", EnvVars: []string{"TMNOTES_PUSH_INTERVAL"}, DefaultText: "10s", Usage: "push results every `DURATION` while stacks finish (git config tmnotes.pushInterval)"},
 	}
 }
 

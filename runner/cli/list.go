@@ -89,7 +89,7 @@ func list(c *cli.Context, env Env) error {
 			return err
 		}
 		target := targetOf(sel.Target, workspace())
-		if stacks, err = filterStacks(st, stacks, filter, target); err != nil {
+		if stacks, err = filterStacks(st, stacks, filter, func(runner.Stack) string { return target }); err != nil {
 			return err
 		}
 		for _, stack := range stacks {
@@ -136,14 +136,15 @@ func workspace() string {
 	return runner.Recognise([]string{"terraform"}, os.Environ(), "").Workspace
 }
 
-// filterStacks keeps the stacks that a filter on status asks for.
-func filterStacks(st *gitstate.State, stacks []runner.Stack, f statusFilter, target string) ([]runner.Stack, error) {
+// filterStacks keeps the stacks that a filter on status asks for, each by its
+// state for its target.
+func filterStacks(st *gitstate.State, stacks []runner.Stack, f statusFilter, target func(runner.Stack) string) ([]runner.Stack, error) {
 	if !f.set() {
 		return stacks, nil
 	}
 	var kept []runner.Stack
 	for _, s := range stacks {
-		v, err := viewOf(st, s, target)
+		v, err := viewOf(st, s, target(s))
 		if err != nil {
 			return nil, err
 		}

@@ -244,6 +244,10 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 		}
 		var rows [][]string
 		var colors []string
+		// The end may be of the same millisecond as the last result.
+		slices.SortStableFunc(of[run], func(a, b gitstate.Record) int {
+			return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event))
+		})
 		for _, r := range of[run] {
 			what := string(r.Status)
 			switch r.Event {

@@ -227,7 +227,7 @@ func run(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if stacks, err = filterStacks(st, stacks, o.filter, o.sel.Target); err != nil {
+	if stacks, err = filterStacks(st, stacks, o.filter, func(s runner.Stack) string { return n.stacks[s.Path].target }); err != nil {
 		return err
 	}
 	graph, err := p.Graph(stacks)
@@ -364,12 +364,15 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 	}
 	done, late := 0, 0
 	var why string
-	for _, t := range off {
-		if t.superseded {
-			late++
-			why = t.path + ": " + t.why
-		} else {
+	for _, path := range order {
+		switch t, is := off[path]; {
+		case !is:
+		case !t.superseded:
 			done++
+		default:
+			if late++; late == 1 {
+				why = t.path + ": " + t.why
+			}
 		}
 	}
 	left := len(order) - len(off)
@@ -395,7 +398,7 @@ func allDone(off map[string]taken) string {
 	}
 	switch {
 	case late == len(off):
-		return "later commits are deployed than this one,"
+		return "every selected stack is superseded"
 	case late > 0:
 		return "every selected stack is deployed or superseded"
 	}
@@ -612,7 +615,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		}
 		next := "next: run the same command again; only what is not ok runs"
 		if op := n.stacks[results[0].Stack.Path].op.Name; op != gitstate.Deploy {
-			next = "next: run it again with --status failed, or with --resume for all that did not succeed"
+			next = "next: run the same command again with --resume; only what did not succeed here runs"
 		}
 		if first != "" {
 			next += fmt.Sprintf(" (tmnotes log %s has its history)", first)

@@ -138,6 +138,7 @@ func (u *ui) table(w io.Writer, rows [][]string, colorOf func(row int) string) {
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false) // for people and jq, not for a page
 	return enc.Encode(v)
 }
 

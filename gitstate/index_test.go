@@ -1,0 +1,356 @@
+package gitstate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+// allNotes are the notes of a repository in memory: commit → normal lines.
+type allNotes map[string][]string
+
+func (n allNotes) add(commit string, lines ...string) {
+	n[commit] = normalLines(append(slices.Clone(n[commit]), lines...))
+}
+
+func (n allNotes) merge(other allNotes) {
+	for c, lines := range other {
+		n.add(c, lines...)
+	}
+}
+
+func (n allNotes) clone() allNotes {
+	c := allNotes{}
+	for k, v := range n {
+		c[k] = slices.Clone(v)
+	}
+	return c
+}
+
+func (n allNotes) index() *index {
+	b := newBuilder()
+	for c, lines := range n {
+		b.note(c, normalEntries(slices.Clone(lines)))
+	}
+	x, err := b.done(plumbing.ZeroHash, func(c string) ([]entry, error) { return normalEntries(slices.Clone(n[c])), nil })
+	if err != nil {
+		panic(err)
+	}
+	return x
+}
+
+func (n allNotes) changesTo(m allNotes) []change {
+	var out []change
+	all := maps.Clone(n)
+	maps.Copy(all, m)
+	for c := range all {
+		if !slices.Equal(n[c], m[c]) {
+			out = append(out, change{c, n[c], m[c]})
+		}
+	}
+	slices.SortFunc(out, func(a, b change) int { return strings.Compare(a.commit, b.commit) })
+	return out
+}
+
+// naive says by reading everything which records of a slot nobody followed.
+func (n allNotes) naive() map[slotKey][]string {
+	type run struct {
+		last   Record
+		line   string
+		commit string
+		prev   []string
+	}
+	living, dead := map[slotKey]map[string]*run{}, map[slotKey]map[string][]string{}
+	for c, lines := range n {
+		for _, line := range lines {
+			r, err := ParseRecord(line)
+			if err != nil || r.Stack == "" {
+				continue
+			}
+			k := keyOf(&r)
+			if living[k] == nil {
+				living[k], dead[k] = map[string]*run{}, map[string][]string{}
+			}
+			if r.Event == Forgotten {
+				dead[k][r.Run] = append(dead[k][r.Run], r.Prev...)
+				continue
+			}
+			have := living[k][r.Run]
+			if have == nil {
+				have = &run{r, line, c, nil}
+				living[k][r.Run] = have
+			} else if newer(&r, line, &have.last, have.line) {
+				have.last, have.line, have.commit = r, line, c
+			}
+			have.prev = append(have.prev, r.Prev...)
+		}
+	}
+	out := map[slotKey][]string{}
+	for k, runs := range living {
+		followed := map[string]bool{}
+		var follow func(p string)
+		follow = func(p string) {
+			if followed[p] {
+				return
+			}
+			followed[p] = true
+			if runs[p] == nil {
+				for _, q := range dead[k][p] {
+					follow(q)
+				}
+			}
+		}
+		for name, r := range runs {
+			for _, p := range r.prev {
+				if p != name {
+					follow(p)
+				}
+			}
+		}
+		heads := []string{}
+		for name, r := range runs {
+			if !followed[name] {
+				heads = append(heads, r.commit+" "+r.line)
+			}
+		}
+		slices.Sort(heads)
+		out[k] = heads
+	}
+	return out
+}
+
+func headsOf(x *index) map[slotKey][]string {
+	out := map[slotKey][]string{}
+	for k, s := range x.slots {
+		heads := []string{}
+		for _, h := range s.heads {
+			heads = append(heads, h.Commit+" "+h.line)
+		}
+		slices.Sort(heads)
+		out[k] = heads
+	}
+	return out
+}
+
+// Several writers with clocks of their own, who now and then hear of each
+// other: following the changes says what a reading of everything says.
+func TestIndexProperties(t *testing.T) {
+	t.Parallel()
+	followed, rebuilt := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		type writer struct {
+			notes allNotes
+			x     *index
+			s     *Store
+			open  []Record // what it began
+		}
+		now, hub := t0, allNotes{}
+		var writers []*writer
+		for _, skew := range []time.Duration{0, time.Hour, -24 * time.Hour} {
+			writers = append(writers, &writer{notes: allNotes{}, x: newIndex(), s: &Store{private: "/nowhere", staleAfter: time.Hour,
+				now: func() time.Time { return now.Add(skew) }, lastAt: map[string]time.Time{}}})
+		}
+		runs := 0
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "pause")) * time.Second)
+			w := rapid.SampledFrom(writers).Draw(t, "writer")
+			before := w.notes.clone()
+			st := &State{s: w.s, x: w.x}
+			w.s.state = st
+			commit := rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "commit")
+			write := func(r Record) {
+				w.s.stamp(&r)
+				w.notes.add(commit, mustLine(r))
+			}
+			switch rapid.IntRange(0, 9).Draw(t, "action") {
+			case 0, 1, 2: // a run begins
+				runs++
+				r := Record{Status: Queued, Run: fmt.Sprintf("R%02d", runs), Op: rapid.SampledFrom([]string{Deploy, Deploy, Destroy, Drift}).Draw(t, "op"), Stack: "/a"}
+				r.ID = rapid.SampledFrom([]string{"", "", "x"}).Draw(t, "id")
+				l, err := st.Latest(r.ID, r.Stack, "", r.Op)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Prev = l.Runs()
+				if rapid.IntRange(0, 3).Draw(t, "with a head") > 0 {
+					write(Record{Event: Started, Run: r.Run, Job: rapid.SampledFrom([]string{"", "j"}).Draw(t, "job"), Attempt: rapid.IntRange(0, 3).Draw(t, "attempt")})
+				}
+				write(r)
+				w.open = append(w.open, r)
+			case 3, 4, 5: // a run has a result, or another one
+				if len(w.open) == 0 {
+					continue
+				}
+				r := rapid.SampledFrom(w.open).Draw(t, "run")
+				r.At, r.Status = time.Time{}, rapid.SampledFrom([]Status{Running, OK, OK, Failed, Drifted}).Draw(t, "status")
+				write(r)
+				if rapid.Bool().Draw(t, "finished") {
+					write(Record{Event: Finished, Run: r.Run})
+				}
+			case 6:
+				if lines := w.notes[commit]; len(lines) > 0 {
+					line := rapid.SampledFrom(lines).Draw(t, "forget")
+					if r, err := ParseRecord(line); err == nil && r.Event != Forgotten {
+						w.notes.add(commit, mustLine(tombstone(line, Record{At: now, Run: "F"})))
+					}
+				}
+			default: // a sync
+				hub.merge(w.notes)
+				w.notes.merge(hub)
+			}
+			fresh := w.notes.index()
+			if w.x.apply(before.changesTo(w.notes)) {
+				w.x.prune()
+				if why := w.x.differs(fresh); why != "" {
+					t.Fatalf("%s\nbefore %q\nafter %q", why, before, w.notes)
+				}
+				if rapid.IntRange(0, 5).Draw(t, "reload") == 0 {
+					path := filepath.Join(os.TempDir(), fmt.Sprintf("index-test-%d", os.Getpid()))
+					if err := w.x.save(path); err != nil {
+						t.Fatal(err)
+					}
+					again, err := loadIndex(path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					os.Remove(path)
+					if why := again.differs(fresh) + fresh.differs(again); why != "" {
+						t.Fatal("loaded: ", why)
+					}
+					w.x = again
+				}
+				followed++
+			} else {
+				w.x = fresh
+				rebuilt++
+			}
+			want := w.notes.naive()
+			got := headsOf(w.x)
+			for k, heads := range want {
+				if len(heads) == 0 {
+					delete(want, k) // who follow each other in a circle; see TestIndexCircle
+					delete(got, k)
+				}
+			}
+			for k, heads := range got {
+				if len(heads) == 0 && len(want[k]) == 0 {
+					delete(got, k)
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("-naive +index\n%s\n%q", diff, w.notes)
+			}
+		}
+	})
+	t.Logf("%d steps followed, %d made anew", followed, rebuilt)
+}
+
+// What runs do every day is followed without reading everything.
+func TestIndexFollows(t *testing.T) {
+	t.Parallel()
+	x, notes := newIndex(), allNotes{}
+	s := &Store{private: "/nowhere", staleAfter: time.Hour, now: func() time.Time { return t0 }, lastAt: map[string]time.Time{}}
+	step := func(what, commit string, records ...Record) {
+		t.Helper()
+		before := notes.clone()
+		for _, r := range records {
+			s.state = &State{s: s, x: x}
+			s.stamp(&r)
+			notes.add(commit, mustLine(r))
+		}
+		if !x.apply(before.changesTo(notes)) {
+			t.Fatalf("%s: not followed", what)
+		}
+		x.prune()
+		if why := x.differs(notes.index()); why != "" {
+			t.Fatalf("%s: %s", what, why)
+		}
+	}
+	var prev []string
+	for i := range 5 {
+		run, commit := fmt.Sprint("R", i), fmt.Sprint("c", i/2)
+		r := Record{Op: Deploy, Stack: "/a", ID: "x", Run: run, Prev: prev}
+		with := func(s Status) Record { r.Status = s; return r }
+		step("announced", commit, Record{Event: Started, Run: run}, with(Queued))
+		step("running", commit, with(Running))
+		step("result", commit, with([]Status{OK, Failed}[i%2]))
+		step("finished", commit, Record{Event: Finished, Run: run})
+		prev = []string{run}
+	}
+}
+
+func TestIndexCircle(t *testing.T) {
+	t.Parallel()
+	notes := allNotes{}
+	notes.add("c1", mustLine(rec(1, OK, Deploy, "/a", "R1", "R2")))
+	notes.add("c2", mustLine(rec(2, OK, Deploy, "/a", "R2", "R1")))
+	l, err := (&State{x: notes.index()}).Latest("", "/a", "", Deploy)
+	if err != nil || len(l.Diverged) != 1 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+func TestIndexFileDamage(t *testing.T) {
+	t.Parallel()
+	notes := allNotes{}
+	notes.add("c1", mustLine(rec(1, OK, Deploy, "/a b\n", "R1", "R0")), mustLine(Record{At: t0, Event: Started, Run: "R1", Job: "a \"b", Attempt: 2}))
+	x, path := notes.index(), filepath.Join(t.TempDir(), "index")
+	noError(t, x.save(path))
+	again := must[*index](t)(loadIndex(path))
+	if why := again.differs(x) + x.differs(again); why != "" {
+		t.Error(why)
+	}
+	data := must[[]byte](t)(os.ReadFile(path))
+	for n := range data {
+		noError(t, os.WriteFile(path, data[:n], 0o666))
+		if _, err := loadIndex(path); err == nil {
+			t.Errorf("cut off at %d it is taken for whole", n)
+		}
+	}
+	for _, text := range []string{"", "tmnotes index 1 x\nend\n", string(data[:60]) + "h x y\nend\n", strings.Replace(string(data), "\nh ", "\nx ", 1)} {
+		noError(t, os.WriteFile(path, []byte(text), 0o666))
+		if _, err := loadIndex(path); err == nil {
+			t.Errorf("%q is taken for an index", text)
+		}
+	}
+}
+
+// What the store makes of a saved index is what it reads without one.
+func TestIndexInStore(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, s := context.Background(), open(t, repo.Dir)
+	for i := range 12 {
+		head := repo.Commit(fmt.Sprint(i), nil)
+		var prev []string
+		if i > 0 {
+			prev = []string{fmt.Sprint("R", i-1)}
+		}
+		noError(t, s.Append(head, result(OK, "/a", fmt.Sprint("R", i), prev...)))
+		if i%3 == 0 {
+			repo.Git("notes", "--ref=tmnotes", "append", "-m", "by hand", head)
+		}
+		noError(t, s.Flush(ctx))
+		must[*State](t)(s.State(ctx))
+		checkStore(t, s)
+	}
+	path := s.indexPath()
+	data := must[[]byte](t)(os.ReadFile(path))
+	noError(t, os.WriteFile(path, []byte(strings.Replace(string(data), "status=ok", "status=failed", 1)), 0o666))
+	problems := must[[]Problem](t)(s.Check(ctx))
+	if !slices.ContainsFunc(problems, func(p Problem) bool { return strings.Contains(p.What, "index") && p.Fatal }) {
+		t.Errorf("check does not see a wrong index: %+v", problems)
+	}
+}

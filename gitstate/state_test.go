@@ -1,0 +1,164 @@
+package gitstate
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+func TestLatestAndDone(t *testing.T) {
+	t.Parallel()
+	with := func(r Record, edit func(*Record)) Record { edit(&r); return r }
+	type note struct {
+		commit string
+		r      Record
+	}
+	ok1, ok2 := rec(1, OK, Deploy, "/a", "R1"), rec(2, OK, Deploy, "/a", "R2", "R1")
+	id := func(r *Record) { r.ID = "ABC" }
+	for name, c := range map[string]struct {
+		notes    []note
+		id       string
+		status   Status
+		done     bool // on c1
+		ok       string
+		diverged int
+	}{
+		"nothing":                    {nil, "", Never, false, "", 0},
+		"ok":                         {[]note{{"c1", ok1}}, "", OK, true, "c1", 0},
+		"on another commit":          {[]note{{"c2", ok1}}, "", OK, false, "c2", 0},
+		"rolled back from":           {[]note{{"c1", ok1}, {"c2", ok2}}, "", OK, false, "c2", 0},
+		"deployed again":             {[]note{{"c1", ok1}, {"c2", ok2}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R2")}}, "", OK, true, "c1", 0},
+		"failed later":               {[]note{{"c1", ok1}, {"c1", rec(2, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
+		"destroyed":                  {[]note{{"c1", ok1}, {"c1", rec(2, OK, Destroy, "/a", "R2", "R1")}}, "", OK, false, "c1", 0},
+		"a plan is no deployment":    {[]note{{"c1", rec(1, OK, "plan", "/a", "R1")}}, "", Never, false, "", 0},
+		"drift is no deployment":     {[]note{{"c1", rec(1, OK, Drift, "/a", "R1")}}, "", Never, false, "", 0},
+		"dirty":                      {[]note{{"c1", with(ok1, func(r *Record) { r.Dirty = true })}}, "", OK, false, "c1", 0},
+		"another variant":            {[]note{{"c1", with(ok1, func(r *Record) { r.Variant = "x" })}}, "", OK, false, "c1", 0},
+		"another target":             {[]note{{"c1", with(ok1, func(r *Record) { r.Target = "x" })}}, "", Never, false, "", 0},
+		"neither knew of the other":  {[]note{{"c1", ok1}, {"c1", rec(2, OK, Deploy, "/a", "R2")}}, "", OK, false, "c1", 1},
+		"resolved by the next":       {[]note{{"c1", ok1}, {"c1", rec(2, OK, Deploy, "/a", "R2")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R1", "R2")}}, "", OK, true, "c1", 0},
+		"an hour ahead, then failed": {[]note{{"c1", rec(3600, OK, Deploy, "/a", "R1")}, {"c1", rec(2, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
+		"a day back":                 {[]note{{"c1", ok1}, {"c1", rec(-86400, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
+		"id":                         {[]note{{"c1", with(ok1, id)}}, "abc", OK, true, "c1", 0},
+		"id, moved":                  {[]note{{"c1", with(ok1, func(r *Record) { r.ID, r.Stack = "abc", "/old" })}}, "ABC", OK, true, "c1", 0},
+		"id adopted":                 {[]note{{"c1", ok1}}, "abc", OK, true, "c1", 0},
+		"id adopted, then on":        {[]note{{"c1", ok1}, {"c2", with(ok2, id)}}, "abc", OK, false, "c2", 0},
+		"id adopted, failed":         {[]note{{"c1", ok1}, {"c2", with(rec(2, Failed, Deploy, "/a", "R2", "R1"), id)}}, "abc", Failed, false, "c1", 0},
+		"id of another":              {[]note{{"c1", with(ok1, id)}}, "other", Never, false, "", 0},
+		"of one run the end counts":  {[]note{{"c1", rec(2, Queued, Deploy, "/a", "R1")}, {"c1", ok1}}, "", OK, true, "c1", 0},
+		"ok, then failed in one ms":  {[]note{{"c1", ok1}, {"c1", with(ok1, func(r *Record) { r.Status = Failed })}}, "", Failed, false, "c1", 0},
+	} {
+		notes := allNotes{}
+		for _, n := range c.notes {
+			notes.add(n.commit, mustLine(n.r))
+		}
+		st := &State{s: &Store{now: func() time.Time { return t0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.index()}
+		l, err := st.Latest(c.id, "/a", "", Deploy)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		done, why := l.Done("c1", "")
+		if l.Status != c.status || done != c.done || l.OKCommit != c.ok || len(l.Diverged) != c.diverged {
+			t.Errorf("%s: %s, done %v (%s), success %q, beside it %d", name, l.Status, done, why, l.OKCommit, len(l.Diverged))
+		}
+	}
+}
+
+func TestStackStatus(t *testing.T) {
+	t.Parallel()
+	early, late := Stored{Record: Record{At: t0}}, Stored{Record: Record{At: t0.Add(time.Second)}}
+	for _, c := range []struct {
+		deploy, drift Status
+		driftLater    bool
+		want          Status
+	}{
+		{Never, Never, false, Never}, {OK, Never, false, OK}, {Failed, Never, false, Failed}, {Interrupted, Never, false, Failed},
+		{Blocked, Never, false, Failed}, {Canceled, OK, true, OK}, {Failed, OK, false, Failed}, {Failed, Drifted, true, Failed},
+		{OK, Drifted, true, Drifted}, {OK, Drifted, false, OK}, {OK, OK, true, OK}, {Never, Drifted, true, Drifted}, {Never, OK, true, OK},
+		{Running, OK, true, Running}, {Queued, Never, false, Running}, {OK, Failed, true, OK}, {Never, Failed, true, Never},
+	} {
+		deploy, drift := Latest{Stored: late, Status: c.deploy}, Latest{Stored: early, Status: c.drift}
+		if c.driftLater {
+			deploy.Stored, drift.Stored = early, late
+		}
+		if got := StackStatus(deploy, drift); got != c.want {
+			t.Errorf("deployment %s, drift %s (later: %v): %s, not %s", c.deploy, c.drift, c.driftLater, got, c.want)
+		}
+	}
+}
+
+func TestSuperseded(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx := context.Background()
+	commit := func(day int) string {
+		t.Helper()
+		cmd := repo.Command("commit", "-q", "--allow-empty", "-m", fmt.Sprint(day))
+		cmd.Env = append(cmd.Env, fmt.Sprintf("GIT_COMMITTER_DATE=2026-01-%02dT00:00:00Z", day))
+		noError(t, cmd.Run())
+		return repo.Head()
+	}
+	a, b, c := commit(1), commit(2), commit(3)
+	repo.Git("checkout", "-q", "-b", "side", a)
+	side := commit(4)
+	repo.Git("checkout", "-q", "main")
+	repo.Git("push", "-q", "origin", "main", "side")
+	const gone = "1234567890123456789012345678901234567890"
+	full := open(t, repo.Dir)
+	days := map[string]int{a: 1, b: 2, c: 3, side: 4, gone: 9}
+	for commit, day := range days {
+		run := "R" + commit[:6]
+		noError(t, full.Append(commit, &Record{Event: Started, Run: run, CommitTime: time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC).Unix()},
+			result(OK, "/"+commit, run)))
+	}
+	push(t, full)
+	shallow := open(t, repo.Clone("--depth=1").Dir) // has c alone
+	fetch(t, shallow)
+	for name, q := range map[string]struct {
+		s       *Store
+		head    string
+		ok      string
+		late    bool
+		guessed int
+	}{
+		"itself":             {full, b, b, false, 0},
+		"descendant":         {full, a, c, true, 0},
+		"ancestor":           {full, c, a, false, 0},
+		"another branch":     {full, b, side, false, 0},
+		"not here, later":    {full, c, gone, true, 1},
+		"shallow, by time":   {shallow, c, a, false, 1},
+		"shallow, and later": {shallow, c, side, true, 1},
+	} {
+		st := must[*State](t)(q.s.State(ctx))
+		l := must[Latest](t)(st.Latest("", "/"+q.ok, "", Deploy))
+		if l.OKCommit != q.ok {
+			t.Fatalf("%s: success at %q", name, l.OKCommit)
+		}
+		late, guessed, err := st.Superseded(ctx, q.head, []Latest{l, {}})
+		if err != nil || late[0] != q.late || late[1] || guessed != q.guessed {
+			t.Errorf("%s: late %v, guessed %d, %v", name, late, guessed, err)
+		}
+	}
+}
+
+func TestMatches(t *testing.T) {
+	t.Parallel()
+	for filter, want := range map[string]string{
+		"healthy": "ok", "unhealthy": "failed canceled blocked drifted interrupted", "failed": "failed interrupted", "pending": "queued",
+		"unknown": "never", "drifted": "drifted", "ok": "ok", "canceled": "canceled", "running": "running",
+	} {
+		got := ""
+		for _, s := range []Status{Queued, Running, OK, Failed, Canceled, Blocked, Drifted, Interrupted, Never} {
+			if s.Matches(filter) {
+				got += " " + string(s)
+			}
+		}
+		if got != " "+want {
+			t.Errorf("%s is%s, not %s", filter, got, want)
+		}
+	}
+}

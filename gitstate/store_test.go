@@ -1,0 +1,853 @@
+package gitstate
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+// open opens the store of a test's repository.
+func open(t testing.TB, dir string) *Store {
+	t.Helper()
+	return openWith(t, Options{Dir: dir})
+}
+
+func openWith(t testing.TB, opt Options) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// result is a record of a stack as a run makes it.
+func result(status Status, stack, run string, prev ...string) *Record {
+	return &Record{Status: status, Op: Deploy, Stack: stack, Run: run, Prev: prev}
+}
+
+func texts(lines []Line) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = l.Text
+	}
+	return out
+}
+
+func init() {
+	// append DIR COMMIT NAME N: appends N records, flushing now and then, and
+	// says which were acknowledged.
+	children["append"] = func(args []string) {
+		s, err := Open(context.Background(), Options{Dir: args[0]})
+		if err != nil {
+			fail(err)
+		}
+		defer s.Close()
+		s.UseJournal(args[2])
+		n, _ := strconv.Atoi(args[3])
+		for i := range n {
+			stack := fmt.Sprintf("/%s/%d", args[2], i)
+			if err := s.Append(args[1], result(OK, stack, args[2])); err != nil {
+				fail(err)
+			}
+			fmt.Println(stack)
+			if i%20 == 19 {
+				// A foreign writer that never rests may keep a flush from its turn.
+				if err := s.Flush(context.Background()); err != nil && !errors.Is(err, errMoved) {
+					fail(err)
+				}
+			}
+		}
+	}
+	children["live"] = func(args []string) {
+		s, err := Open(context.Background(), Options{Dir: args[0]})
+		if err != nil {
+			fail(err)
+		}
+		if _, err := s.Live(args[1], args[2]); err != nil {
+			fail(err)
+		}
+		fmt.Println("live")
+		time.Sleep(time.Hour) // until it is killed
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// child starts the test binary again as one of children.
+func child(t testing.TB, name string, args ...string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "TMNOTES_TEST_CHILD="+name)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	noError(t, errors.Join(err, cmd.Start()))
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return cmd, bufio.NewScanner(out)
+}
+
+func TestAppendFlushRead(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, s, head := context.Background(), open(t, repo.Dir), repo.Head()
+	if st := must[*State](t)(s.State(ctx)); !st.Empty() {
+		t.Error("a repository without notes is not empty")
+	}
+	noError(t, s.Append(head, &Record{Event: Started, Op: Deploy, Run: "R1", By: "Alice <a@b>", Job: "https://ci/1"}, result(Queued, "/a", "R1")))
+	// Before it is in a note it can be read, also by another process.
+	l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest("", "/a", "", Deploy))
+	if l.Record.Status != Queued || l.By != "Alice <a@b>" || l.Job != "https://ci/1" {
+		t.Errorf("latest %+v", l)
+	}
+	if _, err := repo.Try("rev-parse", DefaultRef); err == nil {
+		t.Error("there are notes before anything was flushed")
+	}
+	noError(t, s.Flush(ctx))
+	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Flush(ctx))
+	noError(t, s.Flush(ctx))
+	show := repo.Git("notes", "--ref=tmnotes", "show", head)
+	if n := strings.Count(show, "\n") + 1; n != 2 || !strings.Contains(show, "status=ok") || !strings.Contains(show, "event=started") {
+		t.Errorf("git notes show:\n%s", show)
+	}
+	if n := repo.Git("rev-list", "--count", DefaultRef); n != "2" {
+		t.Errorf("%s notes commits, not 2", n)
+	}
+	if log := repo.Git("log", "-1", "--format=%N", "--notes=tmnotes"); !strings.Contains(log, "status=ok") {
+		t.Errorf("git log shows %q", log)
+	}
+}
+
+func TestAppendTimes(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	now := t0
+	s := openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }})
+	stamp := func(r *Record) time.Time {
+		t.Helper()
+		must[*State](t)(s.State(ctx))
+		noError(t, s.Append(head, r))
+		return r.At
+	}
+	first := stamp(result(OK, "/a", "R1"))
+	if again := stamp(result(OK, "/a", "R2", "R1")); !again.After(first) {
+		t.Errorf("%v is not after %v", again, first)
+	}
+	now = t0.Add(-24 * time.Hour) // the clock was set back
+	s = openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }})
+	// t0 is from the future now: it is not followed in time, but it is by prev.
+	r := stamp(result(Failed, "/a", "R3", "R2"))
+	if !r.Equal(now) {
+		t.Errorf("%v follows a time that is a day ahead", r)
+	}
+	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
+	if l.Run != "R3" || len(l.Diverged) > 0 {
+		t.Errorf("the latest is %s beside %d", l.Run, len(l.Diverged))
+	}
+	now = t0.Add(-5 * time.Minute)
+	s = openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }})
+	noError(t, s.Append(head, &Record{At: t0, Status: OK, Op: Deploy, Stack: "/b", Run: "R1"}))
+	if at := stamp(result(OK, "/b", "R2", "R1")); !at.After(t0) {
+		t.Errorf("%v is not after %v, which is five minutes ahead", at, t0)
+	}
+}
+
+// What a run recorded of a stack earlier, another process of the run goes on
+// with, although it knows only of its own run.
+func TestAppendTakesOverPrev(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	s := open(t, repo.Dir)
+	noError(t, s.Append(head, result(OK, "/a", "R0")))
+	noError(t, s.Append(head, result(Queued, "/a", "R1", "R0")))
+	noError(t, s.Flush(ctx))
+	s = open(t, repo.Dir)
+	must[*State](t)(s.State(ctx))
+	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Flush(ctx))
+	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
+	if l.Run != "R1" || len(l.Diverged) > 0 {
+		t.Errorf("the latest is %s beside %d", l.Run, len(l.Diverged))
+	}
+}
+
+func TestRefsAreKeptApart(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	noError(t, open(t, repo.Dir).Append(head, result(OK, "/a", "R1")))
+	other := openWith(t, Options{Dir: repo.Dir, Ref: "other/x"})
+	if other.Ref() != "refs/notes/other/x" {
+		t.Error(other.Ref())
+	}
+	if st := must[*State](t)(other.State(ctx)); !st.Empty() {
+		t.Error("a journal of another ref is read")
+	}
+	noError(t, other.Append(head, result(Failed, "/b", "R2")))
+	noError(t, other.Flush(ctx))
+	if show := repo.Git("notes", "--ref=other/x", "show", head); !strings.Contains(show, "/b") || strings.Contains(show, "/a") {
+		t.Error(show)
+	}
+	for _, ref := range []string{"a..b", "refs/heads/main~", " "} {
+		if _, err := Open(ctx, Options{Dir: repo.Dir, Ref: ref}); err == nil {
+			t.Errorf("%q is taken for a ref", ref)
+		}
+	}
+}
+
+func TestJournalDamage(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	s := open(t, repo.Dir)
+	for i := range 3 {
+		noError(t, s.Append(head, result(OK, fmt.Sprint("/", i), "R1")))
+	}
+	path := filepath.Join(s.journal.dir, s.journal.name)
+	data := must[[]byte](t)(os.ReadFile(path))
+	lines := strings.SplitAfter(string(data), "\n")
+	count := func() (n, damaged int) {
+		files := must[[]journalFile](t)(s.journal.files())
+		for i := range files {
+			noError(t, s.journal.read(&files[i], nil))
+			n, damaged = n+len(files[i].entries), damaged+files[i].damaged
+		}
+		return n, damaged
+	}
+	for name, c := range map[string]struct {
+		data       string
+		n, damaged int
+	}{
+		"whole":            {string(data), 3, 0},
+		"torn":             {string(data[:len(data)-10]), 2, 0},
+		"torn at its head": {string(data[:5]), 0, 0},
+		"zeroes at end":    {string(data) + "\x00\x00\x00", 3, 0},
+		"a bit flipped":    {lines[0] + lines[1] + strings.Replace(lines[2], "/1", "/9", 1) + lines[3], 2, 1},
+		"nothing":          {"", 0, 0},
+	} {
+		noError(t, os.WriteFile(path, []byte(c.data), 0o666))
+		if n, damaged := count(); n != c.n || damaged != c.damaged {
+			t.Errorf("%s: %d lines and %d damaged, not %d and %d", name, n, damaged, c.n, c.damaged)
+		}
+		// Whoever writes next gets a line of its own.
+		noError(t, s.Append(head, result(OK, "/next", "R1")))
+		if n, damaged := count(); n != c.n+1 || damaged != c.damaged {
+			t.Errorf("%s, then another: %d lines and %d damaged, not %d and %d", name, n, damaged, c.n+1, c.damaged)
+		}
+	}
+	// An id that is not there any more is no id of the file that took its place.
+	noError(t, s.Flush(ctx))
+	noError(t, os.Remove(path))
+	noError(t, s.Append(head, result(OK, "/anew", "R1")))
+	noError(t, s.Flush(ctx))
+	if show := repo.Git("notes", "--ref=tmnotes", "show", head); !strings.Contains(show, "/anew") {
+		t.Error("a journal that was made anew is not read from its start")
+	}
+}
+
+func TestJournalKilled(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	head := repo.Head()
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	acked := map[string]bool{}
+	for round := range rounds {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for i := range 3 { // all append to one file
+			cmd, out := child(t, "append", repo.Dir, head, "shared", "100000")
+			stop := 1 + rand.IntN(30)
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for n := 0; out.Scan(); n++ {
+					mu.Lock()
+					acked[out.Text()] = true
+					mu.Unlock()
+					if n == stop || round == 0 && i == 0 && n == 25 { // past its first flush
+						cmd.Process.Kill()
+					}
+				}
+			}()
+		}
+		wg.Wait()
+	}
+	s := open(t, repo.Dir)
+	noError(t, s.Flush(context.Background()))
+	show := repo.Git("notes", "--ref=tmnotes", "show", head)
+	for stack := range acked {
+		if !strings.Contains(show, "stack="+stack+" ") {
+			t.Errorf("%s was acknowledged and is lost", stack)
+		}
+	}
+	if len(acked) < rounds {
+		t.Errorf("only %d were acknowledged", len(acked))
+	}
+	checkStore(t, s)
+}
+
+// checkStore: the index says what the notes say, and nothing is unreadable.
+func checkStore(t testing.TB, s *Store) {
+	t.Helper()
+	problems, err := s.Check(context.Background())
+	noError(t, err)
+	for _, p := range problems {
+		if p.Fatal {
+			t.Errorf("check: %+v", p)
+		}
+	}
+}
+
+// Many processes append while git itself writes to the same note.
+func TestAppendBesideGit(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	head := repo.Head()
+	procs, each, foreign := 8, 200, 150
+	if testing.Short() {
+		procs, each, foreign = 4, 40, 30
+	}
+	var wg sync.WaitGroup
+	acked := make([][]string, procs)
+	for i := range procs {
+		cmd, out := child(t, "append", repo.Dir, head, fmt.Sprint("run", i), strconv.Itoa(each))
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for out.Scan() {
+				acked[i] = append(acked[i], out.Text())
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	appended := 0
+	for i := range foreign {
+		// It may find the ref locked, which it says.
+		if _, err := repo.Try("notes", "--ref=tmnotes", "append", "-m", fmt.Sprintf("by hand %d.", i), head); err == nil {
+			appended++
+		}
+	}
+	wg.Wait()
+	s := open(t, repo.Dir)
+	noError(t, s.Flush(context.Background()))
+	show := repo.Git("notes", "--ref=tmnotes", "show", head) + "\n"
+	for _, stacks := range acked {
+		if len(stacks) != each {
+			t.Errorf("%d of %d acknowledged", len(stacks), each)
+		}
+		for _, stack := range stacks {
+			if !strings.Contains(show, "stack="+stack+" ") {
+				t.Errorf("%s was acknowledged and is lost", stack)
+			}
+		}
+	}
+	// One git writer alone is lost to nobody: we never overwrite it.
+	byHand := 0
+	for i := range foreign {
+		if strings.Contains(show, fmt.Sprintf("by hand %d.\n", i)) {
+			byHand++
+		}
+	}
+	if byHand < appended {
+		t.Errorf("%d of %d lines of git are lost", appended-byHand, appended)
+	}
+	t.Logf("%d notes commits for %d records and %d lines of git", commits(repo), procs*each, appended)
+	checkStore(t, s)
+}
+
+func commits(repo *gittest.Repo) int {
+	n, _ := strconv.Atoi(repo.Git("rev-list", "--count", DefaultRef))
+	return n
+}
+
+// A foreign writer that takes away what is in no journal any more, but was
+// seen on the remote.
+func TestLocalLossIsMended(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	s := open(t, repo.Dir)
+	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	must[Traveled](t)(s.Push(ctx, "origin"))
+	if files := must[[]journalFile](t)(s.journal.files()); len(files) > 0 {
+		t.Errorf("the journal still has %v", files)
+	}
+	repo.Git("notes", "--ref=tmnotes", "add", "-f", "-m", "only this", head)
+	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy)); l.Status != OK {
+		t.Errorf("it is %s to the one who reads", l.Status)
+	}
+	noError(t, s.Flush(ctx))
+	if show := repo.Git("notes", "--ref=tmnotes", "show", head); !strings.Contains(show, "/a") || !strings.Contains(show, "only this") {
+		t.Error(show)
+	}
+}
+
+func TestFailClosed(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	setup := func(t *testing.T) (*gittest.Repo, string) {
+		repo := gittest.Init(t)
+		head := repo.Commit("x", map[string]string{"a": "b"})
+		s := open(t, repo.Dir)
+		noError(t, s.Append(head, result(OK, "/a", "R1")))
+		noError(t, s.Flush(ctx))
+		noError(t, os.RemoveAll(s.private))
+		return repo, head
+	}
+	object := func(repo *gittest.Repo, rev string) string {
+		h := repo.Git("rev-parse", rev)
+		return filepath.Join(repo.Dir, ".git/objects", h[:2], h[2:])
+	}
+	for name, damage := range map[string]func(t *testing.T, repo *gittest.Repo, head string){
+		"empty ref": func(t *testing.T, repo *gittest.Repo, head string) {
+			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git", DefaultRef), nil, 0o666))
+		},
+		"ref to nothing": func(t *testing.T, repo *gittest.Repo, head string) {
+			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git", DefaultRef), []byte(strings.Repeat("12", 20)+"\n"), 0o666))
+		},
+		"ref to a blob": func(t *testing.T, repo *gittest.Repo, head string) {
+			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git", DefaultRef), []byte(repo.Git("rev-parse", "HEAD:a")+"\n"), 0o666))
+		},
+		"tree gone": func(t *testing.T, repo *gittest.Repo, head string) {
+			noError(t, os.Remove(object(repo, DefaultRef+"^{tree}")))
+		},
+		"tree corrupt": func(t *testing.T, repo *gittest.Repo, head string) {
+			p := object(repo, DefaultRef+"^{tree}")
+			os.Chmod(p, 0o666)
+			noError(t, os.WriteFile(p, []byte("x"), 0o666))
+		},
+		"blob gone": func(t *testing.T, repo *gittest.Repo, head string) {
+			noError(t, os.Remove(object(repo, DefaultRef+":"+head)))
+		},
+		"commit corrupt": func(t *testing.T, repo *gittest.Repo, head string) {
+			p := object(repo, DefaultRef)
+			os.Chmod(p, 0o666)
+			noError(t, os.WriteFile(p, nil, 0o666))
+		},
+		"tree is no tree": func(t *testing.T, repo *gittest.Repo, head string) { badTree(t, repo) },
+		"journal unreadable": func(t *testing.T, repo *gittest.Repo, head string) {
+			noError(t, os.MkdirAll(filepath.Join(repo.Dir, ".git/tmnotes"), 0o777))
+			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git/tmnotes/journal"), nil, 0o666))
+		},
+		"tracking ref broken": func(t *testing.T, repo *gittest.Repo, head string) {
+			noError(t, os.MkdirAll(filepath.Join(repo.Dir, ".git/refs/tmnotes/remotes/origin"), 0o777))
+			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git/refs/tmnotes/remotes/origin/tmnotes"), []byte(strings.Repeat("12", 20)+"\n"), 0o666))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo, head := setup(t)
+			damage(t, repo, head)
+			s, err := Open(ctx, Options{Dir: repo.Dir})
+			if err != nil {
+				return
+			}
+			t.Cleanup(s.Close)
+			if st, err := s.State(ctx); err == nil {
+				t.Errorf("it is read as a state; empty: %v", st.Empty())
+			} else if strings.Contains(err.Error(), "\n") {
+				t.Errorf("not one line: %v", err)
+			}
+			if problems, err := s.Check(ctx); err == nil && len(problems) == 0 && !strings.HasPrefix(name, "journal") && !strings.HasPrefix(name, "tracking") {
+				t.Error("check finds nothing")
+			}
+			if strings.HasPrefix(name, "journal") {
+				return
+			}
+			// Nor may a writer take it for "no notes", and begin anew.
+			before, _ := os.ReadFile(filepath.Join(repo.Dir, ".git", DefaultRef))
+			if err := s.Append(head, result(OK, "/b", "R2")); err != nil {
+				t.Errorf("what can be acknowledged is not: %v", err)
+			}
+			if err := s.Flush(ctx); err == nil {
+				t.Error("it was written over")
+			}
+			if after, _ := os.ReadFile(filepath.Join(repo.Dir, ".git", DefaultRef)); string(after) != string(before) {
+				t.Errorf("the ref was moved from %q to %q", before, after)
+			}
+		})
+	}
+}
+
+func badTree(t *testing.T, repo *gittest.Repo) {
+	cmd := repo.Command("hash-object", "-w", "-t", "tree", "--literally", "--stdin")
+	cmd.Stdin = strings.NewReader("100644 abc")
+	out := must[[]byte](t)(cmd.Output())
+	cmd = repo.Command("hash-object", "-w", "-t", "commit", "--literally", "--stdin")
+	cmd.Stdin = strings.NewReader("tree " + strings.TrimSpace(string(out)) + "\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nx\n")
+	out = must[[]byte](t)(cmd.Output())
+	repo.Git("update-ref", DefaultRef, strings.TrimSpace(string(out)))
+}
+
+func TestForget(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	s := open(t, repo.Dir)
+	noError(t, s.Append(head, result(OK, "/a", "R1"), result(OK, "/b", "R1")))
+	noError(t, s.Append(head, result(Failed, "/a", "R2", "R1")))
+	noError(t, s.Append(head, result(Canceled, "/a", "R3", "R2")))
+	noError(t, s.Flush(ctx))
+	repo.Git("notes", "--ref=tmnotes", "append", "-m", "by hand", head)
+	pick := func(what string) func(Line) bool { return func(l Line) bool { return strings.Contains(l.Text, what) } }
+	forget := func(what string) []Line {
+		t.Helper()
+		return must[[]Line](t)(s.Forget(ctx, head, Record{Run: "F", By: "Bob", Reason: "by mistake"}, pick(what)))
+	}
+	latest := func() Latest {
+		t.Helper()
+		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
+	}
+	// In the middle of a history: what came after it still follows what came before.
+	if gone := forget("run=R2"); len(gone) != 1 {
+		t.Fatalf("%d lines forgotten", len(gone))
+	}
+	if l := latest(); l.Run != "R3" || len(l.Diverged) > 0 || l.OKCommit != head {
+		t.Errorf("latest %s, beside it %d, success at %q", l.Run, len(l.Diverged), l.OKCommit)
+	}
+	forget("run=R3")
+	if l := latest(); l.Run != "R1" || len(l.Diverged) > 0 {
+		t.Errorf("latest %s, beside it %d", l.Run, len(l.Diverged))
+	}
+	forget("by hand")
+	if again := forget("by hand"); len(again) != 0 {
+		t.Error("forgotten twice")
+	}
+	show := repo.Git("notes", "--ref=tmnotes", "show", head)
+	for _, gone := range []string{"run=R2 ", "status=canceled", "by hand"} {
+		if strings.Contains(show, gone) && !strings.Contains(show, "event=forgotten") {
+			t.Errorf("%q is still in\n%s", gone, show)
+		}
+	}
+	if n := strings.Count(show, "event=forgotten"); n != 3 {
+		t.Errorf("%d tombstones, not 3:\n%s", n, show)
+	}
+	// A foreign writer that brings it back does not bring it back.
+	line := mustLine(Record{At: t0, Status: OK, Op: Deploy, Stack: "/c", Run: "R9"})
+	repo.Git("notes", "--ref=tmnotes", "append", "-m", line, head)
+	forget("/c")
+	repo.Git("notes", "--ref=tmnotes", "append", "-m", line, head)
+	if slices.Contains(texts(must[[]Line](t)(s.Note(head))), line) {
+		t.Error("a forgotten line came back")
+	}
+	checkStore(t, s)
+}
+
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	repo.Git("notes", "--ref=tmnotes", "append", "-m", mustLine(rec(0, OK, Deploy, "/a", "R1")), head)
+	// For root, too: what is to be written is a folder.
+	noError(t, os.MkdirAll(filepath.Join(repo.Dir, ".git/tmnotes/journal"), 0o777))
+	noError(t, os.Mkdir(filepath.Join(repo.Dir, ".git/tmnotes/lock"), 0o777))
+	s := open(t, repo.Dir)
+	if err := s.Append(head, result(OK, "/a", "R2")); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("append: %v", err)
+	}
+	noError(t, s.Flush(ctx))
+	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy)); l.Status != OK {
+		t.Errorf("it reads %s", l.Status)
+	}
+	if _, err := s.Push(ctx, "origin"); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("push: %v", err)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	now := time.Now()
+	s := openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }, StaleAfter: time.Hour})
+	status := func(stack string) Status {
+		t.Helper()
+		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", stack, "", Deploy)).Status
+	}
+	want := func(stack string, want Status) {
+		t.Helper()
+		if got := status(stack); got != want {
+			t.Errorf("%s is %s, not %s", stack, got, want)
+		}
+	}
+	noError(t, s.Append(head, result(Running, "/elsewhere", "R1"), result(Running, "/run", "R2"), result(Running, "/stack", "R2")))
+	want("/elsewhere", Running)
+	run, out := child(t, "live", repo.Dir, "R2", "")
+	out.Scan()
+	stack, out := child(t, "live", repo.Dir, "R2", "/stack")
+	out.Scan()
+	// A second process on the same waits for nobody.
+	second, err := s.Live("R2", "/stack")
+	noError(t, err)
+	want("/run", Running)
+	want("/stack", Running)
+	stack.Process.Kill()
+	stack.Wait()
+	want("/stack", Running) // by the second
+	second()
+	want("/stack", Interrupted)
+	want("/run", Running)
+	run.Process.Kill()
+	run.Wait()
+	want("/run", Interrupted)
+	now = now.Add(2 * time.Hour)
+	want("/elsewhere", Interrupted)
+	now = now.Add(-2 * time.Hour)
+
+	noError(t, s.Append(head, &Record{Event: Started, Op: Deploy, Run: "R3"}, result(Queued, "/ended", "R3")))
+	want("/ended", Queued)
+	noError(t, s.Append(head, &Record{At: now.Add(time.Second), Event: Finished, Run: "R3", OK: 1}))
+	want("/ended", Interrupted)
+
+	noError(t, s.Append(head, &Record{Event: Started, Op: Deploy, Run: "R4", Job: "https://ci/4", Attempt: 1}, result(Queued, "/job", "R4")))
+	want("/job", Queued)
+	noError(t, s.Append(head, &Record{Event: Started, Op: Deploy, Run: "R5", Job: "https://ci/4", Attempt: 2}))
+	want("/job", Interrupted)
+	noError(t, s.Append(head, result(Queued, "/job2", "R5")))
+	want("/job2", Queued)
+	noError(t, s.Flush(ctx))
+	want("/job", Interrupted)
+	checkStore(t, s)
+	noError(t, os.Remove(s.indexPath()))
+	want("/job", Interrupted)
+}
+
+func TestOddRepositories(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for name, setup := range map[string]func(t *testing.T) string{
+		"bare": func(t *testing.T) string { return gittest.New(t).Remote },
+		"linked worktree": func(t *testing.T) string {
+			repo := gittest.New(t)
+			dir := filepath.Join(t.TempDir(), "linked")
+			repo.Git("worktree", "add", "-q", dir, "-b", "other")
+			return dir
+		},
+		"sparse checkout": func(t *testing.T) string {
+			repo := gittest.New(t)
+			repo.Commit("x", map[string]string{"a/b": "c", "d/e": "f"})
+			repo.Git("sparse-checkout", "set", "a")
+			return repo.Dir
+		},
+		"subdirectory": func(t *testing.T) string {
+			repo := gittest.New(t)
+			repo.Commit("x", map[string]string{"a/b": "c"})
+			return filepath.Join(repo.Dir, "a")
+		},
+		"reference": func(t *testing.T) string {
+			repo := gittest.New(t)
+			return repo.Clone("--reference", repo.Dir).Dir
+		},
+		"partial": func(t *testing.T) string {
+			repo := gittest.New(t)
+			repo.InRemote("config", "uploadpack.allowFilter", "true")
+			repo.InRemote("config", "uploadpack.allowAnySHA1InWant", "true")
+			return repo.Clone("--filter=blob:none").Dir
+		},
+		"shallow": func(t *testing.T) string {
+			repo := gittest.New(t)
+			repo.Commit("x", map[string]string{"a/b": "c"})
+			repo.Git("push", "-q", "origin", "main")
+			return repo.Clone("--depth=1").Dir
+		},
+		"submodule": func(t *testing.T) string {
+			repo, of := gittest.New(t), gittest.New(t)
+			repo.Git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", of.Remote, "sub")
+			return filepath.Join(repo.Dir, "sub")
+		},
+		"detached": func(t *testing.T) string {
+			repo := gittest.New(t)
+			repo.Git("checkout", "-q", "--detach")
+			return repo.Dir
+		},
+		"packed refs": func(t *testing.T) string {
+			repo := gittest.New(t)
+			repo.Git("notes", "--ref=tmnotes", "append", "-m", "by hand", "HEAD")
+			repo.Git("pack-refs", "--all")
+			repo.Git("gc", "-q")
+			return repo.Dir
+		},
+		"separate git dir": func(t *testing.T) string {
+			repo := gittest.New(t)
+			repo.Git("init", "-q", "--separate-git-dir", filepath.Join(t.TempDir(), "elsewhere"))
+			return repo.Dir
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := setup(t)
+			s := open(t, dir)
+			head := must[Commit](t)(s.Resolve("HEAD"))
+			for i := range 3 {
+				noError(t, s.Append(head.Hash, result(OK, "/a", fmt.Sprint("R", i), fmt.Sprint("R", i-1))))
+				noError(t, s.Flush(ctx))
+			}
+			again := open(t, dir)
+			l := must[Latest](t)(must[*State](t)(again.State(ctx)).Latest("", "/a", "", Deploy))
+			if done, why := l.Done(head.Hash, ""); !done {
+				t.Error(why)
+			}
+			out, err := exec.Command("git", "-C", dir, "notes", "--ref=tmnotes", "show", "HEAD").Output()
+			if err != nil || !strings.Contains(string(out), "run=R2") {
+				t.Errorf("git notes show: %v %s", err, out)
+			}
+			if remotes := must[[]string](t)(s.Remotes(ctx)); len(remotes) > 0 {
+				if tr := must[Traveled](t)(s.Push(ctx, "origin")); !tr.Pushed {
+					t.Errorf("%+v", tr)
+				}
+				must[Traveled](t)(s.Fetch(ctx, "origin"))
+			}
+			checkStore(t, again)
+			if out, err := exec.Command("git", "-C", dir, "fsck", "--strict").CombinedOutput(); err != nil {
+				t.Errorf("fsck: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	reftable := gittest.Init(t)
+	reftable.Git("config", "core.repositoryformatversion", "1")
+	reftable.Git("config", "extensions.refstorage", "reftable")
+	for name, c := range map[string]struct {
+		dir  string
+		want error
+	}{
+		"no repository": {t.TempDir(), ErrNoRepository},
+		"not there":     {filepath.Join(t.TempDir(), "x"), nil},
+		"SHA-256":       {gittest.Init(t, "--object-format=sha256").Dir, ErrUnsupported},
+		"reftable":      {reftable.Dir, ErrUnsupported},
+	} {
+		_, err := Open(ctx, Options{Dir: c.dir})
+		if err == nil || c.want != nil && !errors.Is(err, c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
+		}
+		t.Logf("%s: %v", name, err)
+	}
+	unborn := open(t, gittest.Init(t).Dir)
+	if _, err := unborn.Resolve("HEAD"); !errors.Is(err, ErrNoCommit) {
+		t.Errorf("unborn: %v", err)
+	}
+	if st := must[*State](t)(unborn.State(ctx)); !st.Empty() {
+		t.Error("unborn: not empty")
+	}
+	noError(t, unborn.Flush(ctx))
+	if err := unborn.Append("HEAD", result(OK, "/a", "R")); err == nil {
+		t.Error("a record on no commit")
+	}
+}
+
+func init() {
+	children["state"] = func(args []string) {
+		s, err := Open(context.Background(), Options{Dir: args[0]})
+		if err != nil {
+			fail(err)
+		}
+		defer s.Close()
+		head, err := s.Resolve("HEAD")
+		if err == nil {
+			err = s.Append(head.Hash, result(OK, "/a", "R"))
+		}
+		if err == nil {
+			err = s.Flush(context.Background())
+		}
+		if err != nil {
+			fail(err)
+		}
+		fmt.Println(s.GitDir())
+	}
+}
+
+func TestGitDir(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	cmd := exec.Command(os.Args[0], t.TempDir())
+	cmd.Env = append(os.Environ(), "TMNOTES_TEST_CHILD=state", "GIT_DIR="+filepath.Join(repo.Dir, ".git"), "GIT_WORK_TREE="+repo.Dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if show := repo.Git("notes", "--ref=tmnotes", "show"); !strings.Contains(show, "/a") {
+		t.Error(show)
+	}
+}
+
+// After a repack the objects are elsewhere.
+func TestRepackBeside(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	s := open(t, repo.Dir)
+	for i := range 4 {
+		noError(t, s.Append(head, result(OK, "/a", fmt.Sprint("R", i), fmt.Sprint("R", i-1))))
+		noError(t, s.Flush(ctx))
+		repo.Git("repack", "-adq")
+		repo.Git("pack-refs", "--all")
+		repo.Git("prune-packed")
+		if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy)); l.Run != fmt.Sprint("R", i) {
+			t.Errorf("round %d: %s", i, l.Run)
+		}
+	}
+}
+
+// More objects than are written loose.
+func TestFlushPack(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx := context.Background()
+	s := open(t, repo.Dir)
+	for i := range 60 {
+		commit := plumbing.ComputeHash(plumbing.BlobObject, []byte{byte(i)}).String()
+		noError(t, s.AppendLazily(commit, result(OK, "/a", "R1")))
+	}
+	noError(t, s.Flush(ctx))
+	if n := strings.Count(repo.Git("notes", "--ref=tmnotes", "list"), "\n") + 1; n != 60 {
+		t.Errorf("%d notes", n)
+	}
+	checkStore(t, s)
+}
