@@ -263,7 +263,7 @@ func (x *index) differs(y *index) string {
 			return "another head or end of run " + run
 		}
 	}
-	if len(x.runs) != len(y.runs) || !maps.Equal(x.jobs, y.jobs) {
+	if len(x.runs) != len(y.runs) || !maps.Equal(x.past, y.past) || !maps.Equal(x.jobs, y.jobs) {
 		return "other runs"
 	}
 	return ""

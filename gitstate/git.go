@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -194,6 +195,11 @@ var errMissing = errors.New("no such object")
 
 // answer reads the next answer. An object that is not there is errMissing.
 func (c *catFile) answer() (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
+	return c.answerIn(nil)
+}
+
+// answerIn is answer with memory for the body, which is used if it is enough.
+func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
 	head, err := c.out.ReadString('\n')
 	if err != nil {
 		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
@@ -213,7 +219,7 @@ func (c *catFile) answer() (h plumbing.Hash, t plumbing.ObjectType, body []byte,
 	if err != nil {
 		return h, t, nil, err
 	}
-	body = make([]byte, size+1)
+	body = slices.Grow(memory[:0], int(size)+1)[:size+1]
 	if _, err := io.ReadFull(c.out, body); err != nil {
 		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
 	}
@@ -256,7 +262,7 @@ func (r *repo) read(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
 }
 
 // readBlobs reads many blobs, in order, through a child of its own that need
-// not flush after each.
+// not flush after each. A body is good until got returns.
 func (r *repo) readBlobs(hashes []plumbing.Hash, got func(i int, body []byte) error) error {
 	if len(hashes) == 0 {
 		return nil
@@ -287,8 +293,10 @@ func (r *repo) readBlobs(hashes []plumbing.Hash, got func(i int, body []byte) er
 		w.Flush()
 		c.in.Close()
 	}()
+	var memory []byte
 	for i, h := range hashes {
-		_, t, body, err := c.answer()
+		_, t, body, err := c.answerIn(memory)
+		memory = body
 		if err == nil && t != plumbing.BlobObject {
 			err = fmt.Errorf("it is a %v", t)
 		}

@@ -30,11 +30,12 @@ type index struct {
 	tree  plumbing.Hash
 	slots map[slotKey]*slot
 	runs  map[string]*runInfo // of the heads, and all that have not ended
+	past  map[string]bool     // the others, of which nothing is kept
 	jobs  map[string]int      // CI job → its newest attempt, of jobs that were started anew
 }
 
 func newIndex() *index {
-	return &index{slots: map[slotKey]*slot{}, runs: map[string]*runInfo{}, jobs: map[string]int{}}
+	return &index{slots: map[slotKey]*slot{}, runs: map[string]*runInfo{}, past: map[string]bool{}, jobs: map[string]int{}}
 }
 
 // slotKey is what state is kept apart for.
@@ -63,12 +64,19 @@ type Stored struct {
 	line string
 }
 
-// runInfo is the head and the end of a run; without either where the notes
-// have none of a run that a head belongs to.
+// runInfo is the head and the end of a run.
 type runInfo struct {
-	head     Record
 	line     string // of the head
 	finished string // line of the end
+}
+
+// head is the record of the head, the zero value if there is none.
+func (ri *runInfo) head() Record {
+	if ri == nil {
+		return Record{}
+	}
+	r, _ := ParseRecord(ri.line)
+	return r
 }
 
 func groupOf(op string) string {
@@ -124,10 +132,11 @@ func (x *index) apply(changes []change) bool {
 			r, err := ParseRecord(line)
 			switch {
 			case err != nil:
-			case r.Event == Forgotten && r.Stack != "":
+			case r.Event == Forgotten && r.Stack != "" || x.past[r.Run]:
 				return false
-			case r.Event != "":
+			case r.Event == Started || r.Event == Finished:
 				x.seeEvent(&r, line)
+			case r.Event != "":
 			default:
 				added = append(added, Stored{c.commit, r, line})
 			}
@@ -192,9 +201,6 @@ func (x *index) add(r *Stored) bool {
 			return false
 		}
 	}
-	if x.runs[r.Run] == nil {
-		return false // its head may have been seen and left out as of no use
-	}
 	s.heads = []Stored{*r}
 	s.sawOK(r)
 	return true
@@ -235,7 +241,7 @@ func (x *index) seeEvent(r *Record, line string) {
 	switch r.Event {
 	case Started:
 		if ri.line == "" || line < ri.line { // one run may have heads on several jobs; the first counts
-			ri.head, ri.line = *r, line
+			ri.line = line
 		}
 		x.sawAttempt(r)
 	case Finished:
@@ -452,11 +458,6 @@ func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]entry, 
 		s.lastOK(out)
 		b.x.slots[k] = out
 	}
-	for _, ri := range b.x.runs {
-		if ri.line != "" {
-			ri.head, _ = ParseRecord(ri.line)
-		}
-	}
 	b.x.prune()
 	return b.x, nil
 }
@@ -497,8 +498,7 @@ func (s *buildSlot) lastOK(out *slot) {
 	}
 }
 
-// prune forgets the runs that have ended and that no head belongs to, and notes
-// of those that one belongs to that nothing more is known.
+// prune leaves out the runs that have ended and that no head belongs to.
 func (x *index) prune() {
 	used := map[string]bool{}
 	for _, s := range x.slots {
@@ -510,13 +510,9 @@ func (x *index) prune() {
 		}
 	}
 	for run, ri := range x.runs {
-		if !used[run] && (ri.finished != "" || ri.line == "") {
+		if !used[run] && ri.finished != "" {
 			delete(x.runs, run)
-		}
-	}
-	for run := range used {
-		if x.runs[run] == nil {
-			x.runs[run] = new(runInfo)
+			x.past[run] = true
 		}
 	}
 }
@@ -529,19 +525,27 @@ func (x *index) save(path string) error {
 	var b bytes.Buffer
 	b.WriteString(indexMagic + x.tree.String() + "\n")
 	for k, s := range x.slots {
-		fmt.Fprintf(&b, "s %q %q %q %q %s %d %s\n", k.group, k.target, k.ident, s.okRun, cmp.Or(s.okCommit, "-"), s.okAt, cmp.Or(strings.Join(s.followed, ","), "-"))
+		b.WriteString("s ")
+		for _, word := range []string{k.group, k.target, k.ident, s.okRun} {
+			b.Write(strconv.AppendQuote(b.AvailableBuffer(), word))
+			b.WriteByte(' ')
+		}
+		b.WriteString(cmp.Or(s.okCommit, "-") + " " + strconv.FormatInt(s.okAt, 10) + " " + cmp.Or(strings.Join(s.followed, ","), "-") + "\n")
 		for _, h := range s.heads {
 			b.WriteString("h " + h.Commit + " " + h.line + "\n")
 		}
 	}
 	for run, ri := range x.runs {
-		fmt.Fprintf(&b, "r %q\n", run)
+		b.WriteString("r " + run + "\n")
 		if ri.line != "" {
 			b.WriteString("b " + ri.line + "\n")
 		}
 		if ri.finished != "" {
 			b.WriteString("e " + ri.finished + "\n")
 		}
+	}
+	for run := range x.past {
+		b.WriteString("p " + run + "\n")
 	}
 	for job, attempt := range x.jobs {
 		fmt.Fprintf(&b, "j %q %d\n", job, attempt)
@@ -612,12 +616,10 @@ func loadIndex(path string) (*index, error) {
 			}
 			s.heads = append(s.heads, Stored{commit, r, l})
 		case kind == "r":
-			run, err := strconv.Unquote(rest)
-			if err != nil {
-				return nil, errIndex
-			}
 			ri = new(runInfo)
-			x.runs[run] = ri
+			x.runs[rest] = ri
+		case kind == "p":
+			x.past[rest] = true
 		case kind == "j":
 			quoted, err := strconv.QuotedPrefix(rest)
 			if err != nil {
@@ -628,9 +630,6 @@ func loadIndex(path string) (*index, error) {
 				return nil, errIndex
 			}
 		case kind == "b" && ri != nil:
-			if ri.head, err = ParseRecord(rest); err != nil {
-				return nil, errIndex
-			}
 			ri.line = rest
 		case kind == "e" && ri != nil:
 			ri.finished = rest

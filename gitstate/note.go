@@ -67,13 +67,26 @@ func normalLines(lines []string) []string {
 }
 
 // normalEntries is normalLines, with what the lines say. It uses lines up.
-func normalEntries(lines []string) []entry {
+func normalEntries(lines []string) []entry { return new(scratch).normal(lines) }
+
+// scratch is memory that is used for one note after the other.
+type scratch struct {
+	lines   []string
+	records []Record
+	entries []entry
+}
+
+// normal is normalEntries. What it returns is good until it is called again.
+func (m *scratch) normal(lines []string) []entry {
 	if !slices.IsSorted(lines) {
 		slices.Sort(lines)
 	}
 	lines = slices.Compact(lines)
-	records := make([]Record, len(lines))
-	entries := make([]entry, len(lines))
+	clear(m.records)
+	m.records = slices.Grow(m.records[:0], len(lines))[:len(lines)]
+	m.entries = slices.Grow(m.entries[:0], len(lines))[:len(lines)]
+	records, entries := m.records, m.entries
+	clear(entries)
 	voidable, stones := false, false
 	for i, line := range lines {
 		entries[i].line = line

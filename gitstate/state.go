@@ -95,8 +95,8 @@ func (st *State) Latest(id, path, target, op string) (Latest, error) {
 	out.Stored, out.Diverged = heads[0], heads[1:]
 	out.Status = heads[0].Record.Status
 	out.By = out.Record.By
-	if ri := st.x.runs[out.Run]; ri != nil {
-		out.By, out.Job, out.Cmd = cmpOr(out.By, ri.head.By), ri.head.Job, ri.head.Cmd
+	if head := st.x.runs[out.Run].head(); head.Run != "" {
+		out.By, out.Job, out.Cmd = cmpOr(out.By, head.By), head.Job, head.Cmd
 	}
 	if out.Status.open() {
 		over, err := st.abandoned(&out.Stored)
@@ -123,7 +123,7 @@ func idents(id, path string) []string {
 func (st *State) abandoned(r *Stored) (bool, error) {
 	if ri := st.x.runs[r.Run]; ri != nil {
 		// A run that is taken up again by another job may have ended before.
-		if at := len("at=") + len(timeLayout); len(ri.finished) > at && ri.finished[:at] > r.line[:at] || ri.line != "" && st.x.jobs[ri.head.Job] > ri.head.Attempt {
+		if at := len("at=") + len(timeLayout); len(ri.finished) > at && ri.finished[:at] > r.line[:at] || st.restarted(ri) {
 			return true, nil
 		}
 	}
@@ -138,13 +138,19 @@ func (st *State) abandoned(r *Stored) (bool, error) {
 	return st.s.now().Sub(r.At) > st.s.staleAfter, nil
 }
 
-// CommitTime is the commit time that the run of a latest success recorded, for
+// restarted reports whether the CI job of a run has a newer attempt.
+func (st *State) restarted(ri *runInfo) bool {
+	if len(st.x.jobs) == 0 {
+		return false
+	}
+	head := ri.head()
+	return head.Run != "" && st.x.jobs[head.Job] > head.Attempt
+}
+
+// commitTime is the commit time that the run of a latest success recorded, for
 // repositories in which that commit is not there; 0 if it is not known.
 func (st *State) commitTime(run string) int64 {
-	if ri := st.x.runs[run]; ri != nil {
-		return ri.head.CommitTime
-	}
-	return 0
+	return st.x.runs[run].head().CommitTime
 }
 
 // AnyVariant in a record that was made by hand stands for every command line.

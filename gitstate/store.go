@@ -714,7 +714,8 @@ func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*in
 }
 
 // each hands on all notes in normal form, in the order of their commits'
-// names. The lines share memory with the note; who keeps one clones it.
+// names. The lines share memory with the note, so who keeps one clones it; the
+// records are good until fn returns.
 func (s *Store) each(t *notesTree, fn func(commit string, entries []entry) error) error {
 	var commits []plumbing.Hash
 	var blobs []plumbing.Hash
@@ -729,19 +730,19 @@ func (s *Store) each(t *notesTree, fn func(commit string, entries []entry) error
 		return fmt.Errorf("reading %s: %w", s.ref, err)
 	}
 	note, left := 0, 0
-	var texts []string
+	var memory scratch
 	err = s.repo.readBlobs(blobs, func(i int, body []byte) error {
 		if left == 0 {
 			left = counts[note]
-			texts = texts[:0]
+			memory.lines = memory.lines[:0]
 		}
-		texts = append(texts, string(body))
+		memory.lines = appendLines(memory.lines, string(body))
 		if left--; left > 0 {
 			return nil
 		}
 		commit := commits[note].String()
 		note++
-		return fn(commit, normalEntries(splitTexts(texts)))
+		return fn(commit, memory.normal(memory.lines))
 	})
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", s.ref, err)

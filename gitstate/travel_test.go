@@ -62,9 +62,12 @@ func fetch(t testing.TB, s *Store) Traveled {
 }
 
 func TestManyPushers(t *testing.T) {
-	clones, pushes := 8, 50
+	clones, pushes := 8, 5
+	if long() {
+		pushes = 50
+	}
 	if testing.Short() {
-		clones, pushes = 4, 6
+		clones, pushes = 4, 4
 	}
 	repo := gittest.New(t)
 	var mu sync.Mutex

@@ -206,15 +206,11 @@ loop:
 	if command == "" {
 		return args
 	}
-	out := slices.Concat([]string{command}, before, after)
-	if len(words) == 0 {
-		return append(out, args[i:]...)
-	}
 	rest := args[i:]
-	if len(rest) > 0 && rest[0] == "--" {
-		rest = rest[1:]
+	if len(words) > 0 && len(rest) > 0 && rest[0] == "--" {
+		rest = rest[1:] // the first word ends the flags already
 	}
-	return slices.Concat(out, []string{"--"}, words, rest)
+	return slices.Concat([]string{command}, before, after, words, rest)
 }
 
 // openStore opens the store with the settings of the command line, the

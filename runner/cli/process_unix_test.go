@@ -303,10 +303,8 @@ func killed(t *testing.T, rounds int) {
 			resumed++
 		}
 		status := w.run("work", "tmnotes", "status", "--format", "json")
-		if strings.Contains(status, `"running"`) || strings.Contains(status, `"queued"`) {
-			if !strings.Contains(status, `"interrupted"`) {
-				t.Fatalf("round %d: nobody is at work, and something is:\n%s", round, status)
-			}
+		if strings.Contains(status, `"deployment_status": "running"`) || strings.Contains(status, `"deployment_status": "queued"`) {
+			t.Fatalf("round %d: nobody is at work, and something is:\n%s", round, status)
 		}
 		notes := w.notes("work")
 		for line := range known {
@@ -330,7 +328,7 @@ func killed(t *testing.T, rounds int) {
 		}
 	}
 	t.Logf("%d of %d were killed, %d resumed, %d records", inTime, rounds, resumed, len(known))
-	if inTime < rounds/4 || resumed == 0 {
+	if inTime < rounds/4 || rounds >= 50 && resumed == 0 {
 		t.Errorf("too few runs were killed (%d) or resumed (%d) to say anything", inTime, resumed)
 	}
 	w.run("work", argv...)
