@@ -333,24 +333,31 @@ func (r *repo) commit(rev string) (*object.Commit, error) {
 // resolve is the commit that a ref names, or the zero hash if there is no such
 // ref. A ref that is there and cannot be read is an error.
 func (r *repo) resolve(ref string) (plumbing.Hash, error) {
-	h, _, _, err := r.lookup(ref)
-	if !errors.Is(err, errMissing) {
-		return h, err
+	var broken error
+	for {
+		h, _, _, err := r.lookup(ref)
+		if !errors.Is(err, errMissing) {
+			return h, err
+		}
+		if broken != nil {
+			return plumbing.ZeroHash, broken
+		}
+		// cat-file says "missing" of a ref whose commit is missing, too: only git
+		// for-each-ref tells the two apart.
+		out, err := r.git(context.Background(), nil, "for-each-ref", "--format=%(objectname)", ref)
+		if err != nil {
+			return plumbing.ZeroHash, err
+		}
+		if out = strings.TrimSpace(out); out != "" {
+			broken = fmt.Errorf("%s is %s, which cannot be read; `git fsck` tells more", ref, out)
+		} else if b, err := os.ReadFile(filepath.Join(r.commonDir, filepath.FromSlash(ref))); err == nil {
+			// An empty or broken loose ref is warned about and listed by neither.
+			broken = fmt.Errorf("%s is broken (its file holds %q); restore it from `git reflog show %s` or the remote", ref, strings.TrimSpace(string(b)), ref)
+		} else {
+			return plumbing.ZeroHash, nil
+		}
+		// Or somebody made the ref just now: then it can be read the next time.
 	}
-	// cat-file says "missing" of a ref whose commit is missing, too: only git
-	// for-each-ref tells the two apart.
-	out, err := r.git(context.Background(), nil, "for-each-ref", "--format=%(objectname)", ref)
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	if out = strings.TrimSpace(out); out != "" {
-		return plumbing.ZeroHash, fmt.Errorf("%s is %s, which cannot be read; `git fsck` tells more", ref, out)
-	}
-	// An empty or broken loose ref is warned about and listed by neither.
-	if b, err := os.ReadFile(filepath.Join(r.commonDir, filepath.FromSlash(ref))); err == nil {
-		return plumbing.ZeroHash, fmt.Errorf("%s is broken (its file holds %q); restore it from `git reflog show %s` or the remote", ref, strings.TrimSpace(string(b)), ref)
-	}
-	return plumbing.ZeroHash, nil
 }
 
 // setRef moves a ref from old to new, both of which may be zero, as the

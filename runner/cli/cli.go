@@ -68,11 +68,6 @@ type Env struct {
 // Main runs tmnotes with its arguments, without the program's name, and
 // returns the exit code. ctx ends with the first interrupt.
 func Main(ctx context.Context, args []string, env Env) int {
-	// A quarter of the time of loading a large project is garbage collection
-	// of what is kept anyway. The limit gives it back where memory is short.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
 	app := newApp(env)
 	err := app.RunContext(ctx, append([]string{app.Name}, normalize(app, args)...))
 	code := exitOK
@@ -211,6 +206,17 @@ loop:
 		rest = rest[1:] // the first word ends the flags already
 	}
 	return slices.Concat([]string{command}, before, after, words, rest)
+}
+
+// relaxGC holds the garbage collector back while a project is loaded: a quarter
+// of that time is collection of what is kept anyway. It is not for reading a
+// long history, of which next to nothing is kept.
+func relaxGC() (restore func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	old := debug.SetGCPercent(400)
+	return func() { debug.SetGCPercent(old) }
 }
 
 // openStore opens the store with the settings of the command line, the

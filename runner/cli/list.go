@@ -56,6 +56,7 @@ func list(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	restore := relaxGC()
 	p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
 	if err != nil {
 		return err
@@ -71,6 +72,7 @@ func list(c *cli.Context, env Env) error {
 		stacks[i] = s.Stack
 		reason[s.Path] = s.Reason
 	}
+	restore()
 	if filter.set() {
 		s, err := openStore(c, env, dir)
 		if err != nil {

@@ -181,6 +181,7 @@ func run(c *cli.Context, env Env) error {
 	}
 
 	// Which stacks, in Terramate's way; nothing runs where a safeguard refuses.
+	restore := relaxGC()
 	p, err := project.Load(ctx, project.Options{Dir: dir, Terragrunt: o.sel.Terragrunt()})
 	if err != nil {
 		return err
@@ -201,6 +202,7 @@ func run(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	restore()
 	ops := n.operations(stacks)
 	decide := slices.Contains(ops, gitstate.Deploy) || o.filter.set() || c.Bool("resume")
 
