@@ -156,4 +156,3 @@ func TestPeakMemory(t *testing.T) {
 		}
 	}
 }
-

@@ -275,7 +275,7 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	l := flock.New(path, lockMode)
 	ok, err := l.TryLock()
 	if err == nil && !ok {
-		ok, err = l.TryLockContext(ctx, 20*time.Millisecond)
+		_, err = l.TryLockContext(ctx, 20*time.Millisecond)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("waiting for %s: %w", filepath.Base(path), err)

@@ -328,6 +328,15 @@ func TestTakenAwayComesBack(t *testing.T) {
 			if show, _ := foreign.Try("notes", "--ref=tmnotes", "show", head); strings.Contains(show, "status=ok") {
 				t.Fatal("nothing was taken away")
 			}
+			// And a fetch that overwrites: the local notes lack it as well.
+			over := repo.Clone()
+			o := open(t, over.Dir)
+			noError(t, o.Flush(ctx))
+			over.Git("fetch", "-q", "origin", foreignBase(repo)+":refs/tmnotes/remotes/origin/tmnotes", "+refs/notes/tmnotes:refs/notes/tmnotes")
+			fetch(t, o)
+			if note := noteText(t, o, head); !strings.Contains(note, "stack=/a ") {
+				t.Errorf("not back where local notes were overwritten:\n%s", note)
+			}
 			tr := push(t, s)
 			if tr.Returned < 2 || len(warned) == 0 || !strings.Contains(warned[0], "tmnotes forget") {
 				t.Errorf("%+v, warned %q", tr, warned)
@@ -412,4 +421,10 @@ func TestGitMergesBeside(t *testing.T) {
 	if note != Normal(repo.InRemote("notes", "--ref=tmnotes", "show", head)) {
 		t.Error("the remote has another note")
 	}
+}
+
+// foreignBase is the remote's notes before the last push, which a clone had.
+func foreignBase(repo *gittest.Repo) string {
+	repo.InRemote("update-ref", "refs/heads/before", DefaultRef+"^")
+	return "refs/heads/before"
 }
