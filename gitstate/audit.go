@@ -3,7 +3,6 @@ package gitstate
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,19 +53,11 @@ func parseLines(commit string, lines []string) []Line {
 // Notes hands on every note, in no order that means anything.
 func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
 	return s.notes(func(t *notesTree, over map[string][]string) error {
-		err := s.each(t, func(commit string, entries []entry) error {
+		err := s.each(t, func(commit string, lines []string) error {
 			if _, ok := over[commit]; ok {
 				return nil
 			}
-			lines := make([]Line, len(entries))
-			for i, e := range entries {
-				if e.record == nil {
-					lines[i] = parseLines(commit, []string{e.line})[0]
-				} else {
-					lines[i] = Line{Commit: commit, Text: e.line, Record: *e.record}
-				}
-			}
-			return fn(commit, lines)
+			return fn(commit, parseLines(commit, lines))
 		})
 		if err != nil {
 			return err
@@ -248,7 +239,7 @@ func (x *index) differs(y *index) string {
 		if !slices.Equal(lines(a), lines(b)) {
 			return fmt.Sprintf("another latest of %s", k.ident)
 		}
-		if a.okRun != b.okRun || a.okCommit != b.okCommit || a.okAt != b.okAt {
+		if a.okRun != b.okRun || a.okCommit != b.okCommit || a.okAt != b.okAt || a.last != b.last {
 			return fmt.Sprintf("another success of %s", k.ident)
 		}
 		if !slices.Equal(a.followed, b.followed) {
@@ -258,12 +249,12 @@ func (x *index) differs(y *index) string {
 	if len(x.slots) != len(y.slots) {
 		return "more stacks"
 	}
-	for run, b := range y.runs {
-		if a := x.runs[run]; a == nil || a.line != b.line || a.finished != b.finished {
-			return "another head or end of run " + run
+	for k, b := range y.runs {
+		if a := x.runs[k]; a == nil || *a != *b {
+			return "another head or end of run " + k.run
 		}
 	}
-	if len(x.runs) != len(y.runs) || !maps.Equal(x.past, y.past) || !maps.Equal(x.jobs, y.jobs) {
+	if len(x.runs) != len(y.runs) {
 		return "other runs"
 	}
 	return ""

@@ -112,7 +112,7 @@ func BenchmarkNormal(b *testing.B) {
 	text := Normal(joinLines(lines))
 	b.ReportAllocs()
 	for b.Loop() {
-		if n := normalEntries(appendLines(nil, text)); len(n) != 1000 {
+		if n := normalLines(appendLines(nil, text)); len(n) != 1000 {
 			b.Fatal(len(n))
 		}
 	}

@@ -29,14 +29,16 @@ import (
 type index struct {
 	tree  plumbing.Hash
 	slots map[slotKey]*slot
-	runs  map[string]*runInfo // of the heads, and all that have not ended
-	past  map[string]bool     // the others, of which nothing is kept
-	jobs  map[string]int      // CI job → its newest attempt, of jobs that were started anew
+	runs  map[runKey]*runInfo // of the heads and of the latest successes
 }
 
 func newIndex() *index {
-	return &index{slots: map[slotKey]*slot{}, runs: map[string]*runInfo{}, past: map[string]bool{}, jobs: map[string]int{}}
+	return &index{slots: map[slotKey]*slot{}, runs: map[runKey]*runInfo{}}
 }
+
+// runKey is a run as one commit's note tells of it: its head and its end stand
+// where its records stand, so that they are looked for nowhere else.
+type runKey struct{ run, commit string }
 
 // slotKey is what state is kept apart for.
 type slotKey struct {
@@ -52,6 +54,10 @@ type slot struct {
 	okRun    string
 	okCommit string
 	okAt     int64 // Unix milliseconds
+	// The greatest name of a run that has a record here. Runs are named by time,
+	// so that one with a lesser name may be one that is past, of which nothing
+	// is kept.
+	last string
 	// Runs that a head names as followed and whose record was not seen (yet):
 	// it may be on its way, or belong to the time before the stack had its id.
 	followed []string
@@ -67,10 +73,10 @@ type Stored struct {
 // runInfo is the head and the end of a run.
 type runInfo struct {
 	line     string // of the head
-	finished string // line of the end
+	finished string // of the end
+	newest   int    // the newest attempt of the head's CI job in the same note
 }
 
-// head is the record of the head, the zero value if there is none.
 func (ri *runInfo) head() Record {
 	if ri == nil {
 		return Record{}
@@ -126,28 +132,21 @@ type change struct {
 // what a reading of all notes says; the index is of no use afterwards.
 func (x *index) apply(changes []change) bool {
 	var added, gone []Stored
+	notes := make(map[string][]string, len(changes))
 	for _, c := range changes {
+		notes[c.commit] = c.new
 		add, del := diffLines(c.old, c.new)
 		for _, line := range add {
-			r, err := ParseRecord(line)
-			switch {
+			switch r, err := ParseRecord(line); {
 			case err != nil:
-			case r.Event == Forgotten && r.Stack != "" || x.past[r.Run]:
+			case r.Event == Forgotten && r.Stack != "":
 				return false
-			case r.Event == Started || r.Event == Finished:
-				x.seeEvent(&r, line)
-			case r.Event != "":
-			default:
+			case r.Status != "":
 				added = append(added, Stored{c.commit, r, line})
 			}
 		}
 		for _, line := range del {
-			r, err := ParseRecord(line)
-			switch {
-			case err != nil:
-			case r.Status == "":
-				return false // an event was taken away
-			default:
+			if r, err := ParseRecord(line); err == nil && r.Status != "" {
 				gone = append(gone, Stored{c.commit, r, line})
 			}
 		}
@@ -163,7 +162,88 @@ func (x *index) apply(changes []change) bool {
 			return false
 		}
 	}
-	return true
+	was := x.runs
+	return nil == x.findRuns(func(commit string, runs map[string]*runInfo) error {
+		lines, changed := notes[commit]
+		if changed {
+			readRuns(lines, runs)
+			return nil
+		}
+		for run := range runs {
+			ri := was[runKey{run, commit}]
+			if ri == nil {
+				return errIndex
+			}
+			*runs[run] = *ri
+		}
+		return nil
+	})
+}
+
+// findRuns makes x.runs what it should be: look fills in the runs of one note.
+func (x *index) findRuns(look func(commit string, runs map[string]*runInfo) error) error {
+	x.runs = map[runKey]*runInfo{}
+	notes := map[string]map[string]*runInfo{}
+	need := func(run, commit string) {
+		k := runKey{run, commit}
+		if run == "" || x.runs[k] != nil {
+			return
+		}
+		if notes[commit] == nil {
+			notes[commit] = map[string]*runInfo{}
+		}
+		ri := new(runInfo)
+		x.runs[k], notes[commit][run] = ri, ri
+	}
+	for _, s := range x.slots {
+		for _, h := range s.heads {
+			need(h.Run, h.Commit)
+		}
+		need(s.okRun, s.okCommit)
+	}
+	for commit, runs := range notes {
+		if err := look(commit, runs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readRuns fills in what the lines of a note say of its runs.
+func readRuns(lines []string, runs map[string]*runInfo) {
+	jobs := map[string]int{}
+	for _, line := range lines {
+		if !isRunEvent(line) {
+			continue
+		}
+		r, err := ParseRecord(line)
+		if err != nil {
+			continue
+		}
+		if r.Job != "" {
+			jobs[r.Job] = max(jobs[r.Job], r.Attempt)
+		}
+		switch ri := runs[r.Run]; {
+		case ri == nil:
+		case r.Event == Finished:
+			ri.finished = max(ri.finished, line)
+		case ri.line == "" || line < ri.line: // of several heads the first counts
+			ri.line = line
+		}
+	}
+	for _, ri := range runs {
+		if ri.line != "" {
+			ri.newest = jobs[ri.head().Job]
+		}
+		ri.line, ri.finished = strings.Clone(ri.line), strings.Clone(ri.finished)
+	}
+}
+
+// isRunEvent tells the head and the end of a run from other lines, as far as
+// that can be done without reading the line.
+func isRunEvent(line string) bool {
+	const at = len("at=") + len(timeLayout)
+	return len(line) > at && (strings.HasPrefix(line[at:], " event="+Started+" ") || strings.HasPrefix(line[at:], " event="+Finished+" "))
 }
 
 // add takes in a record that follows all that the index knows of its stack. It
@@ -178,6 +258,7 @@ func (x *index) add(r *Stored) bool {
 		if i, ok := slices.BinarySearch(s.followed, r.Run); ok {
 			s.followed = slices.Delete(s.followed, i, i+1)
 		}
+		s.last = r.Run
 		x.slots[k] = s
 	} else if len(s.heads) == 1 && s.heads[0].Run == r.Run {
 		// A later word of the run on the stack.
@@ -197,9 +278,10 @@ func (x *index) add(r *Stored) bool {
 			}
 		}
 		// Not beside a head or before it; and of what is past nothing is known.
-		if slices.Contains(s.followed, r.Run) || r.Run == s.okRun || !containsAll(r.Prev, runs) || !containsAll(runs, r.Prev) {
+		if r.Run <= s.last || slices.Contains(s.followed, r.Run) || !containsAll(r.Prev, runs) || !containsAll(runs, r.Prev) {
 			return false
 		}
+		s.last = r.Run
 	}
 	s.heads = []Stored{*r}
 	s.sawOK(r)
@@ -232,29 +314,6 @@ func (s *slot) sawOK(r *Stored) {
 	}
 }
 
-func (x *index) seeEvent(r *Record, line string) {
-	ri := x.runs[r.Run]
-	if ri == nil {
-		ri = new(runInfo)
-		x.runs[r.Run] = ri
-	}
-	switch r.Event {
-	case Started:
-		if ri.line == "" || line < ri.line { // one run may have heads on several jobs; the first counts
-			ri.line = line
-		}
-		x.sawAttempt(r)
-	case Finished:
-		ri.finished = max(ri.finished, line)
-	}
-}
-
-func (x *index) sawAttempt(r *Record) {
-	if r.Job != "" && r.Attempt > 1 {
-		x.jobs[r.Job] = max(x.jobs[r.Job], r.Attempt)
-	}
-}
-
 // diffLines compares two sorted lists of lines.
 func diffLines(old, new []string) (added, removed []string) {
 	i, j := 0, 0
@@ -279,7 +338,7 @@ func diffLines(old, new []string) (added, removed []string) {
 type builder struct {
 	intern map[string]string
 	slots  map[slotKey]*buildSlot
-	x      *index
+	record Record // the one that is read, again and again
 }
 
 type buildSlot struct {
@@ -304,7 +363,7 @@ type passed struct {
 }
 
 func newBuilder() *builder {
-	return &builder{intern: map[string]string{}, slots: map[slotKey]*buildSlot{}, x: newIndex()}
+	return &builder{intern: map[string]string{}, slots: map[slotKey]*buildSlot{}}
 }
 
 func (b *builder) keep(s string) string {
@@ -316,23 +375,16 @@ func (b *builder) keep(s string) string {
 	return k
 }
 
-// note takes in the lines of one note.
-func (b *builder) note(commit string, entries []entry) {
-	for _, e := range entries {
-		switch r := e.record; {
-		case r == nil:
-		case r.Event == Started:
-			ri := b.run(r.Run)
-			if ri.line == "" || e.line < ri.line {
-				ri.line = strings.Clone(e.line)
-			}
-			if r.Job != "" && r.Attempt > 1 {
-				b.x.jobs[b.keep(r.Job)] = max(b.x.jobs[r.Job], r.Attempt)
-			}
-		case r.Event == Finished:
-			if ri := b.run(r.Run); e.line > ri.finished {
-				ri.finished = strings.Clone(e.line)
-			}
+// note takes in the lines of one note, which share memory with its text.
+func (b *builder) note(commit string, lines []string) {
+	for _, line := range lines {
+		if isRunEvent(line) {
+			continue // looked up at the end, for the runs that matter
+		}
+		r := &b.record
+		*r = Record{}
+		switch err := r.parse(line); {
+		case err != nil:
 		case r.Event == Forgotten && r.Stack != "":
 			s, run := b.slot(r), b.keep(r.Run)
 			if s.forgotten == nil {
@@ -342,18 +394,9 @@ func (b *builder) note(commit string, entries []entry) {
 				s.forgotten[run] = append(s.forgotten[run], b.keep(p))
 			}
 		case r.Status != "":
-			b.record(commit, e.line, r)
+			b.add(commit, line, r)
 		}
 	}
-}
-
-func (b *builder) run(run string) *runInfo {
-	ri := b.x.runs[run]
-	if ri == nil {
-		ri = new(runInfo)
-		b.x.runs[b.keep(run)] = ri
-	}
-	return ri
 }
 
 func (b *builder) slot(r *Record) *buildSlot {
@@ -367,8 +410,8 @@ func (b *builder) slot(r *Record) *buildSlot {
 	return s
 }
 
-func (b *builder) record(commit, line string, r *Record) {
-	s, run, commit := b.slot(r), b.keep(r.Run), b.keep(commit)
+func (b *builder) add(commit, line string, r *Record) {
+	s, run := b.slot(r), b.keep(r.Run)
 	p, known := s.past[run]
 	// Of several successes of a run the newest counts.
 	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
@@ -421,21 +464,22 @@ func (s *buildSlot) bridge() {
 }
 
 // done is the index of all that was taken in.
-func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]entry, error)) (*index, error) {
-	b.x.tree = tree
+func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string, error)) (*index, error) {
+	x := newIndex()
+	x.tree = tree
 	for k, s := range b.slots {
 		s.bridge()
 		if len(s.latest) == 0 {
 			// Records that follow each other in a circle: none is the latest, so
 			// all are. Nothing counts as done then.
 			for run, p := range s.past {
-				entries, err := reread(p.commit)
+				lines, err := reread(p.commit)
 				if err != nil {
 					return nil, err
 				}
-				for _, e := range entries {
-					if r := e.record; r != nil && r.Status != "" && r.Run == run && keyOf(r) == k {
-						s.offer(run, p.commit, e.line, r)
+				for _, line := range lines {
+					if r, err := ParseRecord(line); err == nil && r.Status != "" && r.Run == run && keyOf(&r) == k {
+						s.offer(run, p.commit, line, &r)
 					}
 				}
 			}
@@ -456,10 +500,17 @@ func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]entry, 
 		slices.SortFunc(out.heads, compareStored)
 		slices.Sort(out.followed)
 		s.lastOK(out)
-		b.x.slots[k] = out
+		for run := range s.past {
+			out.last = max(out.last, run)
+		}
+		x.slots[k] = out
 	}
-	b.x.prune()
-	return b.x, nil
+	err := x.findRuns(func(commit string, runs map[string]*runInfo) error {
+		lines, err := reread(commit)
+		readRuns(lines, runs)
+		return err
+	})
+	return x, err
 }
 
 // compareStored sorts the newest first.
@@ -498,26 +549,7 @@ func (s *buildSlot) lastOK(out *slot) {
 	}
 }
 
-// prune leaves out the runs that have ended and that no head belongs to.
-func (x *index) prune() {
-	used := map[string]bool{}
-	for _, s := range x.slots {
-		for _, h := range s.heads {
-			used[h.Run] = true
-		}
-		if s.okRun != "" {
-			used[s.okRun] = true
-		}
-	}
-	for run, ri := range x.runs {
-		if !used[run] && ri.finished != "" {
-			delete(x.runs, run)
-			x.past[run] = true
-		}
-	}
-}
-
-const indexMagic = "tmnotes index 2 "
+const indexMagic = "tmnotes index 3 "
 
 // save writes the index beside its place and renames it. It is not synced: a
 // file that a crash damaged does not end as it should, and is made anew.
@@ -526,7 +558,7 @@ func (x *index) save(path string) error {
 	b.WriteString(indexMagic + x.tree.String() + "\n")
 	for k, s := range x.slots {
 		b.WriteString("s ")
-		for _, word := range []string{k.group, k.target, k.ident, s.okRun} {
+		for _, word := range []string{k.group, k.target, k.ident, s.okRun, s.last} {
 			b.Write(strconv.AppendQuote(b.AvailableBuffer(), word))
 			b.WriteByte(' ')
 		}
@@ -535,20 +567,14 @@ func (x *index) save(path string) error {
 			b.WriteString("h " + h.Commit + " " + h.line + "\n")
 		}
 	}
-	for run, ri := range x.runs {
-		b.WriteString("r " + run + "\n")
+	for k, ri := range x.runs {
+		fmt.Fprintf(&b, "r %q %s %d\n", k.run, k.commit, ri.newest)
 		if ri.line != "" {
 			b.WriteString("b " + ri.line + "\n")
 		}
 		if ri.finished != "" {
 			b.WriteString("e " + ri.finished + "\n")
 		}
-	}
-	for run := range x.past {
-		b.WriteString("p " + run + "\n")
-	}
-	for job, attempt := range x.jobs {
-		fmt.Fprintf(&b, "j %q %d\n", job, attempt)
 	}
 	b.WriteString("end\n")
 	tmp, err := os.CreateTemp(filepath.Dir(path), "index-")
@@ -591,7 +617,7 @@ func loadIndex(path string) (*index, error) {
 		case kind == "s":
 			s = new(slot)
 			var k slotKey
-			if s.okRun, rest, ok = unquoteKey(rest, &k); !ok {
+			if rest, ok = unquote(rest, &k.group, &k.target, &k.ident, &s.okRun, &s.last); !ok {
 				return nil, errIndex
 			}
 			f := strings.Split(rest, " ")
@@ -617,18 +643,16 @@ func loadIndex(path string) (*index, error) {
 			s.heads = append(s.heads, Stored{commit, r, l})
 		case kind == "r":
 			ri = new(runInfo)
-			x.runs[rest] = ri
-		case kind == "p":
-			x.past[rest] = true
-		case kind == "j":
-			quoted, err := strconv.QuotedPrefix(rest)
-			if err != nil {
+			var k runKey
+			if rest, ok = unquote(rest, &k.run); !ok {
 				return nil, errIndex
 			}
-			job, _ := strconv.Unquote(quoted)
-			if x.jobs[job], err = strconv.Atoi(strings.TrimPrefix(rest[len(quoted):], " ")); err != nil {
+			commit, newest, _ := strings.Cut(rest, " ")
+			if ri.newest, err = strconv.Atoi(newest); err != nil {
 				return nil, errIndex
 			}
+			k.commit = commit
+			x.runs[k] = ri
 		case kind == "b" && ri != nil:
 			ri.line = rest
 		case kind == "e" && ri != nil:
@@ -642,17 +666,17 @@ func loadIndex(path string) (*index, error) {
 	return nil, errIndex
 }
 
-// unquoteKey reads the quoted words at the start of a slot's line.
-func unquoteKey(s string, k *slotKey) (okRun, rest string, ok bool) {
-	for _, to := range []*string{&k.group, &k.target, &k.ident, &okRun} {
+// unquote reads quoted words at the start of a line.
+func unquote(s string, words ...*string) (rest string, ok bool) {
+	for _, to := range words {
 		q, err := strconv.QuotedPrefix(s)
 		if err != nil {
-			return "", "", false
+			return "", false
 		}
 		if *to, err = strconv.Unquote(q); err != nil || len(s) == len(q) {
-			return "", "", false
+			return "", false
 		}
 		s = s[len(q)+1:]
 	}
-	return okRun, s, true
+	return s, true
 }

@@ -58,48 +58,20 @@ func (e entry) at() string { return e.line[len("at="):][:len(timeLayout)] }
 
 // normalLines sorts and thins out lines, in place.
 func normalLines(lines []string) []string {
-	entries := normalEntries(lines)
-	lines = lines[:0]
-	for _, e := range entries {
-		lines = append(lines, e.line)
-	}
-	return lines
-}
-
-// normalEntries is normalLines, with what the lines say. It uses lines up.
-func normalEntries(lines []string) []entry { return new(scratch).normal(lines) }
-
-// scratch is memory that is used for one note after the other.
-type scratch struct {
-	lines   []string
-	records []Record
-	entries []entry
-}
-
-// normal is normalEntries. What it returns is good until it is called again.
-func (m *scratch) normal(lines []string) []entry {
 	if !slices.IsSorted(lines) {
 		slices.Sort(lines)
 	}
 	lines = slices.Compact(lines)
-	clear(m.records)
-	m.records = slices.Grow(m.records[:0], len(lines))[:len(lines)]
-	m.entries = slices.Grow(m.entries[:0], len(lines))[:len(lines)]
-	records, entries := m.records, m.entries
-	clear(entries)
-	voidable, stones := false, false
+	if !slices.ContainsFunc(lines, mayVoid) {
+		return lines
+	}
+	records := make([]Record, len(lines))
+	entries := make([]entry, len(lines))
 	for i, line := range lines {
 		entries[i].line = line
-		r := &records[i]
-		if err := r.parse(line); err != nil {
-			continue
+		if r := &records[i]; r.parse(line) == nil {
+			entries[i].record = r
 		}
-		entries[i].record = r
-		voidable = voidable || r.Status.open() || r.Op == Drift && r.Status != ""
-		stones = stones || r.Event == Forgotten
-	}
-	if !voidable && !stones {
-		return entries
 	}
 
 	latest := map[voidKey]string{} // key → time of the latest line that gives it
@@ -115,18 +87,39 @@ func (m *scratch) normal(lines []string) []entry {
 			gives(r, r.Status, func(k voidKey) { latest[k] = max(latest[k], e.at()) })
 		}
 	}
-	out := entries[:0]
+	out := lines[:0]
 	for _, e := range entries {
 		r := e.record
 		if r != nil && r.Status != "" && slices.ContainsFunc(voidBy(r), func(k voidKey) bool { return latest[k] > e.at() }) {
 			continue
 		}
-		if stones && (r == nil || r.Event != Forgotten) && dead[Digest(e.line)] {
+		if len(dead) > 0 && (r == nil || r.Event != Forgotten) && dead[Digest(e.line)] {
 			continue
 		}
-		out = append(out, e)
+		out = append(out, e.line)
 	}
 	return out
+}
+
+// mayVoid tells the lines that can be void or make others void from those of
+// which there are many: results of anything but drift runs, and heads and ends
+// of runs. What is no record may look like either, which costs time only.
+func mayVoid(line string) bool {
+	const at = len("at=") + len(timeLayout)
+	if len(line) <= at {
+		return false
+	}
+	rest, isStatus := strings.CutPrefix(line[at:], " status=")
+	if !isStatus {
+		return strings.HasPrefix(rest, " event="+Forgotten+" ")
+	}
+	for _, s := range []string{"queued ", "running "} {
+		if strings.HasPrefix(rest, s) {
+			return true
+		}
+	}
+	_, rest, _ = strings.Cut(rest, " ")
+	return strings.HasPrefix(rest, "op="+Drift+" ")
 }
 
 // voidKey is what a line and the earlier one that it makes void have in common.

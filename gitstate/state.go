@@ -95,7 +95,7 @@ func (st *State) Latest(id, path, target, op string) (Latest, error) {
 	out.Stored, out.Diverged = heads[0], heads[1:]
 	out.Status = heads[0].Record.Status
 	out.By = out.Record.By
-	if head := st.x.runs[out.Run].head(); head.Run != "" {
+	if head := st.x.runs[runKey{out.Run, out.Commit}].head(); head.Run != "" {
 		out.By, out.Job, out.Cmd = cmpOr(out.By, head.By), head.Job, head.Cmd
 	}
 	if out.Status.open() {
@@ -121,9 +121,10 @@ func idents(id, path string) []string {
 // record says: its run has ended, its process on this machine is gone, its CI
 // job was started anew, or it is older than any run should take.
 func (st *State) abandoned(r *Stored) (bool, error) {
-	if ri := st.x.runs[r.Run]; ri != nil {
+	if ri := st.x.runs[runKey{r.Run, r.Commit}]; ri != nil {
 		// A run that is taken up again by another job may have ended before.
-		if at := len("at=") + len(timeLayout); len(ri.finished) > at && ri.finished[:at] > r.line[:at] || st.restarted(ri) {
+		at := len("at=") + len(timeLayout)
+		if len(ri.finished) > at && ri.finished[:at] > r.line[:at] || ri.newest > ri.head().Attempt {
 			return true, nil
 		}
 	}
@@ -138,19 +139,10 @@ func (st *State) abandoned(r *Stored) (bool, error) {
 	return st.s.now().Sub(r.At) > st.s.staleAfter, nil
 }
 
-// restarted reports whether the CI job of a run has a newer attempt.
-func (st *State) restarted(ri *runInfo) bool {
-	if len(st.x.jobs) == 0 {
-		return false
-	}
-	head := ri.head()
-	return head.Run != "" && st.x.jobs[head.Job] > head.Attempt
-}
-
 // commitTime is the commit time that the run of a latest success recorded, for
 // repositories in which that commit is not there; 0 if it is not known.
-func (st *State) commitTime(run string) int64 {
-	return st.x.runs[run].head().CommitTime
+func (st *State) commitTime(run, commit string) int64 {
+	return st.x.runs[runKey{run, commit}].head().CommitTime
 }
 
 // AnyVariant in a record that was made by hand stands for every command line.
@@ -246,7 +238,7 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 				headTime = c.Committer.When.Unix()
 			}
 			guessed++
-			late[i] = st.commitTime(l.okRun) > headTime
+			late[i] = st.commitTime(l.okRun, l.OKCommit) > headTime
 		}
 	}
 	return late, guessed, nil

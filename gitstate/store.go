@@ -625,7 +625,6 @@ func (s *Store) index(t *notesTree, tree plumbing.Hash) (*index, error) {
 		changes, err := s.changes(x.tree, tree)
 		if err == nil && x.apply(changes) {
 			x.tree = tree
-			x.prune()
 			s.saveIndex(x)
 			return x, nil
 		}
@@ -688,9 +687,9 @@ func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*in
 		over[c.commit] = c.new
 	}
 	b := newBuilder()
-	err := s.each(t, func(commit string, entries []entry) error {
+	err := s.each(t, func(commit string, lines []string) error {
 		if _, ok := over[commit]; !ok {
-			b.note(commit, entries)
+			b.note(commit, lines)
 		}
 		return nil
 	})
@@ -698,25 +697,25 @@ func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*in
 		return nil, err
 	}
 	for commit, lines := range over {
-		b.note(commit, normalEntries(slices.Clone(lines)))
+		b.note(commit, lines)
 	}
-	return b.done(tree, func(commit string) ([]entry, error) {
+	return b.done(tree, func(commit string) ([]string, error) {
 		if lines, ok := over[commit]; ok {
-			return normalEntries(slices.Clone(lines)), nil
+			return lines, nil
 		}
 		blobs, err := t.get(plumbing.NewHash(commit))
 		if err != nil {
 			return nil, err
 		}
 		text, err := s.text(blobs)
-		return normalEntries(appendLines(nil, text)), err
+		return normalLines(appendLines(nil, text)), err
 	})
 }
 
 // each hands on all notes in normal form, in the order of their commits'
-// names. The lines share memory with the note, so who keeps one clones it; the
-// records are good until fn returns.
-func (s *Store) each(t *notesTree, fn func(commit string, entries []entry) error) error {
+// names. The lines share memory with the note, so who keeps one clones it, and
+// the list of them is good until fn returns.
+func (s *Store) each(t *notesTree, fn func(commit string, lines []string) error) error {
 	var commits []plumbing.Hash
 	var blobs []plumbing.Hash
 	var counts []int
@@ -730,19 +729,19 @@ func (s *Store) each(t *notesTree, fn func(commit string, entries []entry) error
 		return fmt.Errorf("reading %s: %w", s.ref, err)
 	}
 	note, left := 0, 0
-	var memory scratch
+	var lines []string
 	err = s.repo.readBlobs(blobs, func(i int, body []byte) error {
 		if left == 0 {
 			left = counts[note]
-			memory.lines = memory.lines[:0]
+			lines = lines[:0]
 		}
-		memory.lines = appendLines(memory.lines, string(body))
+		lines = appendLines(lines, string(body))
 		if left--; left > 0 {
 			return nil
 		}
 		commit := commits[note].String()
 		note++
-		return fn(commit, memory.normal(memory.lines))
+		return fn(commit, normalLines(lines))
 	})
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", s.ref, err)
