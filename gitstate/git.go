@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ type repo struct {
 	objects   string
 	shallow   bool
 	config    map[string]string // tmnotes.*, keys in lower case
+	remotes   []string          // their names, as they are configured
 
 	mu  sync.Mutex
 	cat *catFile
@@ -40,8 +42,17 @@ type repo struct {
 // openRepo asks git where the repository of dir is.
 func openRepo(ctx context.Context, dir string) (*repo, error) {
 	r := &repo{dir: dir}
-	out, err := r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir",
+	// Three questions that git answers side by side.
+	var out, top, conf string
+	var err, topErr, confErr error
+	var wait sync.WaitGroup
+	wait.Go(func() { top, topErr = r.git(ctx, nil, "rev-parse", "--show-toplevel") })
+	wait.Go(func() {
+		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|extensions\.refstorage$)`)
+	})
+	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir",
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
+	wait.Wait()
 	if err != nil {
 		var ge *gitError
 		if errors.As(err, &ge) {
@@ -63,22 +74,23 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	if lines[5] != "sha1" {
 		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", ErrUnsupported, lines[5])
 	}
-	if lines[4] != "true" {
-		if top, err := r.git(ctx, nil, "rev-parse", "--show-toplevel"); err == nil {
-			r.workTree = strings.TrimSuffix(top, "\n")
-		}
+	if lines[4] != "true" && topErr == nil {
+		r.workTree = strings.TrimSuffix(top, "\n")
 	}
 	r.config = map[string]string{}
-	out, err = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|extensions\.refstorage$)`)
-	if ge := (*gitError)(nil); err != nil && !(errors.As(err, &ge) && ge.code == 1) {
-		return nil, fmt.Errorf("reading git's configuration: %w", err)
+	if ge := (*gitError)(nil); confErr != nil && !(errors.As(confErr, &ge) && ge.code == 1) {
+		return nil, fmt.Errorf("reading git's configuration: %w", confErr)
 	}
-	for kv := range strings.SplitSeq(out, "\x00") {
+	for kv := range strings.SplitSeq(conf, "\x00") {
 		key, value, valued := strings.Cut(kv, "\n")
 		if !valued {
 			value = "true" // a key without a value
 		}
-		if key != "" {
+		if name, isRemote := strings.CutPrefix(key, "remote."); isRemote {
+			if dot := strings.LastIndexByte(name, '.'); dot > 0 && !slices.Contains(r.remotes, name[:dot]) {
+				r.remotes = append(r.remotes, name[:dot])
+			}
+		} else if key != "" {
 			r.config[key] = value
 		}
 	}
@@ -184,6 +196,7 @@ func (r *repo) startCat(args ...string) (*catFile, error) {
 	return &catFile{cmd: cmd, in: in, out: bufio.NewReaderSize(out, 1<<16)}, nil
 }
 
+// stop may be called again.
 func (c *catFile) stop() {
 	c.in.Close()
 	c.cmd.Process.Kill()
@@ -200,30 +213,28 @@ func (c *catFile) answer() (h plumbing.Hash, t plumbing.ObjectType, body []byte,
 
 // answerIn is answer with memory for the body, which is used if it is enough.
 func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
-	head, err := c.out.ReadString('\n')
+	line, err := c.out.ReadSlice('\n')
 	if err != nil {
 		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
 	}
-	head = strings.TrimSuffix(head, "\n")
-	f := strings.Fields(head)
-	if len(f) != 3 || !plumbing.IsHash(f[0]) {
-		if strings.HasSuffix(head, " missing") || strings.HasSuffix(head, " ambiguous") {
-			return h, t, nil, errMissing
+	line = line[:len(line)-1]
+	name, rest, _ := bytes.Cut(line, []byte(" "))
+	kind, digits, _ := bytes.Cut(rest, []byte(" "))
+	size, err := strconv.ParseInt(string(digits), 10, 64)
+	if n, herr := hex.Decode(h[:], name[:min(len(name), 2*len(h))]); err != nil || herr != nil || n != len(h) || len(name) != 2*len(h) {
+		if bytes.HasSuffix(line, []byte(" missing")) || bytes.HasSuffix(line, []byte(" ambiguous")) {
+			return plumbing.ZeroHash, t, nil, errMissing
 		}
-		return h, t, nil, fmt.Errorf("git cat-file answered %q", head)
+		return plumbing.ZeroHash, t, nil, fmt.Errorf("git cat-file answered %q", line)
 	}
-	if t, err = plumbing.ParseObjectType(f[1]); err != nil {
-		return h, t, nil, err
-	}
-	size, err := strconv.ParseInt(f[2], 10, 64)
-	if err != nil {
+	if t, err = plumbing.ParseObjectType(string(kind)); err != nil {
 		return h, t, nil, err
 	}
 	body = slices.Grow(memory[:0], int(size)+1)[:size+1]
 	if _, err := io.ReadFull(c.out, body); err != nil {
 		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
 	}
-	return plumbing.NewHash(f[0]), t, body[:size], nil
+	return h, t, body[:size], nil
 }
 
 // lookup reads one object by anything that git takes for a name.
@@ -279,35 +290,66 @@ func (r *repo) readBlobs(hashes []plumbing.Hash, got func(i int, body []byte) er
 		}
 		return nil
 	}
+	return r.streamBlobs(func(want func(plumbing.Hash)) error {
+		for _, h := range hashes {
+			want(h)
+		}
+		return nil
+	}, got)
+}
+
+// asked is how many blobs may be asked for before the first is taken. It must
+// be more than the requests and answers that buffers can hold back, so that
+// the one who asks never waits for one whose answer waits for more questions.
+const asked = 1 << 13
+
+// streamBlobs is readBlobs while the names are still being found: names runs in
+// a goroutine of its own and calls want for each. It ends before streamBlobs
+// returns.
+func (r *repo) streamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) error {
 	c, err := r.startCat("--buffer")
 	if err != nil {
 		return err
 	}
-	defer c.stop()
+	queue := make(chan plumbing.Hash, asked)
+	named := make(chan error, 1)
 	go func() {
 		w := bufio.NewWriterSize(c.in, 1<<15)
-		for _, h := range hashes {
+		err := names(func(h plumbing.Hash) {
+			// A child that is gone is found out by who reads its answers.
 			w.WriteString(h.String())
 			w.WriteByte('\n')
-		}
+			queue <- h
+		})
 		w.Flush()
 		c.in.Close()
+		close(queue)
+		named <- err
 	}()
 	var memory []byte
-	for i, h := range hashes {
-		_, t, body, err := c.answerIn(memory)
-		memory = body
-		if err == nil && t != plumbing.BlobObject {
+	i := 0
+	for h := range queue {
+		if err != nil {
+			continue // so that names ends
+		}
+		var t plumbing.ObjectType
+		if _, t, memory, err = c.answerIn(memory); err == nil && t != plumbing.BlobObject {
 			err = fmt.Errorf("it is a %v", t)
 		}
 		if err != nil {
-			return fmt.Errorf("blob %s: %w", h, err)
+			err = fmt.Errorf("blob %s: %w", h, err)
+		} else {
+			err = got(i, memory)
 		}
-		if err := got(i, body); err != nil {
-			return err
+		if i++; err != nil {
+			c.stop()
 		}
 	}
-	return nil
+	if nerr := <-named; nerr != nil && err == nil {
+		err = nerr
+	}
+	c.stop()
+	return err
 }
 
 // commit reads a commit by name; a name that is not there is errMissing.

@@ -85,8 +85,11 @@ func (ri *runInfo) head() Record {
 	return r
 }
 
+// groupOf joins the operations that end each other. To destroy a part of a
+// stack (runner.Recognise calls it destroy-target) is no destruction, but what
+// was deployed before is not what is there afterwards.
 func groupOf(op string) string {
-	if op == Destroy {
+	if op == Destroy || op == "destroy-target" {
 		return Deploy
 	}
 	return op
@@ -120,7 +123,9 @@ func newer(a *Record, aLine string, b *Record, bLine string) bool {
 }
 
 // success of a group: what `superseded` looks at is the latest ok deployment.
-func success(r *Record) bool { return r.Status == OK && r.Op != Destroy }
+func success(r *Record) bool {
+	return r.Status == OK && (r.Op == Deploy || groupOf(r.Op) != Deploy)
+}
 
 // change is one note before and after.
 type change struct {

@@ -20,8 +20,11 @@ func (s *Store) Setup(ctx context.Context, remote string, undo bool) ([]string, 
 	type entry struct{ key, value string }
 	var entries []entry
 	if remote != "" {
-		display = s.tracking(remote)
-		entries = append(entries, entry{"remote." + remote + ".fetch", "+" + s.ref + ":" + display})
+		// Globs, for as long as the remote has no notes: git fetch fails on a ref
+		// that is not there, and git log warns of it.
+		track := s.tracking(remote)
+		entries = append(entries, entry{"remote." + remote + ".fetch", "+" + s.ref + "*:" + track + "*"})
+		display = track[:len(track)-1] + "[" + track[len(track)-1:] + "]"
 	}
 	entries = append(entries, entry{"notes.displayRef", display})
 	var changed []string

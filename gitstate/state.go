@@ -156,8 +156,8 @@ func (l *Latest) Done(commit, variant string) (bool, string) {
 		return false, "never deployed"
 	case len(l.Diverged) > 0:
 		return false, fmt.Sprintf("deployed by runs that did not know of each other (%s, %s)", l.Run, l.Diverged[0].Run)
-	case l.Op == Destroy:
-		return false, fmt.Sprintf("destroyed at %s", short(l.Commit))
+	case l.Op != Deploy:
+		return false, fmt.Sprintf("destroyed, or a part of it, at %s", short(l.Commit))
 	case l.Status == Blocked:
 		return false, fmt.Sprintf("blocked by %s at %s", l.Cause, short(l.Commit))
 	case l.Status != OK:

@@ -47,11 +47,12 @@ type Store struct {
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
 
-	mu      sync.Mutex
-	journal *journal
-	lastAt  map[string]time.Time // by ident: what this process recorded
-	state   *State               // what was read last
-	ident   *object.Signature
+	mu         sync.Mutex
+	journal    *journal
+	lastAt     map[string]time.Time // by ident: what this process recorded
+	lastResult time.Time            // the latest of these
+	state      *State               // what was read last
+	ident      *object.Signature
 }
 
 // Open opens the store of a repository, and brings what an earlier process
@@ -245,6 +246,10 @@ func (s *Store) stamp(r *Record) {
 	}
 	r.At = r.At.UTC().Truncate(time.Millisecond)
 	if r.Stack == "" {
+		// The end of a run comes after its last result.
+		if r.Event == Finished && !r.At.After(s.lastResult) {
+			r.At = s.lastResult.Add(time.Millisecond)
+		}
 		return
 	}
 	of := ident(r.ID, r.Stack)
@@ -261,6 +266,9 @@ func (s *Store) stamp(r *Record) {
 		r.At = last.Add(time.Millisecond)
 	}
 	s.lastAt[of] = r.At
+	if r.At.After(s.lastResult) {
+		s.lastResult = r.At
+	}
 }
 
 // tip is the notes commit and its tree; both zero if there is no such ref.
@@ -716,32 +724,38 @@ func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*in
 // names. The lines share memory with the note, so who keeps one clones it, and
 // the list of them is good until fn returns.
 func (s *Store) each(t *notesTree, fn func(commit string, lines []string) error) error {
-	var commits []plumbing.Hash
-	var blobs []plumbing.Hash
-	var counts []int
-	err := t.each(func(commit plumbing.Hash, b []plumbing.Hash) error {
-		commits = append(commits, commit)
-		blobs = append(blobs, b...)
-		counts = append(counts, len(b))
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", s.ref, err)
+	// The notes are read while the tree is still being walked.
+	type note struct {
+		commit plumbing.Hash
+		blobs  int
 	}
-	note, left := 0, 0
+	var mu sync.Mutex
+	var found []note
+	names := func(want func(plumbing.Hash)) error {
+		return t.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
+			mu.Lock()
+			found = append(found, note{commit, len(blobs)})
+			mu.Unlock()
+			for _, b := range blobs {
+				want(b)
+			}
+			return nil
+		})
+	}
+	n, of, left := 0, note{}, 0
 	var lines []string
-	err = s.repo.readBlobs(blobs, func(i int, body []byte) error {
+	err := s.repo.streamBlobs(names, func(_ int, body []byte) error {
 		if left == 0 {
-			left = counts[note]
-			lines = lines[:0]
+			mu.Lock()
+			of = found[n]
+			mu.Unlock()
+			n, left, lines = n+1, of.blobs, lines[:0]
 		}
 		lines = appendLines(lines, string(body))
 		if left--; left > 0 {
 			return nil
 		}
-		commit := commits[note].String()
-		note++
-		return fn(commit, normalLines(lines))
+		return fn(of.commit.String(), normalLines(lines))
 	})
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", s.ref, err)

@@ -734,7 +734,7 @@ func TestOddRepositories(t *testing.T) {
 			if err != nil || !strings.Contains(string(out), "run=R2") {
 				t.Errorf("git notes show: %v %s", err, out)
 			}
-			if remotes := must[[]string](t)(s.Remotes(ctx)); len(remotes) > 0 {
+			if remotes := s.Remotes(); len(remotes) > 0 {
 				if tr := must[Traveled](t)(s.Push(ctx, "origin")); !tr.Pushed {
 					t.Errorf("%+v", tr)
 				}

@@ -38,10 +38,7 @@ type Traveled struct {
 }
 
 // Remotes are the names of the repository's remotes.
-func (s *Store) Remotes(ctx context.Context) ([]string, error) {
-	out, err := s.repo.git(ctx, nil, "remote")
-	return strings.Fields(out), err
-}
+func (s *Store) Remotes() []string { return s.repo.remotes }
 
 func (s *Store) tracking(remote string) string {
 	return "refs/tmnotes/remotes/" + remote + "/" + strings.TrimPrefix(s.ref, "refs/notes/")

@@ -58,23 +58,36 @@ func pickReason(stderr, stdout []byte, errorsOnly bool) string {
 
 // errorLine returns the last "Error:" line of text.
 func errorLine(text []byte) string {
-	detail, boxed := "", false // the next line with content after the one looked at
+	// The next line with content after the one looked at, and the next one that
+	// says no more than where.
+	detail, where, boxed := "", "", false
 	for len(text) > 0 {
 		var line []byte
 		text, line = cutLastLine(text)
 		c := content(line)
 		if strings.HasPrefix(c, "Error:") {
+			if detail == "" {
+				detail = where
+			}
 			if detail != "" && boxed == inBox(line) && utf8.RuneCountInString(c) <= shortReason {
 				c = strings.TrimRight(c, ".:, ") + ": " + strings.TrimRight(detail, ":, ")
 			}
 			return oneLine(c)
 		}
-		if c != "" {
+		switch {
+		case c == "":
+		case location.MatchString(c):
+			where, boxed = c, inBox(line)
+		default:
 			detail, boxed = c, inBox(line)
 		}
 	}
 	return ""
 }
+
+// location matches the lines with which Terraform shows where an error is: the
+// resource, the file, the source. What went wrong comes before and after them.
+var location = regexp.MustCompile(`^(with [^ ]+,$|on .+ line [0-9]+|[0-9]+: |\(source code not available\))`)
 
 // inBox says whether a line stands in the box that Terraform draws around an error,
 // so that what comes after the box is not taken for its detail.
@@ -90,7 +103,7 @@ func cutLastLine(text []byte) (rest, line []byte) {
 
 // content is a line without such a box.
 func content(line []byte) string {
-	return strings.Trim(string(plain(line)), "│╷╵╭╰─| \t")
+	return strings.Trim(string(plain(line)), "│╷╵╭╰├─| \t")
 }
 
 // oneLine makes a reason of any text.

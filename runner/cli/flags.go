@@ -88,7 +88,10 @@ func selection(c *cli.Context) (project.Selection, error) {
 		EnableChangeDetection: splitCommas(c.StringSlice("enable-change-detection")), DisableChangeDetection: splitCommas(c.StringSlice("disable-change-detection")),
 		NoRecursive: c.Bool("no-recursive"), Target: c.String("target"),
 		Dependencies: project.DependencyFilters{
-			IncludeOutputDependencies: c.Bool("include-output-dependencies"), OnlyOutputDependencies: c.Bool("only-output-dependencies"),
+			//lint:ignore SA1019 Terramate deprecates the two flags and takes them all the same
+			IncludeOutputDependencies: c.Bool("include-output-dependencies"),
+			//lint:ignore SA1019 see above
+			OnlyOutputDependencies: c.Bool("only-output-dependencies"),
 			IncludeAllDependencies: c.Bool("include-all-dependencies"), IncludeDirectDependencies: c.Bool("include-direct-dependencies"),
 			OnlyAllDependencies: c.Bool("only-all-dependencies"), OnlyDirectDependencies: c.Bool("only-direct-dependencies"),
 			ExcludeAllDependencies: c.Bool("exclude-all-dependencies"),

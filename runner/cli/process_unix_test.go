@@ -270,6 +270,11 @@ func killed(t *testing.T, rounds int) {
 	w.commit("work", "round")
 	inTime, resumed := 0, 0
 	for round := range rounds {
+		if time.Since(begin) > 2*time.Minute {
+			t.Logf("this machine is slow: %d rounds will do", round)
+			rounds = round
+			break
+		}
 		cmd := w.command("work", argv...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := cmd.Start(); err != nil {

@@ -147,7 +147,7 @@ func opFlag(c *cli.Context) (string, error) {
 	}
 	for _, r := range op {
 		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.') {
-			return "", fmt.Errorf("--op: %q is no name of an operation; use lower-case letters, digits, - _ and .", op)
+			return "", fmt.Errorf("--op: %q is no name of an operation; use lower-case letters, digits, dots, - and _", op)
 		}
 	}
 	return op, nil
@@ -250,7 +250,16 @@ func run(c *cli.Context, env Env) error {
 		n.stacks[path] = r
 	}
 
-	// What need not run.
+	// What need not run. What has uncommitted changes is not what was deployed.
+	dirty, err := p.DirtyStacks(stacks)
+	if err != nil {
+		return err
+	}
+	for path := range dirty {
+		r := n.stacks[path]
+		r.dirty = true
+		n.stacks[path] = r
+	}
 	off := map[string]taken{}
 	if !c.Bool("force") && !o.filter.set() {
 		if off, err = takeOff(ctx, st, n, order, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
@@ -277,15 +286,6 @@ func run(c *cli.Context, env Env) error {
 	}
 	if o.exec.DryRun {
 		return dryRun(ctx, u, graph, tasks, o)
-	}
-	dirty, err := p.DirtyStacks(stacksOf(n, todo))
-	if err != nil {
-		return err
-	}
-	for path := range dirty {
-		r := n.stacks[path]
-		r.dirty = true
-		n.stacks[path] = r
 	}
 	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env)
 }
@@ -346,14 +346,6 @@ func (n *session) operations(stacks []runner.Stack) []string {
 	}
 	slices.Sort(ops)
 	return ops
-}
-
-func stacksOf(n *session, paths []string) []runner.Stack {
-	out := make([]runner.Stack, len(paths))
-	for i, p := range paths {
-		out[i] = n.stacks[p].stack
-	}
-	return out
 }
 
 // describe says what is about to happen, in a few lines.

@@ -122,8 +122,8 @@ func status(c *cli.Context, env Env) error {
 			why = v.why()
 		}
 		deployment, commit, when := string(l.Status), "-", "-"
-		if l.Op == gitstate.Destroy {
-			deployment = "destroyed: " + deployment
+		if l.Status != gitstate.Never && l.Op != gitstate.Deploy {
+			deployment = l.Op + ": " + deployment
 		}
 		if l.Status != gitstate.Never {
 			commit, when = shortHash(l.Commit), ago(now.Sub(l.At))

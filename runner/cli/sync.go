@@ -51,10 +51,7 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 // findRemote is the remote to sync with: the one that was named, the
 // project's, or the only one. "" means that there is none.
 func findRemote(c *cli.Context, s *gitstate.Store, projectRemote string) (string, error) {
-	remotes, err := s.Remotes(c.Context)
-	if err != nil {
-		return "", fmt.Errorf("listing the remotes: %w", err)
-	}
+	remotes := s.Remotes()
 	if named := setting(c, s, "remote", "remote", ""); named != "" {
 		if !slices.Contains(remotes, named) {
 			return "", fmt.Errorf("there is no remote %q; `git remote -v` lists them", named)

@@ -145,14 +145,6 @@ func stacksOf(selected []Selected) []runner.Stack {
 	return stacks
 }
 
-func pathsOf(stacks []runner.Stack) []string {
-	paths := make([]string, len(stacks))
-	for i, s := range stacks {
-		paths[i] = s.Path
-	}
-	return paths
-}
-
 // A generator makes projects at random: nested stacks with everything that
 // bears on selection, order and environment.
 type generator struct {
