@@ -757,8 +757,16 @@ func (s *Store) each(t *notesTree, fn func(commit string, lines []string) error)
 		}
 		return fn(of.commit.String(), normalLines(lines))
 	})
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", s.ref, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	where := s.ref
+	mu.Lock()
+	if left > 0 {
+		where += ", the note of " + short(of.commit.String())
+	} else if n < len(found) {
+		where += ", the note of " + short(found[n].commit.String())
+	}
+	mu.Unlock()
+	return fmt.Errorf("reading %s: %w; `git fsck` tells more, and a clone or the remote has a copy", where, err)
 }

@@ -240,6 +240,8 @@ func run(c *cli.Context, env Env) error {
 		graph = graph.Reverse()
 	}
 	order := graph.Order()
+	busy := 0
+	var at string
 	for _, path := range order {
 		r := n.stacks[path]
 		l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
@@ -248,6 +250,14 @@ func run(c *cli.Context, env Env) error {
 		}
 		r.followed(&l, head.Hash, n.run)
 		n.stacks[path] = r
+		if (l.Status == gitstate.Queued || l.Status == gitstate.Running) && l.Run != n.run {
+			if busy++; busy == 1 {
+				at = fmt.Sprintf("%s is %s in run %s of %s", path, l.Status, l.Run, l.By)
+			}
+		}
+	}
+	if busy > 0 && !o.exec.DryRun {
+		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; if that run is alive, both run it", plural(busy, "stack"), at))
 	}
 
 	// What need not run. What has uncommitted changes is not what was deployed.
@@ -512,6 +522,8 @@ func grouping(x *runner.Options, u *ui, ci ciJob, tasks map[string]runner.Task) 
 	command := func(s runner.Stack) string { return strings.Join(tasks[s.Path].Command, " ") }
 	switch {
 	case ci.name == "github":
+		// One stream, or what a stack says on stderr may stand outside its group.
+		x.Stderr = x.Stdout
 		x.Output = runner.OutputGrouped
 		x.GroupStart = func(s runner.Stack) string {
 			return "::group::" + printable(s.Path) + ": " + printable(command(s)) + "\n"
@@ -524,6 +536,7 @@ func grouping(x *runner.Options, u *ui, ci ciJob, tasks map[string]runner.Task) 
 			return end
 		}
 	case ci.name == "gitlab":
+		x.Stderr = x.Stdout
 		section := func(s runner.Stack) string { return "tmnotes_" + gitstate.Digest(s.Path)[:12] }
 		x.Output = runner.OutputGrouped
 		x.GroupStart = func(s runner.Stack) string {

@@ -125,6 +125,9 @@ func status(c *cli.Context, env Env) error {
 		if l.Status != gitstate.Never && l.Op != gitstate.Deploy {
 			deployment = l.Op + ": " + deployment
 		}
+		if len(l.Diverged) > 0 {
+			deployment += ", diverged" // run does not count it as done
+		}
 		if l.Status != gitstate.Never {
 			commit, when = shortHash(l.Commit), ago(now.Sub(l.At))
 		}

@@ -79,7 +79,7 @@ func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan syncPlan) er
 	}
 	tr, err := s.Fetch(ctx, plan.remote)
 	if err != nil {
-		return fmt.Errorf("%w; nothing was executed (--sync=off works with what is here)", err)
+		return fmt.Errorf("%w; nothing was done (--sync=off works with what is here)", err)
 	}
 	if tr.Empty {
 		u.say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.remote, s.Ref())

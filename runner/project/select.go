@@ -115,6 +115,11 @@ func (p *Project) entries(sel Selection, checkFiles bool) ([]stack.Entry, error)
 	if sel.Changed && !p.engine.Project().HasCommits() {
 		return nil, errors.New("--changed needs a repository with at least two commits (in a shallow clone: git fetch --unshallow): leave out --changed, or make a second commit")
 	}
+	if sel.Changed && sel.ChangeBase != "" {
+		if _, err := p.engine.Project().Git.Wrapper.RevParse(sel.ChangeBase); err != nil {
+			return nil, fmt.Errorf("--git-change-base: %q is no revision that is here; `git fetch` may bring it (in a shallow clone: git fetch --unshallow)", sel.ChangeBase)
+		}
+	}
 	report, err := p.engine.ListStacks(git, sel.Target, resources.NoStatusFilters(), checkFiles)
 	if err != nil {
 		return nil, oneLine("selecting stacks", err)
