@@ -443,6 +443,13 @@ func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents 
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
+	for _, c := range changes {
+		// A foreign writer may have taken lines away since they were merged: that
+		// must not be pushed. The next try merges again.
+		if both := normalLines(append(slices.Clone(c.old), c.new...)); !slices.Equal(both, c.new) {
+			return plumbing.ZeroHash, fmt.Errorf("%w: the note of %s lost lines here meanwhile", errContended, short(c.commit))
+		}
+	}
 	t, err := s.openTree(tree)
 	if err != nil {
 		return plumbing.ZeroHash, err
