@@ -3,6 +3,7 @@ package gitstate
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -305,24 +307,43 @@ const asked = 1 << 13
 
 // streamBlobs is readBlobs while the names are still being found: names runs in
 // a goroutine of its own and calls want for each. It ends before streamBlobs
-// returns.
-func (r *repo) streamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) error {
-	c, err := r.startCat("--buffer")
-	if err != nil {
-		return err
+// returns. Two children read in turn, since git writes blobs to a pipe in small
+// pieces and is slower at that than we are at reading them.
+func (r *repo) streamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (err error) {
+	cats := make([]*catFile, min(2, runtime.NumCPU()))
+	stop := func() {
+		for _, c := range cats {
+			if c != nil {
+				c.stop()
+			}
+		}
+	}
+	defer stop()
+	for i := range cats {
+		if cats[i], err = r.startCat("--buffer"); err != nil {
+			return err
+		}
 	}
 	queue := make(chan plumbing.Hash, asked)
 	named := make(chan error, 1)
 	go func() {
-		w := bufio.NewWriterSize(c.in, 1<<15)
+		w := make([]*bufio.Writer, len(cats))
+		for i, c := range cats {
+			w[i] = bufio.NewWriterSize(c.in, 1<<14)
+		}
+		n := 0
 		err := names(func(h plumbing.Hash) {
 			// A child that is gone is found out by who reads its answers.
-			w.WriteString(h.String())
-			w.WriteByte('\n')
+			to := w[n%len(w)]
+			to.WriteString(h.String())
+			to.WriteByte('\n')
+			n++
 			queue <- h
 		})
-		w.Flush()
-		c.in.Close()
+		for i, c := range cats {
+			w[i].Flush()
+			c.in.Close()
+		}
 		close(queue)
 		named <- err
 	}()
@@ -333,7 +354,7 @@ func (r *repo) streamBlobs(names func(want func(plumbing.Hash)) error, got func(
 			continue // so that names ends
 		}
 		var t plumbing.ObjectType
-		if _, t, memory, err = c.answerIn(memory); err == nil && t != plumbing.BlobObject {
+		if _, t, memory, err = cats[i%len(cats)].answerIn(memory); err == nil && t != plumbing.BlobObject {
 			err = fmt.Errorf("it is a %v", t)
 		}
 		if err != nil {
@@ -342,14 +363,10 @@ func (r *repo) streamBlobs(names func(want func(plumbing.Hash)) error, got func(
 			err = got(i, memory)
 		}
 		if i++; err != nil {
-			c.stop()
+			stop()
 		}
 	}
-	if nerr := <-named; nerr != nil && err == nil {
-		err = nerr
-	}
-	c.stop()
-	return err
+	return cmp.Or(err, <-named)
 }
 
 // commit reads a commit by name; a name that is not there is errMissing.
