@@ -231,6 +231,20 @@ func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 	return s, nil
 }
 
+// withStore opens the store of the working directory for as long as do runs.
+func withStore(c *cli.Context, env Env, do func(s *gitstate.Store, dir string) error) error {
+	dir, err := workingDir(c)
+	if err != nil {
+		return err
+	}
+	s, err := openStore(c, env, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return do(s, dir)
+}
+
 // workingDir goes to --chdir, as Terramate does: relative paths of the command
 // line and of the children are seen from there.
 func workingDir(c *cli.Context) (string, error) {

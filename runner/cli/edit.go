@@ -55,81 +55,74 @@ func mark(c *cli.Context, env Env) error {
 	if err := project.ValidTarget(c.String("target")); err != nil {
 		return err
 	}
-	dir, err := workingDir(c)
-	if err != nil {
-		return err
-	}
-	s, err := openStore(c, env, dir)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	commit, err := s.Resolve(c.String("commit"))
-	if err != nil {
-		return err
-	}
-	p, err := project.Load(c.Context, project.Options{Dir: dir})
-	if err != nil {
-		return err
-	}
-	all, err := p.All()
-	if err != nil {
-		return err
-	}
-	var stacks []runner.Stack
-	for _, want := range c.Args().Slice() {
-		found := false
-		path, _ := projectPath(s, dir, want)
-		for _, st := range all {
-			if st.Path == want || st.Path == path || st.ID != "" && st.ID == strings.ToLower(want) {
-				stacks, found = append(stacks, st), true
-				break
-			}
-		}
-		if !found {
-			return fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was marked)", want)
-		}
-	}
-	plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
-	if err != nil {
-		return err
-	}
-	if err := fetchNotes(c.Context, s, u, plan); err != nil {
-		return err
-	}
-	st, err := s.State(c.Context)
-	if err != nil {
-		return err
-	}
-	ci := detectCI(os.Getenv)
-	who := cmp.Or(ci.by, s.Who(c.Context))
-	run := s.NewRun()
-	s.UseJournal(run)
-	var records []*gitstate.Record
-	target := targetOf(c.String("target"), workspace())
-	for _, stack := range stacks {
-		l, err := st.Latest(stack.ID, stack.Path, target, op)
+	return withStore(c, env, func(s *gitstate.Store, dir string) error {
+		commit, err := s.Resolve(c.String("commit"))
 		if err != nil {
 			return err
 		}
-		r := &gitstate.Record{Status: gitstate.Status(c.String("status")), Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
-			By: who, Prev: l.Runs(), Run: run, CommitTime: commit.Time.Unix()}
-		// Whoever marks a stack as deployed means the command line that it is
-		// deployed with, which the record before this one has.
-		r.Variant = l.Variant
-		if l.Status == gitstate.Never || r.Variant == "" {
-			r.Variant = gitstate.AnyVariant
+		p, err := project.Load(c.Context, project.Options{Dir: dir})
+		if err != nil {
+			return err
 		}
-		records = append(records, r)
-	}
-	if err := s.Append(commit.Hash, records...); err != nil {
-		return err
-	}
-	if err := finishEdit(c, s, u, plan); err != nil {
-		return err
-	}
-	u.say("marked %s as %s at %s", plural(len(records), "stack"), c.String("status"), shortHash(commit.Hash))
-	return nil
+		all, err := p.All()
+		if err != nil {
+			return err
+		}
+		var stacks []runner.Stack
+		for _, want := range c.Args().Slice() {
+			found := false
+			path, _ := projectPath(s, dir, want)
+			for _, st := range all {
+				if st.Path == want || st.Path == path || st.ID != "" && st.ID == strings.ToLower(want) {
+					stacks, found = append(stacks, st), true
+					break
+				}
+			}
+			if !found {
+				return fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was marked)", want)
+			}
+		}
+		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
+		if err != nil {
+			return err
+		}
+		if err := fetchNotes(c.Context, s, u, plan); err != nil {
+			return err
+		}
+		st, err := s.State(c.Context)
+		if err != nil {
+			return err
+		}
+		ci := detectCI(os.Getenv)
+		who := cmp.Or(ci.by, s.Who(c.Context))
+		run := s.NewRun()
+		s.UseJournal(run)
+		var records []*gitstate.Record
+		target := targetOf(c.String("target"), workspace())
+		for _, stack := range stacks {
+			l, err := st.Latest(stack.ID, stack.Path, target, op)
+			if err != nil {
+				return err
+			}
+			r := &gitstate.Record{Status: gitstate.Status(c.String("status")), Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
+				By: who, Prev: l.Runs(), Run: run, CommitTime: commit.Time.Unix()}
+			// Whoever marks a stack as deployed means the command line that it is
+			// deployed with, which the record before this one has.
+			r.Variant = l.Variant
+			if l.Status == gitstate.Never || r.Variant == "" {
+				r.Variant = gitstate.AnyVariant
+			}
+			records = append(records, r)
+		}
+		if err := s.Append(commit.Hash, records...); err != nil {
+			return err
+		}
+		if err := finishEdit(c, s, u, plan); err != nil {
+			return err
+		}
+		u.say("marked %s as %s at %s", plural(len(records), "stack"), c.String("status"), shortHash(commit.Hash))
+		return nil
+	})
 }
 
 // finishEdit writes the notes and sends them.
@@ -198,44 +191,37 @@ func forget(c *cli.Context, env Env) error {
 	if c.String("stack") == "" && c.String("run") == "" && c.String("line") == "" && !c.Bool("all") {
 		return errors.New("which records? Add --stack, --run, --line or --all; `tmnotes show` lists them")
 	}
-	dir, err := workingDir(c)
-	if err != nil {
-		return err
-	}
-	s, err := openStore(c, env, dir)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
-	if err != nil {
-		return err
-	}
-	plan, err := planSync(c, s, "", detectCI(os.Getenv), gitstate.Deploy)
-	if err != nil {
-		return err
-	}
-	if err := fetchNotes(c.Context, s, u, plan); err != nil {
-		return err
-	}
-	is := stackMatcher(s, dir, c.String("stack"))
-	run := s.NewRun()
-	s.UseJournal(run)
-	gone, err := s.Forget(c.Context, commit.Hash, gitstate.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: run}, func(l gitstate.Line) bool {
-		r := l.Record
-		return c.Bool("all") ||
-			c.String("line") != "" && (strings.HasPrefix(l.Text, c.String("line")) || gitstate.Digest(l.Text) == c.String("line")) ||
-			l.Err == nil && (c.String("stack") != "" && r.Stack != "" && is(&r) || c.String("run") != "" && r.Run == c.String("run"))
+	return withStore(c, env, func(s *gitstate.Store, dir string) error {
+		commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
+		if err != nil {
+			return err
+		}
+		plan, err := planSync(c, s, "", detectCI(os.Getenv), gitstate.Deploy)
+		if err != nil {
+			return err
+		}
+		if err := fetchNotes(c.Context, s, u, plan); err != nil {
+			return err
+		}
+		is := stackMatcher(s, dir, c.String("stack"))
+		run := s.NewRun()
+		s.UseJournal(run)
+		gone, err := s.Forget(c.Context, commit.Hash, gitstate.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: run}, func(l gitstate.Line) bool {
+			r := l.Record
+			return c.Bool("all") ||
+				c.String("line") != "" && (strings.HasPrefix(l.Text, c.String("line")) || gitstate.Digest(l.Text) == c.String("line")) ||
+				l.Err == nil && (c.String("stack") != "" && r.Stack != "" && is(&r) || c.String("run") != "" && r.Run == c.String("run"))
+		})
+		if err != nil {
+			return err
+		}
+		if len(gone) == 0 {
+			return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", shortHash(commit.Hash), shortHash(commit.Hash))
+		}
+		if err := finishEdit(c, s, u, plan); err != nil {
+			return err
+		}
+		u.say("forgot %s on %s", plural(len(gone), "line"), shortHash(commit.Hash))
+		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if len(gone) == 0 {
-		return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", shortHash(commit.Hash), shortHash(commit.Hash))
-	}
-	if err := finishEdit(c, s, u, plan); err != nil {
-		return err
-	}
-	u.say("forgot %s on %s", plural(len(gone), "line"), shortHash(commit.Hash))
-	return nil
 }

@@ -43,81 +43,74 @@ func logRecords(c *cli.Context, env Env) error {
 	if err := checkFormat(c); err != nil {
 		return err
 	}
-	dir, err := workingDir(c)
-	if err != nil {
-		return err
-	}
-	s, err := openStore(c, env, dir)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	age, err := readLocal(c, s)
-	if err != nil {
-		return err
-	}
-	is := func(r *gitstate.Record) bool { return true }
-	if want := c.Args().First(); want != "" {
-		is = stackMatcher(s, dir, want)
-	}
-	by := map[string]string{}
-	var found []logged
-	err = s.Notes(func(commit string, lines []gitstate.Line) error {
-		for _, l := range lines {
-			r := l.Record
-			switch {
-			case l.Err != nil:
-			case r.Event == gitstate.Started:
-				by[r.Run] = r.By
-			case r.Status == "" || !is(&r),
-				c.String("op") != "" && r.Op != c.String("op"),
-				c.IsSet("target") && r.Target != c.String("target"),
-				c.String("run") != "" && r.Run != c.String("run"):
-			default:
-				found = append(found, logged{Commit: commit, Record: r})
+	return withStore(c, env, func(s *gitstate.Store, dir string) error {
+		age, err := readLocal(c, s)
+		if err != nil {
+			return err
+		}
+		is := func(r *gitstate.Record) bool { return true }
+		if want := c.Args().First(); want != "" {
+			is = stackMatcher(s, dir, want)
+		}
+		by := map[string]string{}
+		var found []logged
+		err = s.Notes(func(commit string, lines []gitstate.Line) error {
+			for _, l := range lines {
+				r := l.Record
+				switch {
+				case l.Err != nil:
+				case r.Event == gitstate.Started:
+					by[r.Run] = r.By
+				case r.Status == "" || !is(&r),
+					c.String("op") != "" && r.Op != c.String("op"),
+					c.IsSet("target") && r.Target != c.String("target"),
+					c.String("run") != "" && r.Run != c.String("run"):
+				default:
+					found = append(found, logged{Commit: commit, Record: r})
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 && c.Args().Present() {
+			return fmt.Errorf("no record of %s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", c.Args().First())
+		}
+		slices.SortFunc(found, func(a, b logged) int {
+			return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))
+		})
+		if n := c.Int("n"); n > 0 && len(found) > n {
+			found = found[:n]
+		}
+		for i := range found {
+			found[i].By = cmp.Or(found[i].Record.By, by[found[i].Record.Run])
+		}
+		if c.String("format") == "json" {
+			return printJSON(env.Stdout, found)
+		}
+		u := newUI(env)
+		rows := [][]string{{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}}
+		for _, f := range found {
+			r := f.Record
+			op := r.Op
+			if r.Target != "" {
+				op += "@" + r.Target
+			}
+			who, _, _ := strings.Cut(f.By, " <")
+			rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, took(r.Took), shortHash(f.Commit), who, r.Run, whyOf(&r)})
+		}
+		u.table(env.Stdout, rows, func(i int) string {
+			if i == 0 {
+				return faint
+			}
+			return statusColor(string(found[i-1].Record.Status))
+		})
+		if age != "" {
+			u.say("%s", age)
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if len(found) == 0 && c.Args().Present() {
-		return fmt.Errorf("no record of %s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", c.Args().First())
-	}
-	slices.SortFunc(found, func(a, b logged) int {
-		return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))
-	})
-	if n := c.Int("n"); n > 0 && len(found) > n {
-		found = found[:n]
-	}
-	for i := range found {
-		found[i].By = cmp.Or(found[i].Record.By, by[found[i].Record.Run])
-	}
-	if c.String("format") == "json" {
-		return printJSON(env.Stdout, found)
-	}
-	u := newUI(env)
-	rows := [][]string{{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}}
-	for _, f := range found {
-		r := f.Record
-		op := r.Op
-		if r.Target != "" {
-			op += "@" + r.Target
-		}
-		who, _, _ := strings.Cut(f.By, " <")
-		rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, took(r.Took), shortHash(f.Commit), who, r.Run, whyOf(&r)})
-	}
-	u.table(env.Stdout, rows, func(i int) string {
-		if i == 0 {
-			return faint
-		}
-		return statusColor(string(found[i-1].Record.Status))
-	})
-	if age != "" {
-		u.say("%s", age)
-	}
-	return nil
 }
 
 func whyOf(r *gitstate.Record) string {
@@ -161,27 +154,20 @@ func showCommand(env Env) *cli.Command {
 			if err := checkFormat(c); err != nil {
 				return err
 			}
-			dir, err := workingDir(c)
-			if err != nil {
-				return err
-			}
-			s, err := openStore(c, env, dir)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			if _, err := readLocal(c, s); err != nil {
-				return err
-			}
-			commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
-			if err != nil {
-				return err
-			}
-			lines, err := s.Note(commit.Hash)
-			if err != nil {
-				return err
-			}
-			return show(c, env, commit, lines)
+			return withStore(c, env, func(s *gitstate.Store, _ string) error {
+				if _, err := readLocal(c, s); err != nil {
+					return err
+				}
+				commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
+				if err != nil {
+					return err
+				}
+				lines, err := s.Note(commit.Hash)
+				if err != nil {
+					return err
+				}
+				return show(c, env, commit, lines)
+			})
 		},
 	}
 }

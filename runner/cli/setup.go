@@ -23,37 +23,30 @@ func setupCommand(env Env) *cli.Command {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			dir, err := workingDir(c)
-			if err != nil {
-				return err
-			}
-			s, err := openStore(c, env, dir)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			remote, err := findRemote(c, s, "")
-			if err != nil {
-				return err
-			}
-			u := newUI(env)
-			changed, err := s.Setup(c.Context, remote, c.Bool("undo"))
-			if err != nil {
-				return err
-			}
-			for _, line := range changed {
-				u.say("%s", line)
-			}
-			if len(changed) == 0 {
-				u.say("nothing to change")
-			}
-			if remote == "" || c.Bool("undo") {
+			return withStore(c, env, func(s *gitstate.Store, _ string) error {
+				remote, err := findRemote(c, s, "")
+				if err != nil {
+					return err
+				}
+				u := newUI(env)
+				changed, err := s.Setup(c.Context, remote, c.Bool("undo"))
+				if err != nil {
+					return err
+				}
+				for _, line := range changed {
+					u.say("%s", line)
+				}
+				if len(changed) == 0 {
+					u.say("nothing to change")
+				}
+				if remote == "" || c.Bool("undo") {
+					return nil
+				}
+				if _, err := s.Fetch(c.Context, remote); err != nil {
+					u.warn(err.Error())
+				}
 				return nil
-			}
-			if _, err := s.Fetch(c.Context, remote); err != nil {
-				u.warn(err.Error())
-			}
-			return nil
+			})
 		},
 	}
 }
@@ -71,48 +64,41 @@ func checkCommand(env Env) *cli.Command {
 			if err := checkFormat(c); err != nil {
 				return err
 			}
-			dir, err := workingDir(c)
-			if err != nil {
-				return err
-			}
-			s, err := openStore(c, env, dir)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			if err := s.Flush(c.Context); err != nil {
-				newUI(env).warn(err.Error())
-			}
-			problems, err := s.Check(c.Context)
-			if err != nil {
-				return err
-			}
-			if c.String("format") == "json" {
-				if problems == nil {
-					problems = []gitstate.Problem{}
+			return withStore(c, env, func(s *gitstate.Store, _ string) error {
+				if err := s.Flush(c.Context); err != nil {
+					newUI(env).warn(err.Error())
 				}
-				if err := printJSON(env.Stdout, problems); err != nil {
+				problems, err := s.Check(c.Context)
+				if err != nil {
 					return err
 				}
-			} else {
-				for _, p := range problems {
-					line := p.What
-					if p.Commit != "" {
-						line = shortHash(p.Commit) + ": " + line
+				if c.String("format") == "json" {
+					if problems == nil {
+						problems = []gitstate.Problem{}
 					}
-					if p.Do != "" {
-						line += " (" + p.Do + ")"
+					if err := printJSON(env.Stdout, problems); err != nil {
+						return err
 					}
-					fmt.Fprintln(env.Stdout, printable(line))
+				} else {
+					for _, p := range problems {
+						line := p.What
+						if p.Commit != "" {
+							line = shortHash(p.Commit) + ": " + line
+						}
+						if p.Do != "" {
+							line += " (" + p.Do + ")"
+						}
+						fmt.Fprintln(env.Stdout, printable(line))
+					}
+					if len(problems) == 0 {
+						fmt.Fprintf(env.Stdout, "%s is in order\n", s.Ref())
+					}
 				}
-				if len(problems) == 0 {
-					fmt.Fprintf(env.Stdout, "%s is in order\n", s.Ref())
+				if slices.ContainsFunc(problems, func(p gitstate.Problem) bool { return p.Fatal }) {
+					return &exitError{code: exitFailed}
 				}
-			}
-			if slices.ContainsFunc(problems, func(p gitstate.Problem) bool { return p.Fatal }) {
-				return &exitError{code: exitFailed}
-			}
-			return nil
+				return nil
+			})
 		},
 	}
 }

@@ -113,46 +113,39 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			dir, err := workingDir(c)
-			if err != nil {
-				return err
-			}
-			s, err := openStore(c, env, dir)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			remote, err := findRemote(c, s, "")
-			if err != nil {
-				return err
-			}
-			if remote == "" {
-				if err := s.Flush(c.Context); err != nil {
+			return withStore(c, env, func(s *gitstate.Store, _ string) error {
+				remote, err := findRemote(c, s, "")
+				if err != nil {
 					return err
 				}
-				return errors.New("the repository has no remote to sync with; `git remote add origin URL` adds one (the records are in " + s.Ref() + ")")
-			}
-			tr, err := travel(c.Context, s, remote)
-			if errors.Is(err, gitstate.ErrNotPushed) {
-				return notPushed(s, remote, err)
-			}
-			if err != nil {
-				return err
-			}
-			u := newUI(env)
-			switch {
-			case tr.Spooled:
-				u.say("pushed to a ref of this clone's own on %s, which the next sync of anybody folds in", remote)
-			case tr.Pushed:
-				u.say("pushed the notes to %s", remote)
-			case tr.Fetched:
-				u.say("fetched the notes of %s", remote)
-			case tr.Empty && name == "fetch":
-				u.say("%s has no notes yet", remote)
-			default:
-				u.say("%s has everything that is here", remote)
-			}
-			return nil
+				if remote == "" {
+					if err := s.Flush(c.Context); err != nil {
+						return err
+					}
+					return errors.New("the repository has no remote to sync with; `git remote add origin URL` adds one (the records are in " + s.Ref() + ")")
+				}
+				tr, err := travel(c.Context, s, remote)
+				if errors.Is(err, gitstate.ErrNotPushed) {
+					return notPushed(s, remote, err)
+				}
+				if err != nil {
+					return err
+				}
+				u := newUI(env)
+				switch {
+				case tr.Spooled:
+					u.say("pushed to a ref of this clone's own on %s, which the next sync of anybody folds in", remote)
+				case tr.Pushed:
+					u.say("pushed the notes to %s", remote)
+				case tr.Fetched:
+					u.say("fetched the notes of %s", remote)
+				case tr.Empty && name == "fetch":
+					u.say("%s has no notes yet", remote)
+				default:
+					u.say("%s has everything that is here", remote)
+				}
+				return nil
+			})
 		},
 	}
 }

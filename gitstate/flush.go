@@ -1,0 +1,305 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// pending reads the lines that may be missing in the notes tree of the tip: of
+// the journal, and, where it was not tmnotes that made the tree, of what was
+// last seen on the remotes, since a foreign writer may have lost some. A mark
+// says of which tree it is known that it has what, so that this is not done
+// twice; the new mark is what holds once the lines are in a tree.
+func (s *Store) pending(ctx context.Context, tree plumbing.Hash) (lines map[plumbing.Hash][]string, mark string, err error) {
+	files, err := s.journal.files()
+	if err != nil {
+		return nil, "", err
+	}
+	seen, known := map[string]int64{}, false
+	if old, err := os.ReadFile(s.markPath()); err == nil {
+		if f := strings.Fields(string(old)); len(f) > 0 && f[0] == tree.String() {
+			known = true
+			for i := 1; i+1 < len(f); i += 2 {
+				seen[f[i]], _ = strconv.ParseInt(f[i+1], 10, 64)
+			}
+		}
+	}
+	lines = map[plumbing.Hash][]string{}
+	for i := range files {
+		f := &files[i]
+		if err := s.journal.read(f, seen); err != nil {
+			return nil, "", err
+		}
+		for _, e := range f.entries {
+			lines[e.commit] = append(lines[e.commit], e.line)
+		}
+		if f.id != "" {
+			mark += fmt.Sprintf(" %s %d", f.id, f.size)
+		}
+	}
+	if known {
+		return lines, mark, nil
+	}
+	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(refname)", "refs/tmnotes/remotes/*/"+strings.TrimPrefix(s.ref, "refs/notes/"))
+	if err != nil {
+		return nil, "", err
+	}
+	for _, ref := range strings.Fields(out) {
+		_, seen, err := s.tip(ref)
+		if err != nil {
+			return nil, "", err
+		}
+		changes, err := s.changes(tree, seen)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, c := range changes {
+			if add, _ := diffLines(c.old, c.new); len(add) > 0 {
+				h := plumbing.NewHash(c.commit)
+				lines[h] = append(lines[h], add...)
+			}
+		}
+	}
+	return lines, mark, nil
+}
+
+// current is the notes tree of the tip and what it lacks.
+func (s *Store) current(ctx context.Context) (t *notesTree, tree plumbing.Hash, overlay []change, err error) {
+	var lines map[plumbing.Hash][]string
+	for range 10 {
+		var tip, after plumbing.Hash
+		if tip, tree, err = s.tip(s.ref); err != nil {
+			return nil, tree, nil, err
+		}
+		if lines, _, err = s.pending(ctx, tree); err != nil {
+			return nil, tree, nil, err
+		}
+		// What left the journal meanwhile is in a later tip.
+		if after, err = s.repo.resolve(s.ref); err != nil {
+			return nil, tree, nil, err
+		}
+		if after == tip {
+			break
+		}
+	}
+	if t, err = s.openTree(tree); err != nil {
+		return nil, tree, nil, err
+	}
+	overlay, err = s.missing(t, lines)
+	return t, tree, overlay, err
+}
+
+func (s *Store) markPath() string { return filepath.Join(s.private, "merged-"+s.refName()) }
+
+// refName is the ref's name as a file's.
+func (s *Store) refName() string {
+	return strings.ReplaceAll(strings.TrimPrefix(s.ref, "refs/notes/"), "/", "%")
+}
+
+// setMark is a rename, so that no reader finds half of it.
+func (s *Store) setMark(tree plumbing.Hash, mark string) error {
+	tmp := s.markPath() + ".new"
+	if err := os.WriteFile(tmp, []byte(tree.String()+mark+"\n"), 0o666); err != nil {
+		return err
+	}
+	return os.Rename(tmp, s.markPath())
+}
+
+// missing compares lines with the notes of a tree and returns the changes that
+// bring them in: what is not there yet, and what somebody took away.
+func (s *Store) missing(t *notesTree, lines map[plumbing.Hash][]string) ([]change, error) {
+	var changes []change
+	for commit, add := range lines {
+		blobs, err := t.get(commit)
+		if err != nil {
+			return nil, &RecordError{commit.String(), err}
+		}
+		text, err := s.text(blobs)
+		if err != nil {
+			return nil, &RecordError{commit.String(), err}
+		}
+		c := change{commit: commit.String(), old: normalLines(appendLines(nil, text))}
+		c.new = normalLines(append(slices.Clone(c.old), add...))
+		if !slices.Equal(c.old, c.new) {
+			changes = append(changes, c)
+		}
+	}
+	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.commit, b.commit) })
+	return changes, nil
+}
+
+// Flush brings the journal into the notes: as one commit, at most, and none if
+// all of it is there. Where the repository cannot be written it does nothing.
+func (s *Store) Flush(ctx context.Context) error {
+	if s.readOnly != nil {
+		return nil
+	}
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return s.retryMoved(ctx, func() error { return s.flush(ctx) })
+}
+
+// retryMoved does again what found that a foreign writer moved the ref.
+func (s *Store) retryMoved(ctx context.Context, f func() error) error {
+	var err error
+	for try := range 40 {
+		if err = f(); !errors.Is(err, errMoved) {
+			return err
+		}
+		if pause(ctx, backoff(try, 5*time.Millisecond, 500*time.Millisecond)) != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: %w; if no git process is at work, a stale %s.lock is in the way", s.ref, err, filepath.Join(s.repo.commonDir, s.ref))
+}
+
+// backoff is a random time up to base·2^try, at most limit.
+func backoff(try int, base, limit time.Duration) time.Duration {
+	d := limit
+	if try < 20 {
+		d = min(base<<try, limit)
+	}
+	return d/4 + rand.N(d)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func (s *Store) flush(ctx context.Context) error {
+	tip, tree, err := s.tip(s.ref)
+	if err != nil {
+		return err
+	}
+	lines, mark, err := s.pending(ctx, tree)
+	if err != nil {
+		return err
+	}
+	t, err := s.openTree(tree)
+	if err != nil {
+		return err
+	}
+	changes, err := s.missing(t, lines)
+	if err != nil {
+		return err
+	}
+	if len(changes) > 0 {
+		w := &objectWriter{r: s.repo}
+		if err := setNotes(t, w, changes); err != nil {
+			return err
+		}
+		if err := s.commitTree(ctx, t, w, summary(changes), tip); err != nil {
+			return err
+		}
+	}
+	if tree = t.root.hash; tree.IsZero() {
+		return nil // there are no notes
+	}
+	return s.setMark(tree, mark)
+}
+
+func setNotes(t *notesTree, w *objectWriter, changes []change) error {
+	for _, c := range changes {
+		blob, err := w.put(plumbing.BlobObject, []byte(joinLines(c.new)))
+		if err != nil {
+			return err
+		}
+		if err := t.set(plumbing.NewHash(c.commit), blob); err != nil {
+			return &RecordError{c.commit, err}
+		}
+	}
+	return nil
+}
+
+// commitTree writes the tree as a commit on the parents and moves the ref from
+// the first of them to it.
+func (s *Store) commitTree(ctx context.Context, t *notesTree, w *objectWriter, message string, old plumbing.Hash) error {
+	var parents []plumbing.Hash
+	if !old.IsZero() {
+		parents = append(parents, old)
+	}
+	h, err := s.writeCommit(ctx, t, w, message, parents)
+	if err != nil {
+		return err
+	}
+	return s.repo.setRef(ctx, s.ref, "tmnotes: "+message, h, old)
+}
+
+func (s *Store) writeCommit(ctx context.Context, t *notesTree, w *objectWriter, message string, parents []plumbing.Hash) (plumbing.Hash, error) {
+	root, err := t.write(w.put)
+	if err != nil {
+		return root, err
+	}
+	who := s.signature(ctx)
+	h, err := w.putCommit(&object.Commit{Author: who, Committer: who, Message: message + "\n", TreeHash: root, ParentHashes: parents})
+	if err != nil {
+		return h, err
+	}
+	if err := w.flush(ctx); err != nil {
+		return h, fmt.Errorf("writing notes: %w", err)
+	}
+	return h, nil
+}
+
+// summary is the subject of a notes commit.
+func summary(changes []change) string {
+	records := 0
+	for _, c := range changes {
+		add, _ := diffLines(c.old, c.new)
+		records += len(add)
+	}
+	word := "records"
+	if records == 1 {
+		word = "record"
+	}
+	if len(changes) == 1 {
+		return fmt.Sprintf("%d %s on %s", records, word, short(changes[0].commit))
+	}
+	return fmt.Sprintf("%d %s on %d commits", records, word, len(changes))
+}
+
+// signature is who git says we are; a machine without a configured user may
+// record, too.
+func (s *Store) signature(ctx context.Context) object.Signature {
+	if s.ident == nil {
+		s.ident = &object.Signature{Name: "tmnotes", Email: "tmnotes@localhost"}
+		if out, err := s.repo.git(ctx, nil, "var", "GIT_COMMITTER_IDENT"); err == nil {
+			if i := strings.LastIndex(out, ">"); i >= 0 {
+				name, mail, ok := strings.Cut(out[:i], " <")
+				if ok && name != "" {
+					s.ident.Name, s.ident.Email = name, mail
+				}
+			}
+		}
+	}
+	who := *s.ident
+	who.When = s.now()
+	return who
+}
+
+// Who is the committer as git knows it, "Name <mail>".
+func (s *Store) Who(ctx context.Context) string {
+	who := s.signature(ctx)
+	return who.Name + " <" + who.Email + ">"
+}

@@ -1,0 +1,226 @@
+package gitstate
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// builder makes an index from all notes, in any order, in memory that grows
+// with the number of records but not with their text.
+type builder struct {
+	intern map[string]string
+	slots  map[slotKey]*buildSlot
+	record Record // the one that is read, again and again
+}
+
+type buildSlot struct {
+	latest   map[string]latestLine // run → its latest record, while nobody followed it
+	past     map[string]passed     // run → what is needed of it once it is followed
+	followed map[string]bool
+	// The runs whose record of the stack was forgotten, and what it followed.
+	forgotten map[string][]string
+}
+
+type latestLine struct {
+	commit, line string
+	at           time.Time
+	status       Status
+}
+
+type passed struct {
+	at     int64
+	commit string
+	ok     bool
+	prev   []string
+}
+
+func newBuilder() *builder {
+	return &builder{intern: map[string]string{}, slots: map[slotKey]*buildSlot{}}
+}
+
+func (b *builder) keep(s string) string {
+	if k, ok := b.intern[s]; ok {
+		return k
+	}
+	k := strings.Clone(s)
+	b.intern[k] = k
+	return k
+}
+
+// note takes in the lines of one note, which share memory with its text.
+func (b *builder) note(commit string, lines []string) {
+	for _, line := range lines {
+		if isRunEvent(line) {
+			continue // looked up at the end, for the runs that matter
+		}
+		r := &b.record
+		*r = Record{}
+		switch err := r.parse(line); {
+		case err != nil:
+		case r.Event == Forgotten && r.Stack != "":
+			s, run := b.slot(r), b.keep(r.Run)
+			if s.forgotten == nil {
+				s.forgotten = map[string][]string{}
+			}
+			for _, p := range r.Prev {
+				s.forgotten[run] = append(s.forgotten[run], b.keep(p))
+			}
+		case r.Status != "":
+			b.add(commit, line, r)
+		}
+	}
+}
+
+func (b *builder) slot(r *Record) *buildSlot {
+	k := keyOf(r)
+	s := b.slots[k]
+	if s == nil {
+		k = slotKey{b.keep(k.group), b.keep(k.target), b.keep(k.ident)}
+		s = &buildSlot{latest: map[string]latestLine{}, past: map[string]passed{}, followed: map[string]bool{}}
+		b.slots[k] = s
+	}
+	return s
+}
+
+func (b *builder) add(commit, line string, r *Record) {
+	s, run := b.slot(r), b.keep(r.Run)
+	p, known := s.past[run]
+	// Of several successes of a run the newest counts.
+	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
+		p.at, p.commit, p.ok = at, commit, ok
+	}
+	for _, prev := range r.Prev {
+		if prev != run && !slices.Contains(p.prev, prev) {
+			prev = b.keep(prev)
+			p.prev = append(p.prev, prev)
+			s.followed[prev] = true
+			delete(s.latest, prev)
+		}
+	}
+	s.past[run] = p
+	if !s.followed[run] {
+		s.offer(run, commit, line, r)
+	}
+}
+
+// offer makes a record the latest of its run if it is.
+func (s *buildSlot) offer(run, commit, line string, r *Record) {
+	was, ok := s.latest[run]
+	if !ok || newer(r, line, &Record{At: was.at, Status: was.status}, was.line) {
+		s.latest[run] = latestLine{commit, strings.Clone(line), r.At, r.Status}
+	}
+}
+
+// bridge follows what forgotten records followed, on behalf of who followed them.
+func (s *buildSlot) bridge() {
+	if len(s.forgotten) == 0 {
+		return
+	}
+	var todo []string
+	for run := range s.followed {
+		todo = append(todo, run)
+	}
+	for seen := map[string]bool{}; len(todo) > 0; {
+		run := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if _, alive := s.past[run]; alive || seen[run] {
+			continue
+		}
+		seen[run] = true
+		for _, p := range s.forgotten[run] {
+			s.followed[p] = true
+			delete(s.latest, p)
+			todo = append(todo, p)
+		}
+	}
+}
+
+// done is the index of all that was taken in.
+func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string, error)) (*index, error) {
+	x := newIndex()
+	x.tree = tree
+	for k, s := range b.slots {
+		s.bridge()
+		if len(s.latest) == 0 {
+			// Records that follow each other in a circle: none is the latest, so
+			// all are. Nothing counts as done then.
+			for run, p := range s.past {
+				lines, err := reread(p.commit)
+				if err != nil {
+					return nil, err
+				}
+				for _, line := range lines {
+					if r, err := ParseRecord(line); err == nil && r.Status != "" && r.Run == run && keyOf(&r) == k {
+						s.offer(run, p.commit, line, &r)
+					}
+				}
+			}
+		}
+		out := new(slot)
+		for _, h := range s.latest {
+			r, err := ParseRecord(h.line)
+			if err != nil {
+				return nil, &RecordError{h.commit, err}
+			}
+			out.heads = append(out.heads, Stored{h.commit, r, h.line})
+		}
+		for p := range s.followed {
+			if _, seen := s.past[p]; !seen {
+				out.followed = append(out.followed, p)
+			}
+		}
+		slices.SortFunc(out.heads, compareStored)
+		slices.Sort(out.followed)
+		s.lastOK(out)
+		for run := range s.past {
+			out.last = max(out.last, run)
+		}
+		x.slots[k] = out
+	}
+	err := x.findRuns(func(commit string, runs map[string]*runInfo) error {
+		lines, err := reread(commit)
+		readRuns(lines, runs)
+		return err
+	})
+	return x, err
+}
+
+// compareStored sorts the newest first.
+func compareStored(a, b Stored) int {
+	return cmp.Or(b.At.Compare(a.At), strings.Compare(a.line, b.line), strings.Compare(a.Commit, b.Commit))
+}
+
+// lastOK goes back from the heads to the nearest success.
+func (s *buildSlot) lastOK(out *slot) {
+	var at []string
+	for _, h := range out.heads {
+		at = append(at, h.Run)
+	}
+	for seen := map[string]bool{}; len(at) > 0; {
+		var next []string
+		for _, run := range at {
+			if seen[run] {
+				continue
+			}
+			seen[run] = true
+			p, known := s.past[run]
+			if !known {
+				next = append(next, s.forgotten[run]...)
+				continue
+			}
+			if !p.ok {
+				next = append(next, p.prev...)
+			} else if p.at > out.okAt || p.at == out.okAt && run > out.okRun {
+				out.okRun, out.okCommit, out.okAt = run, p.commit, p.at
+			}
+		}
+		if out.okRun != "" {
+			return
+		}
+		at = next
+	}
+}

@@ -1,0 +1,146 @@
+package gitstate
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+const indexMagic = "tmnotes index 3 "
+
+// save writes the index beside its place and renames it. It is not synced: a
+// file that a crash damaged does not end as it should, and is made anew.
+func (x *index) save(path string) error {
+	var b bytes.Buffer
+	b.WriteString(indexMagic + x.tree.String() + "\n")
+	for k, s := range x.slots {
+		b.WriteString("s ")
+		for _, word := range []string{k.group, k.target, k.ident, s.okRun, s.last} {
+			b.Write(strconv.AppendQuote(b.AvailableBuffer(), word))
+			b.WriteByte(' ')
+		}
+		b.WriteString(cmp.Or(s.okCommit, "-") + " " + strconv.FormatInt(s.okAt, 10) + " " + cmp.Or(strings.Join(s.followed, ","), "-") + "\n")
+		for _, h := range s.heads {
+			b.WriteString("h " + h.Commit + " " + h.line + "\n")
+		}
+	}
+	for k, ri := range x.runs {
+		fmt.Fprintf(&b, "r %q %s %d\n", k.run, k.commit, ri.newest)
+		if ri.line != "" {
+			b.WriteString("b " + ri.line + "\n")
+		}
+		if ri.finished != "" {
+			b.WriteString("e " + ri.finished + "\n")
+		}
+	}
+	b.WriteString("end\n")
+	tmp, err := os.CreateTemp(filepath.Dir(path), "index-")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(b.Bytes())
+	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+	return err
+}
+
+var errIndex = errors.New("no usable index")
+
+// loadIndex reads what save wrote; anything else is errIndex.
+func loadIndex(path string) (*index, error) {
+	data, err := os.ReadFile(path)
+	if err != nil || !bytes.HasSuffix(data, []byte("\nend\n")) {
+		return nil, errIndex
+	}
+	text := string(data)
+	head, text, _ := strings.Cut(text, "\n")
+	tree, ok := strings.CutPrefix(head, indexMagic)
+	if !ok || !plumbing.IsHash(tree) {
+		return nil, errIndex
+	}
+	x := newIndex()
+	x.tree = plumbing.NewHash(tree)
+	var s *slot
+	var ri *runInfo
+	for text != "" {
+		var line string
+		line, text, _ = strings.Cut(text, "\n")
+		kind, rest, _ := strings.Cut(line, " ")
+		switch {
+		case kind == "s":
+			s = new(slot)
+			var k slotKey
+			if rest, ok = unquote(rest, &k.group, &k.target, &k.ident, &s.okRun, &s.last); !ok {
+				return nil, errIndex
+			}
+			f := strings.Split(rest, " ")
+			if len(f) != 3 {
+				return nil, errIndex
+			}
+			if s.okAt, err = strconv.ParseInt(f[1], 10, 64); err != nil {
+				return nil, errIndex
+			}
+			if f[0] != "-" {
+				s.okCommit = f[0]
+			}
+			if f[2] != "-" {
+				s.followed = strings.Split(f[2], ",")
+			}
+			x.slots[k] = s
+		case kind == "h" && s != nil:
+			commit, l, _ := strings.Cut(rest, " ")
+			r, err := ParseRecord(l)
+			if err != nil {
+				return nil, errIndex
+			}
+			s.heads = append(s.heads, Stored{commit, r, l})
+		case kind == "r":
+			ri = new(runInfo)
+			var k runKey
+			if rest, ok = unquote(rest, &k.run); !ok {
+				return nil, errIndex
+			}
+			commit, newest, _ := strings.Cut(rest, " ")
+			if ri.newest, err = strconv.Atoi(newest); err != nil {
+				return nil, errIndex
+			}
+			k.commit = commit
+			x.runs[k] = ri
+		case kind == "b" && ri != nil:
+			ri.line = rest
+		case kind == "e" && ri != nil:
+			ri.finished = rest
+		case kind == "end":
+			return x, nil
+		default:
+			return nil, errIndex
+		}
+	}
+	return nil, errIndex
+}
+
+// unquote reads quoted words at the start of a line.
+func unquote(s string, words ...*string) (rest string, ok bool) {
+	for _, to := range words {
+		q, err := strconv.QuotedPrefix(s)
+		if err != nil {
+			return "", false
+		}
+		if *to, err = strconv.Unquote(q); err != nil || len(s) == len(q) {
+			return "", false
+		}
+		s = s[len(q)+1:]
+	}
+	return s, true
+}

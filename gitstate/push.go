@@ -1,0 +1,275 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/oklog/ulid/v2"
+)
+
+// Push makes the remote have every record that is here: fetch, merge, push, a
+// few times with pauses where others push as well, then to a ref of this
+// writer's own. If neither is taken the error wraps ErrNotPushed; if the
+// remote cannot be reached, ErrRemote too. Either way nothing is lost here.
+func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
+	tr := Traveled{Remote: remote}
+	if s.readOnly != nil {
+		return tr, s.readOnly
+	}
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+	if err != nil {
+		return tr, err
+	}
+	defer unlock()
+	for try := range pushTries {
+		var tips remoteTips
+		if tips, err = s.fetch(ctx, remote, &tr); err != nil {
+			return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+		}
+		var taken bool
+		if taken, err = s.pushOnce(ctx, remote, tips, &tr); err == nil {
+			if taken {
+				tr.Pushed = true
+			}
+			s.settle(ctx, remote, tips)
+			return tr, nil
+		}
+		if !errors.Is(err, errContended) {
+			break
+		}
+		if try < pushTries-1 {
+			if perr := pause(ctx, backoff(try, 30*time.Millisecond, 2*time.Second)); perr != nil {
+				return tr, fmt.Errorf("%w: %w", ErrNotPushed, perr)
+			}
+		}
+	}
+	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) {
+		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+	}
+	if serr := s.pushSpool(ctx, remote, &tr); serr != nil {
+		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+	}
+	tr.Pushed, tr.Spooled = true, true
+	return tr, nil
+}
+
+var (
+	errContended = errors.New("others push to the same ref")
+	errRefused   = errors.New("refused")
+)
+
+// pushOnce puts what the remote lacks on top of its tip, as one commit.
+func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, tr *Traveled) (pushed bool, err error) {
+	local, tree, err := s.tip(s.ref)
+	if err != nil || local.IsZero() {
+		return false, err
+	}
+	if local == tips.main {
+		return false, nil
+	}
+	squashed := local
+	if !tips.main.IsZero() {
+		_, theirs, err := s.tip(tips.main.String())
+		if err != nil {
+			return false, err
+		}
+		if theirs == tree {
+			squashed = tips.main
+		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.main}); err != nil {
+			return false, err
+		}
+	} else if squashed, err = s.squash(ctx, tree, plumbing.ZeroHash, nil); err != nil {
+		return false, err
+	}
+	if squashed != tips.main {
+		tr.Tries++
+		if err := s.push(ctx, remote, nil, squashed.String()+":"+s.ref); err != nil {
+			return false, err
+		}
+		pushed = true
+		if err := s.repo.setRef(ctx, s.tracking(remote), "tmnotes: push", squashed, tips.main); err != nil && !errors.Is(err, errMoved) {
+			return pushed, err
+		}
+	}
+	// The local ref takes the shape that all others see. If a foreign writer
+	// moved it meanwhile it stays, and the next sync merges.
+	if err := s.repo.setRef(ctx, s.ref, "tmnotes: pushed to "+remote, squashed, local); err != nil && !errors.Is(err, errMoved) {
+		return pushed, err
+	}
+	return pushed, nil
+}
+
+// squash makes one commit of the tree on top of the parents.
+func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents []plumbing.Hash) (plumbing.Hash, error) {
+	changes, err := s.changes(theirs, tree)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	for _, c := range changes {
+		// A foreign writer may have taken lines away since they were merged: that
+		// must not be pushed. The next try merges again.
+		if both := normalLines(append(slices.Clone(c.old), c.new...)); !slices.Equal(both, c.new) {
+			return plumbing.ZeroHash, fmt.Errorf("%w: the note of %s lost lines here meanwhile", errContended, short(c.commit))
+		}
+	}
+	t, err := s.openTree(tree)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return s.writeCommit(ctx, t, &objectWriter{r: s.repo}, summary(changes), parents)
+}
+
+// push runs git push and sorts its answers: errContended if another try may
+// do, errRefused if the remote does not want it.
+func (s *Store) push(ctx context.Context, remote string, options []string, refspecs ...string) error {
+	args := append([]string{"push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"}, options...)
+	args = append(append(args, remote), refspecs...)
+	out, err := s.network(ctx, args...)
+	if err == nil {
+		return nil
+	}
+	for line := range strings.Lines(out) {
+		if !strings.HasPrefix(line, "!") {
+			continue
+		}
+		f := strings.SplitN(strings.TrimSpace(line), "\t", 3)
+		why := f[len(f)-1]
+		for _, c := range []string{"fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old value",
+			"reference already exists", "unpacker error", "missing necessary objects", "failed to lock", "remote ref updated"} {
+			if strings.Contains(why, c) {
+				return fmt.Errorf("%w: %s", errContended, why)
+			}
+		}
+		said := ""
+		var ge *gitError
+		if errors.As(err, &ge) {
+			if i := strings.Index(ge.stderr, "remote:"); i >= 0 {
+				said = "; " + lastLines(ge.stderr[i:], ge.code)
+			}
+		}
+		return fmt.Errorf("%s %w the push: %s%s", remote, errRefused, why, said)
+	}
+	var ge *gitError
+	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "unresolved deltas") || strings.Contains(ge.stderr, "remote unpack failed")) {
+		return fmt.Errorf("%w: %s", errContended, lastLines(ge.stderr, ge.code))
+	}
+	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "ermission") || strings.Contains(ge.stderr, "403") || strings.Contains(ge.stderr, "denied")) {
+		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
+	}
+	return fmt.Errorf("%w: pushing to %s: %w", ErrRemote, remote, err)
+}
+
+// settle removes the spool refs that were folded in, and the journal files
+// whose lines are all in a tip that was pushed. What it cannot do now the next
+// sync does.
+func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
+	if len(tips.spool) > 0 {
+		var leases, deletes []string
+		for _, ref := range sortedKeys(tips.spool) {
+			leases = append(leases, "--force-with-lease="+ref+":"+tips.spool[ref].String())
+			deletes = append(deletes, ":"+ref)
+		}
+		_ = s.push(ctx, remote, leases, deletes...)
+	}
+	if pushed, tree, err := s.tip(s.tracking(remote)); err == nil && !pushed.IsZero() {
+		s.compact(tree, 0)
+	}
+}
+
+// compact removes the journal files that are not needed any more: all of their
+// lines are in the notes of the tree, and nothing was added for the given time.
+func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
+	files, err := s.journal.files()
+	if err != nil {
+		return
+	}
+	t, err := s.openTree(tree)
+	if err != nil {
+		return
+	}
+	for i := range files {
+		f := &files[i]
+		if age > 0 && time.Since(f.mod) < age {
+			continue
+		}
+		if s.journal.read(f, nil) != nil || f.damaged > 0 {
+			continue
+		}
+		lines := map[plumbing.Hash][]string{}
+		for _, e := range f.entries {
+			lines[e.commit] = append(lines[e.commit], e.line)
+		}
+		if changes, err := s.missing(t, lines); err == nil && len(changes) == 0 {
+			_ = s.journal.remove(*f)
+		}
+	}
+}
+
+// journalAge is how long a journal is kept where there is no remote to hold a
+// second copy of its lines.
+const journalAge = 7 * 24 * time.Hour
+
+// Tidy is what Push does with the journal, for repositories without a remote:
+// files whose lines the local tip has had for a week are removed.
+func (s *Store) Tidy() {
+	if s.readOnly != nil {
+		return
+	}
+	if tip, tree, err := s.tip(s.ref); err == nil && !tip.IsZero() {
+		s.compact(tree, journalAge)
+	}
+}
+
+// pushSpool puts the local notes on a ref that only this clone writes, so that
+// nobody contends for it, and whose name a rule for the shared ref may not
+// cover. It holds everything, so whatever stood there is in it.
+func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) error {
+	writer, err := s.writer()
+	if err != nil {
+		return err
+	}
+	local, _, err := s.tip(s.ref)
+	if err != nil {
+		return err
+	}
+	tr.Tries++
+	return s.push(ctx, remote, nil, "+"+local.String()+":"+s.spoolPrefix(s.ref)+writer)
+}
+
+// writer is this clone's name among those that spool.
+func (s *Store) writer() (string, error) {
+	path := filepath.Join(s.private, "writer")
+	if b, err := os.ReadFile(path); err == nil {
+		if id, err := ulid.ParseStrict(strings.TrimSpace(string(b))); err == nil {
+			return id.String(), nil
+		}
+	}
+	id := ulid.Make().String()
+	return id, os.WriteFile(path, []byte(id+"\n"), 0o666)
+}
+
+// Unpushed counts the records that are here and were not seen on the remote.
+func (s *Store) Unpushed(ctx context.Context, remote string) (int, error) {
+	_, theirs, err := s.tip(s.tracking(remote))
+	if err != nil {
+		return 0, err
+	}
+	_, ours, err := s.tip(s.ref)
+	if err != nil {
+		return 0, err
+	}
+	changes, err := s.changes(theirs, ours)
+	n := 0
+	for _, c := range changes {
+		add, _ := diffLines(c.old, c.new)
+		n += len(add)
+	}
+	return n, err
+}
