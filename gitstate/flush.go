@@ -160,6 +160,7 @@ func (s *Store) retryMoved(ctx context.Context, f func() error) error {
 		if err = f(); !errors.Is(err, errMoved) {
 			return err
 		}
+		s.repo.breakLock(s.ref)
 		if pause(ctx, backoff(try, 5*time.Millisecond, 500*time.Millisecond)) != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/objfile"
@@ -439,6 +440,24 @@ func (r *repo) setRef(ctx context.Context, ref, message string, new, old plumbin
 }
 
 var errMoved = errors.New("the ref was moved by somebody else")
+
+// staleLock is how old a ref's lock is when nobody can hold it any more: git
+// holds one for milliseconds, and one that was killed leaves it behind for good.
+// Should its holder live all the same, its own update fails; none is lost.
+const staleLock = 5 * time.Second
+
+// breakLock removes the lock of a ref if it is stale, and says whether it did.
+func (r *repo) breakLock(ref string) bool {
+	path := filepath.Join(r.commonDir, filepath.FromSlash(ref)) + ".lock"
+	info, err := os.Stat(path)
+	return err == nil && time.Since(info.ModTime()) > staleLock && os.Remove(path) == nil
+}
+
+// lockedOut reports whether git found the lock of a ref in its way.
+func lockedOut(err error) bool {
+	var ge *gitError
+	return errors.As(err, &ge) && strings.Contains(ge.stderr, ".lock': File exists")
+}
 
 // objectWriter collects new objects and makes them durable in one go.
 type objectWriter struct {

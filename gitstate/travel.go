@@ -122,8 +122,14 @@ func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteT
 	// One glob for the ref and its spool, since a glob that matches nothing is
 	// no error. Partial clones would leave the notes' blobs behind without
 	// --no-filter.
-	_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
-		"--refmap=", remote, "+"+s.ref+"*:"+s.tracking(remote)+"*")
+	for range 20 {
+		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
+			"--refmap=", remote, "+"+s.ref+"*:"+s.tracking(remote)+"*")
+		// The tracking ref may be locked by a fetch that was killed.
+		if !lockedOut(err) || !s.repo.breakLock(s.tracking(remote)) && pause(ctx, 400*time.Millisecond) != nil {
+			break
+		}
+	}
 	if err != nil {
 		return before, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
 	}

@@ -1,0 +1,47 @@
+package gitstate
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+// A git that was killed in the middle of moving a ref leaves its lock behind.
+// It must not keep everybody out for good.
+func TestStaleLock(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	r.Commit("one", nil)
+	ctx := context.Background()
+	s, err := Open(ctx, Options{Dir: r.Dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, ref := range []string{s.ref, s.tracking("origin")} {
+		lock := filepath.Join(s.repo.commonDir, filepath.FromSlash(ref)) + ".lock"
+		if err := os.MkdirAll(filepath.Dir(lock), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(lock, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if s.repo.breakLock(ref) {
+			t.Errorf("%s: a lock that may be held was broken", ref)
+		}
+		old := time.Now().Add(-2 * staleLock)
+		if err := os.Chtimes(lock, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Append(r.Head(), &Record{Status: OK, Op: Deploy, Stack: "/a", Run: s.NewRun()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Push(ctx, "origin"); err != nil {
+		t.Fatal(err)
+	}
+}
