@@ -20,17 +20,13 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/objfile"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/storage/memory"
 )
 
 // repo is a repository as git sees it: where its parts are is asked of git, so
 // that whatever git can open is opened, with the user's configuration.
 type repo struct {
 	dir       string // where git commands are run
-	gitDir    string
 	commonDir string // shared by linked worktrees
 	workTree  string // "" in a bare repository
 	objects   string
@@ -53,7 +49,7 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	wait.Go(func() {
 		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|extensions\.refstorage$)`)
 	})
-	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir",
+	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
 	wait.Wait()
 	if err != nil {
@@ -69,15 +65,15 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 		return nil, fmt.Errorf("opening the repository: %w", err)
 	}
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-	if len(lines) != 6 {
+	if len(lines) != 5 {
 		return nil, fmt.Errorf("opening the repository: git rev-parse answered %q; git 2.31 or newer is needed", out)
 	}
-	r.gitDir, r.commonDir, r.objects = lines[0], lines[1], lines[2]
-	r.shallow = lines[3] == "true"
-	if lines[5] != "sha1" {
-		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", ErrUnsupported, lines[5])
+	r.commonDir, r.objects = lines[0], lines[1]
+	r.shallow = lines[2] == "true"
+	if lines[4] != "sha1" {
+		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", ErrUnsupported, lines[4])
 	}
-	if lines[4] != "true" && topErr == nil {
+	if lines[3] != "true" && topErr == nil {
 		r.workTree = strings.TrimSuffix(top, "\n")
 	}
 	r.config = map[string]string{}
@@ -457,138 +453,6 @@ func (r *repo) breakLock(ref string) bool {
 func lockedOut(err error) bool {
 	var ge *gitError
 	return errors.As(err, &ge) && strings.Contains(ge.stderr, ".lock': File exists")
-}
-
-// objectWriter collects new objects and makes them durable in one go.
-type objectWriter struct {
-	r       *repo
-	objects []*plumbing.MemoryObject
-	seen    map[plumbing.Hash]bool
-}
-
-func (w *objectWriter) put(t plumbing.ObjectType, body []byte) (plumbing.Hash, error) {
-	h := plumbing.ComputeHash(t, body)
-	if !w.seen[h] {
-		o := new(plumbing.MemoryObject)
-		o.SetType(t)
-		o.Write(body)
-		w.objects = append(w.objects, o)
-		if w.seen == nil {
-			w.seen = map[plumbing.Hash]bool{}
-		}
-		w.seen[h] = true
-	}
-	return h, nil
-}
-
-func (w *objectWriter) putCommit(c *object.Commit) (plumbing.Hash, error) {
-	o := new(plumbing.MemoryObject)
-	if err := c.Encode(o); err != nil {
-		return plumbing.ZeroHash, err
-	}
-	body, err := readObject(o)
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	return w.put(plumbing.CommitObject, body)
-}
-
-func readObject(o plumbing.EncodedObject) ([]byte, error) {
-	rd, err := o.Reader()
-	if err != nil {
-		return nil, err
-	}
-	defer rd.Close()
-	return io.ReadAll(rd)
-}
-
-// A few objects are written loose, as git does; many go into one pack, which
-// costs one fsync instead of one each.
-const looseLimit = 24
-
-// flush writes the objects and syncs them. git does not sync loose objects by
-// default; a ref must never name what a crash could take away.
-func (w *objectWriter) flush(ctx context.Context) error {
-	defer func() { w.objects, w.seen = nil, nil }()
-	if len(w.objects) > looseLimit {
-		return w.flushPack(ctx)
-	}
-	dirs := map[string]bool{}
-	for _, o := range w.objects {
-		dir, err := w.r.writeLoose(o)
-		if err != nil {
-			return err
-		}
-		if dir != "" {
-			dirs[dir] = true
-		}
-	}
-	for dir := range dirs {
-		if err := syncDir(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *objectWriter) flushPack(ctx context.Context) error {
-	mem := memory.NewStorage()
-	hashes := make([]plumbing.Hash, len(w.objects))
-	for i, o := range w.objects {
-		hashes[i] = o.Hash()
-		if _, err := mem.SetEncodedObject(o); err != nil {
-			return err
-		}
-	}
-	var pack bytes.Buffer
-	if _, err := packfile.NewEncoder(&pack, mem, false).Encode(hashes, 0); err != nil {
-		return err
-	}
-	// index-pack puts the pack where git wants it, and syncs it.
-	_, err := w.r.git(ctx, &pack, "index-pack", "--stdin")
-	return err
-}
-
-// writeLoose writes a loose object as git does: into a temporary file beside
-// its place, renamed when it is whole. It says in which folder it wrote.
-func (r *repo) writeLoose(o *plumbing.MemoryObject) (dir string, err error) {
-	name := o.Hash().String()
-	dir = filepath.Join(r.objects, name[:2])
-	path := filepath.Join(dir, name[2:])
-	if _, err := os.Lstat(path); err == nil {
-		return "", nil
-	}
-	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
-	}
-	tmp, err := os.CreateTemp(dir, "tmp_obj_")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			tmp.Close()
-			os.Remove(tmp.Name())
-		}
-	}()
-	body, err := readObject(o)
-	if err != nil {
-		return "", err
-	}
-	w := objfile.NewWriter(tmp)
-	if err := w.WriteHeader(o.Type(), int64(len(body))); err != nil {
-		return "", err
-	}
-	if _, err := w.Write(body); err != nil {
-		return "", err
-	}
-	if err := errors.Join(w.Close(), tmp.Sync(), tmp.Close()); err != nil {
-		return "", err
-	}
-	if err := os.Chmod(tmp.Name(), 0o444); err != nil {
-		return "", err
-	}
-	return dir, os.Rename(tmp.Name(), path)
 }
 
 func (r *repo) close() {

@@ -153,9 +153,6 @@ func (s *Store) GitDir() string { return s.repo.commonDir }
 // WorkTree is the top of the work tree, "" in a bare repository.
 func (s *Store) WorkTree() string { return s.repo.workTree }
 
-// Shallow reports whether the repository's history is cut off.
-func (s *Store) Shallow() bool { return s.repo.shallow }
-
 // Config is the value of a key tmnotes.* of git's configuration, "" if unset.
 func (s *Store) Config(key string) string { return s.repo.config["tmnotes."+strings.ToLower(key)] }
 

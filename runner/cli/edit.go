@@ -31,7 +31,6 @@ func markCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "status", Value: "ok", Usage: "`STATUS` to record: ok, failed, canceled or drifted"},
 			&cli.StringFlag{Name: "op", Value: gitstate.Deploy, Usage: "operation `NAME` to record"},
 			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` that it was done on"},
-			&cli.StringSliceFlag{Name: "cmd", Hidden: true},
 		}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error { return mark(c, env) },
 	}

@@ -95,7 +95,7 @@ func execute(c *cli.Context, env Env) error {
 	}
 	n := &session{store: s, commit: head, run: group.Run}
 	if id := os.Getenv("TMNOTES_RUN"); id != "" {
-		if n.run, _, err = runID(s); err != nil {
+		if n.run, err = runID(s); err != nil {
 			return err
 		}
 	}

@@ -306,7 +306,7 @@ func plan(p *project.Project, n *session, o runOptions, stacks []runner.Stack, s
 	if err != nil {
 		return nil, err
 	}
-	id, _, err := runID(n.store)
+	id, err := runID(n.store)
 	if err != nil {
 		return nil, err
 	}

@@ -48,14 +48,14 @@ func targetOf(target, workspace string) string {
 }
 
 // runID is the run that this process takes part in: TMNOTES_RUN, or a new one.
-func runID(s *gitstate.Store) (id string, shared bool, err error) {
+func runID(s *gitstate.Store) (string, error) {
 	if id := os.Getenv("TMNOTES_RUN"); id != "" {
 		if !validRun(id) {
-			return "", false, fmt.Errorf("TMNOTES_RUN=%q is no id of a run; unset it, or take one from `tmnotes log`", id)
+			return "", fmt.Errorf("TMNOTES_RUN=%q is no id of a run; unset it, or take one from `tmnotes log`", id)
 		}
-		return id, true, nil
+		return id, nil
 	}
-	return s.NewRun(), false, nil
+	return s.NewRun(), nil
 }
 
 func validRun(id string) bool {
