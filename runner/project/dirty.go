@@ -101,9 +101,15 @@ func (c changes) add(file string) {
 	}
 }
 
+// changes are asked for once: a Project is a snapshot.
 func (p *Project) changes() (changes, error) {
+	p.changesOnce.Do(func() { p.changed, p.changedErr = p.readChanges(context.Background()) })
+	return p.changed, p.changedErr
+}
+
+func (p *Project) readChanges(ctx context.Context) (changes, error) {
 	c := changes{paths: map[string]bool{}, below: map[string]bool{}}
-	out, err := p.git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
+	out, err := p.git(ctx, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
 	if err != nil || len(out) == 0 {
 		return c, err
 	}
@@ -121,7 +127,7 @@ func (p *Project) changes() (changes, error) {
 		return c, nil
 	}
 	// A link is changed by what it points to.
-	out, err = p.git("ls-files", "--stage", "-z")
+	out, err = p.git(ctx, "ls-files", "--stage", "-z")
 	if err != nil {
 		return c, err
 	}
@@ -155,8 +161,8 @@ func (p *Project) resolve(file string) (string, bool) {
 }
 
 // git runs git at the top of the work tree, without taking its index lock.
-func (p *Project) git(args ...string) ([]byte, error) {
-	cmd := exec.Command("git", append([]string{"--no-optional-locks", "-C", p.Root()}, args...)...)
+func (p *Project) git(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := p.gitCommand(ctx, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -164,6 +170,10 @@ func (p *Project) git(args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("git %s: %w%s", args[0], err, lastLine(stderr.Bytes()))
 	}
 	return out, nil
+}
+
+func (p *Project) gitCommand(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", p.Root()}, args...)...)
 }
 
 // enclosing returns the path of the nearest stack at or above dir.
@@ -285,28 +295,40 @@ func callsIn(dir string) callsOf {
 	var calls callsOf
 	for _, entry := range entries {
 		name := entry.Name()
-		if ext := filepath.Ext(name); entry.IsDir() || name[0] == '.' || ext != ".tf" && ext != ".tofu" {
+		if entry.IsDir() || name[0] == '.' || !isCode(name) {
 			continue
 		}
-		file := filepath.Join(dir, name)
-		content, err := os.ReadFile(file)
+		sources, err := localCalls(filepath.Join(dir, name))
 		if err != nil {
 			return callsOf{err: err}
 		}
-		if !bytes.Contains(content, []byte("module")) {
-			continue // parsing is what takes time
-		}
-		modules, err := tf.ParseModules(file)
-		if err != nil {
-			return callsOf{err: err}
-		}
-		for _, module := range modules {
-			if module.IsLocal() {
-				calls.modules = append(calls.modules, filepath.Join(dir, filepath.FromSlash(module.Source)))
-			}
+		for _, source := range sources {
+			calls.modules = append(calls.modules, filepath.Join(dir, filepath.FromSlash(source)))
 		}
 	}
 	return calls
+}
+
+// localCalls are the sources of the local modules that a file of code calls.
+func localCalls(file string) ([]string, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Contains(content, []byte("module")) {
+		return nil, nil // parsing is what takes time
+	}
+	modules, err := tf.ParseModules(file)
+	if err != nil {
+		return nil, err
+	}
+	var sources []string
+	for _, module := range modules {
+		if module.IsLocal() {
+			sources = append(sources, module.Source)
+		}
+	}
+	return sources, nil
 }
 
 // projectPath is the absolute path file as a path in the project at root.

@@ -76,6 +76,10 @@ type Project struct {
 	terragrunt bool
 	checked    bool // the engine knows the untracked and uncommitted files
 
+	changesOnce sync.Once // what git status says, see dirty.go
+	changed     changes
+	changedErr  error
+
 	mu      sync.Mutex
 	outputs map[outputsKey]*outputs
 }

@@ -1,0 +1,396 @@
+package project
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/terramate-io/terramate/config"
+	tmproject "github.com/terramate-io/terramate/project"
+	"github.com/terramate-io/terramate/tf"
+)
+
+// InputsVersion is that of the digests in [Inputs]; each begins with it. One of
+// another version cannot be compared.
+const InputsVersion = "1"
+
+// Inputs are what the stacks of a project were made of at one commit: what
+// Terramate's change detection looks at (stack/manager.go, ListChanged), from
+// the trees of that commit alone. gitstate/FORMAT.md has the definition.
+type Inputs struct {
+	Commit string
+	stacks map[string]*stackInputs // by project path
+}
+
+type stackInputs struct {
+	digest string
+	err    error
+	parts  []part
+}
+
+// A part is one thing that a stack is made of.
+type part struct {
+	kind string // file, link, module, watch, tg: why it is looked at
+	path string
+	treeEntry
+}
+
+// ErrInputs is returned by [Inputs.Digest] for a stack whose inputs cannot be
+// known, and for one that is not there.
+var ErrInputs = errors.New("its inputs cannot be known")
+
+// Digest returns the digest of the stack at a project path. Two stacks with
+// one digest are made of the same; where it is an [ErrInputs], nobody can say.
+func (in *Inputs) Digest(stack string) (string, error) {
+	s := in.stacks[stack]
+	if s == nil {
+		return "", fmt.Errorf("%s was no stack at %.12s: %w", stack, in.Commit, ErrInputs)
+	}
+	return s.digest, s.err
+}
+
+// Inputs are the inputs of all stacks at HEAD. They are read from HEAD's trees,
+// through the project that is loaded, or, where the files that are read for that
+// are not HEAD's, through one that is loaded from HEAD; see [Project.InputsAt].
+func (p *Project) Inputs(ctx context.Context) (*Inputs, error) {
+	if !p.IsRepo() {
+		return nil, errors.New("the inputs of stacks are read from commits: not a git repository")
+	}
+	head, err := p.git(ctx, "rev-parse", "--verify", "HEAD^{commit}")
+	if err != nil {
+		return nil, err
+	}
+	commit := strings.TrimSpace(string(head))
+	changes, err := p.changes()
+	if err != nil {
+		return nil, err
+	}
+	for file := range changes.paths {
+		if path.Base(file) != lockFile {
+			return p.InputsAt(ctx, commit)
+		}
+	}
+	t, err := p.readTree(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	in, err := p.inputsOf(commit, t)
+	if errors.Is(err, errNotCheckedOut) {
+		return p.InputsAt(ctx, commit)
+	}
+	return in, err
+}
+
+// errNotCheckedOut: a file of the commit is not on the disk (git-sparse-checkout(1)).
+var errNotCheckedOut = errors.New("not checked out")
+
+// inputsOf computes what stacks are made of at a commit whose files are those on
+// the disk.
+func (p *Project) inputsOf(commit string, t *commitTree) (*Inputs, error) {
+	if _, err := p.All(); err != nil { // IsTerragruntChangeDetectionEnabled needs it
+		return nil, err
+	}
+	c := &collector{p: p, t: t, owners: map[string]string{}, calls: map[string]codeCalls{}}
+	trees := p.root().Tree().Stacks()
+	in := &Inputs{Commit: commit, stacks: make(map[string]*stackInputs, len(trees))}
+	for _, tree := range trees {
+		in.stacks[tree.Dir().String()] = &stackInputs{}
+	}
+	for _, file := range t.files {
+		if strings.HasPrefix(file, "/.tmtriggers/") {
+			continue
+		}
+		if s := in.stacks[c.owner(path.Dir(file))]; s != nil {
+			s.parts = append(s.parts, part{"file", file, t.entries[file]})
+		}
+	}
+	c.readCode(trees)
+	for _, tree := range trees {
+		at := tree.Dir().String()
+		s := in.stacks[at]
+		s.parts, s.err = c.stack(tree, s.parts)
+		if errors.Is(s.err, errNotCheckedOut) {
+			return nil, s.err
+		}
+		if s.err != nil {
+			s.err = fmt.Errorf("stack %s at %.12s: %w: %w", at, commit, ErrInputs, s.err)
+			continue
+		}
+		s.digest = digestOf(s.parts)
+	}
+	return in, nil
+}
+
+// digestOf is the digest of a set of parts.
+func digestOf(parts []part) string {
+	slices.SortFunc(parts, comparePart)
+	h := sha256.New()
+	h.Write([]byte("tmnotes inputs " + InputsVersion + "\x00"))
+	var line []byte
+	for i, e := range parts {
+		if i > 0 && parts[i-1] == e {
+			continue
+		}
+		line = append(line[:0], e.kind...)
+		for _, s := range []string{e.path, e.mode, e.id} {
+			line = append(append(line, 0), s...)
+		}
+		h.Write(append(line, 0))
+	}
+	return InputsVersion + ":" + hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+func comparePart(a, b part) int {
+	if c := strings.Compare(a.path, b.path); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.kind, b.kind); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.mode, b.mode); c != 0 {
+		return c
+	}
+	return strings.Compare(a.id, b.id)
+}
+
+// collector finds the parts of stacks.
+type collector struct {
+	p      *Project
+	t      *commitTree
+	owners map[string]string // folder → the nearest stack at or above it, "" if none
+
+	mu    sync.Mutex
+	calls map[string]codeCalls // folder → the modules that the code in it calls
+}
+
+// codeCalls are the sources of local modules.
+type codeCalls struct {
+	sources []string
+	err     error
+}
+
+// owner is the nearest stack at or above a folder.
+func (c *collector) owner(dir string) string {
+	if o, ok := c.owners[dir]; ok {
+		return o
+	}
+	o := ""
+	if tree, ok := c.p.root().Lookup(tmproject.NewPath(dir)); ok && tree.IsStack() {
+		o = dir
+	} else if dir != "/" {
+		o = c.owner(path.Dir(dir))
+	}
+	c.owners[dir] = o
+	return o
+}
+
+// readCode reads the code in the folders of all stacks, on all processors:
+// parsing is most of the work.
+func (c *collector) readCode(trees []*config.Tree) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(trees)) {
+		wait.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(trees)); i = next.Add(1) - 1 {
+				c.callsIn(trees[i].Dir().String())
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// callsIn returns what the code in a folder calls. It is listed from the commit, so
+// that neither .tmskip nor an ignored file makes a difference.
+func (c *collector) callsIn(dir string) codeCalls {
+	c.mu.Lock()
+	calls, ok := c.calls[dir]
+	c.mu.Unlock()
+	if ok {
+		return calls
+	}
+	for _, name := range c.t.code[dir] {
+		file := path.Join(dir, name)
+		sources, err := localCalls(filepath.Join(c.p.Root(), filepath.FromSlash(file)))
+		if err != nil {
+			err = oneLine(file, err)
+			if _, e, _ := c.t.resolve(file); errors.Is(err, fs.ErrNotExist) && e.mode != missing && e.mode != outside && e.mode != modeGitlink {
+				err = errNotCheckedOut
+			}
+			calls = codeCalls{err: err}
+			break
+		}
+		calls.sources = append(calls.sources, sources...)
+	}
+	c.mu.Lock()
+	c.calls[dir] = calls
+	c.mu.Unlock()
+	return calls
+}
+
+// stack adds to the files of a stack all else that it is made of.
+func (c *collector) stack(tree *config.Tree, parts []part) ([]part, error) {
+	dir := tree.Dir().String()
+	st, err := tree.Stack()
+	if err != nil {
+		return nil, err
+	}
+	w := walk{collector: c, parts: parts, seen: map[string]bool{}}
+	if at, e, _ := c.t.resolve(dir); e.mode == modeGitlink {
+		w.add("file", at, e) // a stack in a submodule
+	}
+	for _, e := range parts {
+		if e.mode == modeLink {
+			w.follow(e.path)
+		}
+	}
+	for _, file := range st.Watch {
+		w.watch(file.String())
+	}
+	if err := w.code(dir); err != nil {
+		return nil, err
+	}
+	if tree.IsTerragruntModule() && c.p.root().IsTerragruntChangeDetectionEnabled() {
+		if err := w.unit(tree); err != nil {
+			return nil, err
+		}
+	}
+	return w.parts, nil
+}
+
+// walk goes from one stack to all that it refers to.
+type walk struct {
+	*collector
+	parts []part
+	seen  map[string]bool
+}
+
+func (w *walk) add(kind, file string, e treeEntry) {
+	w.parts = append(w.parts, part{kind, file, e})
+}
+
+// first reports whether something is seen for the first time.
+func (w *walk) first(kind, file string) bool {
+	key := kind + file
+	was := w.seen[key]
+	w.seen[key] = true
+	return !was
+}
+
+// reach adds what a path leads to, with the links on the way, and returns it.
+func (w *walk) reach(kind, file string) (real string, e treeEntry) {
+	real, e, via := w.t.resolve(file)
+	for _, link := range via {
+		w.add("link", link, w.t.entries[link])
+	}
+	w.add(kind, real, e)
+	if e.mode == modeTree {
+		for _, link := range w.t.linksBelow(real) {
+			w.follow(link)
+		}
+	}
+	return real, e
+}
+
+// follow adds what a link points to.
+func (w *walk) follow(link string) {
+	if w.first("link", link) {
+		w.reach("link", link)
+	}
+}
+
+// watch adds a file of stack.watch. A folder is none: Terramate looks for the very
+// path among the changed files.
+func (w *walk) watch(file string) {
+	if e, ok := w.t.entries[file]; ok && e.mode != modeTree {
+		w.add("watch", file, e)
+		if e.mode == modeLink {
+			w.follow(file)
+		}
+		return
+	}
+	w.add("watch", file, treeEntry{mode: missing})
+}
+
+// code adds the modules that the code in a folder calls, and those that they call.
+func (w *walk) code(dir string) error {
+	calls := w.callsIn(dir)
+	if calls.err != nil {
+		return calls.err
+	}
+	for _, source := range calls.sources {
+		if err := w.module(dir, source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) module(dir, source string) error {
+	rel := path.Join(strings.TrimPrefix(dir, "/"), filepath.ToSlash(source))
+	if rel == ".." || strings.HasPrefix(rel, "../") {
+		w.add("module", rel, treeEntry{mode: outside})
+		return nil
+	}
+	if !w.first("module", "/"+rel) {
+		return nil
+	}
+	real, e := w.reach("module", "/"+rel)
+	if e.mode != modeTree || !w.first("code", real) {
+		return nil
+	}
+	return w.code(real)
+}
+
+// unit adds what the Terragrunt unit at tree is made of.
+func (w *walk) unit(tree *config.Tree) error {
+	if !w.first("unit", tree.Dir().String()) {
+		return nil
+	}
+	unit, err := w.p.unit(tree)
+	if err != nil || unit == nil { // nil: meant to be included only
+		return oneLine("Terragrunt unit "+tree.Dir().String(), err)
+	}
+	if (tf.Module{Source: unit.Source}).IsLocal() {
+		if err := w.module(tree.Dir().String(), unit.Source); err != nil {
+			return err
+		}
+	}
+	for _, dep := range unit.DependsOn {
+		at, e := w.reach("tg", dep.String())
+		if e.mode != modeTree {
+			continue
+		}
+		other, ok := w.p.root().Lookup(tmproject.NewPath(at))
+		if !ok {
+			continue
+		}
+		if other.IsStack() && w.first("stack", at) {
+			st, err := other.Stack()
+			if err != nil {
+				return err
+			}
+			for _, file := range st.Watch {
+				w.watch(file.String())
+			}
+			if err := w.code(at); err != nil {
+				return err
+			}
+		}
+		if other.IsTerragruntModule() {
+			if err := w.unit(other); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package project
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// InputsAt are the inputs of all stacks at any commit that is here, which need not
+// be HEAD: the commit's files are written to a temporary folder and the project is
+// loaded from there, as it was then. That takes as long as the project is large,
+// so ask once for a commit.
+//
+// An error says that the project could not be loaded as it was then; a stack
+// whose own inputs cannot be known is one of [Inputs.Digest].
+func (p *Project) InputsAt(ctx context.Context, commit string) (*Inputs, error) {
+	t, err := p.readTree(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "tmnotes-commit-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, err
+	}
+	if err := p.checkout(ctx, t, dir); err != nil {
+		return nil, fmt.Errorf("writing the files of %.12s to %s: %w", commit, dir, err)
+	}
+	then, err := Load(ctx, Options{Dir: dir, Terragrunt: true})
+	if err != nil {
+		return nil, fmt.Errorf("the project as it was at %.12s: %w", commit, err)
+	}
+	if then.Root() != dir {
+		return nil, fmt.Errorf("the project as it was at %.12s cannot be loaded where GIT_WORK_TREE is set; unset it", commit)
+	}
+	return then.inputsOf(commit, t)
+}
+
+// checkout writes the files of a commit below dir, as they are in the repository:
+// no filter of gitattributes(5) is run, some of which ask a network. It makes dir a
+// repository, since that is how Terramate finds the top of a project.
+func (p *Project) checkout(ctx context.Context, t *commitTree, dir string) error {
+	if _, err := p.git(ctx, "init", "--quiet", "--template=", dir); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir) // whatever a tree says, nothing is written elsewhere
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var files, ids []string
+	made := map[string]bool{"/": true}
+	for _, file := range t.files {
+		if strings.HasPrefix(strings.ToLower(file), "/.git/") {
+			return fmt.Errorf("the commit has a file %s, which git does not allow", file)
+		}
+		to := filepath.FromSlash(strings.TrimPrefix(file, "/"))
+		if parent := path.Dir(file); !made[parent] {
+			if err := root.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+				return err
+			}
+			made[parent] = true
+		}
+		switch e := t.entries[file]; e.mode {
+		case modeGitlink:
+			err = root.Mkdir(to, 0o777)
+		case modeLink:
+			err = root.Symlink(filepath.FromSlash(t.targets[file]), to)
+		default:
+			files, ids = append(files, to), append(ids, e.id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return p.readBlobs(ctx, ids, func(i int, body []byte) error { return root.WriteFile(files[i], body, 0o666) })
+}

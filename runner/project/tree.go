@@ -1,0 +1,202 @@
+package project
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The modes of git's trees that mean something here (git-fast-import(1), M).
+const (
+	modeTree    = "040000"
+	modeLink    = "120000"
+	modeGitlink = "160000"
+)
+
+// treeEntry is what a path is in a commit: its mode, and the name of its object.
+type treeEntry struct{ mode, id string }
+
+// commitTree is all that a commit holds, by project path. The top folder is
+// there as "/", with a name that is no object's.
+type commitTree struct {
+	entries map[string]treeEntry
+	files   []string            // paths of all that is no folder, in git's order
+	code    map[string][]string // folder → names of the .tf and .tofu files in it
+	links   []string            // paths of the symbolic links, sorted
+	targets map[string]string   // what these say
+}
+
+// readTree reads a commit's tree, or of it only what is below some folders: one
+// git child, two where there are links.
+func (p *Project) readTree(ctx context.Context, commit string, below ...string) (*commitTree, error) {
+	out, err := p.git(ctx, append([]string{"ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--"}, below...)...)
+	if err != nil {
+		return nil, err
+	}
+	text := string(out)
+	t := &commitTree{entries: make(map[string]treeEntry, strings.Count(text, "\x00")), code: map[string][]string{}, targets: map[string]string{}}
+	top := sha256.New()
+	for text != "" {
+		line, rest, _ := strings.Cut(text, "\x00")
+		text = rest
+		// "<mode> <type> <object>\t<path>"
+		meta, name, ok := strings.Cut(line, "\t")
+		mode, object, ok2 := strings.Cut(meta, " ")
+		_, id, ok3 := strings.Cut(object, " ")
+		if !ok || !ok2 || !ok3 {
+			return nil, fmt.Errorf("git ls-tree: cannot read its output %q", line)
+		}
+		file := "/" + name
+		t.entries[file] = treeEntry{mode, id}
+		if !strings.Contains(name, "/") {
+			top.Write([]byte(line + "\x00"))
+		}
+		if mode == modeTree {
+			continue
+		}
+		t.files = append(t.files, file)
+		if mode == modeLink {
+			t.links = append(t.links, file)
+		}
+		if base := path.Base(name); mode != modeGitlink && base[0] != '.' && isCode(base) {
+			dir := path.Dir(file)
+			t.code[dir] = append(t.code[dir], base)
+		}
+	}
+	t.entries["/"] = treeEntry{modeTree, hex.EncodeToString(top.Sum(nil))}
+	slices.Sort(t.links)
+	return t, p.readLinks(ctx, t)
+}
+
+// isCode reports whether Terraform or OpenTofu read a file of this name, as far as
+// Terramate looks at it (stack/manager.go, hasTFExt).
+func isCode(name string) bool {
+	ext := path.Ext(name)
+	return ext == ".tf" || ext == ".tofu"
+}
+
+// readLinks asks what the links say. It is asked of git: where links cannot be made,
+// the file on the disk is not one.
+func (p *Project) readLinks(ctx context.Context, t *commitTree) error {
+	if len(t.links) == 0 {
+		return nil
+	}
+	ids := make([]string, len(t.links))
+	for i, link := range t.links {
+		ids[i] = t.entries[link].id
+	}
+	return p.readBlobs(ctx, ids, func(i int, body []byte) error {
+		t.targets[t.links[i]] = string(body)
+		return nil
+	})
+}
+
+// readBlobs hands on blobs in order, while git is still reading others. A body is
+// good until got returns.
+func (p *Project) readBlobs(ctx context.Context, ids []string, got func(i int, body []byte) error) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := p.gitCommand(ctx, "cat-file", "--batch", "--buffer")
+	cmd.Stdin = strings.NewReader(strings.Join(ids, "\n") + "\n")
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("git cat-file: %w", err)
+	}
+	defer func() {
+		cancel()
+		_ = cmd.Wait()
+	}()
+	out := bufio.NewReaderSize(pipe, 1<<16)
+	var body []byte
+	for i, id := range ids {
+		head, err := out.ReadString('\n')
+		f := strings.Fields(head)
+		if err != nil || len(f) != 3 || f[1] != "blob" {
+			return fmt.Errorf("git cat-file: blob %s cannot be read (%q); `git fsck` tells more", id, strings.TrimSpace(head))
+		}
+		size, err := strconv.Atoi(f[2])
+		if err != nil || size < 0 {
+			return fmt.Errorf("git cat-file answered %q", head)
+		}
+		body = slices.Grow(body[:0], size+1)[:size+1]
+		if _, err := io.ReadFull(out, body); err != nil {
+			return fmt.Errorf("git cat-file ended early: %w", err)
+		}
+		if err := got(i, body[:size]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Where a path leads that is not in the tree.
+const (
+	missing = "missing"
+	outside = "outside"
+)
+
+// resolve follows a project path through the tree's links, to what is there. At a
+// submodule it stops: what is in there is named by the submodule's commit. via are
+// the links on the way. The entry has missing or outside for a mode where it leads
+// to nothing, or out of the project.
+func (t *commitTree) resolve(file string) (real string, e treeEntry, via []string) {
+	const most = 40 // links, as Linux has it (path_resolution(7))
+	todo := strings.Split(strings.Trim(file, "/"), "/")
+	real = "/"
+	for len(todo) > 0 {
+		name := todo[0]
+		todo = todo[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			if real == "/" {
+				return file, treeEntry{mode: outside}, via
+			}
+			real = path.Dir(real)
+			continue
+		}
+		next := path.Join(real, name)
+		e, ok := t.entries[next]
+		switch {
+		case !ok:
+			return path.Join(append([]string{next}, todo...)...), treeEntry{mode: missing}, via
+		case e.mode == modeGitlink:
+			return next, e, via
+		case e.mode == modeLink:
+			via = append(via, next)
+			target := t.targets[next]
+			if len(via) > most || strings.HasPrefix(target, "/") {
+				return next, treeEntry{mode: outside}, via
+			}
+			todo = append(strings.Split(target, "/"), todo...)
+			continue
+		}
+		real = next
+	}
+	return real, t.entries[real], via
+}
+
+// linksBelow are the links in a folder.
+func (t *commitTree) linksBelow(dir string) []string {
+	prefix := strings.TrimSuffix(dir, "/") + "/"
+	from, _ := slices.BinarySearch(t.links, prefix)
+	to := from
+	for to < len(t.links) && strings.HasPrefix(t.links[to], prefix) {
+		to++
+	}
+	return t.links[from:to]
+}
