@@ -149,6 +149,9 @@ func (h *past) step() {
 	case 7:
 		h.write("shared/linked/file.txt", text)
 	case 8: // a stack moves, with those below it
+		if strings.HasPrefix(dir, "tg/") {
+			dir = h.stacks[0] // a unit would not find its root.hcl
+		}
 		to := fmt.Sprintf("moved%d", h.n)
 		git(h.t, h.root, "mv", dir, to)
 		for i, s := range h.stacks {
