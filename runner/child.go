@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,12 +15,15 @@ import (
 // a process that it left behind holds the other end open.
 const pipeGrace = 2 * time.Second
 
-// outcome is what one try of a command came to.
+// outcome is what one try of a task, or of one of its commands, came to.
 type outcome struct {
 	exit       int    // -1: none
 	signal     string // name of the one that ended it
 	reason     string // one line, where it did not succeed
+	begun      bool   // it counts as a try
 	notStarted bool   // the run was stopped before
+	done       int    // commands that succeeded, where not all did
+	changes    Status // Command.Changes of one that ended with 2, where all succeeded
 	timedOut   bool
 	matched    bool // a line of the output matched Options.RetryOn
 	final      bool // another try would end the same way
@@ -79,12 +83,92 @@ func (c *child) wait() error {
 	return err
 }
 
-// try runs a task's command once.
-func (x *execution) try(t Task, env []string, out *stackOutput) outcome {
-	if env == nil {
-		env = []string{} // to exec.Cmd nil is our own
+func (t Task) complete() bool {
+	return len(t.Commands) > 0 && !slices.ContainsFunc(t.Commands, func(c Command) bool { return len(c.Args) == 0 || c.Args[0] == "" })
+}
+
+// environments are those of a task's commands, each made when it is first asked for.
+func (x *execution) environments(t Task) []func() ([]string, error) {
+	base := append([]string{}, t.Env...) // not nil, which to exec.Cmd is our own
+	envs := make([]func() ([]string, error), len(t.Commands))
+	for i, c := range t.Commands {
+		envs[i] = func() ([]string, error) { return base, nil }
+		if c.Prepare != nil {
+			envs[i] = sync.OnceValues(func() ([]string, error) {
+				extra, err := c.Prepare(x.prepare)
+				return append(slices.Clip(base), extra...), err
+			})
+		}
 	}
-	path, err := lookPath(t.Command[0], t.Stack.Dir, env)
+	return envs
+}
+
+// try runs a task's commands once, one after the other, until one does not succeed.
+// The timeout, and the search for what is worth another try, are over all of them.
+func (x *execution) try(t Task, envs []func() ([]string, error), out *stackOutput) outcome {
+	var changes Status
+	matched := false
+	left := x.opt.Timeout
+	for i, c := range t.Commands {
+		var o outcome
+		env, err := envs[i]()
+		switch {
+		case err != nil:
+			o = outcome{exit: -1, final: true, reason: oneLine(err.Error())}
+		case x.opt.Timeout > 0 && left <= 0:
+			o = outcome{exit: -1, timedOut: true}
+		default:
+			start := time.Now()
+			o = x.run(t.Stack, c, env, left, out)
+			left -= time.Since(start)
+			o.begun = !o.notStarted
+		}
+		matched = matched || o.matched
+		switch {
+		case o.ok():
+		case o.exit == 2 && c.Changes != "" && !o.timedOut:
+			if changes != StatusDrifted {
+				changes = c.Changes
+			}
+		default:
+			switch {
+			case o.timedOut:
+				o.reason = "timed out after " + shortDuration(x.opt.Timeout)
+			case o.reason == "" && len(t.Commands) > 1:
+				o.reason = programName(c.Args) + ": " + o.ending()
+			case o.reason == "":
+				o.reason = o.ending()
+			}
+			o.done, o.matched = i, matched
+			o.begun = o.begun || i > 0
+			return o
+		}
+		if i+1 < len(t.Commands) {
+			// A signal that was there before the child ended is seen before the
+			// next one starts, which would not get it.
+			x.do(func() {})
+		}
+	}
+	if changes != "" {
+		return outcome{exit: 2, begun: true, changes: changes}
+	}
+	return outcome{begun: true}
+}
+
+// ending says how a command ended that says nothing of it itself.
+func (o outcome) ending() string {
+	if o.signal != "" {
+		return "killed by " + o.signal
+	}
+	return fmt.Sprintf("exit status %d", o.exit)
+}
+
+// run runs a command once, for at most timeout if that is not 0.
+func (x *execution) run(s Stack, cmd Command, env []string, timeout time.Duration, out *stackOutput) outcome {
+	if cmd.Line != "" {
+		out.line(cmd.Line)
+	}
+	path, err := lookPath(cmd.Args[0], s.Dir, env)
 	if err != nil {
 		return outcome{exit: -1, final: true, reason: oneLine(err.Error())}
 	}
@@ -92,9 +176,9 @@ func (x *execution) try(t Task, env []string, out *stackOutput) outcome {
 	c := &child{group: !x.opt.Foreground}
 	c.cmd = &exec.Cmd{
 		Path:        path,
-		Args:        t.Command,
+		Args:        cmd.Args,
 		Env:         env,
-		Dir:         t.Stack.Dir,
+		Dir:         s.Dir,
 		Stdin:       x.out.stdin(),
 		SysProcAttr: sysProcAttr(c.group),
 		WaitDelay:   pipeGrace, // only of use where Stdin is no file
@@ -110,14 +194,14 @@ func (x *execution) try(t Task, env []string, out *stackOutput) outcome {
 	}
 	if err != nil {
 		pipes.abandon()
-		return outcome{exit: -1, reason: oneLine(startError(t, err))}
+		return outcome{exit: -1, reason: oneLine(startError(s, cmd, err))}
 	}
-	if x.opt.Timeout > 0 {
+	if timeout > 0 {
 		killAfter := x.opt.KillAfter
 		if killAfter <= 0 {
 			killAfter = 30 * time.Second
 		}
-		c.limit(x.opt.Timeout, killAfter)
+		c.limit(timeout, killAfter)
 	}
 	pipes.copy()
 	_ = c.wait() // ProcessState says it all
@@ -136,17 +220,8 @@ func (x *execution) try(t Task, env []string, out *stackOutput) outcome {
 		timedOut: c.timedOut,
 		matched:  streams.matched(),
 	}
-	switch {
-	case o.ok():
-	case o.timedOut:
-		o.reason = "timed out after " + shortDuration(x.opt.Timeout)
-	default:
+	if !o.ok() {
 		o.reason = streams.reason(o.signal != "")
-		if o.reason == "" && o.signal != "" {
-			o.reason = "killed by " + o.signal
-		} else if o.reason == "" {
-			o.reason = fmt.Sprintf("exit status %d", o.exit)
-		}
 	}
 	return o
 }
@@ -170,14 +245,14 @@ func (x *execution) startChild(c *child) (halted bool, err error) {
 
 // startError says why a command that was found could not be started; os/exec does not
 // say that it is for want of the directory.
-func startError(t Task, err error) string {
-	if _, dirErr := os.Stat(t.Stack.Dir); dirErr != nil && t.Stack.Dir != "" {
+func startError(s Stack, cmd Command, err error) string {
+	if _, dirErr := os.Stat(s.Dir); dirErr != nil && s.Dir != "" {
 		err = dirErr
 	}
 	if pe, ok := errors.AsType[*os.PathError](err); ok {
 		err = fmt.Errorf("%s: %w", pe.Path, pe.Err)
 	}
-	return "cannot start " + t.Command[0] + ": " + err.Error()
+	return "cannot start " + cmd.Args[0] + ": " + err.Error()
 }
 
 // shortDuration is d without the zero units that its String ends with.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 )
@@ -13,7 +12,7 @@ import (
 // Execute runs the tasks along g and returns, in g's order, a result for every
 // stack that is not skipped. It returns when all children have ended and nothing
 // of its own runs any more. An error before anything was run: a stack without
-// a task, or a task without a command.
+// a task, a task without a command, or an empty one.
 //
 // Stacks that are ready start in g's order, so with one at a time exactly in g's
 // order. A failed stack blocks what depends on it, directly or not, and nothing
@@ -21,11 +20,12 @@ import (
 // one behind the first predecessor in g's order, if several failed).
 //
 // The first signal, or the end of ctx (as a SIGINT), stops the run: no stack and
-// no further try is started, what did not start is canceled, unless it is blocked.
+// no further try or command of a stack is started, what was not done is canceled,
+// unless it is blocked.
 // Interrupted is observed, then each child gets the signal once; a second signal
 // is passed on likewise, also while Interrupted is still being observed, and a
-// third kills. A child that ends afterwards is ok if its exit code is 0, else
-// canceled. ctx must not be one that the same signals end
+// third kills. A stack whose last command ends afterwards is ok if its exit code is
+// 0, else canceled. ctx must not be one that the same signals end
 // (signal.NotifyContext): they would be passed on twice.
 //
 // observe is called from one goroutine at a time. Started of a stack is observed,
@@ -56,7 +56,7 @@ func Execute(ctx context.Context, g *Graph, tasks map[string]Task, opt Options, 
 		x.pending[i] = len(g.preds[i])
 		task, ok := tasks[p]
 		_, blocked := opt.Blocked[p]
-		if !opt.Skip[p] && !blocked && (!ok || len(task.Command) == 0 || task.Command[0] == "") {
+		if !opt.Skip[p] && !blocked && !task.complete() {
 			return nil, fmt.Errorf("stack %s has no command to run", p)
 		}
 		if !ok {
@@ -87,7 +87,7 @@ type execution struct {
 	observer func(Event) error
 	out      *output
 
-	prepare       context.Context // of Task.Prepare
+	prepare       context.Context // of Command.Prepare
 	stopPreparing context.CancelFunc
 
 	results []Result // Status is empty until it is final
@@ -248,26 +248,15 @@ func (x *execution) runStack(i int, started time.Time) {
 	t := x.tasks[i]
 	out := x.out.open(t.Stack)
 	r := Result{Stack: t.Stack, Started: started}
-	env := slices.Clip(t.Env)
-	var prepareErr error
-	if t.Prepare != nil {
-		var extra []string
-		extra, prepareErr = t.Prepare(x.prepare)
-		env = append(env, extra...)
-	}
+	envs := x.environments(t)
 	for again := true; again; {
 		var wait time.Duration
-		o := outcome{exit: -1}
-		if prepareErr != nil {
-			o.final, o.reason = true, oneLine(prepareErr.Error())
-		} else {
-			o = x.try(t, env, out)
-			if o.notStarted && r.Tries > 0 {
-				break // the run was stopped: the last try stands
-			}
-			if !o.notStarted {
-				r.Tries++
-			}
+		o := x.try(t, envs, out)
+		if o.notStarted && o.done == 0 && r.Tries > 0 {
+			break // the run was stopped: the last try stands
+		}
+		if o.begun {
+			r.Tries++
 		}
 		x.do(func() { wait, again = x.judge(&r, t, o) })
 		if again {
@@ -299,12 +288,14 @@ func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, aga
 		x.awaitSignal(interruptGrace)
 	}
 	switch {
+	case o.notStarted && o.done > 0:
+		r.Status, r.Reason = StatusCanceled, fmt.Sprintf("stopped after %d of %d commands: %s", o.done, len(t.Commands), x.haltReason)
 	case o.notStarted:
 		r.Status, r.Reason = StatusCanceled, "not started: "+x.haltReason
 	case x.signals > 0:
 		r.Status, r.Reason = StatusCanceled, x.haltReason
-	case t.Drift && o.exit == 2 && !o.timedOut:
-		r.Status, r.Reason = StatusDrifted, ""
+	case o.changes != "":
+		r.Status, r.Reason = o.changes, ""
 	case r.Tries <= x.opt.Retries && !o.final && x.haltReason == "" && (x.opt.RetryOn == nil || o.matched):
 		backoff := x.opt.Backoff
 		if backoff == nil {

@@ -45,7 +45,7 @@ func TestExecuteRandomGraphs(t *testing.T) {
 		want := map[string]Result{}
 		for _, p := range g.Order() {
 			kind := rapid.SampledFrom([]string{"ok", "ok", "ok", "fail", "drift", "prepare", "skip", "blocked", "missing"}).Draw(rt, "kind")
-			task := Task{Stack: Stack{Path: p, Dir: os.TempDir()}, Command: []string{"true"}, Env: os.Environ()}
+			task := Task{Stack: Stack{Path: p, Dir: os.TempDir()}, Commands: []Command{{Args: []string{"true"}}}, Env: os.Environ()}
 			for _, q := range g.Predecessors(p) {
 				if cause[p] = cause[q]; cause[p] != "" {
 					break
@@ -54,13 +54,13 @@ func TestExecuteRandomGraphs(t *testing.T) {
 			status := StatusOK
 			switch kind {
 			case "fail":
-				task.Command, status = []string{"false"}, StatusFailed
+				task.Commands[0].Args, status = []string{"false"}, StatusFailed
 			case "missing":
-				task.Command, status = []string{"no-such-command-here"}, StatusFailed
+				task.Commands[0].Args, status = []string{"no-such-command-here"}, StatusFailed
 			case "prepare":
-				task.Prepare, status = func(context.Context) ([]string, error) { return nil, errors.New("no outputs") }, StatusFailed
+				task.Commands[0].Prepare, status = func(context.Context) ([]string, error) { return nil, errors.New("no outputs") }, StatusFailed
 			case "drift":
-				task.Command, task.Drift, status = []string{"sh", "-c", "exit 2"}, true, StatusDrifted
+				task.Commands[0].Args, task.Commands[0].Changes, status = []string{"sh", "-c", "exit 2"}, StatusDrifted, StatusDrifted
 			case "skip":
 				opt.Skip[p] = true
 			case "blocked":
@@ -151,7 +151,7 @@ func TestDryRun(t *testing.T) {
 	for _, p := range g.Order() {
 		tasks[p] = sh(t, p, "touch "+mark)
 		task := tasks[p]
-		task.Prepare = func(context.Context) ([]string, error) { t.Error("prepared"); return nil, nil }
+		task.Commands[0].Prepare = func(context.Context) ([]string, error) { t.Error("prepared"); return nil, nil }
 		tasks[p] = task
 	}
 	rec.skip = map[string]bool{"/a": true, "/b": true} // no Finished events
@@ -229,9 +229,9 @@ func TestCommandIsLookedUpAsTheChildWould(t *testing.T) {
 	} {
 		var out safeBuffer
 		g := free(t, "/a")
-		task := Task{Stack: Stack{Path: "/a", Dir: dir}, Command: []string{c.command},
+		task := Task{Stack: Stack{Path: "/a", Dir: dir}, Commands: []Command{{Args: []string{c.command}}},
 			Env: []string{"PATH=/wrong", "X=1", "PATH=" + c.path}}
-		task.Prepare = func(context.Context) ([]string, error) { return []string{"X=2"}, nil }
+		task.Commands[0].Prepare = func(context.Context) ([]string, error) { return []string{"X=2"}, nil }
 		results, err := Execute(t.Context(), g, map[string]Task{"/a": task}, Options{Stdout: &out, Retries: 3}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -277,9 +277,9 @@ func TestRetry(t *testing.T) {
 			g := free(t, "/a")
 			task := sh(t, "/a", c.script)
 			task.Stack.Dir = t.TempDir()
-			task.Drift = true
+			task.Commands[0].Changes = StatusDrifted
 			prepared := 0
-			task.Prepare = func(context.Context) ([]string, error) { prepared++; return nil, nil }
+			task.Commands[0].Prepare = func(context.Context) ([]string, error) { prepared++; return nil, nil }
 			rec := newRecorder(t, g)
 			var waits []int
 			opt := Options{Retries: c.retries, RetryOn: c.on, Backoff: func(try int) time.Duration { waits = append(waits, try); return 0 }}
@@ -386,7 +386,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	g := free(t, "/a", "/b", "/c", "/d")
 	tasks := map[string]Task{
 		"/a": sh(t, "/a", "echo a; exit 1"), "/b": sh(t, "/b", "sleep 60"), "/c": sh(t, "/c", "exec sleep 60"),
-		"/d": {Stack: Stack{Path: "/d"}, Command: []string{"no-such-command"}},
+		"/d": {Stack: Stack{Path: "/d"}, Commands: []Command{{Args: []string{"no-such-command"}}}},
 	}
 	var failures atomic.Int32
 	opt := Options{Parallel: 4, Retries: 1, Timeout: 200 * time.Millisecond, Backoff: func(int) time.Duration { failures.Add(1); return time.Millisecond }}
@@ -420,7 +420,7 @@ func BenchmarkExecute1000(b *testing.B) {
 	for i := range 1000 {
 		p := fmt.Sprintf("/s%04d", i)
 		order = append(order, p)
-		tasks[p] = Task{Stack: Stack{Path: p, Dir: os.TempDir()}, Command: []string{"true"}, Env: os.Environ()}
+		tasks[p] = Task{Stack: Stack{Path: p, Dir: os.TempDir()}, Commands: []Command{{Args: []string{"true"}}}, Env: os.Environ()}
 	}
 	g := mustGraph(b, order, nil)
 	for b.Loop() {

@@ -142,6 +142,19 @@ func (so *stackOutput) close(r Result) {
 	}
 }
 
+// line writes a line of ours to stderr, between the outputs of two commands.
+func (so *stackOutput) line(text string) {
+	p := []byte(so.lead + endLine(text))
+	if so.spool != nil {
+		so.spool.add(1, p)
+		return
+	}
+	if so.midLine[0].Swap(false) || so.midLine[1].Swap(false) {
+		p = append([]byte{'\n'}, p...)
+	}
+	so.write(1, p)
+}
+
 func endLine(s string) string {
 	if s != "" && s[len(s)-1] != '\n' {
 		s += "\n"

@@ -1,5 +1,5 @@
 // Package runner decides in which order the commands of stacks run, and runs
-// them: at most so many at once, a failure holding back only the stacks that
+// them: at most so many stacks at once, a failure holding back only the stacks that
 // depend on it.
 //
 // A caller makes a [Graph] of the selected stacks (NewGraph, after Sort and
@@ -40,25 +40,35 @@ const (
 	StatusFailed   Status = "failed"
 	StatusCanceled Status = "canceled" // interrupted, or never started because the run was stopped
 	StatusBlocked  Status = "blocked"  // a stack that it depends on failed
-	StatusDrifted  Status = "drifted"  // exit code 2 of a Task with Drift
+	StatusDrifted  Status = "drifted"  // exit code 2 of a Command with Changes
 	StatusRunning  Status = "running"
 )
 
-// Task is what to run in a stack.
+// Task is what to run in a stack: one command, or several that run one after the
+// other until one fails.
 type Task struct {
-	Stack   Stack
-	Command []string
-	Env     []string // the whole environment; the last entry of a name wins
+	Stack    Stack
+	Commands []Command
+	Env      []string // the whole environment; the last entry of a name wins
+}
 
-	// Prepare, if set, is called once, after the start was observed and right
-	// before the command's first try. What it returns is added to Env; its
-	// error fails the stack, without another try. ctx ends with the first
-	// interrupt.
+// Command is one of a [Task].
+type Command struct {
+	Args []string
+
+	// Line, if set, is written to the stack's stderr right before each start.
+	Line string
+
+	// Prepare, if set, is called once, after the start of the stack was observed
+	// and right before the command's first start. What it returns is added to
+	// Env for this command; its error fails the stack, without another try. ctx
+	// ends with the first interrupt.
 	Prepare func(ctx context.Context) (extraEnv []string, err error)
 
-	// Drift says that exit code 2 means "there are changes", as that of
-	// terraform plan -detailed-exitcode does, and is no failure.
-	Drift bool
+	// Changes, if set, says that exit code 2 means "there are changes", as that
+	// of terraform plan -detailed-exitcode does, and is no failure: the
+	// status of a stack of which nothing fails is then StatusDrifted or StatusOK.
+	Changes Status
 }
 
 // Options say how [Execute] runs its tasks. The zero value runs one at a time,
@@ -70,7 +80,7 @@ type Options struct {
 	Retries   int                         // further tries after a failed one
 	RetryOn   *regexp.Regexp              // if set, only where a line of the try's output matches
 	Backoff   func(try int) time.Duration // wait after the try'th failure (from 1); nil: up to 1s·2^(try-1), at most 30 s, at random
-	Timeout   time.Duration               // of one try; 0 is none. Then SIGINT, and
+	Timeout   time.Duration               // of one try, all its commands; 0 is none. Then SIGINT, and
 	KillAfter time.Duration               // so much later SIGKILL; 0 is 30 s
 
 	// Stdin is what children read. It should be an *os.File: of any other
@@ -110,7 +120,7 @@ type Options struct {
 type Result struct {
 	Stack   Stack
 	Status  Status        // empty for a stack that a dry run would have run
-	Exit    int           // exit code of the last try; -1 if there is none
+	Exit    int           // exit code of the last try: of the command that failed, or found changes; -1 if there is none
 	Started time.Time     // when that was observed; zero if it was not
 	Took    time.Duration // all tries and what lay between
 	Tries   int           // tries that were begun

@@ -42,9 +42,9 @@ func helperTask(t testing.TB, path, helper string, env ...string) Task {
 		t.Fatal(err)
 	}
 	return Task{
-		Stack:   Stack{Path: path, Dir: t.TempDir()},
-		Command: []string{exe},
-		Env:     append(append(os.Environ(), helperEnv+"="+helper), env...),
+		Stack:    Stack{Path: path, Dir: t.TempDir()},
+		Commands: []Command{{Args: []string{exe}}},
+		Env:      append(append(os.Environ(), helperEnv+"="+helper), env...),
 	}
 }
 
@@ -167,7 +167,7 @@ func free(t testing.TB, paths ...string) *Graph { t.Helper(); return mustGraph(t
 // sh is a task that runs a script.
 func sh(t testing.TB, path, script string) Task {
 	t.Helper()
-	return Task{Stack: Stack{Path: path, Dir: os.TempDir()}, Command: []string{"sh", "-c", script}, Env: os.Environ()}
+	return Task{Stack: Stack{Path: path, Dir: os.TempDir()}, Commands: []Command{{Args: []string{"sh", "-c", script}}}, Env: os.Environ()}
 }
 
 func statuses(rs []Result) string {

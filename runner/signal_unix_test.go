@@ -250,7 +250,7 @@ func TestInterruptEndsPrepare(t *testing.T) {
 	g := free(t, "/a")
 	begun := make(chan struct{})
 	task := sh(t, "/a", "exit 0")
-	task.Prepare = func(ctx context.Context) ([]string, error) {
+	task.Commands[0].Prepare = func(ctx context.Context) ([]string, error) {
 		close(begun)
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -330,7 +330,7 @@ func TestStoppedWhilePreparing(t *testing.T) {
 		return nil
 	}
 	b := sh(t, "/b", "exit 0")
-	b.Prepare = func(context.Context) ([]string, error) { <-failed; return nil, nil }
+	b.Commands[0].Prepare = func(context.Context) ([]string, error) { <-failed; return nil, nil }
 	results, err := Execute(t.Context(), g, map[string]Task{"/a": sh(t, "/a", "exit 1"), "/b": b}, Options{Parallel: 2, FailFast: true}, rec.observe)
 	if err != nil || statuses(results) != "/a=failed /b=canceled" {
 		t.Errorf("%s, %v", statuses(results), err)
@@ -349,9 +349,9 @@ func helpSession() {
 	}
 	dir := os.TempDir()
 	tasks := map[string]Task{
-		"/ask":  {Stack: Stack{Path: "/ask", Dir: dir}, Command: []string{exe}, Env: append(os.Environ(), helperEnv+"=ask")},
-		"/wait": {Stack: Stack{Path: "/wait", Dir: dir}, Command: []string{"sh", "-c", `trap '' INT TERM; while ! test -e "$RELEASE"; do sleep 0.02; done`}, Env: os.Environ()},
-		"/late": {Stack: Stack{Path: "/late", Dir: dir}, Command: []string{"true"}, Env: os.Environ()},
+		"/ask":  {Stack: Stack{Path: "/ask", Dir: dir}, Commands: []Command{{Args: []string{exe}}}, Env: append(os.Environ(), helperEnv+"=ask")},
+		"/wait": {Stack: Stack{Path: "/wait", Dir: dir}, Commands: []Command{{Args: []string{"sh", "-c", `trap '' INT TERM; while ! test -e "$RELEASE"; do sleep 0.02; done`}}}, Env: os.Environ()},
+		"/late": {Stack: Stack{Path: "/late", Dir: dir}, Commands: []Command{{Args: []string{"true"}}}, Env: os.Environ()},
 	}
 	fmt.Printf("foreground <%v>\n", Foreground(os.Stdin))
 	opt := Options{Parallel: 2, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals, Foreground: Foreground(os.Stdin)}

@@ -159,10 +159,10 @@ func execute(c *cli.Context, env Env) error {
 	}
 	x.Signals, x.Foreground = signals, runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
-	childEnv := append(os.Environ(), "TMNOTES_RUN="+n.run)
-	tasks := map[string]runner.Task{stack.Path: {Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir}, Command: cmd, Env: childEnv, Drift: op.Name == gitstate.Drift}}
+	task := runner.Task{Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir},
+		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: append(os.Environ(), "TMNOTES_RUN="+n.run)}
 	interrupted := false
-	results, err := runner.Execute(ctx, graph, tasks, x, func(e runner.Event) error {
+	results, err := runner.Execute(ctx, graph, map[string]runner.Task{stack.Path: task}, x, func(e runner.Event) error {
 		switch e.Kind {
 		case runner.Started:
 			return n.started(stack.Path)
@@ -171,7 +171,7 @@ func execute(c *cli.Context, env Env) error {
 		case runner.Interrupted:
 			interrupted = true
 		case runner.Finished:
-			return n.result(e.Result, childEnv, cmd)
+			return n.result(e.Result, task)
 		}
 		return nil
 	})

@@ -13,7 +13,7 @@ import (
 // grouping says how the children's output is shown: as it comes for one at a
 // time, led by the stack for several, foldable in a CI that can fold.
 func grouping(x *runner.Options, u *ui, ci ciJob, tasks map[string]runner.Task) {
-	command := func(s runner.Stack) string { return strings.Join(tasks[s.Path].Command, " ") }
+	command := func(s runner.Stack) string { return commandLine(tasks[s.Path]) }
 	switch {
 	case ci.name == "github":
 		// One stream, or what a stack says on stderr may stand outside its group.

@@ -28,7 +28,11 @@ func runCommand(env Env) *cli.Command {
 			"A stack that fails blocks the stacks that depend on it, and no others.",
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), runFlags(), executionFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
-			return run(c, env)
+			cmd := c.Args().Slice()
+			if len(cmd) == 0 || cmd[0] == "" {
+				return errNoCommand
+			}
+			return run(c, env, cmd, plan)
 		},
 	}
 }
@@ -68,21 +72,20 @@ func executionFlags() []cli.Flag {
 
 // runOptions is what the flags of `run` say, checked.
 type runOptions struct {
-	command    []string
+	command    []string // as it is recorded
 	op         string
 	sel        project.Selection
 	filter     statusFilter
 	safeguards project.Safeguards
 	exec       runner.Options
 	interval   time.Duration
-	eval       bool
+	quiet      bool
+
+	// Of `run` alone, as Terramate's flags.
+	eval, share, mock bool
 }
 
 func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
-	o.command = c.Args().Slice()
-	if len(o.command) == 0 || o.command[0] == "" {
-		return o, errNoCommand
-	}
 	if o.op, err = opFlag(c); err != nil {
 		return o, err
 	}
@@ -105,7 +108,7 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 		return o, fmt.Errorf("--parallel: %d is no number of stacks", o.exec.Parallel)
 	}
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
-	o.eval = c.Bool("eval")
+	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	return o, err
 }
@@ -153,7 +156,12 @@ func opFlag(c *cli.Context) (string, error) {
 	return op, nil
 }
 
-func run(c *cli.Context, env Env) error {
+// work makes the tasks of a run, and tells the session what each of them does to
+// its stack. A stack without a task is not selected any more.
+type work func(p *project.Project, n *session, u *ui, o runOptions, stacks []runner.Stack) (map[string]runner.Task, error)
+
+// run is what `run` and `script run` have in common: all but what is executed.
+func run(c *cli.Context, env Env, command []string, plan work) error {
 	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
 	u.quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
@@ -172,6 +180,7 @@ func run(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	o.command = command
 	if c.Bool("continue-on-error") {
 		u.say("--continue-on-error is the default here, and stacks that depend on a failed one do not run")
 	}
@@ -198,10 +207,15 @@ func run(c *cli.Context, env Env) error {
 		stacks[i] = sel.Stack
 	}
 	n := &session{store: s, commit: head, stacks: map[string]recorded{}}
-	tasks, err := plan(p, n, o, stacks, c.Bool("enable-sharing"), c.Bool("mock-on-fail"))
+	if n.run, err = runID(s); err != nil {
+		return err
+	}
+	s.UseJournal(n.run)
+	tasks, err := plan(p, n, u, o, stacks)
 	if err != nil {
 		return err
 	}
+	stacks = slices.DeleteFunc(stacks, func(s runner.Stack) bool { _, has := tasks[s.Path]; return !has })
 	restore()
 	ops := n.operations(stacks)
 	decide := slices.Contains(ops, gitstate.Deploy) || o.filter.set() || c.Bool("resume")
@@ -301,17 +315,11 @@ func run(c *cli.Context, env Env) error {
 }
 
 // plan makes the tasks: each stack's command, environment and operation.
-func plan(p *project.Project, n *session, o runOptions, stacks []runner.Stack, share, mock bool) (map[string]runner.Task, error) {
+func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.Stack) (map[string]runner.Task, error) {
 	envs, err := p.Envs(stacks)
 	if err != nil {
 		return nil, err
 	}
-	id, err := runID(n.store)
-	if err != nil {
-		return nil, err
-	}
-	n.run = id
-	n.store.UseJournal(id)
 	tasks := make(map[string]runner.Task, len(stacks))
 	type shared struct {
 		env []string
@@ -331,18 +339,26 @@ func plan(p *project.Project, n *session, o runOptions, stacks []runner.Stack, s
 		}
 		known, ok := seen[key]
 		if !ok || o.eval {
-			known.env = append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+id)
+			known.env = append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
 			known.op = runner.Recognise(cmd, known.env, o.op)
 			seen[key] = known
 		}
-		task := runner.Task{Stack: st, Command: cmd, Env: known.env, Drift: known.op.Name == gitstate.Drift}
-		if share {
-			task.Prepare = p.Sharing(st, mock)
+		command := runner.Command{Args: cmd, Changes: changes(known.op)}
+		if o.share {
+			command.Prepare = p.Sharing(st, o.mock)
 		}
-		tasks[st.Path] = task
+		tasks[st.Path] = runner.Task{Stack: st, Commands: []runner.Command{command}, Env: known.env}
 		n.stacks[st.Path] = recorded{stack: st, op: known.op, target: targetOf(o.sel.Target, known.op.Workspace)}
 	}
 	return tasks, nil
+}
+
+// changes is what exit code 2 of a command says of its stack.
+func changes(op runner.Operation) runner.Status {
+	if op.Name == gitstate.Drift {
+		return runner.StatusDrifted
+	}
+	return ""
 }
 
 // operations are the names of what the command does to the stacks: one, but
@@ -409,11 +425,14 @@ func allDone(off map[string]taken) string {
 	return "every selected stack is deployed"
 }
 
+// commandLine is a task's command for a person.
+func commandLine(t runner.Task) string { return strings.Join(t.Commands[0].Args, " ") }
+
 func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
 	_, err := runner.Execute(ctx, g, tasks, o.exec, func(e runner.Event) error {
 		if e.Kind == runner.Started {
 			u.say("(dry-run) Entering stack in %s", e.Result.Stack.Path)
-			u.say("(dry-run) Executing command %s", strconv.Quote(strings.Join(tasks[e.Result.Stack.Path].Command, " ")))
+			u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(tasks[e.Result.Stack.Path])))
 		}
 		return nil
 	})
@@ -467,7 +486,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		case runner.Started:
 			if x.Output != runner.OutputGrouped {
 				u.say("Entering stack in %s", path)
-				u.say("Executing command %s", strconv.Quote(strings.Join(tasks[path].Command, " ")))
+				u.say("Executing command %s", strconv.Quote(commandLine(tasks[path])))
 			}
 			return n.started(path)
 		case runner.Retrying:
@@ -477,7 +496,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
-			return n.result(e.Result, tasks[path].Env, tasks[path].Command)
+			return n.result(e.Result, tasks[path])
 		}
 		return nil
 	})

@@ -95,8 +95,8 @@ func (n *session) announce(head *gitstate.Record, paths []string) error {
 }
 
 // result records what came of a stack. The reason is what the command said:
-// it passes a redactor that knows the stack's own environment.
-func (n *session) result(r runner.Result, env, cmd []string) error {
+// it passes a redactor that knows the stack's own environment and commands.
+func (n *session) result(r runner.Result, t runner.Task) error {
 	rec := n.record(r.Stack.Path, gitstate.Status(r.Status))
 	if r.Exit >= 0 && !r.Started.IsZero() {
 		rec.Exit = &r.Exit
@@ -109,7 +109,11 @@ func (n *session) result(r runner.Result, env, cmd []string) error {
 	}
 	rec.Cause = r.Cause
 	if r.Status != runner.StatusOK && r.Status != runner.StatusBlocked && r.Reason != "" {
-		rec.Reason = gitstate.NewRedactor(env, cmd).Text(r.Reason, 500)
+		var commands [][]string
+		for _, c := range t.Commands {
+			commands = append(commands, c.Args)
+		}
+		rec.Reason = gitstate.NewRedactor(t.Env, commands...).Text(r.Reason, 500)
 	}
 	if s := n.stacks[r.Stack.Path]; s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
