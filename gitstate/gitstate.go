@@ -43,6 +43,9 @@ const (
 	Canceled Status = "canceled" // interrupted, or never started
 	Blocked  Status = "blocked"  // a stack it depends on failed
 	Drifted  Status = "drifted"  // a drift run found changes
+	// Triggered by hand: what the stack was before is in Had and Was, and it is
+	// pending until something follows.
+	Triggered Status = "triggered"
 
 	Interrupted Status = "interrupted" // derived: queued or running, and nobody is at it any more
 	Never       Status = "never"       // derived: no record

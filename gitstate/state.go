@@ -160,6 +160,8 @@ func (l *Latest) Done(commit, variant string) (bool, string) {
 		return false, fmt.Sprintf("destroyed, or a part of it, at %s", short(l.Commit))
 	case l.Status == Blocked:
 		return false, fmt.Sprintf("blocked by %s at %s", l.Cause, short(l.Commit))
+	case l.Status == Triggered:
+		return false, fmt.Sprintf("triggered at %s: %s", short(l.Commit), l.Reason)
 	case l.Status != OK:
 		return false, fmt.Sprintf("%s at %s by run %s", l.Status, short(l.Commit), l.Run)
 	case l.Dirty:
@@ -251,7 +253,14 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 // interrupted, until a deployment succeeds or a drift run comes out clean;
 // Drifted after a drift run that found changes, until a clean one or a
 // deployment that succeeds; Running while a deployment is under way; else OK.
+// A trigger changes none of it: it says that something is to be done, not that
+// something is wrong.
 func StackStatus(deploy, drift Latest) Status {
+	for _, l := range []*Latest{&deploy, &drift} {
+		if l.Status, l.At = l.Before(); l.Status.open() && l.Record.Status == Triggered {
+			l.Status = Interrupted // what came of it is not known any more
+		}
+	}
 	driftLater := drift.Status != Never && (deploy.Status == Never || drift.At.After(deploy.At))
 	switch deploy.Status {
 	case Failed, Canceled, Blocked, Interrupted:
@@ -279,9 +288,18 @@ func StackStatus(deploy, drift Latest) Status {
 	return Never
 }
 
+// Before is the status, and when it was recorded, that a trigger of the stack
+// leaves standing: its own, or of one that is triggered already, what that was.
+func (l *Latest) Before() (Status, time.Time) {
+	if l.Status != Triggered {
+		return l.Status, l.At
+	}
+	return Status(cmpOr(string(l.Had), string(Never))), l.Was
+}
+
 // Matches reports whether a status is what a filter asks for, in Terramate's
 // words: healthy is ok; unhealthy is failed, drifted, and all that is no
-// success; failed includes interrupted; pending is queued.
+// success; failed includes interrupted; pending is queued or triggered.
 func (s Status) Matches(filter string) bool {
 	switch filter {
 	case "healthy":
@@ -291,7 +309,7 @@ func (s Status) Matches(filter string) bool {
 	case "failed":
 		return s == Failed || s == Interrupted
 	case "pending":
-		return s == Queued
+		return s == Queued || s == Triggered
 	case "unknown":
 		return s == Never
 	}

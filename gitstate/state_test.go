@@ -49,6 +49,8 @@ func TestLatestAndDone(t *testing.T) {
 		"id adopted, failed":         {[]note{{"c1", ok1}, {"c2", with(rec(2, Failed, Deploy, "/a", "R2", "R1"), id)}}, "abc", Failed, false, "c1", 0},
 		"id of another":              {[]note{{"c1", with(ok1, id)}}, "other", Never, false, "", 0},
 		"of one run the end counts":  {[]note{{"c1", rec(2, Queued, Deploy, "/a", "R1")}, {"c1", ok1}}, "", OK, true, "c1", 0},
+		"triggered":                  {[]note{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}}, "", Triggered, false, "c1", 0},
+		"deployed once triggered":    {[]note{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R2")}}, "", OK, true, "c1", 0},
 		"ok, then failed in one ms":  {[]note{{"c1", ok1}, {"c1", with(ok1, func(r *Record) { r.Status = Failed })}}, "", Failed, false, "c1", 0},
 	} {
 		notes := allNotes{}
@@ -87,6 +89,38 @@ func TestStackStatus(t *testing.T) {
 		}
 		if got := StackStatus(deploy, drift); got != c.want {
 			t.Errorf("deployment %s, drift %s (later: %v): %s, not %s", c.deploy, c.drift, c.driftLater, got, c.want)
+		}
+	}
+}
+
+// A trigger leaves the stack's own status as it was.
+func TestStackStatusTriggered(t *testing.T) {
+	t.Parallel()
+	at := func(second int, s, had Status) Latest {
+		r := Record{At: t0.Add(time.Duration(second) * time.Second), Status: s}
+		if s == Triggered {
+			r.Had, r.Was, r.At = had, r.At, t0.Add(time.Minute)
+		}
+		return Latest{Stored: Stored{Record: r}, Status: s}
+	}
+	none := Latest{Status: Never}
+	for name, c := range map[string]struct {
+		deploy, drift Latest
+		want          Status
+	}{
+		"failed":                             {at(1, Triggered, Failed), none, Failed},
+		"ok":                                 {at(1, Triggered, OK), none, OK},
+		"interrupted":                        {at(1, Triggered, Interrupted), none, Failed},
+		"at work, and nobody knows how long": {at(1, Triggered, Running), none, Failed},
+		"never deployed":                     {Latest{Stored: Stored{Record: Record{Status: Triggered, At: t0}}, Status: Triggered}, none, Never},
+		"drifted before":                     {at(2, Triggered, OK), at(1, Drifted, ""), OK},
+		"drifted after it":                   {at(1, Triggered, OK), at(2, Drifted, ""), Drifted},
+		"failed, clean after it":             {at(1, Triggered, Failed), at(2, OK, ""), OK},
+		"drift triggered, it was before":     {at(2, OK, ""), at(1, Triggered, Drifted), OK},
+		"drift triggered, it was after":      {at(1, OK, ""), at(2, Triggered, Drifted), Drifted},
+	} {
+		if got := StackStatus(c.deploy, c.drift); got != c.want {
+			t.Errorf("%s: %s, not %s", name, got, c.want)
 		}
 	}
 }
@@ -148,11 +182,11 @@ func TestSuperseded(t *testing.T) {
 func TestMatches(t *testing.T) {
 	t.Parallel()
 	for filter, want := range map[string]string{
-		"healthy": "ok", "unhealthy": "failed canceled blocked drifted interrupted", "failed": "failed interrupted", "pending": "queued",
+		"healthy": "ok", "unhealthy": "failed canceled blocked drifted interrupted", "failed": "failed interrupted", "pending": "queued triggered",
 		"unknown": "never", "drifted": "drifted", "ok": "ok", "canceled": "canceled", "running": "running",
 	} {
 		got := ""
-		for _, s := range []Status{Queued, Running, OK, Failed, Canceled, Blocked, Drifted, Interrupted, Never} {
+		for _, s := range []Status{Queued, Running, OK, Failed, Canceled, Blocked, Drifted, Triggered, Interrupted, Never} {
 			if s.Matches(filter) {
 				got += " " + string(s)
 			}

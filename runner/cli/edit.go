@@ -67,17 +67,10 @@ func mark(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		var stacks []runner.Stack
-		for _, want := range c.Args().Slice() {
-			found := false
-			path, _ := projectPath(s, dir, want)
-			for _, st := range all {
-				if st.Path == want || st.Path == path || st.ID != "" && st.ID == strings.ToLower(want) {
-					stacks, found = append(stacks, st), true
-					break
-				}
-			}
-			if !found {
+		stacks := make([]runner.Stack, c.Args().Len())
+		for i, want := range c.Args().Slice() {
+			var found bool
+			if stacks[i], found = findStack(s, dir, all, want); !found {
 				return fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was marked)", want)
 			}
 		}
@@ -92,24 +85,12 @@ func mark(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		ci := detectCI(os.Getenv)
-		who := cmp.Or(ci.by, s.Who(c.Context))
-		run := s.NewRun()
-		s.UseJournal(run)
+		like := byHand(c, s, commit, gitstate.Status(c.String("status")), op, reason)
 		var records []*gitstate.Record
-		target := targetOf(c.String("target"), workspace())
 		for _, stack := range stacks {
-			l, err := st.Latest(stack.ID, stack.Path, target, op)
+			r, _, err := like(st, stack)
 			if err != nil {
 				return err
-			}
-			r := &gitstate.Record{Status: gitstate.Status(c.String("status")), Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
-				By: who, Prev: l.Runs(), Run: run, CommitTime: commit.Time.Unix()}
-			// Whoever marks a stack as deployed means the command line that it is
-			// deployed with, which the record before this one has.
-			r.Variant = l.Variant
-			if l.Status == gitstate.Never || r.Variant == "" {
-				r.Variant = gitstate.AnyVariant
 			}
 			records = append(records, r)
 		}
@@ -122,6 +103,43 @@ func mark(c *cli.Context, env Env) error {
 		u.say("marked %s as %s at %s", plural(len(records), "stack"), c.String("status"), shortHash(commit.Hash))
 		return nil
 	})
+}
+
+// findStack finds a stack of the project by its project path, by a path as a
+// shell completes it, or by its id.
+func findStack(s *gitstate.Store, dir string, all []runner.Stack, want string) (runner.Stack, bool) {
+	path, _ := projectPath(s, dir, want)
+	i := slices.IndexFunc(all, func(st runner.Stack) bool {
+		return st.Path == want || st.Path == path || st.ID != "" && st.ID == strings.ToLower(want)
+	})
+	if i < 0 {
+		return runner.Stack{}, false
+	}
+	return all[i], true
+}
+
+// byHand makes the records of a run that executes nothing: somebody says what
+// became of stacks. Beside the record the function hands out what it follows.
+func byHand(c *cli.Context, s *gitstate.Store, commit gitstate.Commit, status gitstate.Status, op, reason string) func(*gitstate.State, runner.Stack) (*gitstate.Record, gitstate.Latest, error) {
+	who := cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context))
+	run := s.NewRun()
+	s.UseJournal(run)
+	target := targetOf(c.String("target"), workspace())
+	return func(st *gitstate.State, stack runner.Stack) (*gitstate.Record, gitstate.Latest, error) {
+		l, err := st.Latest(stack.ID, stack.Path, target, op)
+		if err != nil {
+			return nil, l, err
+		}
+		r := &gitstate.Record{Status: status, Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
+			By: who, Prev: l.Runs(), Run: run, CommitTime: commit.Time.Unix()}
+		// Whoever marks a stack as deployed means the command line that it is
+		// deployed with, which the record before this one has.
+		r.Variant = l.Variant
+		if l.Status == gitstate.Never || r.Variant == "" {
+			r.Variant = gitstate.AnyVariant
+		}
+		return r, l, nil
+	}
 }
 
 // finishEdit writes the notes and sends them.

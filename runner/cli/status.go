@@ -118,7 +118,7 @@ func status(c *cli.Context, env Env) error {
 			continue
 		}
 		why := ""
-		if v.status != gitstate.OK && v.status != gitstate.Never || len(l.Diverged) > 0 {
+		if v.status != gitstate.OK && v.status != gitstate.Never || l.Status == gitstate.Triggered || len(l.Diverged) > 0 {
 			why = v.why()
 		}
 		deployment, commit, when := string(l.Status), "-", "-"

@@ -75,7 +75,7 @@ func statusColor(status string) string {
 		return green
 	case "failed", "interrupted":
 		return red
-	case "blocked", "canceled", "drifted":
+	case "blocked", "canceled", "drifted", "triggered":
 		return yellow
 	}
 	return ""

@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+func triggerCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "trigger",
+		Usage:     "have stacks deployed again, though nothing in them changed",
+		ArgsUsage: "[STACK...]",
+		Description: "Writes the trigger files of `terramate trigger`, one for each stack that is named or that the filters select.\n" +
+			"Once they are committed, `--changed` lists the stacks, here and in stock Terramate. --note needs no commit: it\n" +
+			"records the stacks as triggered, which makes them pending.",
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required with --note)"},
+			&cli.BoolFlag{Name: "recursive", Usage: "all stacks at or below the STACK paths"},
+			&cli.BoolFlag{Name: "change", Usage: "take the stacks as changed (the default)"},
+			&cli.BoolFlag{Name: "ignore-change", Usage: "instead, take what changed in the stacks as no change"},
+			&cli.BoolFlag{Name: "note", Usage: "record it as a note, without a file to commit"},
+			&cli.StringFlag{Name: "op", Value: gitstate.Deploy, Usage: "with --note: operation `NAME` that is pending"},
+		}, syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error { return trigger(c, env) },
+	}
+}
+
+func trigger(c *cli.Context, env Env) error {
+	u := newUI(env)
+	if err := setLogLevel(c); err != nil {
+		return err
+	}
+	sel, err := selection(c)
+	if err != nil {
+		return err
+	}
+	filter, err := parseStatusFilter(c)
+	if err != nil {
+		return err
+	}
+	op, err := opFlag(c)
+	if err != nil {
+		return err
+	}
+	note, reason := c.Bool("note"), strings.TrimSpace(c.String("reason"))
+	filtered := filter.set() || sel.Changed || len(sel.Tags)+len(sel.NoTags) > 0 || sel.Dependencies.HasDependencyFilters()
+	switch {
+	case !c.Args().Present() && !filtered:
+		return errors.New("which stacks? Name them, or filter, as in: tmnotes trigger --status failed")
+	case !c.Args().Present() && c.Bool("recursive"):
+		return errors.New("--recursive is about the stacks below a path; name it, as in: tmnotes trigger --recursive /prod")
+	case c.Bool("change") && c.Bool("ignore-change"):
+		return errors.New("--change and --ignore-change say opposite things; leave one out")
+	case note && c.Bool("ignore-change"):
+		return errors.New("--note makes stacks pending, --ignore-change the opposite; leave one out")
+	case note && reason == "":
+		return errors.New("a trigger without a commit needs a reason: add --reason 'what happened'")
+	case !note && c.IsSet("op"):
+		return errors.New("--op goes with --note: a trigger file is for whatever runs next")
+	}
+	return withStore(c, env, func(s *gitstate.Store, dir string) error {
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
+		if err != nil {
+			return err
+		}
+		all, err := p.All()
+		if err != nil {
+			return err
+		}
+		stacks := all
+		if c.Args().Present() {
+			if stacks, err = namedStacks(s, dir, all, c.Args().Slice(), c.Bool("recursive")); err != nil {
+				return err
+			}
+		}
+		if filtered {
+			selected, err := p.List(sel)
+			if err != nil {
+				return err
+			}
+			in := map[string]bool{}
+			for _, x := range selected {
+				in[x.Path] = true
+			}
+			stacks = slices.DeleteFunc(slices.Clone(stacks), func(st runner.Stack) bool { return !in[st.Path] })
+		}
+
+		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
+		if err != nil {
+			return err
+		}
+		var st *gitstate.State
+		if note || filter.set() {
+			read := plan
+			if read.remote == "" {
+				if read, err = planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), gitstate.Deploy); err != nil {
+					return err
+				}
+			}
+			if err := fetchNotes(c.Context, s, u, read); err != nil {
+				return err
+			}
+			if st, err = s.State(c.Context); err != nil {
+				return err
+			}
+			target := targetOf(sel.Target, workspace())
+			if stacks, err = filterStacks(st, stacks, filter, func(runner.Stack) string { return target }); err != nil {
+				return err
+			}
+		}
+		if len(stacks) == 0 {
+			u.say("no stack is selected: nothing to trigger")
+			return nil
+		}
+		if note {
+			return triggerByNote(c, s, u, st, stacks, op, reason, plan)
+		}
+		return triggerByFile(c, env, u, p, stacks, reason)
+	})
+}
+
+// namedStacks are the stacks that were named, in the order of the project; with
+// below also those below.
+func namedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []string, below bool) ([]runner.Stack, error) {
+	chosen := map[string]bool{}
+	for _, want := range names {
+		st, found := findStack(s, dir, all, want)
+		if found {
+			chosen[st.Path] = true
+		}
+		if below {
+			path, ok := projectPath(s, dir, want)
+			switch {
+			case found:
+				path = st.Path
+			case strings.HasPrefix(want, "/") || !ok:
+				path = want
+			}
+			for _, st := range all {
+				if isBelow(st.Path, path) {
+					chosen[st.Path], found = true, true
+				}
+			}
+		}
+		switch {
+		case !found && below:
+			return nil, fmt.Errorf("there is no stack at or below %s; `tmnotes list` lists the stacks (nothing was triggered)", want)
+		case !found:
+			return nil, fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was triggered)", want)
+		}
+	}
+	var stacks []runner.Stack
+	for _, st := range all {
+		if chosen[st.Path] {
+			stacks = append(stacks, st)
+		}
+	}
+	return stacks, nil
+}
+
+// isBelow reports whether a project path is another one or lies below it.
+func isBelow(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+func triggerByFile(c *cli.Context, env Env, u *ui, p *project.Project, stacks []runner.Stack, reason string) error {
+	ignore := c.Bool("ignore-change")
+	kind, sees := "change", "then `--changed` lists the stacks, in terramate as well"
+	if ignore {
+		kind, sees = "ignore", "then `--changed` does not list the stacks for what changed so far, in terramate as well"
+	}
+	reason = cmp.Or(reason, "Created by tmnotes trigger without a reason.")
+	for i, st := range stacks {
+		if err := p.Trigger(st, ignore, reason); err != nil {
+			return fmt.Errorf("%w (%s written before)", err, plural(i, "trigger file"))
+		}
+		fmt.Fprintf(env.Stdout, "Created %s trigger for stack %q\n", kind, st.Path)
+	}
+	u.say("commit .tmtriggers/ (git add .tmtriggers && git commit); %s", sees)
+	return nil
+}
+
+func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State, stacks []runner.Stack, op, reason string, plan syncPlan) error {
+	head, err := s.Resolve("HEAD")
+	if err != nil {
+		return err
+	}
+	like := byHand(c, s, head, gitstate.Triggered, op, reason)
+	var records []*gitstate.Record
+	for _, stack := range stacks {
+		r, l, err := like(st, stack)
+		if err != nil {
+			return err
+		}
+		if l.Status == gitstate.Queued || l.Status == gitstate.Running {
+			u.warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", stack.Path, l.Status, l.Run))
+		}
+		if l.Status != gitstate.Never {
+			r.Had, r.Was = l.Before()
+			if r.Had == gitstate.Never {
+				r.Had = ""
+			}
+		}
+		records = append(records, r)
+	}
+	if err := s.Append(head.Hash, records...); err != nil {
+		return err
+	}
+	if err := finishEdit(c, s, u, plan); err != nil {
+		return err
+	}
+	u.say("triggered %s at %s: pending until the next %s", plural(len(records), "stack"), shortHash(head.Hash), op)
+	return nil
+}
