@@ -48,10 +48,12 @@ func (l *Latest) Runs() []string {
 	return slices.Compact(runs)
 }
 
-// Empty reports whether no stack has any record.
-func (st *State) Empty() bool {
-	for _, s := range st.x.slots {
-		if len(s.heads) > 0 {
+// Empty reports whether no stack has any record, or, if ops are named, none of
+// these operations.
+func (st *State) Empty(ops ...string) bool {
+	for k, s := range st.x.slots {
+		of := func(op string) bool { return groupOf(op) == k.group }
+		if len(s.heads) > 0 && (len(ops) == 0 || slices.ContainsFunc(ops, of)) {
 			return false
 		}
 	}
@@ -151,13 +153,30 @@ const AnyVariant = "any"
 // Done reports whether the stack needs no deployment of this variant on the
 // commit, and if not, why not: in a few words for people.
 func (l *Latest) Done(commit, variant string) (bool, string) {
+	ok, why := l.Succeeded(Deploy, variant)
+	if ok && l.Commit != commit {
+		return false, fmt.Sprintf("deployed at %s", short(l.Commit))
+	}
+	return ok, why
+}
+
+// Succeeded reports whether the latest record of the slot is a success of the
+// operation with this variant, wherever it stands, and if not, why not. The
+// variant "" asks for none.
+func (l *Latest) Succeeded(op, variant string) (bool, string) {
+	done := "deployed"
+	if op != Deploy {
+		done = "run"
+	}
 	switch {
 	case l.Status == Never:
-		return false, "never deployed"
+		return false, "never " + done
 	case len(l.Diverged) > 0:
-		return false, fmt.Sprintf("deployed by runs that did not know of each other (%s, %s)", l.Run, l.Diverged[0].Run)
-	case l.Op != Deploy:
+		return false, fmt.Sprintf("%s by runs that did not know of each other (%s, %s)", done, l.Run, l.Diverged[0].Run)
+	case l.Op != op && op == Deploy:
 		return false, fmt.Sprintf("destroyed, or a part of it, at %s", short(l.Commit))
+	case l.Op != op:
+		return false, fmt.Sprintf("%s came after it, at %s", l.Op, short(l.Commit))
 	case l.Status == Blocked:
 		return false, fmt.Sprintf("blocked by %s at %s", l.Cause, short(l.Commit))
 	case l.Status == Triggered:
@@ -165,11 +184,9 @@ func (l *Latest) Done(commit, variant string) (bool, string) {
 	case l.Status != OK:
 		return false, fmt.Sprintf("%s at %s by run %s", l.Status, short(l.Commit), l.Run)
 	case l.Dirty:
-		return false, "deployed with uncommitted changes"
-	case l.Commit != commit:
-		return false, fmt.Sprintf("deployed at %s", short(l.Commit))
-	case l.Variant != variant && l.Variant != AnyVariant:
-		return false, "deployed with another command line"
+		return false, done + " with uncommitted changes"
+	case variant != "" && l.Variant != variant && l.Variant != AnyVariant:
+		return false, done + " with another command line"
 	}
 	return true, fmt.Sprintf("ok at %s, %s by run %s", short(l.Commit), l.At.Format(time.DateTime), l.Run)
 }

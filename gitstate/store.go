@@ -180,6 +180,15 @@ func (s *Store) Resolve(rev string) (Commit, error) {
 	return Commit{c.Hash.String(), c.Committer.When, subject}, nil
 }
 
+// Has reports whether a commit is here; a shallow or filtered clone may lack it.
+func (s *Store) Has(commit string) (bool, error) {
+	_, err := s.repo.commit(commit)
+	if errors.Is(err, errMissing) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // NewRun makes the id of a run: a ULID, so that runs sort by time.
 func (s *Store) NewRun() string {
 	return ulid.MustNew(ulid.Timestamp(s.now()), ulid.DefaultEntropy()).String()

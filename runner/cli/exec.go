@@ -126,7 +126,7 @@ func execute(c *cli.Context, env Env) error {
 	}
 	n.stacks = map[string]recorded{stack.Path: r}
 	if !c.Bool("force") {
-		off, err := takeOff(ctx, st, n, []string{stack.Path}, c.Bool("resume"), c.Bool("allow-rollback"), u.warn)
+		off, err := takeOff(ctx, st, n, []string{stack.Path}, true, c.Bool("resume"), c.Bool("allow-rollback"), u.warn)
 		if err != nil {
 			return err
 		}

@@ -17,8 +17,9 @@ func listCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "list stacks, by changes and by what the notes say of them",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
-			&cli.BoolFlag{Name: "why", Usage: "with --changed: why the stack changed; with a filter on status: what the notes say"},
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "op", Value: gitstate.Deploy, Usage: "with --pending: pending for the operation `NAME`"},
+			&cli.BoolFlag{Name: "why", Usage: "with --changed: why the stack changed; with --pending: why it is; with a filter on status: what the notes say"},
 			&cli.BoolFlag{Name: "run-order", Usage: "sort by order of execution"},
 			formatFlag(),
 		}, syncFlags(), storeFlags()),
@@ -49,60 +50,48 @@ func list(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("why") && !sel.Changed && !filter.set() {
-		return errors.New("--why goes with --changed or with a filter on status")
+	op, err := opFlag(c)
+	if err != nil {
+		return err
+	}
+	pending := c.Bool("pending")
+	switch {
+	case c.Bool("why") && !sel.Changed && !filter.set() && !pending:
+		return errors.New("--why goes with --changed, --pending, or a filter on status")
+	case c.IsSet("op") && !pending:
+		return errors.New("--op goes with --pending")
 	}
 	dir, err := workingDir(c)
 	if err != nil {
 		return err
 	}
 	restore := relaxGC()
-	p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
+	p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt() || pending})
 	if err != nil {
 		return err
 	}
-	selected, err := p.List(sel)
-	if err != nil {
-		return err
-	}
-	stacks := make([]runner.Stack, len(selected))
 	reason := map[string]string{}
 	status := map[string]string{}
-	for i, s := range selected {
-		stacks[i] = s.Stack
-		reason[s.Path] = s.Reason
-	}
-	restore()
-	if filter.set() {
+	if filter.set() || pending {
 		s, err := openStore(c, env, dir)
 		if err != nil {
 			return err
 		}
 		defer s.Close()
-		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), gitstate.Deploy)
-		if err != nil {
-			return err
+		sel.Keep = func(stacks []runner.Stack) ([]runner.Stack, error) {
+			return keepListed(c, s, p, u, stacks, filter, targetOf(sel.Target, workspace()), op, status, reason)
 		}
-		if err := fetchNotes(c.Context, s, u, plan); err != nil {
-			return err
-		}
-		st, err := s.State(c.Context)
-		if err != nil {
-			return err
-		}
-		target := targetOf(sel.Target, workspace())
-		if stacks, err = filterStacks(st, stacks, filter, func(runner.Stack) string { return target }); err != nil {
-			return err
-		}
-		for _, stack := range stacks {
-			v, err := viewOf(st, stack, target)
-			if err != nil {
-				return err
-			}
-			status[stack.Path] = string(v.status)
-			if reason[stack.Path] == "" || !sel.Changed {
-				reason[stack.Path] = v.why()
-			}
+	}
+	selected, err := p.List(sel)
+	if err != nil {
+		return err
+	}
+	restore()
+	stacks := make([]runner.Stack, len(selected))
+	for i, s := range selected {
+		stacks[i] = s.Stack
+		if reason[s.Path] == "" {
+			reason[s.Path] = s.Reason
 		}
 	}
 	if c.Bool("run-order") {
@@ -131,6 +120,50 @@ func list(c *cli.Context, env Env) error {
 		fmt.Fprintln(env.Stdout, line)
 	}
 	return nil
+}
+
+// keepListed keeps the stacks that the filters on status and --pending ask for, and
+// fills in what the notes say of them.
+func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, stacks []runner.Stack, filter statusFilter, target, op string, status, reason map[string]string) ([]runner.Stack, error) {
+	pending := c.Bool("pending")
+	plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), gitstate.Deploy)
+	if err != nil {
+		return nil, err
+	}
+	if err := fetchNotes(c.Context, s, u, plan); err != nil {
+		return nil, err
+	}
+	st, err := s.State(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	if stacks, err = filterStacks(st, stacks, filter, func(runner.Stack) string { return target }); err != nil {
+		return nil, err
+	}
+	if pending && len(stacks) > 0 {
+		if err := refuseEmpty(c, st, plan, op); err != nil {
+			return nil, err
+		}
+		q, err := newPendings(c.Context, s, p, st)
+		if err != nil {
+			return nil, err
+		}
+		q.explain = c.Bool("why") || c.String("format") == "json"
+		if stacks, err = q.keep(u, stacks, target, op, reason); err != nil {
+			return nil, err
+		}
+	}
+	for _, stack := range stacks {
+		v, err := viewOf(st, stack, target)
+		if err != nil {
+			return nil, err
+		}
+		status[stack.Path] = string(v.status)
+		if reason[stack.Path] == "" && !c.Bool("changed") {
+			reason[stack.Path] = v.why()
+		}
+	}
+	return stacks, nil
 }
 
 // workspace is TF_WORKSPACE as it is part of the target.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -26,7 +27,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), runFlags(), executionFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), executionFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -181,6 +182,9 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		return err
 	}
 	o.command = command
+	if c.Bool("pending") && c.Bool("force") {
+		return errPendingForce
+	}
 	if c.Bool("continue-on-error") {
 		u.say("--continue-on-error is the default here, and stacks that depend on a failed one do not run")
 	}
@@ -191,9 +195,70 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 
 	// Which stacks, in Terramate's way; nothing runs where a safeguard refuses.
 	restore := relaxGC()
-	p, err := project.Load(ctx, project.Options{Dir: dir, Terragrunt: o.sel.Terragrunt()})
+	pending := c.Bool("pending")
+	p, err := project.Load(ctx, project.Options{Dir: dir, Terragrunt: o.sel.Terragrunt() || pending})
 	if err != nil {
 		return err
+	}
+	n := &session{store: s, commit: head, stacks: map[string]recorded{}}
+	if n.run, err = runID(s); err != nil {
+		return err
+	}
+	s.UseJournal(n.run)
+	tasks := map[string]runner.Task{}
+	prepare := func(stacks []runner.Stack) ([]runner.Stack, error) {
+		more, err := plan(p, n, u, o, stacks)
+		maps.Copy(tasks, more)
+		return slices.DeleteFunc(slices.Clone(stacks), func(s runner.Stack) bool { _, has := more[s.Path]; return !has }), err
+	}
+	var sync syncPlan
+	var st *gitstate.State
+	know := func(ops []string) error {
+		if st != nil {
+			return nil
+		}
+		var err error
+		if sync, err = planSync(c, s, p.DefaultRemote(), ci, ops...); err != nil {
+			return err
+		}
+		// What decides by the state reads the remote's, also where the operation
+		// itself is not synced; a dry run that decides nothing reads none.
+		read := sync
+		if (o.filter.set() || pending) && read.remote == "" {
+			if read, err = planSync(c, s, p.DefaultRemote(), ci, gitstate.Deploy); err != nil {
+				return err
+			}
+		}
+		if o.exec.DryRun && !slices.Contains(ops, gitstate.Deploy) && !o.filter.set() && !pending && !c.Bool("resume") {
+			read = syncPlan{}
+		}
+		if err := fetchNotes(ctx, s, u, read); err != nil {
+			return err
+		}
+		st, err = s.State(ctx)
+		return err
+	}
+	why := map[string]string{} // the stacks that are pending
+	if o.filter.set() || pending {
+		o.sel.Keep = func(stacks []runner.Stack) ([]runner.Stack, error) {
+			stacks, err := prepare(stacks)
+			if err != nil {
+				return nil, err
+			}
+			ops := n.operations(stacks)
+			if err := know(ops); err != nil {
+				return nil, err
+			}
+			if pending && len(stacks) > 0 {
+				if err := refuseEmpty(c, st, sync, ops...); err != nil {
+					return nil, err
+				}
+			}
+			if stacks, err = filterStacks(st, stacks, o.filter, func(s runner.Stack) string { return n.stacks[s.Path].target }); err != nil || !pending {
+				return stacks, err
+			}
+			return n.pending(ctx, p, st, stacks, why)
+		}
 	}
 	selected, err := p.Select(o.sel)
 	if err != nil {
@@ -202,48 +267,24 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if err := p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun); err != nil {
 		return err
 	}
-	stacks := make([]runner.Stack, len(selected))
-	for i, sel := range selected {
-		stacks[i] = sel.Stack
-	}
-	n := &session{store: s, commit: head, stacks: map[string]recorded{}}
-	if n.run, err = runID(s); err != nil {
-		return err
-	}
-	s.UseJournal(n.run)
-	tasks, err := plan(p, n, u, o, stacks)
-	if err != nil {
-		return err
-	}
-	stacks = slices.DeleteFunc(stacks, func(s runner.Stack) bool { _, has := tasks[s.Path]; return !has })
-	restore()
-	ops := n.operations(stacks)
-	decide := slices.Contains(ops, gitstate.Deploy) || o.filter.set() || c.Bool("resume")
-
-	// What is known of them.
-	sync, err := planSync(c, s, p.DefaultRemote(), ci, ops...)
-	if err != nil {
-		return err
-	}
-	// What decides by the state reads the remote's, also where the operation
-	// itself is not synced; a dry run that decides nothing reads none.
-	read := sync
-	if o.filter.set() && read.remote == "" {
-		if read, err = planSync(c, s, p.DefaultRemote(), ci, gitstate.Deploy); err != nil {
-			return err
+	var stacks, added []runner.Stack
+	for _, sel := range selected {
+		switch _, has := tasks[sel.Path]; {
+		case pending && why[sel.Path] == "" && !o.sel.Dependencies.HasDependencyFilters():
+			// Only wanted by one that is pending (stack.wants).
+		case has:
+			stacks = append(stacks, sel.Stack)
+		default:
+			added = append(added, sel.Stack)
 		}
 	}
-	if o.exec.DryRun && !decide {
-		read = syncPlan{}
-	}
-	if err := fetchNotes(ctx, s, u, read); err != nil {
+	if added, err = prepare(added); err != nil {
 		return err
 	}
-	st, err := s.State(ctx)
-	if err != nil {
-		return err
-	}
-	if stacks, err = filterStacks(st, stacks, o.filter, func(s runner.Stack) string { return n.stacks[s.Path].target }); err != nil {
+	stacks = append(stacks, added...)
+	restore()
+	ops := n.operations(stacks)
+	if err := know(ops); err != nil {
 		return err
 	}
 	graph, err := p.Graph(stacks)
@@ -286,7 +327,8 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	}
 	off := map[string]taken{}
 	if !c.Bool("force") && !o.filter.set() {
-		if off, err = takeOff(ctx, st, n, order, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
+		// What is pending, or was asked for beside it, is not done.
+		if off, err = takeOff(ctx, st, n, order, !pending, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
 			return err
 		}
 	}
@@ -300,9 +342,16 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		}
 	}
 	describe(u, n, order, ops, off, o)
+	if pending && !o.exec.DryRun {
+		describePending(u, todo, why)
+	}
 	if len(order) == 0 || len(todo) == 0 && !o.exec.DryRun {
 		if len(order) == 0 {
-			u.say("no stack is selected: nothing to do")
+			if pending {
+				u.say("no stack is pending: nothing to do")
+			} else {
+				u.say("no stack is selected: nothing to do")
+			}
 		} else {
 			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(head.Hash))
 		}
@@ -310,6 +359,9 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	}
 	if o.exec.DryRun {
 		return dryRun(ctx, u, graph, tasks, o)
+	}
+	if n.made, err = madeOf(ctx, p); err != nil {
+		return err
 	}
 	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env)
 }

@@ -19,6 +19,7 @@ type session struct {
 	commit  gitstate.Commit
 	run     string
 	stacks  map[string]recorded // by path
+	made    *made               // what they are made of, where that is known
 	changed atomic.Bool         // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
@@ -118,6 +119,7 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	if s := n.stacks[r.Stack.Path]; s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
+	n.made.put(rec, r.Stack.Path)
 	n.changed.Store(true)
 	n.unsynced.Store(true)
 	return n.store.AppendLazily(n.commit.Hash, rec)
@@ -169,9 +171,9 @@ type taken struct {
 }
 
 // takeOff says which of the selected stacks need not run: those that are done
-// on this commit, and, for deployments, those of which a later commit is
-// deployed already.
-func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string, resume, allowRollback bool, warn func(string)) (map[string]taken, error) {
+// on this commit (unless done is false), and, for deployments, those of which a
+// later commit is deployed already.
+func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string, done, resume, allowRollback bool, warn func(string)) (map[string]taken, error) {
 	off := map[string]taken{}
 	var ask []gitstate.Latest
 	var paths []string
@@ -185,7 +187,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 		if err != nil {
 			return nil, err
 		}
-		if done, why := doneAs(&l, n.commit.Hash, r.op); done && !r.dirty {
+		if is, why := doneAs(&l, n.commit.Hash, r.op); done && is && !r.dirty {
 			off[p] = taken{path: p, why: why}
 		} else if deploy && !allowRollback {
 			ask, paths = append(ask, l), append(paths, p)

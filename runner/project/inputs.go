@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
+	"maps"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -59,6 +61,28 @@ func (in *Inputs) Digest(stack string) (string, error) {
 	return s.digest, s.err
 }
 
+// All are the stacks whose inputs are known, with their digests, by path.
+func (in *Inputs) All() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, stack := range slices.Sorted(maps.Keys(in.stacks)) {
+			if s := in.stacks[stack]; s.err == nil && !yield(stack, s.digest) {
+				return
+			}
+		}
+	}
+}
+
+// Clean reports whether the files that the inputs are read from are HEAD's.
+func (p *Project) Clean() (bool, error) {
+	changes, err := p.changes()
+	for file := range changes.paths {
+		if path.Base(file) != lockFile {
+			return false, err
+		}
+	}
+	return true, err
+}
+
 // Inputs are the inputs of all stacks at HEAD. They are read from HEAD's trees,
 // through the project that is loaded, or, where the files that are read for that
 // are not HEAD's, through one that is loaded from HEAD; see [Project.InputsAt].
@@ -71,14 +95,10 @@ func (p *Project) Inputs(ctx context.Context) (*Inputs, error) {
 		return nil, err
 	}
 	commit := strings.TrimSpace(string(head))
-	changes, err := p.changes()
-	if err != nil {
+	if clean, err := p.Clean(); err != nil {
 		return nil, err
-	}
-	for file := range changes.paths {
-		if path.Base(file) != lockFile {
-			return p.InputsAt(ctx, commit)
-		}
+	} else if !clean {
+		return p.InputsAt(ctx, commit)
 	}
 	t, err := p.readTree(ctx, commit)
 	if err != nil {

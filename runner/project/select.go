@@ -33,6 +33,11 @@ type Selection struct {
 
 	Tags, NoTags []string // --tags and --no-tags, one element for each time the flag was given
 
+	// Keep, if set, is a filter on what is not in the files: of the stacks that the
+	// fields above select it returns those that are meant, where Terramate asks its
+	// cloud: before wants and the dependency filters add others.
+	Keep func([]runner.Stack) ([]runner.Stack, error)
+
 	NoRecursive  bool              // --no-recursive: the stack in the working directory alone
 	Dependencies DependencyFilters // applied last
 	Target       string            // terramate.target while from_stack_id is evaluated; see [ValidTarget]
@@ -71,6 +76,9 @@ func (p *Project) Select(sel Selection) ([]Selected, error) {
 		return p.selectHere(sel)
 	}
 	entries, err := p.entries(sel, true)
+	if err == nil {
+		entries, err = p.kept(sel, entries)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +97,9 @@ func (p *Project) List(sel Selection) ([]Selected, error) {
 		return p.selectHere(sel)
 	}
 	entries, err := p.entries(sel, false)
+	if err == nil {
+		entries, err = p.kept(sel, entries)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +140,26 @@ func (p *Project) entries(sel Selection, checkFiles bool) ([]stack.Entry, error)
 	return entries, oneLine("selecting stacks", err)
 }
 
+// kept are the entries that Selection.Keep keeps.
+func (p *Project) kept(sel Selection, entries []stack.Entry) ([]stack.Entry, error) {
+	if sel.Keep == nil {
+		return entries, nil
+	}
+	stacks := make([]runner.Stack, len(entries))
+	for i, entry := range entries {
+		stacks[i] = p.stack(entry.Stack)
+	}
+	kept, err := sel.Keep(stacks)
+	if err != nil {
+		return nil, err
+	}
+	is := make(map[string]bool, len(kept))
+	for _, s := range kept {
+		is[s.Path] = true
+	}
+	return slices.DeleteFunc(slices.Clone(entries), func(entry stack.Entry) bool { return !is[entry.Stack.Dir.String()] }), nil
+}
+
 // selectHere is the selection of --no-recursive (commands/run, Exec).
 func (p *Project) selectHere(sel Selection) ([]Selected, error) {
 	if _, err := p.All(); err != nil {
@@ -141,7 +172,11 @@ func (p *Project) selectHere(sel Selection) ([]Selected, error) {
 	if !found {
 		return nil, fmt.Errorf("--no-recursive: %s is not a stack; change into one, or leave out --no-recursive", p.wd)
 	}
-	return p.selected(sel, nil, config.List[*config.SortableStack]{st.Sortable()})
+	entries, err := p.kept(sel, []stack.Entry{{Stack: st}})
+	if err != nil {
+		return nil, err
+	}
+	return p.selected(sel, nil, sortable(entries))
 }
 
 // wanted adds the stacks that the entries want. Terramate builds a graph of the

@@ -1,0 +1,392 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+// What is pending: what was never deployed, or not successfully, or differs from
+// what was, or was triggered (design section 6).
+
+func pendingFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "pending", EnvVars: []string{"TMNOTES_PENDING"}, Usage: "filter stacks by what differs from what is deployed, whenever it changed or failed"},
+		&cli.BoolFlag{Name: "init", Usage: "with --pending: nothing is deployed yet, so everything is pending"},
+	}
+}
+
+// pendings answers whether stacks are pending at a commit, HEAD.
+type pendings struct {
+	ctx      context.Context
+	s        *gitstate.Store
+	p        *project.Project
+	st       *gitstate.State
+	explain  bool // say which inputs changed, which takes longer
+	in       *project.Inputs
+	dirty    map[string]bool
+	triggers map[string][]project.Trigger            // HEAD's
+	then     map[string]map[string]string            // commit → stack → digest; nil where it cannot be known
+	consumed map[string]map[string][]project.Trigger // commit → its trigger files; nil where it is not here
+	since    map[string]func(string) []string        // commit → what changed since
+}
+
+func newPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st *gitstate.State) (*pendings, error) {
+	q := &pendings{ctx: ctx, s: s, p: p, st: st, then: map[string]map[string]string{}, consumed: map[string]map[string][]project.Trigger{}, since: map[string]func(string) []string{}}
+	var err error
+	if q.in, err = p.Inputs(ctx); err != nil {
+		return nil, err
+	}
+	if q.triggers, err = p.Triggers(ctx, q.in.Commit); err != nil {
+		return nil, err
+	}
+	all, err := p.All()
+	if err != nil {
+		return nil, err
+	}
+	q.dirty, err = p.DirtyStacks(all)
+	return q, err
+}
+
+// refuseEmpty is the error for a state that knows of no deployment at all: a ref that
+// was deleted must not deploy the whole company.
+func refuseEmpty(c *cli.Context, st *gitstate.State, plan syncPlan, ops ...string) error {
+	if c.Bool("init") || !st.Empty() && !st.Empty(ops...) {
+		return nil
+	}
+	where := "here"
+	if plan.remote != "" {
+		where = "here or on " + plan.remote
+	}
+	return fmt.Errorf("no %s is recorded %s, so that every stack would be pending: `tmnotes adopt --all --reason …` records what is deployed already, --init says that nothing is", strings.Join(ops, " or "), where)
+}
+
+// of tells why a stack is pending for an operation; "" where it is not. The
+// variant is that of the command about to be run, "" if there is none.
+func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, error) {
+	l, err := q.st.Latest(stack.ID, stack.Path, target, op)
+	if err != nil {
+		return "", err
+	}
+	if ok, why := l.Succeeded(op, variant); !ok {
+		return why, nil
+	}
+	if q.dirty[stack.Path] {
+		return "it has uncommitted changes", nil
+	}
+	now, err := q.in.Digest(stack.Path)
+	if err != nil {
+		return oneLine(err), nil
+	}
+	then, why, err := q.recorded(&l)
+	if err != nil {
+		return "", err
+	}
+	if why != "" {
+		return why, nil
+	}
+	if then != now {
+		if then, err = q.acknowledged(stack.Path, then, now); err != nil {
+			return "", err
+		}
+	}
+	if then != now {
+		return q.changed(&l, stack.Path)
+	}
+	return q.triggered(&l, stack.Path)
+}
+
+// recorded is the digest of what the latest success deployed: as it was recorded,
+// or made anew from its commit; or why it cannot be known.
+func (q *pendings) recorded(l *gitstate.Latest) (digest, why string, err error) {
+	if strings.HasPrefix(l.Inputs, project.InputsVersion+":") {
+		return l.Inputs, "", nil
+	}
+	at, err := q.digests(l.Commit)
+	switch {
+	case err != nil:
+		return "", "", err
+	case at == nil:
+		return "", fmt.Sprintf("what was deployed at %s is not known: that commit is not in this clone, or cannot be read as a project", shortHash(l.Commit)), nil
+	case at[l.Record.Stack] == "":
+		return "", fmt.Sprintf("what was deployed at %s is not known: it was no stack there, or its inputs cannot be read", shortHash(l.Commit)), nil
+	}
+	return at[l.Record.Stack], "", nil
+}
+
+// digests are those of all stacks at a commit, nil where they cannot be had: where
+// the commit is not here, or the project cannot be loaded as it was then.
+func (q *pendings) digests(commit string) (map[string]string, error) {
+	if at, asked := q.then[commit]; asked {
+		return at, nil
+	}
+	q.then[commit] = nil
+	if has, err := q.s.Has(commit); err != nil || !has {
+		return nil, err
+	}
+	text, err := q.s.Cached("inputs-"+project.InputsVersion+"-"+commit, func() (string, error) {
+		in, err := q.p.InputsAt(q.ctx, commit)
+		if err != nil {
+			return "", err
+		}
+		var b strings.Builder
+		for stack, digest := range in.All() {
+			fmt.Fprintf(&b, "%s %q\n", digest, stack)
+		}
+		return b.String(), nil
+	})
+	if q.ctx.Err() != nil {
+		return nil, context.Cause(q.ctx)
+	}
+	if err != nil {
+		return nil, nil // in doubt it is pending
+	}
+	at := map[string]string{}
+	for line := range strings.SplitSeq(text, "\n") {
+		digest, quoted, _ := strings.Cut(line, " ")
+		if stack, err := strconv.Unquote(quoted); err == nil {
+			at[stack] = digest
+		}
+	}
+	q.then[commit] = at
+	return at, nil
+}
+
+// acknowledged is what the stack may be taken for after its ignore triggers: one
+// that a commit brought says that what this commit changed need not be deployed.
+// It masks nothing else, neither earlier nor later.
+func (q *pendings) acknowledged(stack, then, now string) (string, error) {
+	type step struct{ from, to string }
+	var steps []step
+	for _, tr := range q.triggers[stack] {
+		if !tr.Ignore {
+			continue
+		}
+		commit, parent, err := q.p.Introduced(q.ctx, tr)
+		if err != nil {
+			return "", err
+		}
+		if commit == "" || parent == "" {
+			continue
+		}
+		before, err := q.digests(parent)
+		if err != nil {
+			return "", err
+		}
+		after, err := q.digests(commit)
+		if err != nil {
+			return "", err
+		}
+		if before[stack] != "" && after[stack] != "" {
+			steps = append(steps, step{before[stack], after[stack]})
+		}
+	}
+	for range steps { // each may follow another
+		for i, s := range steps {
+			if then != now && s.from == then {
+				then, steps[i] = s.to, step{}
+			}
+		}
+	}
+	return then, nil
+}
+
+// changed says what changed since the latest success.
+func (q *pendings) changed(l *gitstate.Latest, stack string) (string, error) {
+	why := "inputs changed since " + shortHash(l.Commit)
+	if !q.explain {
+		return why, nil
+	}
+	if _, asked := q.since[l.Commit]; !asked {
+		has, err := q.s.Has(l.Commit)
+		if err != nil {
+			return "", err
+		}
+		q.since[l.Commit] = nil
+		if has {
+			if q.since[l.Commit], err = q.p.Differences(q.ctx, q.in, l.Commit); err != nil {
+				return "", err
+			}
+		}
+	}
+	what := q.since[l.Commit]
+	if what == nil {
+		return why + ", which is not in this clone", nil
+	}
+	if files := what(stack); len(files) > 0 {
+		why += ": " + someOf(files)
+	}
+	return why, nil
+}
+
+func someOf(names []string) string {
+	const most = 3
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// triggered looks for a trigger file that the latest success did not have.
+func (q *pendings) triggered(l *gitstate.Latest, stack string) (string, error) {
+	for _, tr := range q.triggers[stack] {
+		if tr.Ignore {
+			continue
+		}
+		answered := l.Triggers()
+		if l.Inputs == "" { // it was not looked at then
+			if _, asked := q.consumed[l.Commit]; !asked {
+				q.consumed[l.Commit] = nil
+				has, err := q.s.Has(l.Commit)
+				if err != nil {
+					return "", err
+				}
+				if has {
+					if q.consumed[l.Commit], err = q.p.Triggers(q.ctx, l.Commit); err != nil {
+						return "", err
+					}
+				}
+			}
+			answered = triggerIDs(q.consumed[l.Commit][stack])
+		}
+		if !slices.Contains(answered, tr.ID) {
+			why := "triggered by " + strings.TrimPrefix(tr.Path, "/")
+			if tr.Reason != "" {
+				why += ": " + tr.Reason
+			}
+			return why, nil
+		}
+	}
+	return "", nil
+}
+
+func triggerIDs(triggers []project.Trigger) []string {
+	var ids []string
+	for _, tr := range triggers {
+		if !tr.Ignore {
+			ids = append(ids, tr.ID)
+		}
+	}
+	return ids
+}
+
+// oneLine is an error as a reason.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// made is what a record says of the inputs of a stack; nothing where they cannot
+// be known, or are not those of the commit.
+type made struct {
+	in       *project.Inputs
+	triggers map[string][]project.Trigger
+}
+
+func (m *made) put(r *gitstate.Record, stack string) {
+	if m == nil || r.Dirty {
+		return
+	}
+	if digest, err := m.in.Digest(stack); err == nil {
+		r.Inputs = digest
+		r.SetTriggers(triggerIDs(m.triggers[stack]))
+	}
+}
+
+// madeOf reads what the stacks are made of at HEAD, to be recorded with what comes of
+// them. Where files are not as in HEAD it is left for who asks, who finds the
+// commit in the record.
+func madeOf(ctx context.Context, p *project.Project) (*made, error) {
+	if clean, err := p.Clean(); err != nil || !clean {
+		return nil, err
+	}
+	in, err := p.Inputs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	triggers, err := p.Triggers(ctx, in.Commit)
+	return &made{in, triggers}, err
+}
+
+var errPendingForce = errors.New("--pending runs what is not deployed, --force what is; leave one out")
+
+// pending keeps the stacks that are pending for what the session does to them, and
+// says why in why.
+func (n *session) pending(ctx context.Context, p *project.Project, st *gitstate.State, stacks []runner.Stack, why map[string]string) ([]runner.Stack, error) {
+	q, err := newPendings(ctx, n.store, p, st)
+	if err != nil {
+		return nil, err
+	}
+	var kept []runner.Stack
+	for _, s := range stacks {
+		r := n.stacks[s.Path]
+		reason, err := q.of(s, r.target, r.op.Name, r.op.Variant)
+		if err != nil {
+			return nil, err
+		}
+		if reason != "" {
+			why[s.Path] = reason
+			kept = append(kept, s)
+		}
+	}
+	return kept, nil
+}
+
+// describePending says why stacks are about to run, of the first few.
+func describePending(u *ui, todo []string, why map[string]string) {
+	const most = 20
+	for i, path := range todo {
+		if i == most {
+			u.say("  and %d more; `tmnotes list --pending --why` lists them all", len(todo)-most)
+			return
+		}
+		if why[path] != "" {
+			u.say("  %s: %s", path, why[path])
+		}
+	}
+}
+
+// keep keeps the stacks of a listing that are pending: those that `run --pending`
+// would run, so not those of which a later commit is deployed.
+func (q *pendings) keep(u *ui, stacks []runner.Stack, target, op string, why map[string]string) ([]runner.Stack, error) {
+	var kept []runner.Stack
+	var ask []gitstate.Latest
+	for _, s := range stacks {
+		reason, err := q.of(s, target, op, "")
+		if err != nil {
+			return nil, err
+		}
+		if reason == "" {
+			continue
+		}
+		l, err := q.st.Latest(s.ID, s.Path, target, op)
+		if err != nil {
+			return nil, err
+		}
+		why[s.Path] = reason
+		kept, ask = append(kept, s), append(ask, l)
+	}
+	if op != gitstate.Deploy {
+		return kept, nil
+	}
+	late, _, err := q.st.Superseded(q.ctx, q.in.Commit, ask)
+	if err != nil {
+		return nil, err
+	}
+	var out []runner.Stack
+	for i, s := range kept {
+		if !late[i] {
+			out = append(out, s)
+		}
+	}
+	if n := len(kept) - len(out); n > 0 {
+		u.say("%s superseded: a later commit than HEAD is deployed (`tmnotes run --pending --allow-rollback` deploys HEAD all the same)", plural(n, "stack"))
+	}
+	return out, nil
+}
