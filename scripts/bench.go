@@ -94,6 +94,7 @@ func (b *bench) run() int {
 			[]string{*terramate, "run", "-X", "--changed", "-B", "first", "--dry-run", "--quiet", "--", "true"})
 		b.row(name, r.ratio, 0.6, "x", r.String())
 	}
+	b.pending(n5)
 	if name := "start of tmnotes version, over true"; b.want(name) {
 		r := b.pair(p1, nil, []string{*tmnotes, "version"}, []string{"true"})
 		b.row(name, (r.a-r.b).Seconds()*1000, 40, "ms", r.String())
@@ -116,6 +117,96 @@ func (b *bench) run() int {
 }
 
 func (b *bench) n(n int) int { return max(int(float64(n)**scale), 4) }
+
+// pending compares list --pending with list --changed, over stacks that each call one
+// of 20 modules and were deployed at 500 different commits.
+func (b *bench) pending(n int) {
+	commits := min(500, n)
+	name := fmt.Sprintf("list --pending, %d stacks, 20 modules, %d commits / terramate list --changed", n, commits)
+	if !b.want(name) {
+		return
+	}
+	dir := b.project("pending", n)
+	for i := range 20 {
+		write(filepath.Join(dir, "modules", fmt.Sprintf("m%d", i), "main.tf"), "resource \"terraform_data\" \"x\" {\n  input = 1\n}\n")
+	}
+	for i := range n {
+		write(filepath.Join(dir, fmt.Sprintf("g%d", i/50), fmt.Sprintf("s%d", i), "modules.tf"), fmt.Sprintf("module \"m\" {\n  source = \"../../modules/m%d\"\n}\n", i%20))
+	}
+	b.git(dir, "add", "-A")
+	b.git(dir, "commit", "-qm", "modules")
+	for i := range commits {
+		for j := i; j < n; j += commits {
+			write(filepath.Join(dir, fmt.Sprintf("g%d", j/50), fmt.Sprintf("s%d", j), "more.tf"), fmt.Sprintf("# %d\n", i))
+		}
+		b.git(dir, "add", "-A")
+		b.git(dir, "commit", "-qm", fmt.Sprint(i))
+	}
+	// One run at HEAD gives the digests; the records then stand on the commits
+	// that last changed their stacks.
+	b.must(dir, *tmnotes, "run", "-X", "--pending", "--init", "--quiet", "-j4", "--sync=off", "--op", "deploy", "--", "true")
+	spread(dir, commits)
+	for i := range 20 {
+		write(filepath.Join(dir, fmt.Sprintf("g%d", 0), fmt.Sprintf("s%d", i), "more.tf"), "# pending\n")
+	}
+	b.git(dir, "commit", "-qam", "last")
+	if got := strings.Count(b.must(dir, *tmnotes, "list", "--pending", "--sync=off"), "\n"); got != min(20, n) {
+		fatal("list --pending listed", got, "stacks, not 20")
+	}
+	r := b.pair(dir, nil, []string{*tmnotes, "list", "--pending", "--sync=off"}, []string{*terramate, "list", "--changed", "-B", "first"})
+	b.row(name, r.ratio, 0.6, "x", r.String())
+}
+
+// spread records the latest successes again, each at the commit that last changed
+// its stack.
+func spread(dir string, commits int) {
+	ctx := context.Background()
+	s, err := gitstate.Open(ctx, gitstate.Options{Dir: dir})
+	if err != nil {
+		fatal(err)
+	}
+	defer s.Close()
+	st, err := s.State(ctx)
+	if err != nil {
+		fatal(err)
+	}
+	out, err := exec.Command("git", "-C", dir, "rev-list", "--reverse", fmt.Sprintf("--max-count=%d", commits), "HEAD").Output()
+	if err != nil {
+		fatal(err)
+	}
+	at := strings.Fields(string(out))
+	run := s.NewRun()
+	s.UseJournal(run)
+	records := map[string][]*gitstate.Record{}
+	head, err := s.Note(at[len(at)-1])
+	if err != nil {
+		fatal(err)
+	}
+	for _, line := range head {
+		r := line.Record
+		if r.Status != gitstate.OK {
+			continue
+		}
+		l, err := st.Latest(r.ID, r.Stack, "", gitstate.Deploy)
+		if err != nil {
+			fatal(err)
+		}
+		i, err := strconv.Atoi(r.Stack[strings.LastIndexByte(r.Stack, 's')+1:])
+		if err != nil {
+			fatal(err)
+		}
+		r.At, r.Run, r.Prev = time.Time{}, run, l.Runs()
+		records[at[i%commits]] = append(records[at[i%commits]], &r)
+	}
+	for commit, rs := range records {
+		if err := s.Append(commit, rs...); err != nil {
+			fatal(err)
+		}
+	}
+	if err := s.Flush(ctx); err != nil {
+		fatal(err)
+	}
+}
 
 // oneRecord compares a record of a run of many stacks with `git notes append`.
 func (b *bench) oneRecord() {

@@ -60,7 +60,8 @@ func newPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st 
 // refuseEmpty is the error for a state that knows of no deployment at all: a ref that
 // was deleted must not deploy the whole company.
 func refuseEmpty(c *cli.Context, st *gitstate.State, plan syncPlan, ops ...string) error {
-	if c.Bool("init") || !st.Empty() && !st.Empty(ops...) {
+	deploys := slices.Contains(ops, gitstate.Deploy) || slices.Contains(ops, gitstate.Destroy)
+	if c.Bool("init") || !st.Empty() && !(deploys && st.Empty(gitstate.Deploy)) {
 		return nil
 	}
 	where := "here"
