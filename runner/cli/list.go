@@ -66,7 +66,7 @@ func list(c *cli.Context, env Env) error {
 		return err
 	}
 	restore := relaxGC()
-	p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt() || pending})
+	p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt() || pending, Inputs: pending})
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 //
 // It serves to explain: whether there is a difference is for the digests to say.
 func (p *Project) Differences(ctx context.Context, in *Inputs, since string) (func(stack string) []string, error) {
-	out, err := p.git(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", since, in.Commit)
+	out, err := p.top().git(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", since, in.Commit)
 	if err != nil {
 		return nil, err
 	}

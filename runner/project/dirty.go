@@ -103,13 +103,13 @@ func (c changes) add(file string) {
 
 // changes are asked for once: a Project is a snapshot.
 func (p *Project) changes() (changes, error) {
-	p.changesOnce.Do(func() { p.changed, p.changedErr = p.readChanges(context.Background()) })
+	p.changesOnce.Do(func() { p.changed, p.changedErr = p.top().readChanges(context.Background()) })
 	return p.changed, p.changedErr
 }
 
-func (p *Project) readChanges(ctx context.Context) (changes, error) {
+func (top workTree) readChanges(ctx context.Context) (changes, error) {
 	c := changes{paths: map[string]bool{}, below: map[string]bool{}}
-	out, err := p.git(ctx, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
+	out, err := top.git(ctx, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
 	if err != nil || len(out) == 0 {
 		return c, err
 	}
@@ -127,7 +127,7 @@ func (p *Project) readChanges(ctx context.Context) (changes, error) {
 		return c, nil
 	}
 	// A link is changed by what it points to.
-	out, err = p.git(ctx, "ls-files", "--stage", "-z")
+	out, err = top.git(ctx, "ls-files", "--stage", "-z")
 	if err != nil {
 		return c, err
 	}
@@ -141,7 +141,7 @@ func (p *Project) readChanges(ctx context.Context) (changes, error) {
 	for again := true; again; { // a link may lead to a folder with a link in it
 		again = false
 		for _, link := range links {
-			if target, ok := p.resolve(link); ok && !c.paths[link] && target != link && c.in(target) {
+			if target, ok := top.resolve(link); ok && !c.paths[link] && target != link && c.in(target) {
 				c.add(link)
 				again = true
 			}
@@ -152,28 +152,12 @@ func (p *Project) readChanges(ctx context.Context) (changes, error) {
 
 // resolve returns where the project path leads to, as a project path too. It is
 // false for what is not there and for what is outside the project.
-func (p *Project) resolve(file string) (string, bool) {
-	target, err := filepath.EvalSymlinks(filepath.Join(p.Root(), filepath.FromSlash(file)))
+func (top workTree) resolve(file string) (string, bool) {
+	target, err := filepath.EvalSymlinks(filepath.Join(string(top), filepath.FromSlash(file)))
 	if err != nil {
 		return "", false
 	}
-	return projectPath(p.Root(), target)
-}
-
-// git runs git at the top of the work tree, without taking its index lock.
-func (p *Project) git(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := p.gitCommand(ctx, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("git %s: %w%s", args[0], err, lastLine(stderr.Bytes()))
-	}
-	return out, nil
-}
-
-func (p *Project) gitCommand(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", p.Root()}, args...)...)
+	return projectPath(string(top), target)
 }
 
 // enclosing returns the path of the nearest stack at or above dir.

@@ -6,16 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"maps"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/terramate-io/terramate/config"
 	tmproject "github.com/terramate-io/terramate/project"
@@ -90,21 +86,20 @@ func (p *Project) Inputs(ctx context.Context) (*Inputs, error) {
 	if !p.IsRepo() {
 		return nil, errors.New("the inputs of stacks are read from commits: not a git repository")
 	}
-	head, err := p.git(ctx, "rev-parse", "--verify", "HEAD^{commit}")
+	commit, err := p.top().head(ctx)
 	if err != nil {
 		return nil, err
 	}
-	commit := strings.TrimSpace(string(head))
 	if clean, err := p.Clean(); err != nil {
 		return nil, err
 	} else if !clean {
 		return p.InputsAt(ctx, commit)
 	}
-	t, err := p.readTree(ctx, commit)
+	c, err := p.codeAt(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
-	in, err := p.inputsOf(commit, t)
+	in, err := p.inputsOf(commit, c)
 	if errors.Is(err, errNotCheckedOut) {
 		return p.InputsAt(ctx, commit)
 	}
@@ -116,25 +111,29 @@ var errNotCheckedOut = errors.New("not checked out")
 
 // inputsOf computes what stacks are made of at a commit whose files are those on
 // the disk.
-func (p *Project) inputsOf(commit string, t *commitTree) (*Inputs, error) {
+func (p *Project) inputsOf(commit string, read *code) (*Inputs, error) {
 	if _, err := p.All(); err != nil { // IsTerragruntChangeDetectionEnabled needs it
 		return nil, err
 	}
-	c := &collector{p: p, t: t, owners: map[string]string{}, calls: map[string]codeCalls{}}
+	c := &collector{p: p, t: read.t, code: read, owners: map[string]string{}}
 	trees := p.root().Tree().Stacks()
 	in := &Inputs{Commit: commit, stacks: make(map[string]*stackInputs, len(trees))}
 	for _, tree := range trees {
 		in.stacks[tree.Dir().String()] = &stackInputs{}
 	}
-	for _, file := range t.files {
+	for _, file := range c.t.files {
 		if strings.HasPrefix(file, "/.tmtriggers/") {
 			continue
 		}
 		if s := in.stacks[c.owner(path.Dir(file))]; s != nil {
-			s.parts = append(s.parts, part{"file", file, t.entries[file]})
+			s.parts = append(s.parts, part{"file", file, c.t.entries[file]})
 		}
 	}
-	c.readCode(trees)
+	dirs := make([]string, len(trees))
+	for i, tree := range trees {
+		dirs[i] = tree.Dir().String()
+	}
+	read.all(dirs)
 	for _, tree := range trees {
 		at := tree.Dir().String()
 		s := in.stacks[at]
@@ -187,16 +186,8 @@ func comparePart(a, b part) int {
 type collector struct {
 	p      *Project
 	t      *commitTree
+	code   *code
 	owners map[string]string // folder → the nearest stack at or above it, "" if none
-
-	mu    sync.Mutex
-	calls map[string]codeCalls // folder → the modules that the code in it calls
-}
-
-// codeCalls are the sources of local modules.
-type codeCalls struct {
-	sources []string
-	err     error
 }
 
 // owner is the nearest stack at or above a folder.
@@ -212,49 +203,6 @@ func (c *collector) owner(dir string) string {
 	}
 	c.owners[dir] = o
 	return o
-}
-
-// readCode reads the code in the folders of all stacks, on all processors:
-// parsing is most of the work.
-func (c *collector) readCode(trees []*config.Tree) {
-	var next atomic.Int64
-	var wait sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(trees)) {
-		wait.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(trees)); i = next.Add(1) - 1 {
-				c.callsIn(trees[i].Dir().String())
-			}
-		})
-	}
-	wait.Wait()
-}
-
-// callsIn returns what the code in a folder calls. It is listed from the commit, so
-// that neither .tmskip nor an ignored file makes a difference.
-func (c *collector) callsIn(dir string) codeCalls {
-	c.mu.Lock()
-	calls, ok := c.calls[dir]
-	c.mu.Unlock()
-	if ok {
-		return calls
-	}
-	for _, name := range c.t.code[dir] {
-		file := path.Join(dir, name)
-		sources, err := localCalls(filepath.Join(c.p.Root(), filepath.FromSlash(file)))
-		if err != nil {
-			err = oneLine(file, err)
-			if _, e, _ := c.t.resolve(file); errors.Is(err, fs.ErrNotExist) && e.mode != missing && e.mode != outside && e.mode != modeGitlink {
-				err = errNotCheckedOut
-			}
-			calls = codeCalls{err: err}
-			break
-		}
-		calls.sources = append(calls.sources, sources...)
-	}
-	c.mu.Lock()
-	c.calls[dir] = calls
-	c.mu.Unlock()
-	return calls
 }
 
 // stack adds to the files of a stack all else that it is made of.
@@ -276,7 +224,7 @@ func (c *collector) stack(tree *config.Tree, parts []part) ([]part, error) {
 	for _, file := range st.Watch {
 		w.watch(file.String())
 	}
-	if err := w.code(dir); err != nil {
+	if err := w.calls(dir); err != nil {
 		return nil, err
 	}
 	if tree.IsTerragruntModule() && c.p.root().IsTerragruntChangeDetectionEnabled() {
@@ -341,9 +289,9 @@ func (w *walk) watch(file string) {
 	w.add("watch", file, treeEntry{mode: missing})
 }
 
-// code adds the modules that the code in a folder calls, and those that they call.
-func (w *walk) code(dir string) error {
-	calls := w.callsIn(dir)
+// calls adds the modules that the code in a folder calls, and those that they call.
+func (w *walk) calls(dir string) error {
+	calls := w.code.callsIn(dir)
 	if calls.err != nil {
 		return calls.err
 	}
@@ -368,7 +316,7 @@ func (w *walk) module(dir, source string) error {
 	if e.mode != modeTree || !w.first("code", real) {
 		return nil
 	}
-	return w.code(real)
+	return w.calls(real)
 }
 
 // unit adds what the Terragrunt unit at tree is made of.
@@ -402,7 +350,7 @@ func (w *walk) unit(tree *config.Tree) error {
 			for _, file := range st.Watch {
 				w.watch(file.String())
 			}
-			if err := w.code(at); err != nil {
+			if err := w.calls(at); err != nil {
 				return err
 			}
 		}

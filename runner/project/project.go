@@ -65,6 +65,10 @@ type Options struct {
 	// Terragrunt loads the Terragrunt modules too. Stock Terramate does so for
 	// --changed and for dependency filters; see [Selection.Terragrunt].
 	Terragrunt bool
+
+	// Inputs says that Project.Inputs is going to be asked for: what it needs is
+	// read meanwhile.
+	Inputs bool
 }
 
 // A Project is one loaded Terramate project. It is a snapshot: files that
@@ -75,6 +79,8 @@ type Project struct {
 	wd         string
 	terragrunt bool
 	checked    bool // the engine knows the untracked and uncommitted files
+
+	ahead <-chan *code // of HEAD, see code.go
 
 	changesOnce sync.Once // what git status says, see dirty.go
 	changed     changes
@@ -117,6 +123,10 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
+	var ahead <-chan *code
+	if opt.Inputs {
+		ahead = readAhead(ctx, wd)
+	}
 	bindings := di.NewBindings(context.Background())
 	if err := errors.Join(
 		di.Bind(bindings, resolve.NewAPI(filepath.Join(cfg.UserTerramateDir, "package_cache"))),
@@ -143,8 +153,12 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 		wd:         wd,
 		terragrunt: opt.Terragrunt,
 		outputs:    map[outputsKey]*outputs{},
+		ahead:      ahead,
 	}
 	p.warm()
+	if opt.Inputs {
+		go func() { _, _ = p.changes() }()
+	}
 	return p, nil
 }
 
@@ -220,6 +234,9 @@ func userConfig() (cliconfig.Config, error) {
 // Root returns the absolute path of the project's top folder, without symbolic
 // links. In a git repository it is the top of the work tree.
 func (p *Project) Root() string { return p.root().HostDir() }
+
+// top is [Project.Root] for git.
+func (p *Project) top() workTree { return workTree(p.Root()) }
 
 // Dir returns the working directory that the project was loaded from, absolute
 // and without symbolic links.

@@ -17,7 +17,7 @@ import (
 // An error says that the project could not be loaded as it was then; a stack
 // whose own inputs cannot be known is one of [Inputs.Digest].
 func (p *Project) InputsAt(ctx context.Context, commit string) (*Inputs, error) {
-	t, err := p.readTree(ctx, commit)
+	t, err := p.top().readTree(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
@@ -39,14 +39,14 @@ func (p *Project) InputsAt(ctx context.Context, commit string) (*Inputs, error) 
 	if then.Root() != dir {
 		return nil, fmt.Errorf("the project as it was at %.12s cannot be loaded where GIT_WORK_TREE is set; unset it", commit)
 	}
-	return then.inputsOf(commit, t)
+	return then.inputsOf(commit, newCode(dir, commit, t))
 }
 
 // checkout writes the files of a commit below dir, as they are in the repository:
 // no filter of gitattributes(5) is run, some of which ask a network. It makes dir a
 // repository, since that is how Terramate finds the top of a project.
 func (p *Project) checkout(ctx context.Context, t *commitTree, dir string) error {
-	if _, err := p.git(ctx, "init", "--quiet", "--template=", dir); err != nil {
+	if _, err := p.top().git(ctx, "init", "--quiet", "--template=", dir); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(dir) // whatever a tree says, nothing is written elsewhere
@@ -79,5 +79,5 @@ func (p *Project) checkout(ctx context.Context, t *commitTree, dir string) error
 			return err
 		}
 	}
-	return p.readBlobs(ctx, ids, func(i int, body []byte) error { return root.WriteFile(files[i], body, 0o666) })
+	return p.top().readBlobs(ctx, ids, func(i int, body []byte) error { return root.WriteFile(files[i], body, 0o666) })
 }

@@ -2,16 +2,43 @@ package project
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os/exec"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 )
+
+// A workTree is the top folder of a project in git.
+type workTree string
+
+// git runs git there, without taking its index lock.
+func (top workTree) git(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := top.command(ctx, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("git %s: %w%s", args[0], err, lastLine(stderr.Bytes()))
+	}
+	return out, nil
+}
+
+func (top workTree) command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", string(top)}, args...)...)
+}
+
+// head is the full name of the commit that HEAD is.
+func (top workTree) head(ctx context.Context) (string, error) {
+	out, err := top.git(ctx, "rev-parse", "--verify", "HEAD^{commit}")
+	return strings.TrimSpace(string(out)), err
+}
 
 // The modes of git's trees that mean something here (git-fast-import(1), M).
 const (
@@ -35,14 +62,14 @@ type commitTree struct {
 
 // readTree reads a commit's tree, or of it only what is below some folders: one
 // git child, two where there are links.
-func (p *Project) readTree(ctx context.Context, commit string, below ...string) (*commitTree, error) {
-	out, err := p.git(ctx, append([]string{"ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--"}, below...)...)
+func (top workTree) readTree(ctx context.Context, commit string, below ...string) (*commitTree, error) {
+	out, err := top.git(ctx, append([]string{"ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--"}, below...)...)
 	if err != nil {
 		return nil, err
 	}
 	text := string(out)
 	t := &commitTree{entries: make(map[string]treeEntry, strings.Count(text, "\x00")), code: map[string][]string{}, targets: map[string]string{}}
-	top := sha256.New()
+	whole := sha256.New()
 	for text != "" {
 		line, rest, _ := strings.Cut(text, "\x00")
 		text = rest
@@ -56,7 +83,7 @@ func (p *Project) readTree(ctx context.Context, commit string, below ...string) 
 		file := "/" + name
 		t.entries[file] = treeEntry{mode, id}
 		if !strings.Contains(name, "/") {
-			top.Write([]byte(line + "\x00"))
+			whole.Write([]byte(line + "\x00"))
 		}
 		if mode == modeTree {
 			continue
@@ -70,9 +97,9 @@ func (p *Project) readTree(ctx context.Context, commit string, below ...string) 
 			t.code[dir] = append(t.code[dir], base)
 		}
 	}
-	t.entries["/"] = treeEntry{modeTree, hex.EncodeToString(top.Sum(nil))}
+	t.entries["/"] = treeEntry{modeTree, hex.EncodeToString(whole.Sum(nil))}
 	slices.Sort(t.links)
-	return t, p.readLinks(ctx, t)
+	return t, top.readLinks(ctx, t)
 }
 
 // isCode reports whether Terraform or OpenTofu read a file of this name, as far as
@@ -84,7 +111,7 @@ func isCode(name string) bool {
 
 // readLinks asks what the links say. It is asked of git: where links cannot be made,
 // the file on the disk is not one.
-func (p *Project) readLinks(ctx context.Context, t *commitTree) error {
+func (top workTree) readLinks(ctx context.Context, t *commitTree) error {
 	if len(t.links) == 0 {
 		return nil
 	}
@@ -92,7 +119,7 @@ func (p *Project) readLinks(ctx context.Context, t *commitTree) error {
 	for i, link := range t.links {
 		ids[i] = t.entries[link].id
 	}
-	return p.readBlobs(ctx, ids, func(i int, body []byte) error {
+	return top.readBlobs(ctx, ids, func(i int, body []byte) error {
 		t.targets[t.links[i]] = string(body)
 		return nil
 	})
@@ -100,13 +127,13 @@ func (p *Project) readLinks(ctx context.Context, t *commitTree) error {
 
 // readBlobs hands on blobs in order, while git is still reading others. A body is
 // good until got returns.
-func (p *Project) readBlobs(ctx context.Context, ids []string, got func(i int, body []byte) error) error {
+func (top workTree) readBlobs(ctx context.Context, ids []string, got func(i int, body []byte) error) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := p.gitCommand(ctx, "cat-file", "--batch", "--buffer")
+	cmd := top.command(ctx, "cat-file", "--batch", "--buffer")
 	cmd.Stdin = strings.NewReader(strings.Join(ids, "\n") + "\n")
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {

@@ -42,7 +42,7 @@ type Trigger struct {
 // Triggers returns the trigger files of a commit, by stack, each list sorted by
 // path. One that cannot be read is a trigger: what it was to say is not known.
 func (p *Project) Triggers(ctx context.Context, commit string) (map[string][]Trigger, error) {
-	t, err := p.readTree(ctx, commit, ".tmtriggers/")
+	t, err := p.top().readTree(ctx, commit, ".tmtriggers/")
 	if err != nil || len(t.files) == 0 {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (p *Project) Triggers(ctx context.Context, commit string) (map[string][]Tri
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	err = p.readBlobs(ctx, ids, func(i int, body []byte) error {
+	err = p.top().readBlobs(ctx, ids, func(i int, body []byte) error {
 		// Terramate reads a trigger from a file.
 		file := filepath.Join(dir, "trigger.tm.hcl")
 		if err := os.WriteFile(file, body, 0o666); err != nil {
@@ -91,7 +91,7 @@ func (p *Project) Triggers(ctx context.Context, commit string) (map[string][]Tri
 // trigger file as it is at HEAD, and its first parent: "" and "" where that is not
 // in this clone, and no parent for a first commit.
 func (p *Project) Introduced(ctx context.Context, tr Trigger) (commit, parent string, err error) {
-	out, err := p.git(ctx, "log", "--first-parent", "--diff-merges=first-parent", "--full-history", "--max-count=1", "--no-show-signature",
+	out, err := p.top().git(ctx, "log", "--first-parent", "--diff-merges=first-parent", "--full-history", "--max-count=1", "--no-show-signature",
 		"--format=%H %P", "HEAD", "--", ":(top,literal)"+strings.TrimPrefix(tr.Path, "/"))
 	if err != nil {
 		return "", "", err

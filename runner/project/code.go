@@ -1,0 +1,130 @@
+package project
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// code is the Terraform code of a commit: which local modules it calls, folder by
+// folder. It may be read by several goroutines.
+type code struct {
+	root   string // where the files of the commit are on the disk
+	commit string
+	t      *commitTree
+
+	mu    sync.Mutex
+	calls map[string]codeCalls
+}
+
+// codeCalls are the sources of local modules.
+type codeCalls struct {
+	sources []string
+	err     error
+}
+
+func newCode(root, commit string, t *commitTree) *code {
+	return &code{root: root, commit: commit, t: t, calls: map[string]codeCalls{}}
+}
+
+// all reads the code in many folders, on all processors: parsing is most of the work.
+func (c *code) all(dirs []string) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(dirs)) {
+		wait.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(dirs)); i = next.Add(1) - 1 {
+				c.callsIn(dirs[i])
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// callsIn returns what the code in a folder calls. It is listed from the commit, so
+// that neither .tmskip nor an ignored file makes a difference.
+func (c *code) callsIn(dir string) codeCalls {
+	c.mu.Lock()
+	calls, ok := c.calls[dir]
+	c.mu.Unlock()
+	if ok {
+		return calls
+	}
+	for _, name := range c.t.code[dir] {
+		file := path.Join(dir, name)
+		sources, err := localCalls(filepath.Join(c.root, filepath.FromSlash(file)))
+		if err != nil {
+			if _, e, _ := c.t.resolve(file); errors.Is(err, fs.ErrNotExist) && e.mode != missing && e.mode != outside && e.mode != modeGitlink {
+				err = errNotCheckedOut
+			}
+			calls = codeCalls{err: oneLine(file, err)}
+			break
+		}
+		calls.sources = append(calls.sources, sources...)
+	}
+	c.mu.Lock()
+	c.calls[dir] = calls
+	c.mu.Unlock()
+	return calls
+}
+
+// readAhead reads the code of HEAD while Terramate reads the project, which it does
+// one file after the other. What comes of it is taken by codeAt; an error is not
+// kept, whoever needs the code gets it.
+func readAhead(ctx context.Context, wd string) <-chan *code {
+	ahead := make(chan *code, 1)
+	go func() {
+		defer close(ahead)
+		root, err := gitTop(ctx, wd)
+		if err != nil {
+			return
+		}
+		top := workTree(root)
+		commit, err := top.head(ctx)
+		if err != nil {
+			return
+		}
+		t, err := top.readTree(ctx, commit)
+		if err != nil {
+			return
+		}
+		c := newCode(root, commit, t)
+		ahead <- c
+		stacks := map[string]bool{} // where one may be
+		for _, file := range t.files {
+			if strings.HasSuffix(file, ".tm") || strings.HasSuffix(file, ".tm.hcl") {
+				stacks[path.Dir(file)] = true
+			}
+		}
+		for dir := range t.code {
+			if ctx.Err() != nil {
+				return
+			}
+			if stacks[dir] {
+				c.callsIn(dir)
+			}
+		}
+	}()
+	return ahead
+}
+
+// codeAt is the code of a commit whose files are on the disk.
+func (p *Project) codeAt(ctx context.Context, commit string) (*code, error) {
+	if p.ahead != nil {
+		if c := <-p.ahead; c != nil && c.commit == commit && c.root == p.Root() {
+			p.ahead = nil
+			return c, nil
+		}
+	}
+	t, err := p.top().readTree(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	return newCode(p.Root(), commit, t), nil
+}
