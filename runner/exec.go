@@ -294,6 +294,8 @@ func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, aga
 		r.Status, r.Reason = StatusCanceled, "not started: "+x.haltReason
 	case x.signals > 0:
 		r.Status, r.Reason = StatusCanceled, x.haltReason
+	case o.changes == StatusOK:
+		r.Status, r.Exit, r.Reason = StatusOK, 0, ""
 	case o.changes != "":
 		r.Status, r.Reason = o.changes, ""
 	case r.Tries <= x.opt.Retries && !o.final && x.haltReason == "" && (x.opt.RetryOn == nil || o.matched):

@@ -28,8 +28,9 @@ type Operation struct {
 
 // Names of operations that say something of the whole stack.
 const (
-	opDeploy  = "deploy"
-	opDestroy = "destroy"
+	opDeploy      = "deploy"
+	opDestroy     = "destroy"
+	opDestroyPart = "destroy-target"
 )
 
 // Recognise says what cmd does when run with env, its whole environment (the last
@@ -39,24 +40,36 @@ const (
 // is not known here, an apply is an "apply". A destroy that is not understood
 // is a "destroy" all the same, as that too makes the stack run again.
 func Recognise(cmd, env []string, override string) Operation {
-	e := tfEnv(env)
-	op := Operation{Workspace: e.workspace}
-	var words []string
-	switch base := programName(cmd); base {
-	case "terraform", "tofu":
-		op.Name, op.Note, words = recognise(base, terraformCall(cmd[1:]), e)
-	case "terragrunt":
-		op.Name, op.Note, words = recognise(base, terragruntCall(cmd[1:], env), e)
-	default:
-		op.Name = operationName(base)
-		op.Note = foreignNote(base, cmd)
-		words = slices.Concat(cmd, []string{""}, e.foreignWords())
-	}
+	op, words := recogniseCommand(cmd, env)
 	if override != "" {
 		op.Name, op.Note = override, ""
 	}
 	op.Variant = digest(words)
 	return op
+}
+
+// recogniseCommand is Recognise with the words that the variant is made of.
+func recogniseCommand(cmd, env []string) (op Operation, words []string) {
+	e := tfEnv(env)
+	op.Workspace = e.workspace
+	tool := programName(cmd)
+	if c, ok := callOf(tool, cmd, env); ok {
+		op.Name, op.Note, words = recognise(tool, c, e)
+		return op, words
+	}
+	op.Name, op.Note = operationName(tool), foreignNote(tool, cmd)
+	return op, slices.Concat(cmd, []string{""}, e.foreignWords())
+}
+
+// callOf takes the command lines apart of the tools that are known here.
+func callOf(tool string, cmd, env []string) (c call, ok bool) {
+	switch tool {
+	case "terraform", "tofu":
+		return terraformCall(cmd[1:]), true
+	case "terragrunt":
+		return terragruntCall(cmd[1:], env), true
+	}
+	return c, false
 }
 
 // recognise names what a call of Terraform does, and lists the words that matter to
@@ -93,7 +106,7 @@ func recognise(tool string, c call, e environment) (name, note string, words []s
 	part := p.firstOf(partOptions)
 	switch {
 	case destroy && part != "":
-		return "destroy-target", "-" + part + " destroys a part of the stack: it does not count as deployed afterwards", words
+		return opDestroyPart, "-" + part + " destroys a part of the stack: it does not count as deployed afterwards", words
 	case destroy && (c.sub == "destroy" || len(p.rest) == 0):
 		return opDestroy, "", words
 	case c.problem != "":

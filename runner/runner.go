@@ -120,7 +120,7 @@ type Options struct {
 type Result struct {
 	Stack   Stack
 	Status  Status        // empty for a stack that a dry run would have run
-	Exit    int           // exit code of the last try: of the command that failed, or found changes; -1 if there is none
+	Exit    int           // exit code of the last try: of the command that failed, or found drift; -1 if there is none
 	Started time.Time     // when that was observed; zero if it was not
 	Took    time.Duration // all tries and what lay between
 	Tries   int           // tries that were begun

@@ -103,7 +103,7 @@ func newApp(env Env) *cli.App {
 		CustomAppHelpTemplate:     cli.AppHelpTemplate + "\n" + exitCodesHelp,
 		OnUsageError:              usageError,
 		Commands: []*cli.Command{
-			runCommand(env), execCommand(env), listCommand(env), statusCommand(env), logCommand(env), showCommand(env),
+			runCommand(env), execCommand(env), scriptCommand(env), listCommand(env), statusCommand(env), logCommand(env), showCommand(env),
 			markCommand(env), adoptCommand(env), triggerCommand(env), forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env),
 			checkCommand(env), versionCommand(env), completionCommand(env),
 		},
@@ -115,15 +115,16 @@ func newApp(env Env) *cli.App {
 		},
 	}
 	for _, c := range app.Commands {
-		c.OnUsageError = usageError
-		c.HideHelpCommand = true
+		for _, c := range append(c.Subcommands, c) {
+			c.OnUsageError = usageError
+			c.HideHelpCommand = true
+		}
 	}
 	return app
 }
 
 func usageError(c *cli.Context, err error, _ bool) error {
-	name := strings.TrimSpace("tmnotes " + strings.TrimPrefix(c.Command.FullName(), "tmnotes"))
-	return fmt.Errorf("%w; `%s --help` lists the flags", err, name)
+	return fmt.Errorf("%w; `%s --help` lists the flags", err, c.Command.HelpName)
 }
 
 // normalize brings an argv into the form that urfave/cli reads. Terramate's
@@ -132,7 +133,7 @@ func usageError(c *cli.Context, err error, _ bool) error {
 // knows none of it.
 func normalize(app *cli.App, args []string) []string {
 	valued, known := map[string]bool{}, map[string]bool{}
-	for _, cmd := range app.Commands {
+	for _, cmd := range app.Commands { // those of `script run` are run's
 		for _, f := range cmd.Flags {
 			takes := false
 			if d, ok := f.(cli.DocGenerationFlag); ok {
@@ -153,7 +154,7 @@ func normalize(app *cli.App, args []string) []string {
 		return []string{"version"}
 	}
 	var before, after, words []string
-	command := ""
+	command := "" // "script run" is one
 	i := 0
 loop:
 	for ; i < len(args); i++ {
@@ -170,8 +171,12 @@ loop:
 				command = a
 				continue
 			}
-			if command == "" || command == "run" || command == "exec" {
-				break loop // what follows is a command line of its own
+			if command == "script" {
+				command += " " + a
+				continue
+			}
+			if command == "" || command == "run" || command == "exec" || strings.HasPrefix(command, "script ") {
+				break loop // what follows is a command line of its own, or a script's labels
 			}
 			words = append(words, a)
 			continue
@@ -205,7 +210,7 @@ loop:
 	if len(words) > 0 && len(rest) > 0 && rest[0] == "--" {
 		rest = rest[1:] // the first word ends the flags already
 	}
-	return slices.Concat([]string{command}, before, after, words, rest)
+	return slices.Concat(strings.Split(command, " "), before, after, words, rest)
 }
 
 // relaxGC holds the garbage collector back while a project is loaded: a quarter

@@ -27,7 +27,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), executionFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -38,7 +38,8 @@ func runCommand(env Env) *cli.Command {
 	}
 }
 
-// runFlags are those of `terramate run` that are not about the selection.
+// runFlags are those of `terramate run` and `terramate script run` that are not
+// about the selection.
 func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "no-recursive", EnvVars: []string{"TM_ARG_RUN_NO_RECURSIVE"}, Usage: "only the stack in the working directory"},
@@ -46,12 +47,18 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "dry-run", EnvVars: []string{"TM_ARG_RUN_DRY_RUN"}, Usage: "plan the execution but do not execute it"},
 		&cli.BoolFlag{Name: "reverse", EnvVars: []string{"TM_ARG_RUN_REVERSE"}, Usage: "reverse the order of execution"},
 		&cli.IntFlag{Name: "parallel", Aliases: []string{"j"}, EnvVars: []string{"TM_ARG_RUN_PARALLEL"}, Usage: "run at most `N` independent stacks at once (git config tmnotes.parallel)"},
-		&cli.BoolFlag{Name: "eval", EnvVars: []string{"TM_ARG_RUN_EVAL"}, Usage: "evaluate the command's arguments as HCL strings"},
-		&cli.BoolFlag{Name: "enable-sharing", EnvVars: []string{"TM_ARG_RUN_ENABLE_SHARING"}, Usage: "share stack outputs as stack inputs"},
-		&cli.BoolFlag{Name: "mock-on-fail", EnvVars: []string{"TM_ARG_RUN_MOCK_ON_FAIL"}, Usage: "mock the shared outputs if their command fails"},
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
+	}
+}
+
+// commandFlags are those that `terramate run` has, and a script says itself.
+func commandFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "eval", EnvVars: []string{"TM_ARG_RUN_EVAL"}, Usage: "evaluate the command's arguments as HCL strings"},
+		&cli.BoolFlag{Name: "enable-sharing", EnvVars: []string{"TM_ARG_RUN_ENABLE_SHARING"}, Usage: "share stack outputs as stack inputs"},
+		&cli.BoolFlag{Name: "mock-on-fail", EnvVars: []string{"TM_ARG_RUN_MOCK_ON_FAIL"}, Usage: "mock the shared outputs if their command fails"},
 		&cli.BoolFlag{Name: "sync-deployment", EnvVars: []string{"TM_ARG_RUN_SYNC_DEPLOYMENT"}, Usage: "as in Terramate: the command is a deployment (--op deploy)", Hidden: true},
 		&cli.BoolFlag{Name: "sync-drift-status", EnvVars: []string{"TM_ARG_RUN_SYNC_DRIFT_STATUS"}, Usage: "as in Terramate: the command looks for drift (--op drift)", Hidden: true},
 	}
@@ -278,8 +285,10 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 			added = append(added, sel.Stack)
 		}
 	}
-	if added, err = prepare(added); err != nil {
-		return err
+	if len(added) > 0 || o.sel.Keep == nil {
+		if added, err = prepare(added); err != nil {
+			return err
+		}
 	}
 	stacks = append(stacks, added...)
 	restore()
@@ -431,8 +440,12 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 	if len(order) == 0 {
 		return
 	}
-	if note := n.stacks[order[0]].op.Note; note != "" {
-		u.say("%s: %s", strings.Join(ops, ", "), note)
+	said := map[string]bool{"": true}
+	for _, path := range order {
+		if op := n.stacks[path].op; !said[op.Note] {
+			said[op.Note] = true
+			u.say("%s: %s", op.Name, op.Note)
+		}
 	}
 	done, late := 0, 0
 	var why string
@@ -477,14 +490,27 @@ func allDone(off map[string]taken) string {
 	return "every selected stack is deployed"
 }
 
-// commandLine is a task's command for a person.
-func commandLine(t runner.Task) string { return strings.Join(t.Commands[0].Args, " ") }
+// commandLine is what a task does, for a person.
+func commandLine(t runner.Task) string {
+	var commands []string
+	for _, c := range t.Commands {
+		commands = append(commands, strings.Join(c.Args, " "))
+	}
+	return strings.Join(commands, " && ")
+}
 
 func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
 	_, err := runner.Execute(ctx, g, tasks, o.exec, func(e runner.Event) error {
-		if e.Kind == runner.Started {
-			u.say("(dry-run) Entering stack in %s", e.Result.Stack.Path)
-			u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(tasks[e.Result.Stack.Path])))
+		task := tasks[e.Result.Stack.Path]
+		switch {
+		case e.Kind != runner.Started:
+		case task.Commands[0].Line != "":
+			for _, c := range task.Commands {
+				fmt.Fprintln(u.env.Stderr, c.Line)
+			}
+		default:
+			u.say("(dry-run) Entering stack in %s", task.Stack.Path)
+			u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
 		}
 		return nil
 	})
@@ -536,7 +562,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		path := e.Result.Stack.Path
 		switch e.Kind {
 		case runner.Started:
-			if x.Output != runner.OutputGrouped {
+			if x.Output != runner.OutputGrouped && tasks[path].Commands[0].Line == "" {
 				u.say("Entering stack in %s", path)
 				u.say("Executing command %s", strconv.Quote(commandLine(tasks[path])))
 			}

@@ -33,6 +33,10 @@ func TestNormalize(t *testing.T) {
 		{"-j4", "-j4"},
 		{"log -n5 /a", "log -n 5 /a"},
 		{"show -", "show -"},
+		{"script run -j4 db migrate -j5", "script run -j 4 db migrate -j5"},
+		{"-C dir script run -- run", "script run -C dir -- run"},
+		{"script -Xc run run", "script run -X -c run"},
+		{"script list", "script list"},
 	} {
 		got := strings.Join(normalize(newApp(Env{}), strings.Fields(tt.in)), " ")
 		if got != tt.want {

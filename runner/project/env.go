@@ -43,17 +43,8 @@ func (p *Project) Envs(stacks []runner.Stack) (map[string][]string, error) {
 		vars  = make([][]string, len(stacks))
 		errs  = make([]error, len(stacks))
 		calls sync.Map
-		next  atomic.Int64
-		wg    sync.WaitGroup
 	)
-	for range min(runtime.GOMAXPROCS(0), len(stacks)) {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(stacks)); i = next.Add(1) - 1 {
-				vars[i], errs[i] = p.loadEnv(stacks[i], &calls)
-			}
-		})
-	}
-	wg.Wait()
+	concurrently(len(stacks), func(i int) { vars[i], errs[i] = p.loadEnv(stacks[i], &calls) })
 	environ := slices.Clip(os.Environ())
 	envs := make(map[string][]string, len(stacks))
 	var failed []string
@@ -67,6 +58,21 @@ func (p *Project) Envs(stacks []runner.Stack) (map[string][]string, error) {
 		return nil, errors.New(strings.Join(failed, "; "))
 	}
 	return envs, nil
+}
+
+// concurrently calls do with the numbers below n, on all processors, and returns
+// when all is done.
+func concurrently(n int, do func(i int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), n) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				do(int(i))
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // loadEnv is run.LoadEnv, but for stacks that have no run.env: for those

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+func scriptCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "script",
+		Usage:     "run Terramate scripts, and record each stack's result",
+		ArgsUsage: "run [flags] LABEL...",
+		Subcommands: []*cli.Command{{
+			Name:      "run",
+			Usage:     "run a Terramate script in the selected stacks, and record each result",
+			ArgsUsage: "LABEL...",
+			Description: "Selects, orders and runs as `terramate script run` does, with the same flags, which stand before the labels.\n" +
+				"A script with sync_deployment = true is a deployment; stacks that are deployed at this commit already are skipped.\n" +
+				"A stack whose script failed runs the whole script again.",
+			Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), executionFlags(), syncFlags(), storeFlags()),
+			Action: func(c *cli.Context) error {
+				labels := c.Args().Slice()
+				if len(labels) == 0 {
+					return errors.New("no script specified; name it by its labels, as in: tmnotes script run deploy")
+				}
+				return run(c, env, append([]string{"script", "run"}, labels...), scriptTasks(labels))
+			},
+		}},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("unknown command \"script %s\"; tmnotes has `tmnotes script run LABEL...`, and `terramate script` has the others", c.Args().First())
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
+	}
+}
+
+// scriptTasks makes the tasks of a script: in each stack that has it, the commands
+// of all its jobs.
+func scriptTasks(labels []string) work {
+	return func(p *project.Project, n *session, u *ui, o runOptions, stacks []runner.Stack) (map[string]runner.Task, error) {
+		scripts, err := p.Scripts(labels, o.sel.Target, stacks)
+		if err != nil {
+			return nil, err
+		}
+		if o.exec.DryRun {
+			u.say("This is a dry run, commands will not be executed.")
+		}
+		of := map[string]project.Script{}
+		for _, s := range scripts {
+			u.say("Script %d at %s having %d job(s)", s.Index, s.Place, s.Jobs)
+			for path := range s.Stacks {
+				of[path] = s
+			}
+		}
+		var having []runner.Stack
+		for _, st := range stacks {
+			if _, has := of[st.Path]; has {
+				having = append(having, st)
+			}
+		}
+		envs, err := p.Envs(having)
+		if err != nil {
+			return nil, err
+		}
+		tasks := make(map[string]runner.Task, len(having))
+		for _, st := range having {
+			script := of[st.Path]
+			commands := script.Stacks[st.Path]
+			env := append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
+			op := recogniseScript(labels, commands, env, o.op)
+			drift := driftCommands(op, commands)
+			task := runner.Task{Stack: st, Env: env}
+			for i, c := range commands {
+				cmd := runner.Command{Args: c.Args}
+				switch {
+				case drift[i]:
+					cmd.Changes = runner.StatusDrifted
+				case c.ChangesOK:
+					cmd.Changes = runner.StatusOK
+				}
+				if c.EnableSharing {
+					cmd.Prepare = p.Sharing(st, c.MockOnFail)
+				}
+				if !o.quiet {
+					at := fmt.Sprintf("%s (script:%d job:%d.%d)> ", st.Path, script.Index, c.Job, c.Num)
+					cmd.Line = u.paint(green, printable(at)) + u.paint(yellow, printable(strings.Join(c.Args, " ")))
+				}
+				task.Commands = append(task.Commands, cmd)
+			}
+			tasks[st.Path] = task
+			n.stacks[st.Path] = recorded{stack: st, op: op, target: targetOf(o.sel.Target, op.Workspace)}
+		}
+		return tasks, nil
+	}
+}
+
+// recogniseScript says what a stack's script does to it: what --op says, what the
+// script's options for Terramate Cloud say, or what its commands are known to do.
+func recogniseScript(labels []string, commands []project.ScriptCommand, env []string, override string) runner.Operation {
+	declared := ""
+	args := make([][]string, len(commands))
+	for i, c := range commands {
+		args[i] = c.Args
+		switch {
+		case c.SyncDeployment:
+			declared = gitstate.Deploy
+		case c.SyncDriftStatus && declared == "":
+			declared = gitstate.Drift
+		}
+	}
+	return runner.RecogniseScript(labels, args, env, declared, override)
+}
+
+// driftCommands says of which commands exit code 2 means that the stack has drifted,
+// if the script looks for drift: those with sync_drift_status. Where --op drift says so, and none has that
+// option, it is those with -detailed-exitcode, and else the last.
+func driftCommands(op runner.Operation, commands []project.ScriptCommand) []bool {
+	is := make([]bool, len(commands))
+	if op.Name != gitstate.Drift {
+		return is
+	}
+	for _, has := range []func(project.ScriptCommand) bool{
+		func(c project.ScriptCommand) bool { return c.SyncDriftStatus },
+		func(c project.ScriptCommand) bool {
+			return slices.Contains(c.Args, "-detailed-exitcode") || slices.Contains(c.Args, "--detailed-exitcode")
+		},
+	} {
+		for i, c := range commands {
+			is[i] = has(c)
+		}
+		if slices.Contains(is, true) {
+			return is
+		}
+	}
+	is[len(is)-1] = true
+	return is
+}

@@ -1,0 +1,81 @@
+package runner
+
+import "strings"
+
+// Subcommands that leave what is deployed as it is, whatever the options but
+// those that change the configuration itself.
+var (
+	harmless     = set(`fmt get graph init output plan providers show validate version`)
+	configWriter = []string{"from-module", "generate-config-out"}
+)
+
+// RecogniseScript is [Recognise] for commands that run one after the other in a
+// stack, as those of a Terramate script with these labels. declared is the
+// operation that options of the script name (sync_deployment is "deploy",
+// sync_drift_status is "drift"), or "".
+//
+// A destroy among the commands ends a deployment, whatever is declared. Where
+// nothing is, they are a deployment if one of them is, and it is known of all
+// others that they change nothing. Any other script has a name of its own, made
+// of its labels.
+func RecogniseScript(labels []string, cmds [][]string, env []string, declared, override string) Operation {
+	e := tfEnv(env)
+	op := Operation{Workspace: e.workspace}
+	var (
+		digests        []string
+		deploys        bool
+		destroy        string // name of the operation
+		destroyPlanned bool
+		note, unknown  string // of the first command that has one, or is not understood
+	)
+	for _, cmd := range cmds {
+		one, words := recogniseCommand(cmd, env)
+		digests = append(digests, digest(words))
+		tool := programName(cmd)
+		c, known := callOf(tool, cmd, env)
+		args, problem := e.args(c.sub)
+		p := parseOptions(append(args, c.args...))
+		if note == "" {
+			note = one.Note
+		}
+		switch {
+		case one.Name == opDestroy, c.sub == "apply" && destroyPlanned && len(p.rest) > 0:
+			destroy = opDestroy
+		case one.Name == opDestroyPart:
+			if destroy == "" {
+				destroy = opDestroyPart
+			}
+		case one.Name == opDeploy:
+			deploys = true
+		case known && c.problem == "" && problem == "" && !c.many && (harmless[c.sub] && p.firstOf(configWriter) == "" || c.help || c.version):
+			destroyPlanned = destroyPlanned || c.sub == "plan" && p.isTrue("destroy")
+		case unknown == "" && one.Note != "":
+			unknown = one.Note
+		case unknown == "":
+			unknown = "what " + strings.TrimSpace(tool+" "+c.sub) + " does is not known: set sync_deployment = true on the command that deploys the whole stack, or add --op deploy"
+		}
+	}
+	op.Variant = digests[0]
+	if len(digests) > 1 {
+		op.Variant = digest(digests)
+	}
+	switch {
+	case override != "":
+		op.Name = override
+	case destroy != "":
+		op.Name = destroy
+		if deploys || declared == opDeploy || destroy == opDestroyPart {
+			op.Note = "a command of the script destroys: the stack does not count as deployed afterwards (add --op deploy if it is)"
+		}
+	case declared != "":
+		op.Name = declared
+	case deploys && unknown == "":
+		op.Name = opDeploy
+	default:
+		op.Name, op.Note = operationName("script-"+strings.Join(labels, "-")), note
+		if deploys {
+			op.Note = unknown
+		}
+	}
+	return op
+}
