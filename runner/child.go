@@ -172,7 +172,7 @@ func (x *execution) run(s Stack, cmd Command, env []string, timeout time.Duratio
 	if err != nil {
 		return outcome{exit: -1, final: true, reason: oneLine(err.Error())}
 	}
-	streams := out.newTry()
+	streams := out.newTry(cmd.Tee)
 	c := &child{group: !x.opt.Foreground}
 	c.cmd = &exec.Cmd{
 		Path:        path,

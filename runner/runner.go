@@ -50,6 +50,11 @@ type Task struct {
 	Stack    Stack
 	Commands []Command
 	Env      []string // the whole environment; the last entry of a name wins
+
+	// After, if set, is called once, after the last try of a stack of which
+	// something was started, and returns before Finished is observed. Several
+	// stacks' may run side by side. ctx ends with the first interrupt.
+	After func(ctx context.Context, r Result)
 }
 
 // Command is one of a [Task].
@@ -69,6 +74,11 @@ type Command struct {
 	// of terraform plan -detailed-exitcode does, and is no failure: the
 	// status of a stack of which nothing fails is then StatusDrifted or StatusOK.
 	Changes Status
+
+	// Tee, if set, is called before each start; what the command writes to its
+	// stdout goes to the writer that it returns, too, from one goroutine. The
+	// child then has a pipe for its stdout, also where Options.Stdout is a terminal.
+	Tee func() io.Writer
 }
 
 // Options say how [Execute] runs its tasks. The zero value runs one at a time,

@@ -27,7 +27,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -91,6 +91,7 @@ type runOptions struct {
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
+	planFile          planFile
 }
 
 func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
@@ -107,6 +108,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 		return o, err
 	}
 	if o.exec, err = parseExecution(c, s); err != nil {
+		return o, err
+	}
+	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
 	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
@@ -369,6 +373,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if o.exec.DryRun {
 		return dryRun(ctx, u, graph, tasks, o)
 	}
+	n.keepPlans(u, tasks, o.planFile)
 	if n.made, err = madeOf(ctx, p); err != nil {
 		return err
 	}

@@ -1,0 +1,348 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// Texts stand beside the notes, in a ref of their own: what a command said
+// that is too long for a record. They are an aid, and the records are the
+// truth: what goes wrong with a text is a warning, and is never in the way of
+// a record. FORMAT.md, "Texts", has the form of their tree.
+
+const (
+	// PlanText is the kind of text that a plan is.
+	PlanText = "plan"
+	// TextLimit is how many bytes of a text are kept at most.
+	TextLimit = 256 << 10
+
+	textRuns = 5 // of each stack, target, operation and kind: the newest ones
+)
+
+// TextKey says what a text is about.
+type TextKey struct {
+	Kind       string // one word of a-z, such as PlanText
+	ID, Path   string // of the stack, as in its record
+	Target, Op string
+	Run        string
+}
+
+// Text is a text that was kept.
+type Text struct {
+	Run  string
+	At   time.Time // when it was kept, by the clock of who did
+	Body string    // lines of plain characters
+}
+
+// KeepText keeps a text: when it returns, no death of this process loses it.
+// It takes the place of an earlier one with the same key; an empty one removes
+// that. Terminal escapes and control characters are taken out, then the
+// secrets that r knows (the zero Redactor knows those of well-known shapes),
+// then what is over TextLimit, from the middle. [Store.Flush] brings it into
+// the ref of texts, [Store.Push] to the remote.
+func (s *Store) KeepText(key TextKey, text string, r *Redactor) error {
+	return s.keepText(key, text, r, s.now())
+}
+
+func (s *Store) keepText(key TextKey, text string, r *Redactor, at time.Time) error {
+	if s.readOnly != nil {
+		return s.readOnly
+	}
+	if !isTextName(2, key.Kind) {
+		return fmt.Errorf("%q is no kind of text", key.Kind)
+	}
+	name := key.Run + "." + fmt.Sprintf("%013d", at.UnixMilli())
+	if !isTextName(textDepth, name) {
+		return fmt.Errorf("%q is no id of a run", key.Run)
+	}
+	whole := Excerpt{Limit: TextLimit}
+	_, _ = whole.Write([]byte(r.hide(plainText(text))))
+	// A file of its own for each, which the next Flush takes up, as records wait
+	// in the journal.
+	dir := s.textsDir()
+	err := os.MkdirAll(dir, 0o777)
+	if err == nil {
+		err = writeSynced(filepath.Join(dir, key.slots()[0]+"."+key.Kind+"."+name), whole.String())
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the %s of %s: %w", key.Kind, key.Path, err)
+	}
+	return nil
+}
+
+// writeSynced makes a file, whole or not at all.
+func writeSynced(path, text string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Chmod(0o666&^0o022), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// Text finds the text of a run, or, if key names none, of the newest run that
+// one is kept of: here, or as it was fetched last.
+func (s *Store) Text(key TextKey) (Text, bool, error) {
+	type place struct {
+		name string
+		read func() ([]byte, error)
+	}
+	var found []place
+	roots, err := s.textRoots()
+	if err != nil {
+		return Text{}, false, err
+	}
+	waiting, err := s.waitingTexts()
+	if err != nil {
+		return Text{}, false, err
+	}
+	t := &textTree{read: s.repo.read}
+	for _, slot := range key.slots() {
+		for _, root := range roots {
+			names, err := t.list(root, slot[:2], slot, key.Kind)
+			if err != nil {
+				return Text{}, false, fmt.Errorf("reading %s: %w; `git fsck` tells more", s.textsRef(), err)
+			}
+			for name, blob := range names {
+				found = append(found, place{name, func() ([]byte, error) { return s.repo.read(blob, plumbing.BlobObject) }})
+			}
+		}
+		for _, w := range waiting {
+			if w.slot == slot && w.kind == key.Kind {
+				found = append(found, place{w.name, func() ([]byte, error) { return os.ReadFile(w.path) }})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b place) int { return strings.Compare(b.name, a.name) })
+	gone := ""
+	for _, p := range found {
+		run, at, _ := strings.Cut(p.name, ".")
+		if run == gone || key.Run != "" && run != key.Run {
+			continue
+		}
+		body, err := p.read()
+		if err != nil {
+			return Text{}, false, fmt.Errorf("reading the %s of run %s: %w; `git fsck` tells more", key.Kind, run, err)
+		}
+		if len(body) == 0 { // removed
+			gone = run
+			continue
+		}
+		ms, _ := strconv.ParseInt(at, 10, 64)
+		// Whoever wrote it: it is about to be printed.
+		return Text{run, time.UnixMilli(ms).UTC(), plainText(string(body))}, true, nil
+	}
+	return Text{}, false, nil
+}
+
+// forgetTexts removes what is kept of a stack's result, whose record was
+// forgotten: it may have the same secret in it.
+func (s *Store) forgetTexts(r *Record) error {
+	key := TextKey{ID: r.ID, Path: r.Stack, Target: r.Target, Op: r.Op, Run: r.Run}
+	roots, err := s.textRoots()
+	if err != nil {
+		return err
+	}
+	kinds := map[string]bool{PlanText: true}
+	t := &textTree{read: s.repo.read}
+	for _, root := range roots {
+		slot := key.slots()[0]
+		found, err := t.list(root, slot[:2], slot)
+		if err != nil {
+			return err
+		}
+		for kind := range found {
+			kinds[kind] = true
+		}
+	}
+	for key.Kind = range kinds {
+		text, is, err := s.Text(key)
+		if err == nil && is {
+			// Later than the text, whatever this machine's clock says.
+			at := text.At.Add(time.Millisecond)
+			if now := s.now(); now.After(at) {
+				at = now
+			}
+			err = s.keepText(key, "", &Redactor{}, at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slots are the digests of what the key is about: by the stack's id, and by
+// its path, under which a text stands from before it had one.
+func (k *TextKey) slots() (digests []string) {
+	for _, of := range idents(k.ID, k.Path) {
+		line := appendPair(nil, "op", groupOf(k.Op))
+		if k.Target != "" {
+			line = appendPair(line, "target", k.Target)
+		}
+		name := "stack"
+		if id, is := strings.CutPrefix(of, "id:"); is {
+			name, of = "id", id
+		}
+		digests = append(digests, Digest(string(appendPair(line, name, of))))
+	}
+	return digests
+}
+
+func (s *Store) textsRef() string { return s.ref + textsSuffix }
+
+// textsSuffix makes the name of the ref of texts from that of the notes. The
+// glob that fetches the notes covers it.
+const textsSuffix = "-texts"
+
+func (s *Store) textsDir() string {
+	if s.ref == DefaultRef {
+		return filepath.Join(s.private, "texts")
+	}
+	return filepath.Join(s.private, "texts-"+s.refName())
+}
+
+// textRoots are the trees of all refs that have texts: ours, and what was fetched.
+func (s *Store) textRoots() (roots []plumbing.Hash, err error) {
+	refs := []string{s.textsRef()}
+	for _, remote := range s.repo.remotes {
+		refs = append(refs, s.tracking(remote)+textsSuffix)
+	}
+	for _, ref := range refs {
+		tip, root, err := s.tip(ref)
+		if err != nil {
+			return nil, err
+		}
+		if !tip.IsZero() && !slices.Contains(roots, root) {
+			roots = append(roots, root)
+		}
+	}
+	return roots, nil
+}
+
+// waitingText is a text that is not in the ref yet.
+type waitingText struct{ path, slot, kind, name string }
+
+func (s *Store) waitingTexts() (found []waitingText, err error) {
+	dir := s.textsDir()
+	list, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading the texts that were kept: %w", err)
+	}
+	for _, d := range list {
+		f := strings.SplitN(d.Name(), ".", 3)
+		if len(f) == 3 && isTextName(1, f[0]) && isTextName(2, f[1]) && isTextName(textDepth, f[2]) {
+			found = append(found, waitingText{filepath.Join(dir, d.Name()), f[0], f[1], f[2]})
+		}
+	}
+	return found, nil
+}
+
+// flushTexts brings the texts that wait into the ref. Where that fails they go
+// on waiting.
+func (s *Store) flushTexts(ctx context.Context) {
+	waiting, err := s.waitingTexts()
+	if err == nil && len(waiting) > 0 {
+		_, err = s.gatherTexts(ctx, plumbing.ZeroHash)
+	}
+	if err != nil {
+		s.warn(err.Error())
+	}
+}
+
+// gatherTexts makes the ref of texts hold what waits, and what another tip
+// has, and returns where it stands then. A text is not part of any history: the
+// commits have no parents, so that what is over the limits is gone.
+func (s *Store) gatherTexts(ctx context.Context, theirs plumbing.Hash) (tip plumbing.Hash, err error) {
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+	if err != nil {
+		return tip, err
+	}
+	defer unlock()
+	ref := s.textsRef()
+	err = s.retryMovedRef(ctx, ref, func() error {
+		waiting, err := s.waitingTexts()
+		if err != nil {
+			return err
+		}
+		ours, tree, err := s.tip(ref)
+		if err != nil {
+			return err
+		}
+		theirTree := plumbing.ZeroHash
+		if !theirs.IsZero() {
+			if _, theirTree, err = s.tip(theirs.String()); err != nil {
+				return err
+			}
+		}
+		t := &textTree{read: s.repo.read, made: map[plumbing.Hash]*plumbing.MemoryObject{}}
+		root, err := t.merge(0, tree, theirTree)
+		if err != nil {
+			return err
+		}
+		for _, w := range waiting {
+			body, err := os.ReadFile(w.path)
+			if err != nil {
+				return err
+			}
+			one := t.put(plumbing.BlobObject, body)
+			for depth, name := range slices.Backward([]string{w.slot[:2], w.slot, w.kind, w.name}) {
+				one = t.putDir(depth, map[string]plumbing.Hash{name: one})
+			}
+			if root, err = t.merge(0, root, one); err != nil {
+				return err
+			}
+		}
+		switch {
+		case root == theirTree && !theirs.IsZero():
+			tip = theirs // all that is here is there
+		case root == tree:
+			tip = ours
+		default:
+			if tip, err = s.commitTexts(ctx, t, root); err != nil {
+				return err
+			}
+		}
+		if tip != ours {
+			if err := s.repo.setRef(ctx, ref, "tmnotes: texts", tip, ours); err != nil {
+				return err
+			}
+		}
+		for _, w := range waiting {
+			_ = os.Remove(w.path) // else it is merged once more
+		}
+		return nil
+	})
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("%s: %w (this concerns plans and other texts, no record)", ref, err)
+	}
+	return tip, nil
+}
+
+// commitTexts writes a tree and a commit of it.
+func (s *Store) commitTexts(ctx context.Context, t *textTree, root plumbing.Hash, parents ...plumbing.Hash) (plumbing.Hash, error) {
+	w := &objectWriter{r: s.repo}
+	if err := t.write(w, 0, root); err != nil {
+		return root, err
+	}
+	who := s.signature(ctx)
+	h, err := w.putCommit(&object.Commit{Author: who, Committer: who, Message: "plans and other texts\n", TreeHash: root, ParentHashes: parents})
+	if err == nil {
+		err = w.flush(ctx)
+	}
+	return h, err
+}
