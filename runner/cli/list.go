@@ -150,12 +150,16 @@ func filterStacks(st *gitstate.State, stacks []runner.Stack, f statusFilter, tar
 		if err != nil {
 			return nil, err
 		}
-		if (f.stack == "" || v.status.Matches(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
-			(f.drift == "" || v.drift.Status.Matches(f.drift)) {
+		if f.matches(v) {
 			kept = append(kept, s)
 		}
 	}
 	return kept, nil
+}
+
+func (f statusFilter) matches(v view) bool {
+	return (f.stack == "" || v.status.Matches(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
+		(f.drift == "" || v.drift.Status.Matches(f.drift))
 }
 
 // view is what the notes say of a stack for a target.
