@@ -103,7 +103,7 @@ func newApp(env Env) *cli.App {
 		CustomAppHelpTemplate:     cli.AppHelpTemplate + "\n" + exitCodesHelp,
 		OnUsageError:              usageError,
 		Commands: []*cli.Command{
-			runCommand(env), execCommand(env), listCommand(env), statusCommand(env), logCommand(env), showCommand(env),
+			runCommand(env), execCommand(env), listCommand(env), statusCommand(env), logCommand(env), showCommand(env), blameCommand(env), flakyCommand(env),
 			markCommand(env), triggerCommand(env), forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env),
 			checkCommand(env), versionCommand(env), completionCommand(env),
 		},

@@ -89,7 +89,7 @@ func mark(c *cli.Context, env Env) error {
 		for i, want := range c.Args().Slice() {
 			if stacks[i].Path == "" {
 				if stacks[i], err = goneStack(s, dir, st, want, targetOf(c.String("target"), workspace())); err != nil {
-					return err
+					return fmt.Errorf("%w (nothing was marked)", err)
 				}
 			}
 		}
@@ -228,7 +228,7 @@ func forget(c *cli.Context, env Env) error {
 		if err := fetchNotes(c.Context, s, u, plan); err != nil {
 			return err
 		}
-		is := stackMatcher(s, dir, c.String("stack"))
+		is := stackMatcher(c.Context, s, dir, c.String("stack"))
 		run := s.NewRun()
 		s.UseJournal(run)
 		gone, err := s.Forget(c.Context, commit.Hash, gitstate.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: run}, func(l gitstate.Line) bool {

@@ -152,7 +152,7 @@ func goneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target s
 		case byID:
 			return runner.Stack{ID: slot.ID, Path: slot.Path}, nil
 		case found.ID != "" && slot.ID != "":
-			return found, fmt.Errorf("several stacks that are gone were at %s; name one by its id: %s or %s (nothing was marked)", want, found.ID, slot.ID)
+			return found, fmt.Errorf("several stacks that are gone were at %s; name one by its id: %s or %s", want, found.ID, slot.ID)
 		case found.ID == "":
 			found = runner.Stack{ID: slot.ID, Path: slot.Path}
 		}
@@ -161,9 +161,9 @@ func goneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target s
 	case found.Path != "":
 		return found, nil
 	case len(elsewhere) > 0:
-		return found, fmt.Errorf("%s is no stack of this project, and deployed to another target only: %s; add --target (nothing was marked)", want, strings.Join(slices.Compact(elsewhere), ", "))
+		return found, fmt.Errorf("%s is no stack of this project, and deployed to another target only: %s; add --target", want, strings.Join(slices.Compact(elsewhere), ", "))
 	}
-	return found, fmt.Errorf("%s is no stack of this project, and no deployment of it is recorded; `tmnotes status` lists the stacks (nothing was marked)", want)
+	return found, fmt.Errorf("%s is no stack of this project, and no deployment of it is recorded; `tmnotes status` lists the stacks", want)
 }
 
 // hintOrphans says what to do about the first stack that is orphaned.
