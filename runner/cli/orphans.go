@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -180,7 +181,7 @@ func hintOrphans(u *ui, stacks []shownStack, target string) {
 	if target != "" {
 		name = "--target " + target + " " + name
 	}
-	path := strings.TrimPrefix(x.Path, "/")
+	path := cmp.Or(strings.TrimPrefix(x.Path, "/"), ".")
 	u.say("orphaned: what it deployed may still be there. To destroy it: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s (and if the record is wrong: tmnotes forget --reason '…' --stack %s %s)",
 		shortHash(x.gone.last), shellQuote(path), shellQuote(path), name, shellQuote(x.Path), shortHash(x.deploy.Commit))
 }
