@@ -49,6 +49,7 @@ const (
 
 	Interrupted Status = "interrupted" // derived: queued or running, and nobody is at it any more
 	Never       Status = "never"       // derived: no record
+	Orphaned    Status = "orphaned"    // derived, by who knows the stacks of HEAD: it is none of them, and was not destroyed
 )
 
 // Open reports whether the status is one of work that has not ended.

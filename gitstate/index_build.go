@@ -15,13 +15,17 @@ type builder struct {
 	intern map[string]string
 	slots  map[slotKey]*buildSlot
 	record Record // the one that is read, again and again
+	// If set, the results that count. Others are taken for forgotten ones: they
+	// tie who followed them to what they followed, and that is all.
+	keep func(commit string, r *Record) bool
 }
 
 type buildSlot struct {
 	latest   map[string]latestLine // run → its latest record, while nobody followed it
 	past     map[string]passed     // run → what is needed of it once it is followed
 	followed map[string]bool
-	// The runs whose record of the stack was forgotten, and what it followed.
+	// The runs whose record of the stack was forgotten or does not count, and
+	// what it followed.
 	forgotten map[string][]string
 }
 
@@ -42,7 +46,7 @@ func newBuilder() *builder {
 	return &builder{intern: map[string]string{}, slots: map[slotKey]*buildSlot{}}
 }
 
-func (b *builder) keep(s string) string {
+func (b *builder) same(s string) string {
 	if k, ok := b.intern[s]; ok {
 		return k
 	}
@@ -61,13 +65,13 @@ func (b *builder) note(commit string, lines []string) {
 		*r = Record{}
 		switch err := r.parse(line); {
 		case err != nil:
-		case r.Event == Forgotten && r.Stack != "":
-			s, run := b.slot(r), b.keep(r.Run)
+		case r.Event == Forgotten && r.Stack != "", r.Status != "" && !b.counts(commit, r):
+			s, run := b.slot(r), b.same(r.Run)
 			if s.forgotten == nil {
 				s.forgotten = map[string][]string{}
 			}
 			for _, p := range r.Prev {
-				s.forgotten[run] = append(s.forgotten[run], b.keep(p))
+				s.forgotten[run] = append(s.forgotten[run], b.same(p))
 			}
 		case r.Status != "":
 			b.add(commit, line, r)
@@ -75,11 +79,13 @@ func (b *builder) note(commit string, lines []string) {
 	}
 }
 
+func (b *builder) counts(commit string, r *Record) bool { return b.keep == nil || b.keep(commit, r) }
+
 func (b *builder) slot(r *Record) *buildSlot {
 	k := keyOf(r)
 	s := b.slots[k]
 	if s == nil {
-		k = slotKey{b.keep(k.group), b.keep(k.target), b.keep(k.ident)}
+		k = slotKey{b.same(k.group), b.same(k.target), b.same(k.ident)}
 		s = &buildSlot{latest: map[string]latestLine{}, past: map[string]passed{}, followed: map[string]bool{}}
 		b.slots[k] = s
 	}
@@ -87,7 +93,7 @@ func (b *builder) slot(r *Record) *buildSlot {
 }
 
 func (b *builder) add(commit, line string, r *Record) {
-	s, run := b.slot(r), b.keep(r.Run)
+	s, run := b.slot(r), b.same(r.Run)
 	p, known := s.past[run]
 	// Of several successes of a run the newest counts.
 	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
@@ -95,7 +101,7 @@ func (b *builder) add(commit, line string, r *Record) {
 	}
 	for _, prev := range r.Prev {
 		if prev != run && !slices.Contains(p.prev, prev) {
-			prev = b.keep(prev)
+			prev = b.same(prev)
 			p.prev = append(p.prev, prev)
 			s.followed[prev] = true
 			delete(s.latest, prev)
@@ -154,7 +160,7 @@ func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string,
 					return nil, err
 				}
 				for _, line := range lines {
-					if r, err := ParseRecord(line); err == nil && r.Status != "" && r.Run == run && keyOf(&r) == k {
+					if r, err := ParseRecord(line); err == nil && r.Status != "" && r.Run == run && keyOf(&r) == k && b.counts(p.commit, &r) {
 						s.offer(run, p.commit, line, &r)
 					}
 				}

@@ -39,8 +39,11 @@ func (n allNotes) clone() allNotes {
 	return c
 }
 
-func (n allNotes) index() *index {
+func (n allNotes) index() *index { return n.indexOf(nil) }
+
+func (n allNotes) indexOf(keep func(string, *Record) bool) *index {
 	b := newBuilder()
+	b.keep = keep
 	for c, lines := range n {
 		b.note(c, lines)
 	}
@@ -211,6 +214,12 @@ func TestIndexProperties(t *testing.T) {
 				w.notes.merge(hub)
 			}
 			fresh := w.notes.index()
+			if why := w.notes.indexOf(func(string, *Record) bool { return true }).differs(fresh); why != "" {
+				t.Fatalf("of all results: %s", why)
+			}
+			if none := w.notes.indexOf(func(string, *Record) bool { return false }); !(&State{x: none}).Empty() || len(none.runs) > 0 {
+				t.Fatal("of no result: there is a latest one")
+			}
 			if w.x.apply(before.changesTo(w.notes)) {
 				if why := w.x.differs(fresh); why != "" {
 					t.Fatalf("%s\nbefore %q\nafter %q", why, before, w.notes)

@@ -35,7 +35,7 @@ type Record struct {
 	Since time.Time // of a repeated drift result: when it was seen first
 	Seen  int       // and how often
 
-	Was    time.Time // of a tombstone: At of the line that it removes,
+	Was    time.Time // of a tombstone: At of the line that it removes; of a trigger: of what it followed,
 	Had    Status    // its Status,
 	Digest string    // and its Digest
 

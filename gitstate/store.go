@@ -411,11 +411,14 @@ func splitTexts(texts []string) []string {
 
 // rebuild reads every note; overlay replaces some of them.
 func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*index, error) {
+	return s.build(newBuilder(), t, tree, overlay)
+}
+
+func (s *Store) build(b *builder, t *notesTree, tree plumbing.Hash, overlay []change) (*index, error) {
 	over := map[string][]string{}
 	for _, c := range overlay {
 		over[c.commit] = c.new
 	}
-	b := newBuilder()
 	err := s.each(t, func(commit string, lines []string) error {
 		if _, ok := over[commit]; !ok {
 			b.note(commit, lines)

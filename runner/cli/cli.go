@@ -104,7 +104,8 @@ func newApp(env Env) *cli.App {
 		OnUsageError:              usageError,
 		Commands: []*cli.Command{
 			runCommand(env), execCommand(env), scriptCommand(env), listCommand(env), statusCommand(env), logCommand(env), showCommand(env),
-			markCommand(env), adoptCommand(env), triggerCommand(env), forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env),
+			blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env), forgetCommand(env), syncCommand(env),
+			fetchCommand(env), pushCommand(env), setupCommand(env),
 			checkCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *cli.Context) error {

@@ -25,7 +25,7 @@ func markCommand(env Env) *cli.Command {
 		Usage:     "record by hand what became of stacks",
 		ArgsUsage: "--reason TEXT STACK...",
 		Description: "For what happened outside tmnotes: somebody deployed a stack from a laptop, or repaired it in the console.\n" +
-			"The record says who marked it and why.",
+			"The record says who marked it and why. With --op destroy a stack that is gone from HEAD can be named, too.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required)"},
 			&cli.StringFlag{Name: "status", Value: "ok", Usage: "`STATUS` to record: ok, failed, canceled or drifted"},
@@ -70,7 +70,8 @@ func mark(c *cli.Context, env Env) error {
 		stacks := make([]runner.Stack, c.Args().Len())
 		for i, want := range c.Args().Slice() {
 			var found bool
-			if stacks[i], found = findStack(s, dir, all, want); !found {
+			// A stack that is gone can still be destroyed.
+			if stacks[i], found = findStack(s, dir, all, want); !found && op != gitstate.Destroy {
 				return fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was marked)", want)
 			}
 		}
@@ -84,6 +85,13 @@ func mark(c *cli.Context, env Env) error {
 		st, err := s.State(c.Context)
 		if err != nil {
 			return err
+		}
+		for i, want := range c.Args().Slice() {
+			if stacks[i].Path == "" {
+				if stacks[i], err = goneStack(s, dir, st, want, targetOf(c.String("target"), workspace())); err != nil {
+					return fmt.Errorf("%w (nothing was marked)", err)
+				}
+			}
 		}
 		like := byHand(c, s, commit, gitstate.Status(c.String("status")), op, reason)
 		var records []*gitstate.Record
@@ -220,7 +228,7 @@ func forget(c *cli.Context, env Env) error {
 		if err := fetchNotes(c.Context, s, u, plan); err != nil {
 			return err
 		}
-		is := stackMatcher(s, dir, c.String("stack"))
+		is := stackMatcher(c.Context, s, dir, c.String("stack"))
 		run := s.NewRun()
 		s.UseJournal(run)
 		gone, err := s.Forget(c.Context, commit.Hash, gitstate.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: run}, func(l gitstate.Line) bool {

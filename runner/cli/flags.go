@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,12 +144,15 @@ func parseStatusFilter(c *cli.Context) (statusFilter, error) {
 		if value == "" {
 			continue
 		}
-		ok := false
-		for _, w := range filterWords[flag] {
-			ok = ok || w == value
+		words := filterWords[flag]
+		if flag == "status" && c.Command.Name == "status" {
+			words = append(slices.Clone(words), string(gitstate.Orphaned))
 		}
-		if !ok {
-			return f, fmt.Errorf("--%s: unknown status %q; use one of %s", flag, value, strings.Join(filterWords[flag], ", "))
+		if flag == "status" && value == string(gitstate.Orphaned) && c.Command.Name != "status" {
+			return f, fmt.Errorf("--status orphaned: what is gone from HEAD is only listed by `tmnotes status`")
+		}
+		if !slices.Contains(words, value) {
+			return f, fmt.Errorf("--%s: unknown status %q; use one of %s", flag, value, strings.Join(words, ", "))
 		}
 	}
 	return f, nil

@@ -2,14 +2,18 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner/project"
 )
 
 func logCommand(env Env) *cli.Command {
@@ -50,7 +54,7 @@ func logRecords(c *cli.Context, env Env) error {
 		}
 		is := func(r *gitstate.Record) bool { return true }
 		if want := c.Args().First(); want != "" {
-			is = stackMatcher(s, dir, want)
+			is = stackMatcher(c.Context, s, dir, want)
 		}
 		by := map[string]string{}
 		var found []logged
@@ -131,14 +135,24 @@ func whyOf(r *gitstate.Record) string {
 }
 
 // stackMatcher finds the records of a stack that was named by its project
-// path, by a path as the shell completes it, or by its id.
-func stackMatcher(s *gitstate.Store, dir, want string) func(*gitstate.Record) bool {
-	paths := map[string]bool{want: true}
+// path, by a path as the shell completes it, or by its id. By a path it also
+// finds those that the stack that is there now has by its id, made elsewhere.
+func stackMatcher(ctx context.Context, s *gitstate.Store, dir, want string) func(*gitstate.Record) bool {
+	paths, ids := map[string]bool{want: true}, map[string]bool{strings.ToLower(want): true}
 	if p, ok := projectPath(s, dir, want); ok {
 		paths[p] = true
 	}
-	id := strings.ToLower(want)
-	return func(r *gitstate.Record) bool { return paths[r.Stack] || r.ID != "" && r.ID == id }
+	for p := range paths {
+		folder := filepath.Join(s.WorkTree(), filepath.FromSlash(p))
+		if info, err := os.Stat(folder); !strings.HasPrefix(p, "/") || s.WorkTree() == "" || err != nil || !info.IsDir() {
+			continue
+		}
+		// Where the project cannot be read the records of the path are shown.
+		if st, _, err := project.StackAt(ctx, folder); err == nil && paths[st.Path] && st.ID != "" {
+			ids[st.ID] = true
+		}
+	}
+	return func(r *gitstate.Record) bool { return paths[r.Stack] || r.ID != "" && ids[strings.ToLower(r.ID)] }
 }
 
 func showCommand(env Env) *cli.Command {

@@ -167,7 +167,7 @@ func showPlan(c *cli.Context, env Env) error {
 			return err
 		}
 		want := c.Args().First()
-		is := stackMatcher(s, dir, want)
+		is := stackMatcher(c.Context, s, dir, want)
 		var stack gitstate.Record
 		ops := map[string]time.Time{gitstate.Drift: {}, gitstate.Deploy: {}}
 		err = s.Notes(func(_ string, lines []gitstate.Line) error {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -18,8 +20,12 @@ func statusCommand(env Env) *cli.Command {
 		Name:  "status",
 		Usage: "show the latest result of each stack",
 		Description: "Reads what is here and says how old it is; `tmnotes fetch` brings what is on the remote.\n" +
-			"The commit is the one that was deployed, HEAD or not.",
-		Flags:  slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{formatFlag()}, storeFlags()),
+			"The commit is the one that was deployed, HEAD or not. A stack that is gone from HEAD and was not destroyed is orphaned.\n" +
+			"--at REV counts what is recorded on REV and the commits before it, whenever that was; --at DATE what was recorded by\n" +
+			"then, on whatever commit. A day alone is the end of that day.",
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "at", Usage: "the state as of a commit or a date, `REV|DATE`"}, formatFlag(),
+		}, storeFlags()),
 		Action: func(c *cli.Context) error { return status(c, env) },
 	}
 }
@@ -39,6 +45,8 @@ type shown struct {
 	Why              string           `json:"why,omitempty"`
 	Deployment       *gitstate.Record `json:"deployment,omitempty"`
 	Drift            *gitstate.Record `json:"drift,omitempty"`
+	// Of a stack that is gone from HEAD: the last commit that had it.
+	LastCommit string `json:"last_commit,omitempty"`
 }
 
 func status(c *cli.Context, env Env) error {
@@ -63,6 +71,10 @@ func status(c *cli.Context, env Env) error {
 		return err
 	}
 	defer s.Close()
+	at, err := atFlag(c, s)
+	if err != nil {
+		return err
+	}
 	// The notes are read while Terramate reads the project.
 	type answer struct {
 		st  *gitstate.State
@@ -74,7 +86,7 @@ func status(c *cli.Context, env Env) error {
 		age, err := readLocal(c, s)
 		var st *gitstate.State
 		if err == nil {
-			st, err = s.State(c.Context)
+			st, err = at.state(c.Context, s)
 		}
 		notes <- answer{st, age, err}
 	}()
@@ -91,66 +103,164 @@ func status(c *cli.Context, env Env) error {
 		return got.err
 	}
 	target := targetOf(sel.Target, workspace())
-	rows := [][]string{{"STATUS", "STACK", "DEPLOYMENT", "COMMIT", "WHEN", "BY", "WHY"}}
-	var colors []string
-	out := []shown{}
-	now := time.Now()
-	for _, stack := range selected {
-		v, err := viewOf(got.st, stack.Stack, target)
+	stacks := make([]shownStack, len(selected))
+	for i, stack := range selected {
+		stacks[i].Stack = stack.Stack
+		if stacks[i].view, err = viewOf(got.st, stack.Stack, target); err != nil {
+			return err
+		}
+		at.clamp(&stacks[i].view)
+	}
+	if !narrowed(sel) {
+		gone, err := orphans(c.Context, s, got.st, p, stacks, target)
 		if err != nil {
 			return err
 		}
-		if !filter.admits(v) {
-			continue
-		}
-		l := v.deploy
-		if c.String("format") == "json" {
-			sh := shown{Stack: stack.Path, ID: stack.ID, Target: target, Status: v.status, DeploymentStatus: l.Status, DriftStatus: v.drift.Status,
-				Commit: l.Commit, By: l.By, Job: l.Job, Why: v.why()}
-			if l.Status != gitstate.Never {
-				sh.Deployment = &l.Record
+		for _, o := range gone {
+			if at.set() {
+				at.clamp(&o.view) // what it was then; that it is gone is of today
+			} else {
+				o.status = gitstate.Orphaned
 			}
-			if v.drift.Status != gitstate.Never {
-				sh.Drift = &v.drift.Record
-			}
-			out = append(out, sh)
-			continue
+			stacks = append(stacks, o)
 		}
-		why := ""
-		if v.status != gitstate.OK && v.status != gitstate.Never || l.Status == gitstate.Triggered || len(l.Diverged) > 0 {
-			why = v.why()
-		}
-		deployment, commit, when := string(l.Status), "-", "-"
-		if l.Status != gitstate.Never && l.Op != gitstate.Deploy {
-			deployment = l.Op + ": " + deployment
-		}
-		if len(l.Diverged) > 0 {
-			deployment += ", diverged" // run does not count it as done
-		}
-		if l.Status != gitstate.Never {
-			commit, when = shortHash(l.Commit), ago(now.Sub(l.At))
-		}
-		by, _, _ := strings.Cut(l.By, " <")
-		rows = append(rows, []string{string(v.status), stack.Path, deployment, commit, when, by, why})
-		colors = append(colors, statusColor(string(v.status)))
 	}
+	stacks = slices.DeleteFunc(stacks, func(x shownStack) bool { return !filter.admits(x.view) })
 	if c.String("format") == "json" {
+		out := make([]shown, len(stacks))
+		for i, x := range stacks {
+			out[i] = x.json(target)
+		}
 		return printJSON(env.Stdout, out)
 	}
-	if len(rows) == 1 {
+	if at.set() {
+		u.say("%s", at.what)
+	}
+	if len(stacks) == 0 {
 		u.say("no stack is selected")
 		return nil
+	}
+	rows := [][]string{{"STATUS", "STACK", "DEPLOYMENT", "COMMIT", "WHEN", "BY", "WHY"}}
+	now := time.Now()
+	for _, x := range stacks {
+		rows = append(rows, x.row(now))
 	}
 	u.table(env.Stdout, rows, func(i int) string {
 		if i == 0 {
 			return faint
 		}
-		return colors[i-1]
+		return statusColor(rows[i][0])
 	})
+	hintOrphans(u, stacks, sel.Target)
 	if got.age != "" {
 		u.say("%s", got.age)
 	}
 	return nil
+}
+
+// shownStack is a stack with what the notes say of it.
+type shownStack struct {
+	runner.Stack
+	view
+	gone *removal // of a stack that is none of HEAD's
+}
+
+func (x *shownStack) json(target string) shown {
+	l := x.deploy
+	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.status, DeploymentStatus: l.Status, DriftStatus: x.drift.Status,
+		Commit: l.Commit, By: l.By, Job: l.Job, Why: x.why()}
+	if l.Status != gitstate.Never {
+		sh.Deployment = &x.deploy.Record
+	}
+	if x.drift.Status != gitstate.Never {
+		sh.Drift = &x.drift.Record
+	}
+	if x.gone != nil {
+		sh.LastCommit, sh.Why = x.gone.last, x.gone.String()
+	}
+	return sh
+}
+
+func (x *shownStack) row(now time.Time) []string {
+	l, why := x.deploy, ""
+	switch {
+	case x.gone != nil:
+		why = x.gone.String()
+	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status == gitstate.Triggered || len(l.Diverged) > 0:
+		why = x.why()
+	}
+	deployment, commit, when := string(l.Status), "-", "-"
+	if l.Status != gitstate.Never && l.Op != gitstate.Deploy {
+		deployment = l.Op + ": " + deployment
+	}
+	if len(l.Diverged) > 0 {
+		deployment += ", diverged" // run does not count it as done
+	}
+	if l.Status != gitstate.Never {
+		commit, when = shortHash(l.Commit), ago(now.Sub(l.At))
+	}
+	by, _, _ := strings.Cut(l.By, " <")
+	return []string{string(x.status), x.Path, deployment, commit, when, by, why}
+}
+
+// asOf is --at: the moment, or the commit, whose state is asked for.
+type asOf struct {
+	what  string // for people, "" without --at
+	until time.Time
+	on    map[string]bool
+}
+
+func (a asOf) set() bool { return a.what != "" }
+
+// atFlag reads --at, a commit or else a date.
+//
+// Of a commit the results count that are recorded on it and on what it grew
+// from, whenever they came to be: that is what a branch that stands there has
+// deployed. Of a date those count that were recorded by then, on any commit.
+func atFlag(c *cli.Context, s *gitstate.Store) (a asOf, err error) {
+	text := c.String("at")
+	if text == "" {
+		if c.IsSet("at") {
+			return a, errors.New("--at: of which commit or date?")
+		}
+		return a, nil
+	}
+	if c.String("status") == string(gitstate.Orphaned) {
+		return a, errors.New("--at and --status orphaned do not go together: what is gone is told by HEAD")
+	}
+	if commit, err := s.Resolve(text); err == nil {
+		a.what = fmt.Sprintf("what is recorded on %s %q and the commits before it", shortHash(commit.Hash), commit.Subject)
+		a.on, err = s.Ancestors(c.Context, commit.Hash)
+		return a, err
+	}
+	if a.until, err = s.Date(c.Context, text, true); err != nil {
+		return a, fmt.Errorf("--at: %q is no commit that is here, and no date; write a date like 2026-11-20, 2026-11-20T14:00:00Z, yesterday or '3 days ago'", text)
+	}
+	a.what = "what was recorded until " + a.until.Local().Format("2006-01-02 15:04:05 -0700")
+	return a, nil
+}
+
+func (a asOf) state(ctx context.Context, s *gitstate.Store) (*gitstate.State, error) {
+	if !a.set() {
+		return s.State(ctx)
+	}
+	return s.StateAt(ctx, func(commit string, r *gitstate.Record) bool {
+		if a.on != nil {
+			return a.on[commit]
+		}
+		// Of drift runs that found the same only the newest has a line, which says
+		// since when.
+		return !r.At.After(a.until) || !r.Since.IsZero() && !r.Since.After(a.until)
+	})
+}
+
+// clamp takes a drift result that was repeated later for what it was first.
+func (a asOf) clamp(v *view) {
+	if a.until.IsZero() || !v.drift.At.After(a.until) {
+		return
+	}
+	v.drift.At = v.drift.Since
+	v.status = gitstate.StackStatus(v.deploy, v.drift)
 }
 
 // readLocal brings the journal and what a plain `git fetch` brought into the

@@ -75,7 +75,7 @@ func statusColor(status string) string {
 		return green
 	case "failed", "interrupted":
 		return red
-	case "blocked", "canceled", "drifted", "triggered":
+	case "blocked", "canceled", "drifted", "triggered", "orphaned":
 		return yellow
 	}
 	return ""

@@ -1,0 +1,203 @@
+package gitstate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// StateAt is the state that some of the results tell: those that keep chooses,
+// which is called with the commit that holds the record. What followed a record
+// that was left out follows what that one followed, as where one was forgotten;
+// a run's head and end, and tombstones, always count.
+//
+// Notes in normal form do not keep that a stack was queued or running, nor how
+// often a drift run said the same: of the latter the newest is kept, with Since.
+// All notes are read, so it takes longer than State.
+func (s *Store) StateAt(ctx context.Context, keep func(commit string, r *Record) bool) (*State, error) {
+	t, tree, overlay, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := newBuilder()
+	b.keep = keep
+	x, err := s.build(b, t, tree, overlay)
+	if err != nil {
+		return nil, err
+	}
+	return &State{s: s, x: x}, nil
+}
+
+// Slot is what state is kept apart for, and where the stack was when something
+// was recorded there last.
+type Slot struct {
+	Group  string // Deploy, which Destroy is a part of, or another operation
+	Target string
+	ID     string // stack.id in lower case, or ""
+	Path   string
+}
+
+// Slots are all slots that have a record, sorted by path.
+func (st *State) Slots() []Slot {
+	var found []Slot
+	for k, s := range st.x.slots {
+		if len(s.heads) > 0 {
+			id, _ := strings.CutPrefix(k.ident, "id:")
+			if id == k.ident {
+				id = ""
+			}
+			found = append(found, Slot{k.group, k.target, id, s.heads[0].Stack})
+		}
+	}
+	slices.SortFunc(found, func(a, b Slot) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.ID, b.ID), strings.Compare(a.Target, b.Target), strings.Compare(a.Group, b.Group))
+	})
+	return found
+}
+
+// Ancestors are a commit and all commits before it. In a shallow clone, which
+// does not have them all, it is an error.
+func (s *Store) Ancestors(ctx context.Context, commit string) (map[string]bool, error) {
+	if s.repo.shallow {
+		return nil, errors.New("the clone is shallow, so that what came before " + short(commit) + " is not known; `git fetch --unshallow` brings it")
+	}
+	out, err := s.repo.git(ctx, nil, "rev-list", commit, "--")
+	if err != nil {
+		return nil, fmt.Errorf("listing what came before %s: %w", short(commit), err)
+	}
+	all := map[string]bool{}
+	for line := range strings.Lines(out) {
+		all[strings.TrimSpace(line)] = true
+	}
+	return all, nil
+}
+
+// Date reads a time as people write it: RFC 3339, as in records; a day alone,
+// which is its first moment, or with end its last, in the local time zone; or
+// in git's words, as in `git log --since` ("yesterday", "2 weeks ago").
+//
+// git takes every word that it does not know for now; here that is an error.
+func (s *Store) Date(ctx context.Context, text string, end bool) (time.Time, error) {
+	text = strings.TrimSpace(text)
+	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return t.UTC(), nil
+	}
+	bad := fmt.Errorf("%q is no date; write it like 2026-11-20, 2026-11-20T14:00:00Z, yesterday or '3 days ago'", text)
+	if day := isoDay.FindString(text); day != "" {
+		t, err := time.ParseInLocation(time.DateOnly, day, time.Local)
+		switch {
+		case err != nil:
+			return time.Time{}, bad
+		case day == text && end:
+			return t.AddDate(0, 0, 1).Add(-time.Millisecond).UTC(), nil
+		case day == text:
+			return t.UTC(), nil
+		}
+	}
+	if !gitDate.MatchString(text) || !strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:-/") {
+		return time.Time{}, bad
+	}
+	out, err := s.repo.git(ctx, nil, "rev-parse", "--since="+text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w (%v)", bad, err)
+	}
+	sec, err := strconv.ParseInt(strings.TrimPrefix(strings.TrimSpace(out), "--max-age="), 10, 64)
+	if err != nil {
+		return time.Time{}, bad
+	}
+	t := time.Unix(sec, 0).UTC()
+	if end { // the whole second
+		t = t.Add(time.Second - time.Millisecond)
+	}
+	return t, nil
+}
+
+var (
+	isoDay = regexp.MustCompile(`^\d{4}-\d\d-\d\d`)
+	// The words that git's approxidate knows (date.c), and numbers.
+	gitDate = regexp.MustCompile(`(?i)^(?:\d+(?:st|nd|rd|th)?|[ ,.:/+-]|` +
+		`(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|ago|last|yesterday|today|now|noon|midnight|tea|am|pm|t|z|utc|gmt|` +
+		`one|two|three|four|five|six|seven|eight|nine|ten|` +
+		`sun(?:day)?|mon(?:day)?|tue(?:s|sday)?|wed(?:nesday)?|thu(?:r|rs|rsday)?|fri(?:day)?|sat(?:urday)?|` +
+		`jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t|tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)` +
+		`(?:\b|\d))+$`)
+)
+
+// Removed finds the commit on HEAD's first-parent line that removed a folder of
+// the project, and the commit before it, the last that had it. since, if it is
+// here, is a commit that had it. Both are "" where that cannot be told: the
+// folder is there, or its removal is not in the history that is here.
+func (s *Store) Removed(ctx context.Context, path, since string) (removed, last string, err error) {
+	rel := strings.Trim(path, "/")
+	if rel == "" || strings.ContainsAny(rel, "\n\x00") {
+		return "", "", nil
+	}
+	if _, _, _, err := s.repo.lookup("HEAD:" + rel); !errors.Is(err, errMissing) {
+		return "", "", err
+	}
+	args := []string{"log", "-1", "--no-show-signature", "--no-follow", "--first-parent", "-m", "--diff-filter=D", "--no-renames", "--format=%H %P", "HEAD"}
+	if _, _, _, err := s.repo.lookup(since + "^{commit}"); err == nil {
+		args = append(args, "^"+since)
+	} else if !errors.Is(err, errMissing) {
+		return "", "", err
+	}
+	out, err := s.repo.git(ctx, nil, append(args, "--", ":(top,literal)"+rel)...)
+	if err != nil {
+		return "", "", fmt.Errorf("looking for the commit that removed %s: %w", path, err)
+	}
+	if f := strings.Fields(out); len(f) > 1 {
+		return f[0], f[1], nil
+	}
+	return "", "", nil
+}
+
+// LogEntry is a commit as a log shows it.
+type LogEntry struct {
+	Hash    string    `json:"commit"`
+	Author  string    `json:"author"`
+	Time    time.Time `json:"at"`
+	Subject string    `json:"subject"`
+}
+
+// Between are the commits after one and up to another that touched any of the
+// project's paths, newest first, at most so many.
+func (s *Store) Between(ctx context.Context, from, to string, most int, paths ...string) ([]LogEntry, error) {
+	args := []string{"log", "--no-show-signature", "--no-follow", "-z", "-n", strconv.Itoa(most), "--format=%H%n%an%n%ct%n%s", "^" + from, to, "--"}
+	for _, p := range paths {
+		args = append(args, ":(top,literal)"+strings.Trim(p, "/"))
+	}
+	out, err := s.repo.git(ctx, nil, args...)
+	if err != nil {
+		return nil, err
+	}
+	var found []LogEntry
+	for entry := range strings.SplitSeq(out, "\x00") {
+		if f := strings.SplitN(entry, "\n", 4); len(f) == 4 {
+			at, _ := strconv.ParseInt(f[2], 10, 64)
+			found = append(found, LogEntry{f[0], f[1], time.Unix(at, 0).UTC(), strings.TrimSpace(f[3])})
+		}
+	}
+	return found, nil
+}
+
+// Differing are the project's paths of the files in a folder that differ between
+// two commits. The error is git's where one of them is not here.
+func (s *Store) Differing(ctx context.Context, from, to, folder string) ([]string, error) {
+	out, err := s.repo.git(ctx, nil, "diff-tree", "-r", "-z", "--name-only", "--no-renames", from, to, "--", ":(top,literal)"+strings.Trim(folder, "/"))
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for name := range strings.SplitSeq(out, "\x00") {
+		if name != "" {
+			found = append(found, "/"+name)
+		}
+	}
+	return found, nil
+}
