@@ -185,19 +185,3 @@ func (s *Store) Between(ctx context.Context, from, to string, most int, paths ..
 	}
 	return found, nil
 }
-
-// Differing are the project's paths of the files in a folder that differ between
-// two commits. The error is git's where one of them is not here.
-func (s *Store) Differing(ctx context.Context, from, to, folder string) ([]string, error) {
-	out, err := s.repo.git(ctx, nil, "diff-tree", "-r", "-z", "--name-only", "--no-renames", from, to, "--", ":(top,literal)"+strings.Trim(folder, "/"))
-	if err != nil {
-		return nil, err
-	}
-	var found []string
-	for name := range strings.SplitSeq(out, "\x00") {
-		if name != "" {
-			found = append(found, "/"+name)
-		}
-	}
-	return found, nil
-}

@@ -191,14 +191,8 @@ func TestRemovedAndBetween(t *testing.T) {
 	if !slices.Equal(subjects, []string{"a file less", "removed"}) || log[0].Author != "Alice" {
 		t.Errorf("between: %+v", log)
 	}
-	if got := must[[]string](t)(s.Differing(ctx, made, changed, "/a")); !slices.Equal(got, []string{"/a/main.tf"}) {
-		t.Errorf("differing: %q", got)
-	}
 	if _, err := s.Between(ctx, missing, "HEAD", 10, "/a"); err == nil {
 		t.Error("the commits after one that is not here")
-	}
-	if _, err := s.Differing(ctx, missing, "HEAD", "/a"); err == nil {
-		t.Error("what differs from a commit that is not here")
 	}
 	if all := must[map[string]bool](t)(s.Ancestors(ctx, changed)); len(all) != 3 || !all[made] || all[merge] {
 		t.Errorf("before %s: %v", changed, all)

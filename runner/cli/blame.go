@@ -110,7 +110,15 @@ func blame(c *cli.Context, env Env) error {
 			}
 		}
 		var changes inputChanges = func(ctx context.Context, stack runner.Stack, from, to string) ([]string, error) {
-			return s.Differing(ctx, from, to, stack.Path)
+			in, err := p.InputsAt(ctx, to)
+			if err != nil {
+				return nil, err
+			}
+			differ, err := p.Differences(ctx, in, from)
+			if err != nil {
+				return nil, err
+			}
+			return differ(stack.Path), nil
 		}
 		v, err := investigate(c.Context, s, st, stack, op, target, changes)
 		if err != nil {

@@ -26,7 +26,7 @@ func (p *Project) Differences(ctx context.Context, in *Inputs, since string) (fu
 			continue
 		}
 		changed = append(changed, file)
-		if owner, ok := p.enclosing(path.Dir(file)); ok {
+		if owner, ok := in.enclosing(path.Dir(file)); ok {
 			owned[owner] = append(owned[owner], file)
 		}
 	}
@@ -48,4 +48,16 @@ func (p *Project) Differences(ctx context.Context, in *Inputs, since string) (fu
 		slices.Sort(found)
 		return slices.Compact(found)
 	}, nil
+}
+
+// enclosing is the nearest stack at or above a folder.
+func (in *Inputs) enclosing(dir string) (string, bool) {
+	for ; ; dir = path.Dir(dir) {
+		if in.stacks[dir] != nil {
+			return dir, true
+		}
+		if dir == "/" {
+			return "", false
+		}
+	}
 }

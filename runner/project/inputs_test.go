@@ -307,3 +307,111 @@ func exception(stack string, listed bool, at, was *Inputs, diff []string) string
 	}
 	return ""
 }
+
+// TestInputsDiffer: what changes a stack's digest, and what does not, one thing at a
+// time; among them the kinds of change that stock does not see.
+func TestInputsDiffer(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{
+		"a/stack.tm":            "stack {\n  watch = [\"/shared/watched.txt\"]\n}\n",
+		"a/main.tf":             "module \"m\" {\n  source = \"../modules/m0\"\n}\n",
+		"a/sub/notes.txt":       "1\n",
+		"a/nested/stack.tm":     "stack {\n}\n",
+		"a/nested/main.tf":      "# nothing\n",
+		"b/stack.tm":            "stack {\n}\n",
+		"b/main.tofu":           "module \"m\" {\n  source = \"../modules/alias\"\n}\n",
+		"c/stack.tm":            "stack {\n}\n",
+		"c/main.tf":             "module \"s\" {\n  source = \"../b\"\n}\nmodule \"far\" {\n  source = \"hashicorp/x/y\"\n}\nmodule \"no\" {\n  source = \"../../outside\"\n}\n",
+		"d e/stack.tm":          "stack {\n}\n",
+		"d e/hidden/.tmskip":    "",
+		"d e/hidden/stack.tm":   "stack {\n}\n",
+		"modules/m0/main.tf":    "module \"n\" {\n  source = \"./inner\"\n}\nmodule \"loop\" {\n  source = \"../m0\"\n}\n",
+		"modules/m0/inner/x.tf": "module \"gone\" {\n  source = \"../../gone\"\n}\n",
+		"modules/m1/main.tf":    "# one\n",
+		"shared/watched.txt":    "1\n",
+		"shared/far/linked.txt": "1\n",
+		"other.txt":             "1\n",
+	}
+	prepare := func(t *testing.T) string {
+		root := repo(t, files)
+		link(t, root, "m1", "modules/alias")
+		link(t, root, "../shared/far", "d e/far")
+		git(t, root, "update-index", "--add", "--cacheinfo", "160000,"+strings.Repeat("1", 40)+",b/module")
+		git(t, root, "update-index", "--add", "--cacheinfo", "160000,"+strings.Repeat("1", 40)+",lib")
+		for _, dir := range []string{"b/module", "lib"} {
+			if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(t, root, map[string]string{"a/lib.tf": "module \"lib\" {\n  source = \"../lib/x\"\n}\n"})
+		commit(t, root)
+		return root
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(t *testing.T, root string)
+		want   []string
+	}{
+		{"nothing", func(*testing.T, string) {}, nil},
+		{"a file of none", put("other.txt", "2\n"), nil},
+		{"an own file", put("a/main.tf", "# changed\n"), []string{"/a"}},
+		{"its mode", func(t *testing.T, root string) {
+			if err := os.Chmod(filepath.Join(root, "a/sub/notes.txt"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"/a"}},
+		{"a file of a nested stack", put("a/nested/main.tf", "# changed\n"), []string{"/a/nested"}},
+		{"a strange name", put("d e/ü \"x\"\n.txt", "1\n"), []string{"/d e"}},
+		{"a skipped folder", put("d e/hidden/more.txt", "1\n"), []string{"/d e"}},
+		{"watched", put("shared/watched.txt", "2\n"), []string{"/a"}},
+		{"watched and gone", func(t *testing.T, root string) { git(t, root, "rm", "-q", "shared/watched.txt") }, []string{"/a"}},
+		{"a module of a module", put("modules/m0/inner/y.txt", "1\n"), []string{"/a"}},
+		{"a module that was missing", put("modules/gone/main.tf", "# back\n"), []string{"/a"}},
+		{"a module behind a link, called by a stack that is called as one", put("modules/m1/main.tf", "# changed\n"), []string{"/b", "/c"}},
+		{"a link on the way to a module", func(t *testing.T, root string) { link(t, root, "m0", "modules/alias") }, []string{"/b", "/c"}},
+		{"what a link leads to", put("shared/far/linked.txt", "2\n"), []string{"/d e"}},
+		{"a submodule", func(t *testing.T, root string) {
+			git(t, root, "update-index", "--cacheinfo", "160000,"+strings.Repeat("2", 40)+",b/module")
+		}, []string{"/b", "/c"}},
+		{"the submodule that a module is in", func(t *testing.T, root string) {
+			git(t, root, "update-index", "--cacheinfo", "160000,"+strings.Repeat("2", 40)+",lib")
+		}, []string{"/a"}},
+		{"a trigger", put(".tmtriggers/a/changed-x.tm.hcl", "trigger {\n  ctime = 1\n  reason = \"x\"\n}\n"), nil},
+		{"a stack nested over its files", put("a/sub/stack.tm", "stack {\n}\n"), []string{"/a", "/a/sub"}},
+		{"a nested stack removed", func(t *testing.T, root string) { git(t, root, "rm", "-rq", "a/nested") }, []string{"/a/nested"}},
+		{"a stack that is skipped no more", func(t *testing.T, root string) { git(t, root, "rm", "-q", "d e/hidden/.tmskip") }, []string{"/d e", "/d e/hidden"}},
+		{"code that cannot be read", put("b/main.tofu", "module \"x\" {"), []string{"/b", "/c"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			root := prepare(t)
+			was, err := load(t, root, true).Inputs(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.change(t, root)
+			// Not "git add": the folders of the submodules are empty.
+			git(t, root, "add", "-A", "--", ".", ":!b/module", ":!lib")
+			git(t, root, "commit", "-q", "--allow-empty", "-m", "change")
+			p := load(t, root, true)
+			in, err := p.Inputs(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, stacks := range []map[string]*stackInputs{was.stacks, in.stacks} {
+				for stack := range stacks {
+					a, _ := was.Digest(stack)
+					b, _ := in.Digest(stack)
+					if (a != b || b == "") && !slices.Contains(got, stack) {
+						got = append(got, stack)
+					}
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("differ: %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
