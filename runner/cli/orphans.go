@@ -21,7 +21,7 @@ type removal struct {
 
 func (r *removal) String() string {
 	if r.removed == "" {
-		return "gone from HEAD; it was there at " + shortHash(r.last)
+		return "no stack of the project any more; at " + shortHash(r.last) + " it was"
 	}
 	return fmt.Sprintf("gone from HEAD since %s; %s had it last", shortHash(r.removed), shortHash(r.last))
 }
