@@ -11,35 +11,49 @@ import (
 const mostCached = 500
 
 // Cached returns a text that was derived from what cannot change, a commit say, and
-// that takes long to make: the kept one, or else what derive makes of it, which is then
-// kept below .git/tmnotes/cache/. The name says what it is and of which version;
-// it is a token. Anybody may delete that folder at any time.
+// that takes long to make: the kept one, or else what derive makes of it, which is
+// then kept.
 func (s *Store) Cached(name string, derive func() (string, error)) (string, error) {
-	dir := filepath.Join(s.private, "cache")
-	if b, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
-		// A file without its last line is of a machine that crashed.
-		if text, whole := strings.CutSuffix(string(b), cacheEnd); whole {
-			return text, nil
-		}
+	if text, ok := s.Kept(name); ok {
+		return text, nil
 	}
 	text, err := derive()
-	if err != nil || s.readOnly != nil || !isToken(name) {
-		return text, err
+	if err == nil {
+		s.Keep(name, text)
 	}
-	// Without it the next command takes longer, no more.
-	if os.MkdirAll(dir, 0o777) == nil {
-		if f, err := os.CreateTemp(dir, ".new-*"); err == nil {
-			_, err := f.WriteString(text + cacheEnd)
-			if cerr := f.Close(); err == nil && cerr == nil {
-				err = os.Rename(f.Name(), filepath.Join(dir, name))
-			}
-			if err != nil {
-				_ = os.Remove(f.Name())
-			}
-		}
-		pruneCache(dir)
+	return text, err
+}
+
+// Kept returns what was given to Keep under a name, if it is still there.
+func (s *Store) Kept(name string) (string, bool) {
+	b, err := os.ReadFile(filepath.Join(s.private, "cache", name))
+	if err != nil {
+		return "", false
 	}
-	return text, nil
+	// A file without its last line is of a machine that crashed.
+	return strings.CutSuffix(string(b), cacheEnd)
+}
+
+// Keep keeps a text that can be made again, below .git/tmnotes/cache/, which anybody
+// may delete at any time. The name says what it is and of which version; it is a
+// token. Where nothing can be written the next command takes longer, no more.
+func (s *Store) Keep(name, text string) {
+	dir := filepath.Join(s.private, "cache")
+	if s.readOnly != nil || !isToken(name) || os.MkdirAll(dir, 0o777) != nil {
+		return
+	}
+	f, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return
+	}
+	_, err = f.WriteString(text + cacheEnd)
+	if cerr := f.Close(); err == nil && cerr == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	pruneCache(dir)
 }
 
 const cacheEnd = "\nend\n"

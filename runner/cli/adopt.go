@@ -54,7 +54,7 @@ func adopt(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: true})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: true, Memory: s})
 		if err != nil {
 			return err
 		}

@@ -94,7 +94,7 @@ func blame(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Memory: s})
 		if err != nil {
 			return err
 		}

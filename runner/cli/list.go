@@ -65,19 +65,23 @@ func list(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	opt := project.Options{Dir: dir, Terragrunt: sel.Terragrunt() || pending, Inputs: pending}
+	var s *gitstate.Store
+	if filter.set() || pending {
+		if s, err = openStore(c, env, dir); err != nil {
+			return err
+		}
+		defer s.Close()
+		opt.Memory = s
+	}
 	restore := relaxGC()
-	p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt() || pending, Inputs: pending})
+	p, err := project.Load(c.Context, opt)
 	if err != nil {
 		return err
 	}
 	reason := map[string]string{}
 	status := map[string]string{}
-	if filter.set() || pending {
-		s, err := openStore(c, env, dir)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
+	if s != nil {
 		sel.Keep = func(stacks []runner.Stack) ([]runner.Stack, error) {
 			return keepListed(c, s, p, u, stacks, filter, targetOf(sel.Target, workspace()), op, status, reason)
 		}

@@ -207,7 +207,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	// Which stacks, in Terramate's way; nothing runs where a safeguard refuses.
 	restore := relaxGC()
 	pending := c.Bool("pending")
-	p, err := project.Load(ctx, project.Options{Dir: dir, Terragrunt: o.sel.Terragrunt() || pending, Inputs: !o.exec.DryRun || pending})
+	p, err := project.Load(ctx, project.Options{Dir: dir, Terragrunt: o.sel.Terragrunt() || pending, Inputs: !o.exec.DryRun || pending, Memory: s})
 	if err != nil {
 		return err
 	}

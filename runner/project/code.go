@@ -19,9 +19,24 @@ type code struct {
 	commit string
 	t      *commitTree
 
+	memory Memory
+
 	mu    sync.Mutex
 	calls map[string]codeCalls
+	known map[string][]string // object → what it calls
+	fresh bool                // known has more than memory
 }
+
+// A Memory keeps texts between two commands; gitstate.Store is one. What it has
+// forgotten is made again.
+type Memory interface {
+	Kept(name string) (string, bool)
+	Keep(name, text string)
+}
+
+// callsName is under which name a Memory has the calls of files: a line for each, with
+// the file's object and the sources, tabs in between.
+const callsName = "calls-1"
 
 // codeCalls are the sources of local modules.
 type codeCalls struct {
@@ -29,8 +44,61 @@ type codeCalls struct {
 	err     error
 }
 
-func newCode(root, commit string, t *commitTree) *code {
-	return &code{root: root, commit: commit, t: t, calls: map[string]codeCalls{}}
+func newCode(root, commit string, t *commitTree, memory Memory) *code {
+	c := &code{root: root, commit: commit, t: t, memory: memory, calls: map[string]codeCalls{}, known: map[string][]string{}}
+	if memory != nil {
+		text, _ := memory.Kept(callsName)
+		c.known = make(map[string][]string, strings.Count(text, "\n"))
+		for line := range strings.SplitSeq(text, "\n") {
+			if id, sources, ok := strings.Cut(line, "\t"); ok {
+				c.known[id] = strings.Split(sources, "\t")
+			} else if line != "" {
+				c.known[line] = nil
+			}
+		}
+	}
+	return c
+}
+
+// keep has the memory know of the files that are there.
+func (c *code) keep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.memory == nil || !c.fresh {
+		return
+	}
+	var b strings.Builder
+	seen := map[string]bool{}
+	for dir, names := range c.t.code {
+		for _, name := range names {
+			id := c.t.entries[path.Join(dir, name)].id
+			sources, known := c.known[id]
+			if known && !seen[id] {
+				seen[id] = true
+				b.WriteString(strings.Join(append([]string{id}, sources...), "\t") + "\n")
+			}
+		}
+	}
+	c.fresh = false
+	c.memory.Keep(callsName, b.String())
+}
+
+// callsOf are the local modules that one file calls.
+func (c *code) callsOf(file string) ([]string, error) {
+	e := c.t.entries[file]
+	c.mu.Lock()
+	sources, known := c.known[e.id]
+	c.mu.Unlock()
+	if known && e.mode != modeLink {
+		return sources, nil
+	}
+	sources, err := localCalls(filepath.Join(c.root, filepath.FromSlash(file)))
+	if err == nil && e.mode != modeLink && !strings.ContainsAny(strings.Join(sources, ""), "\t\n") {
+		c.mu.Lock()
+		c.known[e.id], c.fresh = sources, true
+		c.mu.Unlock()
+	}
+	return sources, err
 }
 
 // all reads the code in many folders, on all processors: parsing is most of the work.
@@ -58,7 +126,7 @@ func (c *code) callsIn(dir string) codeCalls {
 	}
 	for _, name := range c.t.code[dir] {
 		file := path.Join(dir, name)
-		sources, err := localCalls(filepath.Join(c.root, filepath.FromSlash(file)))
+		sources, err := c.callsOf(file)
 		if err != nil {
 			if _, e, _ := c.t.resolve(file); errors.Is(err, fs.ErrNotExist) && e.mode != missing && e.mode != outside && e.mode != modeGitlink {
 				err = errNotCheckedOut
@@ -77,7 +145,7 @@ func (c *code) callsIn(dir string) codeCalls {
 // readAhead reads the code of HEAD while Terramate reads the project, which it does
 // one file after the other. What comes of it is taken by codeAt; an error is not
 // kept, whoever needs the code gets it.
-func readAhead(ctx context.Context, wd string) <-chan *code {
+func readAhead(ctx context.Context, wd string, memory Memory) <-chan *code {
 	ahead := make(chan *code, 1)
 	go func() {
 		defer close(ahead)
@@ -94,7 +162,7 @@ func readAhead(ctx context.Context, wd string) <-chan *code {
 		if err != nil {
 			return
 		}
-		c := newCode(root, commit, t)
+		c := newCode(root, commit, t, memory)
 		ahead <- c
 		stacks := map[string]bool{} // where one may be
 		for _, file := range t.files {
@@ -126,5 +194,5 @@ func (p *Project) codeAt(ctx context.Context, commit string) (*code, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCode(p.Root(), commit, t), nil
+	return newCode(p.Root(), commit, t, p.memory), nil
 }

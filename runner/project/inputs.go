@@ -100,6 +100,9 @@ func (p *Project) Inputs(ctx context.Context) (*Inputs, error) {
 		return nil, err
 	}
 	in, err := p.inputsOf(commit, c)
+	if err == nil {
+		c.keep()
+	}
 	if errors.Is(err, errNotCheckedOut) {
 		return p.InputsAt(ctx, commit)
 	}

@@ -69,6 +69,9 @@ type Options struct {
 	// Inputs says that Project.Inputs is going to be asked for: what it needs is
 	// read meanwhile.
 	Inputs bool
+
+	// Memory, if set, spares Project.Inputs what it did before.
+	Memory Memory
 }
 
 // A Project is one loaded Terramate project. It is a snapshot: files that
@@ -80,7 +83,8 @@ type Project struct {
 	terragrunt bool
 	checked    bool // the engine knows the untracked and uncommitted files
 
-	ahead <-chan *code // of HEAD, see code.go
+	ahead  <-chan *code // of HEAD, see code.go
+	memory Memory
 
 	changesOnce sync.Once // what git status says, see dirty.go
 	changed     changes
@@ -125,7 +129,7 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 	}
 	var ahead <-chan *code
 	if opt.Inputs {
-		ahead = readAhead(ctx, wd)
+		ahead = readAhead(ctx, wd, opt.Memory)
 	}
 	bindings := di.NewBindings(context.Background())
 	if err := errors.Join(
@@ -154,6 +158,7 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 		terragrunt: opt.Terragrunt,
 		outputs:    map[outputsKey]*outputs{},
 		ahead:      ahead,
+		memory:     opt.Memory,
 	}
 	p.warm()
 	if opt.Inputs {

@@ -39,7 +39,7 @@ func (p *Project) InputsAt(ctx context.Context, commit string) (*Inputs, error) 
 	if then.Root() != dir {
 		return nil, fmt.Errorf("the project as it was at %.12s cannot be loaded where GIT_WORK_TREE is set; unset it", commit)
 	}
-	return then.inputsOf(commit, newCode(dir, commit, t))
+	return then.inputsOf(commit, newCode(dir, commit, t, p.memory))
 }
 
 // checkout writes the files of a commit below dir, as they are in the repository:
