@@ -74,6 +74,7 @@ type year struct {
 	real     map[string]*deployed         // target and stack → what is there
 	read     int                          // bytes of the ledger
 	pipes    int
+	pushed   map[string]int // by how
 	executed map[string]int // by why
 	killed   int
 }
@@ -235,7 +236,7 @@ func (y *year) push() {
 	}
 	switch y.random.IntN(10) {
 	default:
-		for range 1 + y.random.IntN(3) {
+		for range 1 + y.random.IntN(4) {
 			y.change()
 			y.commit("author", "change")
 			y.grown()
@@ -244,18 +245,28 @@ func (y *year) push() {
 		branch()
 		if y.try("merge", "-q", "--squash", "topic") {
 			y.commit("author", "squashed")
+			y.pushed["squash merges"]++
 		}
 	case 2:
 		branch()
-		y.try("merge", "-q", "--no-ff", "-m", "merged", "topic")
+		if y.try("merge", "-q", "--no-ff", "-m", "merged", "topic") {
+			y.pushed["merges"]++
+		}
 	case 3:
 		branch()
-		y.try("cherry-pick", "--allow-empty", "topic")
+		if y.try("cherry-pick", "--allow-empty", "topic") {
+			y.pushed["cherry-picks"]++
+		}
 	case 4, 5:
-		if back := "HEAD~" + strconv.Itoa(y.random.IntN(3)); y.command("author", "git", "rev-parse", "-q", "--verify", back+"^2").Run() != nil {
-			y.try("revert", "--no-edit", back)
-		} else {
-			y.try("revert", "--no-edit", "-m", "1", back)
+		if len(y.mains) < 2 {
+			break
+		}
+		args := []string{"revert", "--no-edit", y.mains[max(1, len(y.mains)-1-y.random.IntN(3))]}
+		if y.command("author", "git", "rev-parse", "-q", "--verify", args[2]+"^2").Run() == nil {
+			args = append(args, "-m", "1")
+		}
+		if y.try(args...) {
+			y.pushed["reverts"]++
 		}
 	}
 	y.grown()
@@ -328,8 +339,21 @@ func (y *year) end(pipes ...*pipeline) {
 		}
 		ended := make(chan struct{})
 		go func() { _ = p.cmd.Wait(); close(ended) }()
+		over := func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		}
+		after := time.Duration(y.random.Int64N(int64(400 * time.Millisecond)))
+		if y.random.IntN(3) > 0 { // rather while stacks are deployed
+			after /= 2
+			y.await("a deployment, or the end", func() bool { return over() || y.begun(p) })
+		}
 		select {
-		case <-time.After(time.Duration(y.random.Int64N(int64(600 * time.Millisecond)))):
+		case <-time.After(after):
 			killSession(y.world, &exec.Cmd{Process: p.cmd.Process})
 			<-ended
 			y.killed++
@@ -343,14 +367,25 @@ func (y *year) end(pipes ...*pipeline) {
 	}
 }
 
-// follow reads what was executed.
-func (y *year) follow(pipes []*pipeline) {
+// ledger is what was written into it since it was last followed.
+func (y *year) ledger() string {
 	y.Helper()
 	b, err := os.ReadFile(y.path("ledger"))
 	if err != nil && !os.IsNotExist(err) {
 		y.Fatal(err)
 	}
-	for line := range strings.Lines(string(b[min(y.read, len(b)):])) {
+	return string(b[min(y.read, len(b)):])
+}
+
+func (y *year) begun(p *pipeline) bool {
+	return strings.Contains("\n"+y.ledger(), fmt.Sprintf("\n%d start ", p.id))
+}
+
+// follow reads what was executed.
+func (y *year) follow(pipes []*pipeline) {
+	y.Helper()
+	news := y.ledger()
+	for line := range strings.Lines(news) {
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4)
 		i := slices.IndexFunc(pipes, func(p *pipeline) bool { return strconv.Itoa(p.id) == f[0] })
 		if i < 0 || len(f) != 4 {
@@ -389,7 +424,7 @@ func (y *year) follow(pipes []*pipeline) {
 			p.fail[stack] = true
 		}
 	}
-	y.read = len(b)
+	y.read += len(news)
 }
 
 // judge says whether a pipeline did what was to be done, and notes what it
@@ -444,7 +479,7 @@ func TestYear(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-year %d", seed)
-	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, executed: map[string]int{}}
+	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, pushed: map[string]int{}, executed: map[string]int{}}
 	y.script("provision", provision)
 	y.found()
 	begin := time.Now()
@@ -457,7 +492,7 @@ func TestYear(t *testing.T) {
 		y.faults()
 		y.day()
 	}
-	t.Logf("%d commits, %d pipelines, %d killed; executed: %v", len(y.mains), y.pipes, y.killed, y.executed)
+	t.Logf("%d commits of main, of which %v; %d pipelines, %d killed; executed: %v", len(y.mains), y.pushed, y.pipes, y.killed, y.executed)
 
 	if err := os.RemoveAll(y.path("faults")); err != nil {
 		t.Fatal(err)
