@@ -1,0 +1,616 @@
+//go:build unix
+
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var yearSeed = flag.Uint64("year", 0, "the seed of the simulated year, to have the same one again")
+
+// provision stands for a deployment. What it deploys is what a stack is made
+// of, read by plain means, and it says so in a ledger outside of all
+// repositories: that it begins, and how it ends. It fails where a file
+// STACK.now says so, and once where STACK.once does.
+const provision = `
+take() {
+	v=-
+	if test -e "$1"; then read -r v <"$1"; fi
+	content="$content|$v"
+}
+stack=/${PWD#"$ROOT"/}
+content=
+take main.tf; take extra.tf; take data/policy.txt; take uses.tf
+set -- $v
+shift 2
+for module; do take "$ROOT/modules/$module/main.tf"; done
+case $stack in /db|/web) take "$ROOT/shared/limits.txt" ;; esac
+echo "$PIPELINE start $stack $content" >>"$WORK/ledger"
+test -z "$SLOW" || sleep "$SLOW"
+fault=$WORK/faults/$TARGET$stack
+if test -e "$fault.now" || { test -e "$fault.once" && rm "$fault.once"; }; then
+	echo "$PIPELINE failed $stack $content" >>"$WORK/ledger"
+	exit 1
+fi
+echo "$PIPELINE ok $stack $content" >>"$WORK/ledger"
+`
+
+var (
+	yearTargets = []string{"live", "eu", "us"}
+	// The stacks, with the stacks they come after. /net/peer is nested.
+	yearStacks  = map[string]string{"/net": "", "/net/peer": "", "/db": "/net", "/app": "/db", "/web": "/app", "/jobs": "/db", "/dns": "", "/mon": "/net/peer"}
+	yearModules = []string{"base", "vpc", "svc"} // vpc calls base
+	yearPaths   []string                         // of the stacks, sorted
+)
+
+func init() {
+	for s := range yearStacks {
+		yearPaths = append(yearPaths, s)
+	}
+	slices.Sort(yearPaths)
+}
+
+// year is a project over which a year passes, and what is true of it.
+type year struct {
+	*world
+	random   *rand.Rand
+	step     int
+	version  int
+	mains    []string                     // the commits of main, oldest first
+	truth    map[string]map[string]string // commit → stack → what it is made of
+	real     map[string]*deployed         // target and stack → what is there
+	read     int                          // bytes of the ledger
+	pipes    int
+	pushed   map[string]int // by how
+	executed map[string]int // by why
+	killed   int
+}
+
+// deployed is what there really is of a stack in a target.
+type deployed struct {
+	content string
+	at      int  // the index of the commit in mains
+	half    bool // the last execution failed or did not end
+	owed    bool // it was to be executed after that, and something it depends on failed
+	unsure  bool // a kill, or another pipeline at the same time, kept from being recorded what is there
+}
+
+// pipeline is one run of tmnotes.
+type pipeline struct {
+	clone, target         string
+	at                    int // the index of its commit in mains
+	rollback, kill, retry bool
+	shared                bool // another one is at work on the target at the same time
+
+	id       int
+	cmd      *exec.Cmd
+	out      *syncBuffer
+	wanted   map[string]bool // what is to be deployed
+	ok, fail map[string]bool // what was, and what failed
+}
+
+func (y *year) fatalf(format string, args ...any) {
+	y.Helper()
+	y.Fatalf("step %d: %s", y.step, fmt.Sprintf(format, args...))
+}
+
+func (y *year) of(target, stack string) *deployed {
+	d := y.real[target+stack]
+	if d == nil {
+		d = &deployed{at: -1}
+		y.real[target+stack] = d
+	}
+	return d
+}
+
+// write writes a file of the author's clone, of which the first line is what matters.
+func (y *year) write(name, line, rest string) {
+	y.Helper()
+	name = y.path("author", name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(line+"\n"+rest), 0o644)); err != nil {
+		y.Fatal(err)
+	}
+}
+
+// made is what a stack in the author's clone is made of.
+func (y *year) made(stack string) (content string) {
+	take := func(name string) string {
+		b, err := os.ReadFile(y.path("author", name))
+		line, _, _ := strings.Cut(string(b), "\n")
+		if err != nil {
+			line = "-"
+		}
+		content += "|" + line
+		return line
+	}
+	take(stack + "/main.tf")
+	take(stack + "/extra.tf")
+	take(stack + "/data/policy.txt")
+	for _, m := range strings.Fields(take(stack + "/uses.tf"))[2:] {
+		take("modules/" + m + "/main.tf")
+	}
+	if stack == "/db" || stack == "/web" {
+		take("shared/limits.txt")
+	}
+	return content
+}
+
+// uses writes which modules a stack calls. The first line names them, and then
+// also those that they call.
+func (y *year) uses(stack string) {
+	line, all, rest := "# +", "", ""
+	for _, m := range yearModules {
+		if y.random.IntN(3) > 0 {
+			continue
+		}
+		line += m + "+"
+		all += " " + m
+		if m == "vpc" && !strings.Contains(all, "base") {
+			all += " base"
+		}
+		rest += fmt.Sprintf("module %q {\n  source = \"%smodules/%s\"\n}\n", m, strings.Repeat("../", strings.Count(stack, "/")), m)
+	}
+	y.write(stack+"/uses.tf", line+all, rest)
+}
+
+// change changes some files; where it changes none of any stack, that is a
+// change, too.
+func (y *year) change() {
+	y.version++
+	v := fmt.Sprintf("# %d", y.version)
+	stack := yearPaths[y.random.IntN(len(yearPaths))]
+	switch y.random.IntN(12) {
+	default:
+		y.write(stack+"/main.tf", v, "")
+	case 0, 1:
+		y.write(stack+"/data/policy.txt", v, "")
+	case 2:
+		y.write(stack+"/extra.tf", v, "")
+	case 3:
+		_ = os.Remove(y.path("author", stack, "extra.tf"))
+	case 4:
+		y.uses(stack)
+	case 5:
+		y.write("modules/base/main.tf", v, "")
+	case 6:
+		y.write("modules/vpc/main.tf", v, "module \"base\" {\n  source = \"../base\"\n}\n")
+	case 7:
+		y.write("shared/limits.txt", v, "")
+	case 8:
+		y.write("README.md", v, "")
+	}
+}
+
+func (y *year) author(argv ...string) string {
+	y.Helper()
+	return strings.TrimSpace(y.run("author", argv...))
+}
+
+// try runs a git command that may end in a conflict, which is then taken back.
+func (y *year) try(args ...string) bool {
+	y.Helper()
+	if y.command("author", append([]string{"git"}, args...)...).Run() == nil {
+		return true
+	}
+	y.author("git", "reset", "-q", "--hard")
+	_ = y.command("author", "git", args[0], "--quit").Run()
+	return false
+}
+
+// grown notes that main has a new commit.
+func (y *year) grown() {
+	head := y.author("git", "rev-parse", "HEAD")
+	if len(y.mains) > 0 && y.mains[len(y.mains)-1] == head {
+		return
+	}
+	y.mains = append(y.mains, head)
+	y.truth[head] = map[string]string{}
+	for _, s := range yearPaths {
+		y.truth[head][s] = y.made(s)
+	}
+}
+
+// push brings main on, in one of the ways in which people do.
+func (y *year) push() {
+	y.Helper()
+	branch := func() { // of a few commits, begun some time ago
+		y.author("git", "checkout", "-q", "-B", "topic", y.mains[max(0, len(y.mains)-1-y.random.IntN(4))])
+		for range 1 + y.random.IntN(3) {
+			y.change()
+			y.commit("author", "topic")
+		}
+		y.author("git", "checkout", "-q", "main")
+	}
+	switch y.random.IntN(10) {
+	default:
+		for range 1 + y.random.IntN(4) {
+			y.change()
+			y.commit("author", "change")
+			y.grown()
+		}
+	case 0, 1:
+		branch()
+		if y.try("merge", "-q", "--squash", "topic") {
+			y.commit("author", "squashed")
+			y.pushed["squash merges"]++
+		}
+	case 2:
+		branch()
+		if y.try("merge", "-q", "--no-ff", "-m", "merged", "topic") {
+			y.pushed["merges"]++
+		}
+	case 3:
+		branch()
+		if y.try("cherry-pick", "--allow-empty", "topic") {
+			y.pushed["cherry-picks"]++
+		}
+	case 4, 5:
+		if len(y.mains) < 2 {
+			break
+		}
+		args := []string{"revert", "--no-edit", y.mains[max(1, len(y.mains)-1-y.random.IntN(3))]}
+		if y.command("author", "git", "rev-parse", "-q", "--verify", args[2]+"^2").Run() == nil {
+			args = append(args, "-m", "1")
+		}
+		if y.try(args...) {
+			y.pushed["reverts"]++
+		}
+	}
+	y.grown()
+	y.author("git", "push", "-q", "origin", "main")
+}
+
+// faults lets some deployments fail from now on, and others not any more.
+func (y *year) faults() {
+	y.Helper()
+	for _, t := range yearTargets {
+		for _, s := range yearPaths {
+			switch name := y.path("faults", t+s); y.random.IntN(40) {
+			case 0:
+				if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name+".now", nil, 0o644)); err != nil {
+					y.Fatal(err)
+				}
+			case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13:
+				_ = os.Remove(name + ".now")
+			case 14:
+				if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name+".once", nil, 0o644)); err != nil {
+					y.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+// begin starts a pipeline as a CI does: it checks its commit out, and lets
+// tmnotes deploy what is pending.
+func (y *year) begin(p *pipeline, flags ...string) {
+	y.Helper()
+	y.pipes++
+	p.id, p.wanted, p.ok, p.fail = y.pipes, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	commit := y.mains[p.at]
+	y.run(p.clone, "git", "fetch", "-q", "origin")
+	y.run(p.clone, "git", "checkout", "-q", "-f", "--detach", commit)
+	for _, s := range yearPaths {
+		d := y.of(p.target, s)
+		p.wanted[s] = (d.content != y.truth[commit][s] || d.half || d.owed || d.unsure) && (p.rollback || d.at <= p.at)
+	}
+	argv := append([]string{"tmnotes", "run", "--pending", "--op", "deploy", "--target", p.target, "-X", "-j2"}, flags...)
+	if p.rollback {
+		argv = append(argv, "--allow-rollback")
+	}
+	if p.retry {
+		argv = append(argv, "--retry", "1")
+	}
+	p.cmd = y.command(p.clone, append(argv, "--", "provision")...)
+	slow := ""
+	if p.kill || p.shared {
+		slow = "0.05"
+	}
+	p.cmd.Env = append(slices.Clone(y.env), "PIPELINE="+strconv.Itoa(p.id), "TARGET="+p.target, "ROOT="+y.path(p.clone), "SLOW="+slow)
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	p.out = &syncBuffer{}
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	if err := p.cmd.Start(); err != nil {
+		y.Fatal(err)
+	}
+}
+
+// end waits for the pipelines, or kills them, and compares what they did with
+// what was to be done.
+func (y *year) end(pipes ...*pipeline) {
+	y.Helper()
+	for _, p := range pipes {
+		if !p.kill {
+			_ = p.cmd.Wait()
+			continue
+		}
+		ended := make(chan struct{})
+		go func() { _ = p.cmd.Wait(); close(ended) }()
+		over := func() bool {
+			select {
+			case <-ended:
+				return true
+			default:
+				return false
+			}
+		}
+		after := time.Duration(y.random.Int64N(int64(400 * time.Millisecond)))
+		if y.random.IntN(3) > 0 { // rather while stacks are deployed
+			after /= 2
+			y.await("a deployment, or the end", func() bool { return over() || y.begun(p) })
+		}
+		select {
+		case <-time.After(after):
+			killSession(y.world, &exec.Cmd{Process: p.cmd.Process})
+			<-ended
+			y.killed++
+		case <-ended:
+			p.kill = false
+		}
+	}
+	y.follow(pipes)
+	for _, p := range pipes {
+		y.judge(p)
+	}
+}
+
+// ledger is what was written into it since it was last followed.
+func (y *year) ledger() string {
+	y.Helper()
+	b, err := os.ReadFile(y.path("ledger"))
+	if err != nil && !os.IsNotExist(err) {
+		y.Fatal(err)
+	}
+	return string(b[min(y.read, len(b)):])
+}
+
+func (y *year) begun(p *pipeline) bool {
+	return strings.Contains("\n"+y.ledger(), fmt.Sprintf("\n%d start ", p.id))
+}
+
+// follow reads what was executed.
+func (y *year) follow(pipes []*pipeline) {
+	y.Helper()
+	news := y.ledger()
+	for line := range strings.Lines(news) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4)
+		i := slices.IndexFunc(pipes, func(p *pipeline) bool { return strconv.Itoa(p.id) == f[0] })
+		if i < 0 || len(f) != 4 {
+			y.fatalf("the ledger says %q", line)
+		}
+		p, what, stack, content := pipes[i], f[1], f[2], f[3]
+		d := y.of(p.target, stack)
+		if want := y.truth[y.mains[p.at]][stack]; content != want {
+			y.fatalf("%s of %s: deploys %q, and is made of %q", p.target, stack, content, want)
+		}
+		switch what {
+		case "start":
+			why := ""
+			switch {
+			case d.at > p.at && !p.rollback && !p.shared && !d.unsure:
+				y.fatalf("%s in %s: a later commit was deployed already (%d, this is %d)\n%s", stack, p.target, d.at, p.at, p.out)
+			case p.fail[stack]:
+				why = "again"
+			case d.content != content:
+				why = "differs"
+			case d.half:
+				why = "half"
+			case d.owed:
+				why = "owed"
+			case d.unsure || p.shared:
+				why = "unsure"
+			default:
+				y.fatalf("%s in %s: executed with inputs already deployed: %q, by pipeline %d\n%s", stack, p.target, content, p.id, p.out)
+			}
+			y.executed[why]++
+			d.half = true
+		case "ok":
+			p.ok[stack] = true
+			*d = deployed{content: content, at: p.at, unsure: p.kill || p.shared}
+		case "failed":
+			p.fail[stack] = true
+		}
+	}
+	y.read += len(news)
+}
+
+// judge says whether a pipeline did what was to be done, and notes what it
+// left undone.
+func (y *year) judge(p *pipeline) {
+	y.Helper()
+	for _, s := range yearPaths {
+		switch d := y.of(p.target, s); {
+		case !p.wanted[s]:
+		case p.kill || p.shared:
+			d.unsure = true
+		case !p.ok[s]:
+			d.owed = true
+		}
+	}
+	if p.kill {
+		return
+	}
+	switch code := p.cmd.ProcessState.ExitCode(); {
+	case code == exitFailed && len(p.fail) > 0, p.shared && (code == 0 || code == exitFailed):
+	case code != 0:
+		y.fatalf("exit code %d, and %d stacks failed\n%s", code, len(p.fail), p.out)
+	default:
+		for _, s := range yearPaths {
+			d := y.of(p.target, s)
+			if d.at > p.at {
+				continue // superseded
+			}
+			if want := y.truth[y.mains[p.at]][s]; d.content != want || d.half {
+				y.fatalf("%s in %s: all is well, and %q is deployed (half: %v), not %q\n%s", s, p.target, d.content, d.half, want, p.out)
+			}
+			d.owed, d.unsure = false, false
+		}
+	}
+}
+
+// A year of a project with three targets, in which `run --pending` is the whole
+// pipeline: whatever is committed, and however pipelines end, everything gets
+// deployed, and nothing twice. What was deployed is known from the deployments
+// themselves, not from the notes.
+func TestYear(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("needs /proc to kill a session")
+	}
+	steps := 150
+	if testing.Short() {
+		steps = 40
+	}
+	seed := *yearSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("-year %d", seed)
+	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, pushed: map[string]int{}, executed: map[string]int{}}
+	y.script("provision", provision)
+	y.found()
+	begin := time.Now()
+	for y.step = 1; y.step <= steps; y.step++ {
+		if time.Since(begin) > 3*time.Minute {
+			t.Logf("this machine is slow: %d steps will do", y.step)
+			break
+		}
+		y.push()
+		y.faults()
+		y.day()
+	}
+	t.Logf("%d commits of main, of which %v; %d pipelines, %d killed; executed: %v", len(y.mains), y.pushed, y.pipes, y.killed, y.executed)
+
+	if err := os.RemoveAll(y.path("faults")); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range yearTargets {
+		p := &pipeline{clone: "ci0", target: target, at: len(y.mains) - 1}
+		y.begin(p)
+		y.end(p) // all is deployed, or this says what is not
+		p = &pipeline{clone: "ci1", target: target, at: len(y.mains) - 1}
+		y.begin(p)
+		y.end(p)
+		if len(p.ok) > 0 {
+			t.Errorf("%s: deployed again: %v\n%s", target, p.ok, p.out)
+		}
+		for _, s := range yearPaths {
+			if d := y.of(target, s); d.content != y.truth[y.mains[p.at]][s] {
+				t.Errorf("%s in %s: deployed is %q, not %q", s, target, d.content, y.truth[y.mains[p.at]][s])
+			}
+		}
+		cmd := y.command("ci0", "tmnotes", "list", "--pending", "--why", "--target", target)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if out, err := cmd.Output(); err != nil || len(out) > 0 {
+			t.Errorf("%s: pending: %v\n%s%s", target, err, out, &stderr)
+		}
+	}
+	for _, repo := range []string{"ci0", "ci1", "work.git"} {
+		y.run(repo, "git", "fsck", "--no-dangling", "--no-progress")
+		y.run(repo, "tmnotes", "check")
+	}
+}
+
+// found makes the project, and deploys it everywhere.
+func (y *year) found() {
+	y.Helper()
+	y.run(".", "git", "init", "-q", "--bare", "work.git")
+	y.run(".", "git", "clone", "-q", "work.git", "author")
+	for s, after := range yearStacks {
+		text := fmt.Sprintf("  id = %q\n", "id"+strings.ReplaceAll(s, "/", "-"))
+		if after != "" {
+			text += fmt.Sprintf("  after = [%q]\n", after)
+		}
+		if s == "/db" || s == "/web" {
+			text += "  watch = [\"/shared/limits.txt\"]\n"
+		}
+		y.write(s+"/stack.tm", "stack {", text+"}\n")
+		y.write(s+"/main.tf", "# 0", "")
+		y.write(s+"/data/policy.txt", "# 0", "")
+		y.write(s+"/uses.tf", "# + ", "")
+	}
+	for _, s := range yearPaths { // in an order that is the same again
+		y.uses(s)
+	}
+	for _, m := range yearModules {
+		y.write("modules/"+m+"/main.tf", "# 0", "")
+	}
+	y.write("modules/vpc/main.tf", "# 0", "module \"base\" {\n  source = \"../base\"\n}\n")
+	y.write("shared/limits.txt", "# 0", "")
+	y.commit("author", "the project")
+	y.grown()
+	y.author("git", "push", "-q", "-u", "origin", "main")
+	for i, target := range yearTargets {
+		if i < 2 {
+			y.run(".", "git", "clone", "-q", "work.git", fmt.Sprint("ci", i))
+		}
+		p := &pipeline{clone: "ci0", target: target}
+		if i == 0 {
+			y.begin(p, "--init")
+		} else {
+			y.begin(p)
+		}
+		y.end(p)
+	}
+}
+
+// day runs the pipelines of a push.
+func (y *year) day() {
+	y.Helper()
+	head := len(y.mains) - 1
+	ago := func() int { return max(0, head-1-y.random.IntN(6)) }
+	clone := y.random.IntN(2)
+	new := func() *pipeline {
+		clone = 1 - clone
+		return &pipeline{clone: fmt.Sprint("ci", clone), target: yearTargets[y.random.IntN(len(yearTargets))], at: head, retry: y.random.IntN(3) == 0}
+	}
+	a := new()
+	switch y.random.IntN(12) {
+	default:
+		y.begin(a)
+		y.end(a)
+	case 0: // rolled back
+		a.at, a.rollback = ago(), true
+		y.begin(a)
+		y.end(a)
+	case 1: // a late one
+		a.at = ago()
+		y.begin(a)
+		y.end(a)
+	case 2, 3:
+		a.kill = true
+		y.begin(a)
+		y.end(a)
+		if y.random.IntN(3) == 0 { // the machine is gone, too
+			if err := os.RemoveAll(y.path(a.clone)); err != nil {
+				y.Fatal(err)
+			}
+			y.run(".", "git", "clone", "-q", "work.git", a.clone)
+		}
+	case 4, 5, 6, 7: // two at once
+		b := new()
+		if y.random.IntN(3) == 0 {
+			b.target = a.target
+		}
+		a.shared = a.target == b.target
+		b.shared = a.shared
+		b.kill = y.random.IntN(4) == 0
+		y.begin(a)
+		y.begin(b)
+		y.end(b, a)
+	}
+}
