@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -520,100 +519,4 @@ func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner
 		return nil
 	})
 	return err
-}
-
-// execute announces the run, runs it, and records what comes of it.
-func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env) error {
-	s := n.store
-	done, err := s.Live(n.run, "")
-	if err != nil {
-		return err
-	}
-	defer done()
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, interrupts...)
-	defer signal.Stop(signals)
-	if ctx.Err() != nil {
-		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
-	}
-	// Recording outlives cancellation: what is known is always written down.
-	ctx = context.WithoutCancel(ctx)
-	if err := n.announce(n.head(ctx, ci, op, target, len(todo), o.command), todo); err != nil {
-		return err
-	}
-	if sync.remote != "" {
-		tr, err := s.Push(ctx, sync.remote)
-		if err != nil {
-			why := "the run could not be announced: nothing was executed"
-			if werr := n.withdraw(todo, why); werr != nil {
-				return errors.Join(err, werr)
-			}
-			_ = s.Flush(ctx)
-			return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
-		}
-		if tr.Spooled {
-			u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
-		}
-	}
-	push := startPusher(ctx, n, sync.remote, o.interval)
-
-	x := o.exec
-	x.Signals = signals
-	x.Foreground = runner.Foreground(env.Stdin)
-	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
-	grouping(&x, u, ci, tasks)
-	interrupted := false
-	results, err := runner.Execute(ctx, g, tasks, x, func(e runner.Event) error {
-		path := e.Result.Stack.Path
-		switch e.Kind {
-		case runner.Started:
-			if x.Output != runner.OutputGrouped && tasks[path].Commands[0].Line == "" {
-				u.say("Entering stack in %s", path)
-				u.say("Executing command %s", strconv.Quote(commandLine(tasks[path])))
-			}
-			return n.started(path)
-		case runner.Retrying:
-			u.say("%s failed (%s); trying again in %s", path, e.Result.Reason, took(e.Wait))
-		case runner.Interrupted:
-			interrupted = true
-			push.now()
-			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
-		case runner.Finished:
-			return n.result(e.Result, tasks[path])
-		}
-		return nil
-	})
-	push.end()
-	counts := count(results)
-	failed := err
-	if ferr := n.finish(counts); ferr != nil && failed == nil {
-		failed = ferr
-	}
-	if ferr := s.Flush(ctx); ferr != nil && failed == nil {
-		failed = ferr
-	}
-	var pushErr error
-	if sync.remote != "" {
-		_, pushErr = s.Push(ctx, sync.remote)
-	} else {
-		s.Tidy()
-	}
-	n.report(u, results, off, sync, pushErr)
-	switch {
-	case failed != nil:
-		return &exitError{exitFailed, fmt.Errorf("the run was stopped because a result could not be recorded: %w", failed)}
-	case interrupted:
-		if pushErr != nil {
-			u.warn(notPushed(s, sync.remote, pushErr).Error())
-		}
-		return &exitError{code: exitInterrupted}
-	case counts[runner.StatusFailed]+counts[runner.StatusBlocked]+counts[runner.StatusCanceled] > 0:
-		if pushErr != nil {
-			u.warn(notPushed(s, sync.remote, pushErr).Error())
-		}
-		return &exitError{code: exitFailed}
-	case pushErr != nil:
-		return notPushed(s, sync.remote, pushErr)
-	}
-	return nil
 }
