@@ -161,8 +161,8 @@ func (l *Latest) Done(commit, variant string) (bool, string) {
 }
 
 // Succeeded reports whether the latest record of the slot is a success of the
-// operation with this variant, wherever it stands, and if not, why not. The
-// variant "" asks for none.
+// operation with this variant, wherever it stands, and if not, why not.
+// AnyVariant asks for none.
 func (l *Latest) Succeeded(op, variant string) (bool, string) {
 	done := "deployed"
 	if op != Deploy {
@@ -185,7 +185,7 @@ func (l *Latest) Succeeded(op, variant string) (bool, string) {
 		return false, fmt.Sprintf("%s at %s by run %s", l.Status, short(l.Commit), l.Run)
 	case l.Dirty:
 		return false, done + " with uncommitted changes"
-	case variant != "" && l.Variant != variant && l.Variant != AnyVariant:
+	case variant != AnyVariant && l.Variant != variant && l.Variant != AnyVariant:
 		return false, done + " with another command line"
 	}
 	return true, fmt.Sprintf("ok at %s, %s by run %s", short(l.Commit), l.At.Format(time.DateTime), l.Run)

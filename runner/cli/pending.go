@@ -72,7 +72,7 @@ func refuseEmpty(c *cli.Context, st *gitstate.State, plan syncPlan, ops ...strin
 }
 
 // of tells why a stack is pending for an operation; "" where it is not. The
-// variant is that of the command about to be run, "" if there is none.
+// variant is that of the command about to be run, AnyVariant if there is none.
 func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, error) {
 	l, err := q.st.Latest(stack.ID, stack.Path, target, op)
 	if err != nil {
@@ -359,7 +359,7 @@ func (q *pendings) keep(u *ui, stacks []runner.Stack, target, op string, why map
 	var kept []runner.Stack
 	var ask []gitstate.Latest
 	for _, s := range stacks {
-		reason, err := q.of(s, target, op, "")
+		reason, err := q.of(s, target, op, gitstate.AnyVariant)
 		if err != nil {
 			return nil, err
 		}
