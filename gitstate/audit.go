@@ -109,6 +109,13 @@ func (s *Store) Forget(ctx context.Context, commit string, by Record, pick func(
 	if err := s.Append(commit, stones...); err != nil {
 		return nil, err
 	}
+	for _, l := range gone {
+		if l.Record.Status != "" {
+			if err := s.forgetTexts(&l.Record); err != nil {
+				s.warn(fmt.Sprintf("what is kept beside the record (a plan, say) was not removed: %v", err))
+			}
+		}
+	}
 	return gone, s.Flush(ctx)
 }
 

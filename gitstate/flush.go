@@ -145,6 +145,7 @@ func (s *Store) Flush(ctx context.Context) error {
 	if s.readOnly != nil {
 		return nil
 	}
+	s.flushTexts(ctx)
 	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
 	if err != nil {
 		return err
@@ -153,19 +154,23 @@ func (s *Store) Flush(ctx context.Context) error {
 	return s.retryMoved(ctx, func() error { return s.flush(ctx) })
 }
 
-// retryMoved does again what found that a foreign writer moved the ref.
+// retryMoved does again what found that a foreign writer moved the notes ref.
 func (s *Store) retryMoved(ctx context.Context, f func() error) error {
+	return s.retryMovedRef(ctx, s.ref, f)
+}
+
+func (s *Store) retryMovedRef(ctx context.Context, ref string, f func() error) error {
 	var err error
 	for try := range 40 {
 		if err = f(); !errors.Is(err, errMoved) {
 			return err
 		}
-		s.repo.breakLock(s.ref)
+		s.repo.breakLock(ref)
 		if pause(ctx, backoff(try, 5*time.Millisecond, 500*time.Millisecond)) != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("%s: %w; if no git process is at work, a stale %s.lock is in the way", s.ref, err, filepath.Join(s.repo.commonDir, s.ref))
+	return fmt.Errorf("%s: %w; if no git process is at work, a stale %s.lock is in the way", ref, err, filepath.Join(s.repo.commonDir, ref))
 }
 
 // backoff is a random time up to base·2^try, at most limit.

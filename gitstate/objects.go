@@ -42,11 +42,15 @@ func (w *objectWriter) putCommit(c *object.Commit) (plumbing.Hash, error) {
 	if err := c.Encode(o); err != nil {
 		return plumbing.ZeroHash, err
 	}
+	return o.Hash(), w.putObject(o)
+}
+
+func (w *objectWriter) putObject(o *plumbing.MemoryObject) error {
 	body, err := readObject(o)
-	if err != nil {
-		return plumbing.ZeroHash, err
+	if err == nil {
+		_, err = w.put(o.Type(), body)
 	}
-	return w.put(plumbing.CommitObject, body)
+	return err
 }
 
 func readObject(o plumbing.EncodedObject) ([]byte, error) {

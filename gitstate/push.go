@@ -28,17 +28,20 @@ func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
 		return tr, err
 	}
 	defer unlock()
+	var texts textTips
 	for try := range pushTries {
 		var tips remoteTips
 		if tips, err = s.fetch(ctx, remote, &tr); err != nil {
 			return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 		}
+		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
 		var taken bool
-		if taken, err = s.pushOnce(ctx, remote, tips, &tr); err == nil {
+		if taken, err = s.pushOnce(ctx, remote, tips, &texts, &tr); err == nil {
 			if taken {
 				tr.Pushed = true
 			}
 			s.settle(ctx, remote, tips)
+			s.pushTexts(ctx, remote, &texts, &tr)
 			return tr, nil
 		}
 		if !errors.Is(err, errContended) {
@@ -66,7 +69,7 @@ var (
 )
 
 // pushOnce puts what the remote lacks on top of its tip, as one commit.
-func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, tr *Traveled) (pushed bool, err error) {
+func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, texts *textTips, tr *Traveled) (pushed bool, err error) {
 	local, tree, err := s.tip(s.ref)
 	if err != nil || local.IsZero() {
 		return false, err
@@ -90,7 +93,7 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, tr
 	}
 	if squashed != tips.main {
 		tr.Tries++
-		if err := s.push(ctx, remote, nil, squashed.String()+":"+s.ref); err != nil {
+		if err := s.pushWithTexts(ctx, remote, squashed, texts); err != nil {
 			return false, err
 		}
 		pushed = true
@@ -129,17 +132,30 @@ func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents 
 // push runs git push and sorts its answers: errContended if another try may
 // do, errRefused if the remote does not want it.
 func (s *Store) push(ctx context.Context, remote string, options []string, refspecs ...string) error {
+	out, err := s.runPush(ctx, remote, options, refspecs...)
+	return pushError(remote, "", out, err)
+}
+
+func (s *Store) runPush(ctx context.Context, remote string, options []string, refspecs ...string) (string, error) {
 	args := append([]string{"push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"}, options...)
-	args = append(append(args, remote), refspecs...)
-	out, err := s.network(ctx, args...)
+	return s.network(ctx, append(append(args, remote), refspecs...)...)
+}
+
+// pushError is what became of a ref in a push (of all, if ref is empty), by
+// what git printed of it.
+func pushError(remote, ref, out string, err error) error {
 	if err == nil {
 		return nil
 	}
 	for line := range strings.Lines(out) {
-		if !strings.HasPrefix(line, "!") {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
+		_, to, _ := strings.Cut(f[min(1, len(f)-1)], ":")
+		if ref != "" && to == ref && f[0] != "!" {
+			return nil // taken, whatever became of others
+		}
+		if f[0] != "!" || ref != "" && to != ref {
 			continue
 		}
-		f := strings.SplitN(strings.TrimSpace(line), "\t", 3)
 		why := f[len(f)-1]
 		for _, c := range []string{"fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old value",
 			"reference already exists", "unpacker error", "missing necessary objects", "failed to lock", "remote ref updated"} {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -44,6 +45,7 @@ type Store struct {
 	warn       func(string)
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
+	textless   atomic.Bool // the remote refused texts
 
 	mu         sync.Mutex
 	journal    *journal
@@ -137,6 +139,9 @@ func (s *Store) fullRef(ctx context.Context, name string) (string, error) {
 	}
 	if _, err := s.repo.git(ctx, nil, "check-ref-format", ref); err != nil {
 		return "", fmt.Errorf("%q is no name of a notes ref; use one like refs/notes/tmnotes", name)
+	}
+	if strings.HasSuffix(ref, textsSuffix) {
+		return "", fmt.Errorf("%s is where the texts that belong to %s are kept; use another name", ref, strings.TrimSuffix(ref, textsSuffix))
 	}
 	return ref, nil
 }

@@ -72,12 +72,13 @@ func (s *Store) network(ctx context.Context, args ...string) (string, error) {
 type remoteTips struct {
 	main  plumbing.Hash
 	spool map[string]plumbing.Hash // ref on the remote → commit
+	texts textTips
 }
 
 func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, error) {
 	track := s.tracking(remote)
 	t := remoteTips{spool: map[string]plumbing.Hash{}}
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track, s.spoolPrefix(track))
+	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
 	if err != nil {
 		return t, err
 	}
@@ -85,6 +86,10 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if ref == track {
 			t.main = plumbing.NewHash(hash)
+		} else if ref == track+textsSuffix {
+			t.texts.theirs = plumbing.NewHash(hash)
+		} else if ref == s.textsRef() {
+			t.texts.ours = plumbing.NewHash(hash)
 		} else if writer, ok := strings.CutPrefix(ref, s.spoolPrefix(track)); ok {
 			t.spool[s.spoolPrefix(s.ref)+writer] = plumbing.NewHash(hash)
 		}
@@ -126,7 +131,7 @@ func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteT
 		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
 			"--refmap=", remote, "+"+s.ref+"*:"+s.tracking(remote)+"*")
 		// The tracking ref may be locked by a fetch that was killed.
-		if !lockedOut(err) || !s.repo.breakLock(s.tracking(remote)) && pause(ctx, 400*time.Millisecond) != nil {
+		if !lockedOut(err) || !s.repo.breakLock(s.tracking(remote)) && !s.repo.breakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
 			break
 		}
 	}
@@ -146,6 +151,7 @@ func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteT
 	if err := s.merge(ctx, remote, after.main, sources); err != nil {
 		return after, err
 	}
+	s.mergeTexts(ctx, &after.texts)
 	switch {
 	case before.main == after.main || before.main.IsZero():
 	case after.main.IsZero():
