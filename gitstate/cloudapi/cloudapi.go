@@ -114,8 +114,8 @@ type WorkTree interface {
 // noWorkTree is what is known of one that is elsewhere.
 type noWorkTree struct{}
 
-func (noWorkTree) Stacks() []gitstate.KnownStack                    { return nil }
-func (noWorkTree) Env(string) ([]string, string)                    { return nil, "" }
+func (noWorkTree) Stacks() []gitstate.KnownStack                   { return nil }
+func (noWorkTree) Env(string) ([]string, string)                   { return nil, "" }
 func (noWorkTree) Dirty(string, []string) (map[string]bool, error) { return nil, nil }
 
 // Server answers the CLI. It is an http.Handler, for several requests at once.

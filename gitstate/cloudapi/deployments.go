@@ -96,25 +96,22 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 		res = append(res, resources.DeploymentStackResponse{StackID: n, StackMetaID: stack.MetaID, Target: stack.Target, Status: deployment.Pending})
 	}
 	first := req.Stacks[0]
-	if s.opt.DryRun {
-		s.runs[d.id], d.finished, d.done = d, true, func() {}
-		s.seen.Deployments++
-		return res, nil
-	}
 	if err := s.begin(d); err != nil {
 		return nil, err
 	}
 	head := s.head(ctx, d, o, commit, records[0].Target, first.DeploymentCommand, len(records))
-	if err := s.store.Append(d.commit, append([]*gitstate.Record{head}, records...)...); err != nil {
+	if err := s.append(d, append([]*gitstate.Record{head}, records...)...); err != nil {
 		delete(s.runs, d.id)
 		d.done()
 		return nil, err
 	}
-	if s.opt.Recorded != nil {
-		s.opt.Recorded(d.op)
+	if err := s.store.Sync(); err != nil {
+		return nil, err
 	}
-	if s.opt.Announce != nil {
+	if s.opt.Announce != nil && !s.opt.DryRun {
+		s.mu.Unlock() // others need not wait for the network
 		err := s.opt.Announce(ctx)
+		s.mu.Lock()
 		if err == nil && ctx.Err() != nil {
 			err = fmt.Errorf("terramate did not wait for the deployment to be announced: %w", ctx.Err())
 		}
@@ -190,18 +187,18 @@ func (s *Server) updateDeployment(r *http.Request) (any, error) {
 	}
 	for _, u := range req.Stacks {
 		e, status := d.stacks[u.StackID], statusOf[u.Status]
-		if status == gitstate.Queued || s.opt.DryRun {
+		if status == gitstate.Queued {
 			continue
 		}
 		if status != gitstate.Running {
-			s.keepPlan(d, e, u.Details)
-			s.keepLog(d, e)
+			s.keepPlan(e, u.Details)
+			s.keepLog(e)
 		}
 		reason := ""
 		if status == gitstate.Canceled {
 			reason = "terramate was interrupted"
 		}
-		if err := s.change(d, e, status, reason); err != nil {
+		if err := s.change(d, e, status, reason, nil); err != nil {
 			return nil, err
 		}
 	}

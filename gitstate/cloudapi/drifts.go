@@ -121,9 +121,9 @@ func (s *Server) updateDrift(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.keepPlan(d, e, req.Changeset)
-	s.keepLog(d, e)
-	return nil, s.change(d, e, status, "")
+	s.keepPlan(e, req.Changeset)
+	s.keepLog(e)
+	return nil, s.change(d, e, status, "", nil)
 }
 
 // A drift's number is its time, in milliseconds: no two records of a stack have

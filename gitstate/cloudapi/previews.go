@@ -91,14 +91,14 @@ func (s *Server) updatePreview(r *http.Request) (any, error) {
 		return nil, bad("%v", err)
 	}
 	var status gitstate.Status
-	exit := -1
+	var exit *int
 	switch preview.StackStatus(req.Status) {
 	case preview.StackStatusRunning:
 		status = gitstate.Running
 	case preview.StackStatusChanged:
-		status, exit = gitstate.OK, changedExit
+		status, exit = gitstate.OK, new(changedExit)
 	case preview.StackStatusUnchanged:
-		status, exit = gitstate.OK, 0
+		status, exit = gitstate.OK, new(0)
 	case preview.StackStatusCanceled:
 		status = gitstate.Canceled
 	case preview.StackStatusFailed:
@@ -113,11 +113,8 @@ func (s *Server) updatePreview(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if status != gitstate.Running {
-		s.keepPlan(p, e, req.ChangesetDetails)
-		s.keepLog(p, e)
+		s.keepPlan(e, req.ChangesetDetails)
+		s.keepLog(e)
 	}
-	if exit < 0 {
-		return nil, s.change(p, e, status, "")
-	}
-	return nil, s.end(p, e, status, exit)
+	return nil, s.change(p, e, status, "", exit)
 }

@@ -201,10 +201,18 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 	return n, e, nil
 }
 
+// maxRuns is how many runs are kept in memory where all but the last have ended.
+const maxRuns = 100
+
 // begin marks a run as one that this process works on.
 func (s *Server) begin(r *run) error {
+	for id, old := range s.runs { // what may still be asked of them is in the notes
+		if old.finished && len(s.runs) >= maxRuns {
+			delete(s.runs, id)
+		}
+	}
 	r.done = func() {}
-	if s.opt.Live != nil {
+	if s.opt.Live != nil && !s.opt.DryRun && !r.finished {
 		done, err := s.opt.Live(r.id)
 		if err != nil {
 			return err
@@ -217,6 +225,9 @@ func (s *Server) begin(r *run) error {
 
 // append records, lazily where somebody else sees to the disk.
 func (s *Server) append(r *run, records ...*gitstate.Record) error {
+	if s.opt.DryRun {
+		return nil
+	}
 	if s.opt.Recorded == nil {
 		return s.store.Append(r.commit, records...)
 	}
@@ -287,12 +298,13 @@ func before(lines []gitstate.Line, of gitstate.Record) (last gitstate.Record) {
 
 // change records that a stack of a run has another status. What is so already
 // is not said twice. reason is why it did not succeed, "" to look for it in
-// what the command said.
-func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string) error {
+// what the command said; exit is its exit code, where that is known.
+func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string, exit *int) error {
 	if e.rec.Status == status {
 		return nil
 	}
 	rec := e.next(status)
+	rec.Exit = exit
 	if status == gitstate.Running {
 		if !e.open() {
 			return &wireError{http.StatusConflict, fmt.Errorf("%s has ended in this run: %s", rec.Stack, e.rec.Status)}
@@ -315,14 +327,12 @@ func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string)
 			}
 		}
 	}
-	return s.record(r, e, rec)
-}
-
-func (s *Server) record(r *run, e *entry, rec *gitstate.Record) error {
 	if err := s.append(r, rec); err != nil {
 		return err
 	}
-	e.rec = *rec
+	if e.rec = *rec; !e.open() {
+		e.out = output{}
+	}
 	return s.finish(r)
 }
 
@@ -362,12 +372,25 @@ func (s *Server) withdraw(r *run, reason string) error {
 	r.closed = true
 	for _, e := range r.stacks {
 		if e.open() {
-			if err := s.change(r, e, gitstate.Canceled, reason); err != nil {
+			if err := s.change(r, e, gitstate.Canceled, reason, nil); err != nil {
 				return err
 			}
 		}
 	}
 	return s.finish(r)
+}
+
+// Close ends what has no open stacks, and keeps what was said so far: the CLIs
+// may come back to another server.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		for _, e := range r.stacks {
+			s.keepLog(e)
+		}
+	}
+	return s.closeDrifts()
 }
 
 // Settle ends every run that was begun here and has stacks that are queued or

@@ -103,7 +103,7 @@ func newApp(env Env) *cli.App {
 		CustomAppHelpTemplate:     cli.AppHelpTemplate + "\n" + exitCodesHelp,
 		OnUsageError:              usageError,
 		Commands: []*cli.Command{
-			runCommand(env), execCommand(env), listCommand(env), statusCommand(env), logCommand(env), showCommand(env),
+			runCommand(env), execCommand(env), cloudCommand(env), serveCommand(env), listCommand(env), statusCommand(env), logCommand(env), showCommand(env),
 			markCommand(env), forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env),
 			checkCommand(env), versionCommand(env), completionCommand(env),
 		},
@@ -170,7 +170,7 @@ loop:
 				command = a
 				continue
 			}
-			if command == "" || command == "run" || command == "exec" {
+			if command == "" || command == "run" || command == "exec" || command == "cloud" {
 				break loop // what follows is a command line of its own
 			}
 			words = append(words, a)
