@@ -39,6 +39,12 @@ type Traveled struct {
 // Remotes are the names of the repository's remotes.
 func (s *Store) Remotes() []string { return s.repo.remotes }
 
+// RemoteURL is the URL of a remote, as git resolves it (url.*.insteadOf).
+func (s *Store) RemoteURL(ctx context.Context, remote string) (string, error) {
+	out, err := s.repo.git(ctx, nil, "remote", "get-url", remote)
+	return strings.TrimSpace(out), err
+}
+
 func (s *Store) tracking(remote string) string {
 	return "refs/tmnotes/remotes/" + remote + "/" + strings.TrimPrefix(s.ref, "refs/notes/")
 }

@@ -132,3 +132,9 @@ func getenv(env []string, name string) string {
 	}
 	return ""
 }
+
+// endingNumber is the number of the signal that ended a process.
+func endingNumber(s *os.ProcessState) int {
+	ws, _ := s.Sys().(syscall.WaitStatus)
+	return int(ws.Signal())
+}

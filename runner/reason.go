@@ -56,6 +56,10 @@ func pickReason(stderr, stdout []byte, errorsOnly bool) string {
 	return ""
 }
 
+// Reason picks from the ends of a command's output the line that tells best why
+// it failed, "" if there is none: at most 300 runes without control characters.
+func Reason(stderr, stdout []byte) string { return pickReason(stderr, stdout, false) }
+
 // errorLine returns the last "Error:" line of text.
 func errorLine(text []byte) string {
 	// The next line with content after the one looked at, and the next one that

@@ -105,6 +105,11 @@ echo "deployed $stack"
 case " $* " in *" init "*|*" version "*) ;; *) echo "/${PWD#"$WORK"/*/}" >>"$WORK/ran" ;; esac
 exec "$REAL_TERRAFORM" "$@"
 `
+	// For a remote ssh://git.example/path: the other machine is this one.
+	sshScript = `#!/bin/sh
+for last; do :; done
+exec sh -c "$last"
+`
 )
 
 // isolate makes the environment of a test below work: no settings of the user
@@ -119,6 +124,7 @@ func isolate(work, stock string) ([]string, error) {
 		filepath.Join(home, "terraformrc"): "disable_checkpoint = true\n",
 		filepath.Join(bin, "deploy"):       deployScript,
 		filepath.Join(bin, "terraform"):    terraformScript,
+		filepath.Join(bin, "ssh"):          sshScript,
 		filepath.Join(work, "ran"):         "",
 	}
 	for name, text := range files {

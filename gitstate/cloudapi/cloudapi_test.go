@@ -1,0 +1,608 @@
+package cloudapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/terramate-io/terramate/cloud"
+	"github.com/terramate-io/terramate/cloud/api/deployment"
+	"github.com/terramate-io/terramate/cloud/api/drift"
+	"github.com/terramate-io/terramate/cloud/api/preview"
+	"github.com/terramate-io/terramate/cloud/api/resources"
+	"github.com/terramate-io/terramate/cloud/api/stack"
+	tmerrors "github.com/terramate-io/terramate/errors"
+	tmhttp "github.com/terramate-io/terramate/http"
+	"github.com/terramate-io/terramate/project"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+// The server is tested with the other side's own client.
+
+func TestMain(m *testing.M) {
+	cleanup := gittest.Isolate()
+	code := m.Run()
+	cleanup()
+	os.Exit(code)
+}
+
+const (
+	token = "a token for tests"
+	repo  = "git.example/acme/infra"
+	org   = resources.UUID(cloudapi.OrganizationUUID)
+)
+
+type credential string
+
+func (c credential) ApplyCredentials(r *http.Request) error {
+	r.SetBasicAuth(string(c), "")
+	return nil
+}
+func (c credential) RedactCredentials(*http.Request) {}
+
+// service is a server over a repository, with Terramate's client for it.
+type service struct {
+	testing.TB
+	*cloud.Client
+	store *gitstate.Store
+	api   *cloudapi.Server
+	url   string
+}
+
+func serve(t testing.TB, dir string, change func(*cloudapi.Options)) *service {
+	t.Helper()
+	store, err := gitstate.Open(t.Context(), gitstate.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	opt := cloudapi.Options{Token: token, Repository: repo, By: "Alice", Warn: func(s string) { t.Error(s) },
+		Variant: func(joined string, _, _ []string) string { return gitstate.Digest(joined)[:8] }}
+	if change != nil {
+		change(&opt)
+	}
+	api := cloudapi.New(store, opt)
+	s := httptest.NewServer(api)
+	t.Cleanup(s.Close)
+	c := cloud.NewClient(cloud.WithBaseURL(s.URL), cloud.WithHTTPClient(s.Client()), cloud.WithCredential(credential(token)))
+	return &service{t, c, store, api, s.URL}
+}
+
+func newStack(name string) resources.Stack {
+	return resources.Stack{Repository: repo, DefaultBranch: "main", Path: "/" + name, MetaID: "id-" + name, MetaName: name}
+}
+
+func newUUID() resources.UUID { return resources.UUID(uuid.NewString()) }
+
+// deploy announces a deployment and returns the numbers of its stacks.
+func (s *service) deploy(commit string, id resources.UUID, stacks ...resources.Stack) map[string]int64 {
+	s.Helper()
+	res, err := s.announce(commit, id, stacks...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	n := map[string]int64{}
+	for _, r := range res {
+		n[r.StackMetaID] = r.StackID
+	}
+	return n
+}
+
+func (s *service) announce(commit string, id resources.UUID, stacks ...resources.Stack) (resources.DeploymentStacksResponse, error) {
+	req := resources.DeploymentStacksPayloadRequest{Workdir: project.NewPath("/"), Metadata: metadata(commit)}
+	for _, st := range stacks {
+		req.Stacks = append(req.Stacks, resources.DeploymentStackRequest{Stack: st, CommitSHA: commit, DeploymentCommand: "deploy it"})
+	}
+	return s.CreateDeploymentStacks(s.Context(), org, id, req)
+}
+
+func metadata(commit string) *resources.DeploymentMetadata {
+	return &resources.DeploymentMetadata{GitMetadata: resources.GitMetadata{GitCommitSHA: commit}}
+}
+
+func (s *service) update(id resources.UUID, n int64, status deployment.Status) {
+	s.Helper()
+	if err := s.tryUpdate(id, n, status); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *service) tryUpdate(id resources.UUID, n int64, status deployment.Status) error {
+	return s.UpdateDeploymentStacks(s.Context(), org, id, resources.UpdateDeploymentStacks{Stacks: []resources.UpdateDeploymentStack{{StackID: n, Status: status}}})
+}
+
+// with are the ids of the stacks that a filter brings.
+func (s *service) with(target string, f resources.StatusFilters) string {
+	s.Helper()
+	found, err := s.StacksByStatus(s.Context(), org, repo, target, f)
+	if err != nil {
+		s.Fatal(err)
+	}
+	var ids []string
+	for _, o := range found {
+		ids = append(ids, o.MetaID)
+	}
+	return strings.Join(ids, " ")
+}
+
+func (s *service) failed(target string) string {
+	s.Helper()
+	f := resources.NoStatusFilters()
+	f.StackStatus = stack.FilterStatus(stack.Failed)
+	return s.with(target, f)
+}
+
+// note is the note of a commit, with words for what differs from run to run.
+func (s *service) note(commit string) string {
+	s.Helper()
+	lines, err := s.store.Note(commit)
+	if err != nil {
+		s.Fatal(err)
+	}
+	var all []string
+	for _, l := range lines {
+		if l.Err != nil {
+			s.Errorf("no record: %s: %v", l.Text, l.Err)
+		}
+		all = append(all, masked.ReplaceAllString(l.Text, "${1}…")+"\n")
+	}
+	slices.Sort(all) // of what happened within one millisecond, which came first is chance
+	return strings.Join(all, "")
+}
+
+var masked = regexp.MustCompile(`\b((?:at|run|prev|ct|took|variant|since)=)[^ ]+`)
+
+func lines(s ...string) string {
+	slices.Sort(s)
+	return strings.Join(s, "\n") + "\n"
+}
+
+func TestDeployment(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	s := serve(t, r.Dir, func(o *cloudapi.Options) {
+		o.Reason = func(stderr, stdout []byte) string { return "said: " + strings.TrimSpace(string(stderr)) }
+	})
+	id := newUUID()
+	n := s.deploy(r.Head(), id, newStack("a"), newStack("b"), newStack("c"))
+	if got := s.note(r.Head()); !strings.Contains(got, "event=started op=deploy run=… stacks=3") || strings.Count(got, "status=queued") != 3 {
+		t.Fatalf("by the time of the answer the note is\n%s", got)
+	}
+	s.update(id, n["id-a"], deployment.Running)
+	s.update(id, n["id-a"], deployment.OK)
+	s.update(id, n["id-b"], deployment.Running)
+	now := time.Now()
+	logs := resources.CommandLogs{{Line: 1, Timestamp: &now, Channel: resources.StderrLogChannel, Message: "no capacity"}}
+	if err := s.SyncCommandLogs(t.Context(), org, n["id-b"], cloud.Entity{Kind: cloud.EntityKindDeployment, EntityID: string(id)}, logs); err != nil {
+		t.Fatal(err)
+	}
+	s.update(id, n["id-b"], deployment.Failed)
+	s.update(id, n["id-b"], deployment.Failed) // said twice
+	if got := s.failed(""); got != "id-b" {
+		t.Errorf("failed: %q", got)
+	}
+	s.update(id, n["id-c"], deployment.Canceled)
+	want := lines(
+		"at=… event=started op=deploy run=… stacks=3 ct=… by=Alice cmd=\"deploy it\" v=1",
+		"at=… status=ok op=deploy stack=/a id=id-a took=… variant=… run=…",
+		"at=… status=failed op=deploy stack=/b id=id-b took=… reason=\"said: no capacity\" variant=… run=…",
+		"at=… status=canceled op=deploy stack=/c id=id-c reason=\"terramate was interrupted\" variant=… run=…",
+		"at=… event=finished run=… ok=1 failed=1 canceled=1")
+	if got := s.note(r.Head()); got != want {
+		t.Errorf("the note is\n%swant\n%s", got, want)
+	}
+	if got := s.failed(""); got != "id-b id-c" {
+		t.Errorf("failed: %q", got)
+	}
+
+	// The next one follows it; nothing that is asked wrongly changes anything.
+	before := s.note(r.Head())
+	for name, err := range map[string]error{
+		"the same UUID again": func() error { _, err := s.announce(r.Head(), id, newStack("a")); return err }(),
+		"an unknown commit":   func() error { _, err := s.announce(strings.Repeat("ab", 20), newUUID(), newStack("a")); return err }(),
+		"no commit at all":    func() error { _, err := s.announce("", newUUID(), newStack("a")); return err }(),
+		"a stack twice":       func() error { _, err := s.announce(r.Head(), newUUID(), newStack("a"), newStack("a")); return err }(),
+		"no UUID":             func() error { _, err := s.announce(r.Head(), "x", newStack("a")); return err }(),
+		"another repository": func() error {
+			st := newStack("a")
+			st.Repository = "git.example/acme/other"
+			_, err := s.announce(r.Head(), newUUID(), st)
+			return err
+		}(),
+		"a strange target": func() error {
+			st := newStack("a")
+			st.Target = "a+b"
+			_, err := s.announce(r.Head(), newUUID(), st)
+			return err
+		}(),
+		"a strange path": func() error {
+			st := newStack("a")
+			st.Path = "/a/../b"
+			_, err := s.announce(r.Head(), newUUID(), st)
+			return err
+		}(),
+		"an unknown deployment": s.tryUpdate(newUUID(), n["id-a"], deployment.OK),
+		"an unknown stack":      s.tryUpdate(id, 1, deployment.OK),
+		"an unknown status":     s.tryUpdate(id, n["id-a"], deployment.Unrecognized),
+		"begun when it ended":   s.tryUpdate(id, n["id-a"], deployment.Running),
+	} {
+		if err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	if got := s.note(r.Head()); got != before {
+		t.Errorf("the note is now\n%s", got)
+	}
+	if seen := s.api.Seen(); seen.Deployments != 1 || len(seen.Refused) != 12 {
+		t.Errorf("%+v", seen)
+	}
+	again := newUUID()
+	n = s.deploy(r.Head(), again, newStack("b"))
+	s.update(again, n["id-b"], deployment.OK)
+	if got := s.failed(""); got != "id-c" {
+		t.Errorf("failed: %q", got)
+	}
+	if res, err := s.announce(r.Head(), newUUID()); err != nil || len(res) != 0 {
+		t.Errorf("of no stack: %v, %v", res, err)
+	}
+}
+
+// A server that starts in the middle of a deployment goes on with it; so does
+// one over another clone, once the notes have travelled.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	id := newUUID()
+	first := serve(t, r.Dir, nil)
+	n := first.deploy(r.Head(), id, newStack("a"), newStack("b"), newStack("c"))
+	first.update(id, n["id-a"], deployment.Running)
+	d, err := first.CreateStackDrift(t.Context(), org, driftOf(r.Head(), newStack("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	second := serve(t, r.Dir, nil)
+	second.update(id, n["id-a"], deployment.OK)
+	second.update(id, n["id-b"], deployment.Running)
+	// Another run comes between, so that the deployment is not the latest of /b.
+	other := newUUID()
+	m := second.deploy(r.Head(), other, newStack("a"), newStack("b"), newStack("c"))
+	second.update(other, m["id-b"], deployment.OK)
+	if m["id-b"] != n["id-b"] {
+		t.Errorf("two servers have two numbers for a stack: %d, %d", m["id-b"], n["id-b"])
+	}
+
+	third := serve(t, r.Dir, nil)
+	third.update(id, n["id-b"], deployment.OK)
+	if err := third.UpdateStackDrift(t.Context(), org, d.DriftUUID, resources.UpdateDriftPayloadRequest{Status: drift.OK, UpdatedAt: time.Now()}); err != nil {
+		t.Error(err)
+	}
+	if _, err := third.store.Push(t.Context(), "origin"); err != nil {
+		t.Fatal(err)
+	}
+	clone := r.Clone()
+	fourth := serve(t, clone.Dir, nil)
+	if _, err := fourth.store.Fetch(t.Context(), "origin"); err != nil {
+		t.Fatal(err)
+	}
+	fourth.update(id, n["id-c"], deployment.OK)
+	if got := fourth.note(r.Head()); strings.Count(got, "event=finished") != 2 || !strings.Contains(got, "event=finished run=… ok=3\n") {
+		t.Errorf("the deployment did not end as one:\n%s", got)
+	}
+	if _, err := fourth.store.Push(t.Context(), "origin"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := third.store.Fetch(t.Context(), "origin"); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := third.note(r.Head()), fourth.note(r.Head()); a != b {
+		t.Errorf("two clones do not agree:\n%s\n%s", a, b)
+	}
+	f := resources.NoStatusFilters()
+	if a, b := third.with("", f), fourth.with("", f); a != b || a != "id-a id-b id-c id-x" {
+		t.Errorf("two servers do not agree: %q, %q", a, b)
+	}
+}
+
+func driftOf(commit string, st resources.Stack) resources.DriftCheckRunStartPayloadRequest {
+	now := time.Now()
+	return resources.DriftCheckRunStartPayloadRequest{Stack: st, Metadata: metadata(commit), StartedAt: &now, Command: []string{"terraform", "plan"}}
+}
+
+func (s *service) drift(commit string, st resources.Stack, status drift.Status, plan *resources.ChangesetDetails) {
+	s.Helper()
+	d, err := s.CreateStackDrift(s.Context(), org, driftOf(commit, st))
+	if err == nil {
+		err = s.UpdateStackDrift(s.Context(), org, d.DriftUUID, resources.UpdateDriftPayloadRequest{Status: status, UpdatedAt: time.Now(), Changeset: plan})
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	s := serve(t, r.Dir, func(o *cloudapi.Options) { o.KeepLogs = true })
+	plan := &resources.ChangesetDetails{Provisioner: "terraform", ChangesetASCII: "  + will be created\n    password = \"hunter2\"\n", ChangesetJSON: "{}"}
+	s.drift(r.Head(), newStack("a"), drift.Drifted, plan)
+	s.drift(r.Head(), newStack("b"), drift.OK, nil)
+	s.drift(r.Head(), newStack("a"), drift.Drifted, plan) // again: another run
+	if err := s.api.Close(); err != nil {
+		t.Fatal(err)
+	}
+	note := s.note(r.Head())
+	if strings.Count(note, "event=started") != 2 || strings.Count(note, "event=finished") != 2 || strings.Count(note, "status=drifted") != 1 || !strings.Contains(note, "since=… seen=2 ") {
+		t.Errorf("the note is\n%s", note)
+	}
+	st, found, err := s.GetStack(t.Context(), org, repo, "default", "ID-A")
+	if err != nil || !found || st.DriftStatus != drift.Drifted || st.Status != stack.Drifted {
+		t.Fatalf("%+v, %v, %v", st, found, err)
+	}
+	last, err := s.StackLastDrift(t.Context(), org, st.ID)
+	if err != nil || len(last.Drifts) != 1 || last.Drifts[0].Status != drift.Drifted {
+		t.Fatalf("%+v, %v", last, err)
+	}
+	d, err := s.DriftDetails(t.Context(), org, st.ID, last.Drifts[0].ID)
+	if err != nil || d.Details == nil || d.Details.Provisioner != "terraform" || !strings.Contains(d.Details.ChangesetASCII, "will be created") || strings.Contains(d.Details.ChangesetASCII, "hunter2") {
+		t.Errorf("%+v, %+v, %v", d, d.Details, err)
+	}
+	if _, err := s.DriftDetails(t.Context(), org, st.ID, 1); !tmerrors.IsKind(err, tmhttp.ErrNotFound) {
+		t.Errorf("a drift that is not there: %v", err)
+	}
+	if _, found, err := s.GetStack(t.Context(), org, repo, "default", "id-none"); err != nil || found {
+		t.Errorf("a stack that is not there: %v, %v", found, err)
+	}
+	f := resources.NoStatusFilters()
+	f.DriftStatus = drift.FilterStatus(drift.OK)
+	if got := s.with("", f); got != "id-b" {
+		t.Errorf("drift ok: %q", got)
+	}
+	// Another commit's drift is another result.
+	second := r.Commit("second", nil)
+	s.drift(second, newStack("a"), drift.OK, nil)
+	all, err := s.get("/v1/stacks/" + string(org) + fmt.Sprintf("/%d/drifts", st.ID))
+	if err != nil || strings.Count(all, `"id"`) != 2 || strings.Index(all, `"ok"`) > strings.Index(all, `"drifted"`) {
+		t.Errorf("newest first: %s, %v", all, err)
+	}
+}
+
+// get is what the CLI never asks.
+func (s *service) get(path string) (string, error) {
+	req, err := http.NewRequestWithContext(s.Context(), "GET", s.url+path, nil)
+	if err != nil {
+		return "", err
+	}
+	req.SetBasicAuth(token, "")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if res.StatusCode != 200 {
+		err = fmt.Errorf("%s: %s", res.Status, b)
+	}
+	return string(b), err
+}
+
+func TestPreview(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	s := serve(t, r.Dir, nil)
+	affected := map[string]resources.Stack{"id-a": newStack("a"), "id-b": newStack("b"), "id-c": newStack("c")}
+	cmd := []string{"terraform", "plan"}
+	p, err := s.CreatePreview(t.Context(), cloud.CreatePreviewOpts{OrgUUID: org, AffectedStacks: affected,
+		Runs:     []cloud.RunContext{{StackID: "id-a", Cmd: cmd}, {StackID: "id-b", Cmd: cmd}},
+		PushedAt: 1, CommitSHA: strings.Repeat("ab", 20), // the head of the review, which is not here
+		Technology: "terraform", TechnologyLayer: "default", Metadata: metadata(r.Head()), ReviewRequest: &resources.ReviewRequest{Repository: repo}})
+	if err != nil || len(p.StackPreviewsByMetaID) != 3 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	now := time.Now()
+	logs := resources.CommandLogs{{Line: 1, Timestamp: &now, Channel: resources.StdoutLogChannel, Message: "planning"}}
+	if err := s.SyncCommandLogs(t.Context(), org, 1, cloud.Entity{Kind: cloud.EntityKindPreview, EntityID: p.StackPreviewsByMetaID["id-a"]}, logs); err != nil {
+		t.Error(err)
+	}
+	for _, u := range []struct {
+		id     string
+		status preview.StackStatus
+	}{{"id-a", preview.StackStatusRunning}, {"id-a", preview.StackStatusChanged}, {"id-b", preview.StackStatusRunning}, {"id-b", preview.StackStatusUnchanged}} {
+		if err := s.UpdateStackPreview(t.Context(), cloud.UpdateStackPreviewOpts{OrgUUID: org, StackPreviewID: p.StackPreviewsByMetaID[u.id], Status: u.status}); err != nil {
+			t.Error(err)
+		}
+	}
+	want := lines(
+		`at=… event=started op=preview run=… stacks=2 ct=… by=Alice cmd="terraform plan" v=1`,
+		`at=… status=ok op=preview stack=/a id=id-a exit=2 took=… variant=… run=…`,
+		`at=… status=ok op=preview stack=/b id=id-b exit=0 took=… variant=… run=…`,
+		`at=… event=finished run=… ok=2`)
+	if got := s.note(r.Head()); got != want {
+		t.Errorf("the note is\n%swant\n%s", got, want)
+	}
+	if got := s.with("", resources.NoStatusFilters()); got != "" {
+		t.Errorf("a preview made stacks known: %q", got)
+	}
+}
+
+func TestWhoAsks(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	s := serve(t, r.Dir, nil)
+	orgs, err := s.MemberOrganizations(t.Context())
+	if err != nil || len(orgs.ActiveOrgs()) != 1 || orgs[0].UUID != org {
+		t.Errorf("%+v, %v", orgs, err)
+	}
+	if u, err := s.Users(t.Context()); err != nil || u.UUID == "" {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if err := s.CheckVersion(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if rr, err := s.ListReviewRequests(t.Context(), org); err != nil || len(rr) != 0 {
+		t.Errorf("%+v, %v", rr, err)
+	}
+	if _, err := s.StacksByStatus(t.Context(), "another", repo, "", resources.NoStatusFilters()); !tmerrors.IsKind(err, tmhttp.ErrNotFound) {
+		t.Errorf("another organization: %v", err)
+	}
+	for _, path := range []string{"?repository=git.example/acme/other", "", "?repository=" + repo + "&page=0", "?repository=" + repo + "&per_page=x",
+		"?repository=" + repo + "&status=canceled", "?repository=" + repo + "&target=A"} {
+		if _, err := s.get("/v1/stacks/" + string(org) + path); err == nil || !strings.Contains(err.Error(), "400") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	for _, wrong := range []string{"", "another", token + "x"} {
+		s.SetCredential(credential(wrong))
+		if _, err := s.MemberOrganizations(t.Context()); err == nil || !strings.Contains(err.Error(), "401") {
+			t.Errorf("token %q: %v", wrong, err)
+		}
+	}
+	open := serve(t, r.Dir, func(o *cloudapi.Options) { o.Token = "" })
+	open.SetCredential(credential(""))
+	if _, err := open.MemberOrganizations(t.Context()); err == nil {
+		t.Error("a server without a token lets everybody in")
+	}
+}
+
+// Filters come before pages: the CLI stops at the first page that is not full.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	s := serve(t, r.Dir, nil)
+	var stacks []resources.Stack
+	for i := range 120 {
+		stacks = append(stacks, newStack(fmt.Sprintf("s%03d", i)))
+	}
+	id := newUUID()
+	n := s.deploy(r.Head(), id, stacks...)
+	var all resources.UpdateDeploymentStacks
+	for i, st := range stacks {
+		status := deployment.OK
+		if i%2 == 0 {
+			status = deployment.Failed
+		}
+		all.Stacks = append(all.Stacks, resources.UpdateDeploymentStack{StackID: n[st.MetaID], Status: status})
+	}
+	if err := s.UpdateDeploymentStacks(t.Context(), org, id, all); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Fields(s.failed(""))
+	if len(got) != 60 || !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != 60 {
+		t.Errorf("%d failed: %v", len(got), got)
+	}
+}
+
+// What could not be announced is refused, and is over.
+func TestNotAnnounced(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	var refused error
+	s := serve(t, r.Dir, func(o *cloudapi.Options) {
+		o.Announce = func(context.Context) error { return errors.New("the remote is down") }
+		o.Refused = func(err error) { refused = err }
+	})
+	id := newUUID()
+	_, err := s.announce(r.Head(), id, newStack("a"))
+	if err == nil || !strings.Contains(err.Error(), "503") || refused == nil || !strings.Contains(refused.Error(), "the remote is down") {
+		t.Errorf("%v; %v", err, refused)
+	}
+	if got := s.note(r.Head()); !strings.Contains(got, "status=canceled op=deploy stack=/a ") || !strings.Contains(got, "event=finished") || s.api.Seen().Deployments != 0 {
+		t.Errorf("%s%+v", got, s.api.Seen())
+	}
+}
+
+// A CLI that goes away leaves nothing open, and the next deployment follows it.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	s := serve(t, r.Dir, nil)
+	id := newUUID()
+	n := s.deploy(r.Head(), id, newStack("a"), newStack("b"))
+	s.update(id, n["id-a"], deployment.Running)
+	if _, err := s.CreateStackDrift(t.Context(), org, driftOf(r.Head(), newStack("c"))); err != nil {
+		t.Fatal(err)
+	}
+	open, err := s.api.Settle("it was killed")
+	if err != nil || open != 3 {
+		t.Errorf("%d open, %v", open, err)
+	}
+	if got := s.note(r.Head()); strings.Count(got, `reason="it was killed"`) != 3 || strings.Count(got, "event=finished") != 2 || strings.Contains(got, "queued") {
+		t.Error(got)
+	}
+}
+
+// What is sent wrongly is refused with 4xx, and no note is the worse for it.
+func FuzzBodies(f *testing.F) {
+	r := gittest.New(f)
+	head := r.Head()
+	st := `{"repository":"` + repo + `","default_branch":"main","path":"/a","meta_id":"id-a","commit_sha":"` + head + `","deployment_cmd":"x"}`
+	deploy := "/v1/deployments/" + string(org) + "/7c1d2f0e-5a4b-5c3d-9e8f-746d6e6f7460/stacks"
+	for _, seed := range []struct{ method, path, body string }{
+		{"POST", deploy, `{"workdir":"/","stacks":[` + st + `]}`}, {"POST", deploy, `{"workdir":"/","stacks":null}`}, {"POST", deploy, `{"workdir":"x"}`},
+		{"PATCH", deploy, `{"stacks":[{"stack_id":1,"status":"ok"}]}`}, {"PATCH", deploy, `[]`},
+		{"POST", "/v1/stacks/" + string(org) + "/1/deployments/7c1d2f0e-5a4b-5c3d-9e8f-746d6e6f7460/logs", `[{"log_line":1,"timestamp":"2024-01-01T00:00:00Z","channel":"stdout","message":"x"}]`},
+		{"POST", "/v2/drifts/" + string(org), `{"stack":` + st + `,"metadata":{"git_commit_sha":"` + head + `"},"command":["x"]}`},
+		{"PATCH", "/v2/drifts/" + string(org) + "/01KA2Z00000000000000000000-1", `{"status":"ok","updated_at":"2024-01-01T00:00:00Z"}`},
+		{"POST", "/v2/drifts/" + string(org) + "/x/logs", `[null]`},
+		{"POST", "/v1/previews/" + string(org), `{"commit_sha":"` + head + `","pushed_at":1,"technology":"t","technology_layer":"l","review_request":{"repository":"r"},"stacks":[` + strings.Replace(st, "{", `{"preview_status":"pending",`, 1) + `]}`},
+		{"PATCH", "/v1/stack_previews/" + string(org) + "/01KA2Z00000000000000000000-1", `{"status":"changed"}`},
+		{"POST", "/v1/stack_previews/" + string(org) + "/01KA2Z00000000000000000000-1/logs", `{}`},
+	} {
+		f.Add(seed.method, seed.path, []byte(seed.body))
+		f.Add(seed.method, seed.path, []byte(`{`))
+		f.Add(seed.method, seed.path, []byte(strings.ReplaceAll(seed.body, "/a", `/\u0000\u001b[2J\n`)))
+		f.Add(seed.method, seed.path, []byte(strings.ReplaceAll(seed.body, "id-a", `\ud800 \" \u202e`)))
+	}
+	f.Fuzz(func(t *testing.T, method, path string, body []byte) {
+		if method != "POST" && method != "PATCH" || !strings.HasPrefix(path, "/v") || strings.ContainsAny(path, " ?#%\x00\r\n") {
+			t.Skip()
+		}
+		for _, state := range []string{"tmnotes", "refs/notes"} {
+			if err := os.RemoveAll(filepath.Join(r.Dir, ".git", state)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		store, err := gitstate.Open(t.Context(), gitstate.Options{Dir: r.Dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		api := cloudapi.New(store, cloudapi.Options{Token: token, Repository: repo, By: "Alice"})
+		req, err := http.NewRequest(method, "http://server"+path, strings.NewReader(string(body)))
+		if err != nil {
+			t.Skip()
+		}
+		req.SetBasicAuth(token, "")
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, req)
+		if w.Code >= 500 {
+			t.Errorf("%s %s: %d: %s", method, path, w.Code, w.Body)
+		}
+		if _, err := api.Settle("the end"); err != nil {
+			t.Error(err)
+		}
+		lines, err := store.Note(head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range lines {
+			if l.Err != nil {
+				t.Errorf("a broken line: %q: %v", l.Text, l.Err)
+			}
+		}
+	})
+}

@@ -1,0 +1,233 @@
+package cloudapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/terramate-io/terramate/cloud/api/deployment"
+	"github.com/terramate-io/terramate/cloud/api/resources"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+// createDeployment is POST /v1/deployments/{org}/{uuid}/stacks, which the CLI
+// sends once, before it runs anything. With the answer it may start, so by then
+// the head of the run and its queued stacks are recorded and announced.
+func (s *Server) createDeployment(r *http.Request) (any, error) {
+	res, err := s.deploy(r)
+	if err != nil && s.opt.Refused != nil {
+		s.opt.Refused(err)
+	}
+	return res, err
+}
+
+func (s *Server) deploy(r *http.Request) (any, error) {
+	ctx := r.Context()
+	name, err := deploymentUUID(r)
+	if err != nil {
+		return nil, err
+	}
+	req, err := read[resources.DeploymentStacksPayloadRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	if err := req.Validate(); err != nil {
+		return nil, bad("%v", err)
+	}
+	o := origin{meta: req.Metadata}
+	for i, st := range req.Stacks {
+		if err := s.validStack(&st.Stack); err != nil {
+			return nil, err
+		}
+		if i > 0 && (st.CommitSHA != o.commit || st.Target != req.Stacks[0].Target) {
+			return nil, bad("one deployment is of one commit and one target, not of several")
+		}
+		o.commit, o.url = st.CommitSHA, st.DeploymentURL
+	}
+	if len(req.Stacks) == 0 {
+		s.mu.Lock()
+		s.seen.Deployments++
+		s.mu.Unlock()
+		return resources.DeploymentStacksResponse{}, nil
+	}
+	commit, err := s.commitOf(origin{commit: o.commit, meta: req.Metadata})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.refresh(ctx); err != nil {
+		return nil, err
+	}
+	wt, err := s.workTree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, st := range req.Stacks {
+		paths = append(paths, st.Path)
+	}
+	dirty, err := wt.Dirty(commit.Hash, paths)
+	if err != nil {
+		return nil, err
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if is := func(id string) bool { return gitstate.RunIsFor(id, name) }; s.known(is) {
+		return nil, &wireError{http.StatusConflict, fmt.Errorf("the deployment %s is there already", name)}
+	}
+	st, err := s.store.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := &run{id: s.store.NewRunFor(name), op: gitstate.Deploy, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
+	res := resources.DeploymentStacksResponse{}
+	var records []*gitstate.Record
+	for _, stack := range req.Stacks {
+		n, e, err := s.newEntry(st, wt, d, stack.Stack, stack.DeploymentCommand, nil, gitstate.Queued)
+		if err != nil {
+			return nil, err
+		}
+		e.rec.Dirty = dirty[stack.Path]
+		d.stacks[n] = e
+		records = append(records, &e.rec)
+		res = append(res, resources.DeploymentStackResponse{StackID: n, StackMetaID: stack.MetaID, Target: stack.Target, Status: deployment.Pending})
+	}
+	first := req.Stacks[0]
+	if err := s.begin(d); err != nil {
+		return nil, err
+	}
+	head := s.head(ctx, d, o, commit, records[0].Target, first.DeploymentCommand, len(records))
+	if err := s.append(d, append([]*gitstate.Record{head}, records...)...); err != nil {
+		delete(s.runs, d.id)
+		d.done()
+		return nil, err
+	}
+	if err := s.store.Sync(); err != nil {
+		return nil, err
+	}
+	if s.opt.Announce != nil && !s.opt.DryRun {
+		s.mu.Unlock() // others need not wait for the network
+		err := s.opt.Announce(ctx)
+		s.mu.Lock()
+		if err == nil && ctx.Err() != nil {
+			err = fmt.Errorf("terramate did not wait for the deployment to be announced: %w", ctx.Err())
+		}
+		if err != nil {
+			err = unavailable(fmt.Errorf("%w; nothing was executed", err))
+			return nil, errors.Join(err, s.withdraw(d, "the run could not be announced: nothing was executed"))
+		}
+	}
+	s.seen.Deployments++
+	return res, nil
+}
+
+func (s *Server) known(is func(id string) bool) bool {
+	for id := range s.runs {
+		if is(id) {
+			return true
+		}
+	}
+	return false
+}
+
+func deploymentUUID(r *http.Request) (string, error) {
+	id, err := uuid.Parse(r.PathValue("uuid"))
+	if err != nil {
+		return "", bad("%q is no UUID of a deployment", r.PathValue("uuid"))
+	}
+	return id.String(), nil
+}
+
+// deploymentOf finds the deployment of a request.
+func (s *Server) deploymentOf(r *http.Request) (*run, error) {
+	name, err := deploymentUUID(r)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.find(r.Context(), func(id string) bool { return gitstate.RunIsFor(id, name) })
+	if err == nil && d == nil {
+		err = notFound("there is no deployment %s", name)
+	}
+	return d, err
+}
+
+var statusOf = map[deployment.Status]gitstate.Status{
+	deployment.Pending: gitstate.Queued, deployment.Running: gitstate.Running, deployment.OK: gitstate.OK,
+	deployment.Failed: gitstate.Failed, deployment.Canceled: gitstate.Canceled,
+}
+
+// updateDeployment is PATCH /v1/deployments/{org}/{uuid}/stacks: running before
+// a stack's command, its result afterwards.
+func (s *Server) updateDeployment(r *http.Request) (any, error) {
+	req, err := read[resources.UpdateDeploymentStacks](r)
+	if err != nil {
+		return nil, err
+	}
+	if err := req.Validate(); err != nil {
+		return nil, bad("%v", err)
+	}
+	for _, u := range req.Stacks {
+		if _, ok := statusOf[u.Status]; !ok {
+			return nil, bad("%v is no status of a deployment", u.Status)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.deploymentOf(r)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range req.Stacks {
+		if d.stacks[u.StackID] == nil {
+			return nil, notFound("the deployment has no stack %d", u.StackID)
+		}
+	}
+	for _, u := range req.Stacks {
+		e, status := d.stacks[u.StackID], statusOf[u.Status]
+		if status == gitstate.Queued {
+			continue
+		}
+		if status != gitstate.Running {
+			s.keepPlan(e, u.Details)
+			s.keepLog(e)
+		}
+		reason := ""
+		if status == gitstate.Canceled {
+			reason = "terramate was interrupted"
+		}
+		if err := s.change(d, e, status, reason, nil); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// deploymentLogs is POST /v1/stacks/{org}/{stack_id}/deployments/{uuid}/logs.
+func (s *Server) deploymentLogs(r *http.Request) (any, error) {
+	lines, err := readLogs(r)
+	if err != nil {
+		return nil, err
+	}
+	n, err := numberOf(r, "stack")
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.deploymentOf(r)
+	if err != nil {
+		return nil, err
+	}
+	e := d.stacks[n]
+	if e == nil {
+		return nil, notFound("the deployment has no stack %d", n)
+	}
+	e.out.add(lines, s.opt.KeepLogs)
+	return nil, nil
+}
+
+// joined is a command as the CLI sends it for deployments.
+func joined(argv []string) string { return strings.Join(argv, " ") }

@@ -1,0 +1,120 @@
+package cloudapi
+
+import (
+	"net/http"
+
+	"github.com/terramate-io/terramate/cloud/api/preview"
+	"github.com/terramate-io/terramate/cloud/api/resources"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+// createPreview is POST /v1/previews/{org}: the stacks that a review affects,
+// of which those that are pending are planned now. The others have an id as
+// well, and no record: nothing is done to them.
+func (s *Server) createPreview(r *http.Request) (any, error) {
+	ctx := r.Context()
+	req, err := read[resources.CreatePreviewPayloadRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	for i := range req.Stacks {
+		if req.Stacks[i].Cmd == nil { // left out by the CLI where it is empty
+			req.Stacks[i].Cmd = []string{}
+		}
+	}
+	if err := req.Validate(); err != nil {
+		return nil, bad("%v", err)
+	}
+	for i := range req.Stacks {
+		if err := s.validStack(&req.Stacks[i].Stack); err != nil {
+			return nil, err
+		}
+		switch st := req.Stacks[i].PreviewStatus; st {
+		case preview.StackStatusAffected, preview.StackStatusPending:
+		default:
+			return nil, bad("%q is no status that a preview begins with", st)
+		}
+	}
+	o := origin{meta: req.Metadata, commit: req.CommitSHA}
+	commit, err := s.commitOf(o)
+	if err != nil {
+		return nil, err
+	}
+	wt, err := s.workTree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st, err := s.store.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &run{id: s.store.NewRun(), op: previewOp, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
+	res := resources.CreatePreviewResponse{PreviewID: p.id, Stacks: resources.ResponsePreviewStacks{}}
+	var records []*gitstate.Record
+	cmd := ""
+	for _, stack := range req.Stacks {
+		n, e, err := s.newEntry(st, wt, p, stack.Stack, joined(stack.Cmd), stack.Cmd, gitstate.Queued)
+		if err != nil {
+			return nil, err
+		}
+		res.Stacks = append(res.Stacks, resources.ResponsePreviewStack{MetaID: stack.MetaID, StackPreviewID: runAndStack(p.id, n)})
+		if stack.PreviewStatus == preview.StackStatusPending {
+			p.stacks[n], cmd = e, joined(stack.Cmd)
+			records = append(records, &e.rec)
+		}
+	}
+	s.seen.Previews++
+	if len(records) == 0 {
+		return res, nil
+	}
+	if err := s.begin(p); err != nil {
+		return nil, err
+	}
+	return res, s.append(p, append([]*gitstate.Record{s.head(ctx, p, o, commit, records[0].Target, cmd, len(records))}, records...)...)
+}
+
+// changedExit is the exit code of `terraform plan -detailed-exitcode` that finds
+// changes (preview.DerivePreviewStatus).
+const changedExit = 2
+
+// updatePreview is PATCH /v1/stack_previews/{org}/{stack_preview_id}. A plan
+// that finds changes has succeeded; its exit code tells it from one without.
+func (s *Server) updatePreview(r *http.Request) (any, error) {
+	req, err := read[resources.UpdateStackPreviewPayloadRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	if err := req.Validate(); err != nil {
+		return nil, bad("%v", err)
+	}
+	var status gitstate.Status
+	var exit *int
+	switch preview.StackStatus(req.Status) {
+	case preview.StackStatusRunning:
+		status = gitstate.Running
+	case preview.StackStatusChanged:
+		status, exit = gitstate.OK, new(changedExit)
+	case preview.StackStatusUnchanged:
+		status, exit = gitstate.OK, new(0)
+	case preview.StackStatusCanceled:
+		status = gitstate.Canceled
+	case preview.StackStatusFailed:
+		status = gitstate.Failed
+	default:
+		return nil, bad("%q is no status of a preview", req.Status)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, e, err := s.entryOf(r.Context(), r.PathValue("id"), previewOp)
+	if err != nil {
+		return nil, err
+	}
+	if status != gitstate.Running {
+		s.keepPlan(e, req.ChangesetDetails)
+		s.keepLog(e)
+	}
+	return nil, s.change(p, e, status, "", exit)
+}

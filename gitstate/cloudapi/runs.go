@@ -1,0 +1,434 @@
+package cloudapi
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/terramate-io/terramate/cloud/api/resources"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+// preview is the operation of `terramate run --sync-preview`: a plan for a
+// review. It says nothing of what is deployed.
+const previewOp = "preview"
+
+// run is a deployment, the drift runs of one command, or a preview, as long as
+// the CLI may go on with it.
+type run struct {
+	id, op, commit string
+	stacks         map[int64]*entry
+	closed         bool // no further stack is taken up: when all have ended, the run has
+	finished       bool
+	done           func() // it is not live any more
+}
+
+// entry is a stack in a run. Its record is the last that was made; what it says
+// of the run is the same in all of them.
+type entry struct {
+	rec     gitstate.Record
+	again   gitstate.Record // of a drift run: the result before it, on the same commit and of the same command
+	started time.Time       // when it was running, as far as this process saw it
+	out     output
+}
+
+func (e *entry) open() bool {
+	return e.rec.Status == gitstate.Queued || e.rec.Status == gitstate.Running
+}
+
+// next is the following record of the entry's stack.
+func (e *entry) next(status gitstate.Status) *gitstate.Record {
+	r := e.rec
+	return &gitstate.Record{Status: status, Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Variant: r.Variant, Dirty: r.Dirty, Prev: r.Prev, Run: r.Run, Extra: r.Extra}
+}
+
+// origin is what a request says of where its stacks come from.
+type origin struct {
+	meta   *resources.DeploymentMetadata
+	commit string // as named by the request
+	url    string // of the CI job
+}
+
+// commitOf finds the commit that is deployed. A preview names the head of the
+// review, which may not be here where the CI checked out its merge: then it is
+// HEAD, as the metadata says it.
+func (s *Server) commitOf(o origin) (gitstate.Commit, error) {
+	names := []string{o.commit}
+	if o.meta != nil && o.meta.GitCommitSHA != o.commit {
+		names = append(names, o.meta.GitCommitSHA)
+	}
+	for _, name := range names {
+		if !commitName.MatchString(name) {
+			continue
+		}
+		if c, err := s.store.Resolve(name); err == nil {
+			return c, nil
+		}
+	}
+	return gitstate.Commit{}, bad("commit %q is not in the repository of this server; `git fetch` there may bring it", cmp.Or(o.commit, strings.Join(names, "")))
+}
+
+var (
+	commitName = regexp.MustCompile(`^[0-9a-fA-F]{40}$`)
+	targetID   = regexp.MustCompile(`^[a-z0-9][-_a-z0-9]*[a-z0-9]$`) // engine.CheckTargetsConfiguration
+)
+
+func validTarget(target string) error {
+	if target != "" && !targetID.MatchString(target) {
+		return bad("target %q: use lower-case letters and digits, with - and _ in between", target)
+	}
+	return nil
+}
+
+const maxName = 4096 // bytes of a path or an id
+
+// validStack refuses what could not stand in a record.
+func (s *Server) validStack(st *resources.Stack) error {
+	if err := st.Validate(); err != nil {
+		return bad("%v", err)
+	}
+	switch {
+	case !path.IsAbs(st.Path) || path.Clean(st.Path) != st.Path || !utf8.ValidString(st.Path) || len(st.Path) > maxName:
+		return bad("%q is no path of a stack", st.Path)
+	case !utf8.ValidString(st.MetaID) || len(st.MetaID) > maxName:
+		return bad("%q is no id of a stack", st.MetaID)
+	}
+	for _, t := range []string{st.Target, st.FromTarget} {
+		if err := validTarget(t); err != nil {
+			return err
+		}
+	}
+	return s.isHere(st.Repository)
+}
+
+func sameNumber(a, b string) error {
+	return fmt.Errorf("the stacks with ids %q and %q have the same number here; give one of them another id", a, b)
+}
+
+// head is the first record of a run.
+func (s *Server) head(ctx context.Context, r *run, o origin, c gitstate.Commit, target, cmd string, stacks int) *gitstate.Record {
+	words := strings.Fields(cmd)
+	h := &gitstate.Record{Event: gitstate.Started, Op: r.op, Target: target, Run: r.id, Stacks: stacks, CommitTime: c.Time.Unix(),
+		By: s.opt.By, Job: s.opt.Job, Attempt: s.opt.Attempt, Version: 1, Cmd: gitstate.NewRedactor(os.Environ(), words).Text(cmd, 1000)}
+	if secrets := gitstate.NewRedactor(os.Environ(), words).Command(words); strings.Contains(secrets, "***") {
+		h.Cmd = secrets
+	}
+	if h.Job == "" && h.Attempt == 0 {
+		h.Job, h.Attempt = jobOf(o)
+	}
+	if h.By == "" {
+		h.By = cmp.Or(byOf(o), s.store.Who(ctx))
+	}
+	return h
+}
+
+// jobOf and byOf read from the CLI's metadata what runner/cli reads from the
+// environment of a CI job, in the same form.
+func jobOf(o origin) (job string, attempt int) {
+	if base, n, ok := strings.Cut(o.url, "/attempts/"); ok {
+		attempt, _ = strconv.Atoi(n)
+		return base, clampCount(attempt)
+	}
+	if m := o.meta; m != nil && m.GitlabCICDPipelineURL != "" {
+		attempt, _ = strconv.Atoi(m.GitlabCICDJobID)
+		return m.GitlabCICDPipelineURL + "#" + m.GitlabCICDJobName, clampCount(attempt)
+	}
+	return o.url, 0
+}
+
+func clampCount(n int) int { return min(max(n, 0), 1<<31-1) }
+
+func byOf(o origin) string {
+	m := o.meta
+	if m == nil {
+		return ""
+	}
+	if by := m.GithubActionsDeploymentActor; by != "" {
+		return by
+	}
+	by := m.GitlabCICDUserName
+	if by != "" && m.GitlabCICDUserEmail != "" {
+		by += " <" + m.GitlabCICDUserEmail + ">"
+	}
+	return by
+}
+
+// variant is that of the command in the environment of a stack.
+func (s *Server) variant(joined string, argv, env []string) string {
+	if s.opt.Variant == nil {
+		return ""
+	}
+	return s.opt.Variant(joined, argv, env)
+}
+
+// newEntry makes the first record of a stack in a run, and says what it follows.
+func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.Stack, joined string, argv []string, status gitstate.Status) (int64, *entry, error) {
+	env, workspace := wt.Env(of.Path)
+	rec := gitstate.Record{Status: status, Op: r.op, Target: join(of.Target, workspace), Stack: of.Path, ID: of.MetaID,
+		Variant: s.variant(joined, argv, env), Run: r.id}
+	if of.FromTarget != "" && of.FromTarget != of.Target {
+		rec.Extra = []gitstate.Pair{{Key: fromKey, Value: of.FromTarget}}
+	}
+	l, err := st.Latest(rec.ID, rec.Stack, rec.Target, r.op)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, prev := range l.Runs() {
+		if prev != r.id {
+			rec.Prev = append(rec.Prev, prev)
+		}
+	}
+	e := &entry{rec: rec}
+	if r.op == gitstate.Drift && l.Commit == r.commit && !l.At.IsZero() && l.Record.Variant == rec.Variant {
+		e.again = l.Record
+	}
+	n := stackID(rec.Target, rec.ID)
+	if other := r.stacks[n]; other != nil {
+		if strings.EqualFold(other.rec.ID, rec.ID) {
+			return 0, nil, bad("the stack with id %q is there twice", rec.ID)
+		}
+		return 0, nil, sameNumber(other.rec.ID, rec.ID)
+	}
+	return n, e, nil
+}
+
+// maxRuns is how many runs are kept in memory where all but the last have ended.
+const maxRuns = 100
+
+// begin marks a run as one that this process works on.
+func (s *Server) begin(r *run) error {
+	for id, old := range s.runs { // what may still be asked of them is in the notes
+		if old.finished && len(s.runs) >= maxRuns {
+			delete(s.runs, id)
+		}
+	}
+	r.done = func() {}
+	if s.opt.Live != nil && !s.opt.DryRun && !r.finished {
+		done, err := s.opt.Live(r.id)
+		if err != nil {
+			return err
+		}
+		r.done = done
+	}
+	s.runs[r.id] = r
+	return nil
+}
+
+// append records, lazily where somebody else sees to the disk.
+func (s *Server) append(r *run, records ...*gitstate.Record) error {
+	if s.opt.DryRun {
+		return nil
+	}
+	if s.opt.Recorded == nil {
+		return s.store.Append(r.commit, records...)
+	}
+	if err := s.store.AppendLazily(r.commit, records...); err != nil {
+		return err
+	}
+	s.opt.Recorded(r.op)
+	return nil
+}
+
+// find is the run that is meant, from memory or, where another process began
+// it, from the notes. It is nil if there is none.
+func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error) {
+	for id, r := range s.runs {
+		if is(id) {
+			return r, nil
+		}
+	}
+	st, err := s.store.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	commit, lines, err := s.store.FindRun(st, is)
+	if err != nil || commit == "" {
+		return nil, err
+	}
+	r := &run{commit: commit, stacks: map[int64]*entry{}}
+	for _, l := range lines { // in order of time
+		rec := l.Record
+		if l.Err != nil || !is(rec.Run) {
+			continue
+		}
+		r.id = rec.Run
+		switch {
+		case rec.Event == gitstate.Finished:
+			r.finished = true
+		case rec.Event == gitstate.Forgotten && rec.ID != "":
+			delete(r.stacks, stackID(rec.Target, rec.ID))
+		case rec.Status != "" && rec.ID != "":
+			r.op = rec.Op
+			n := stackID(rec.Target, rec.ID)
+			if old := r.stacks[n]; old != nil && !strings.EqualFold(old.rec.ID, rec.ID) {
+				return nil, sameNumber(old.rec.ID, rec.ID)
+			}
+			r.stacks[n] = &entry{rec: rec}
+		}
+	}
+	for _, e := range r.stacks {
+		if e.rec.Op == gitstate.Drift {
+			e.again = before(lines, e.rec)
+		}
+	}
+	r.closed = true
+	return r, s.begin(r)
+}
+
+// before is the drift result that a drift run of a note repeats, if it is there.
+func before(lines []gitstate.Line, of gitstate.Record) (last gitstate.Record) {
+	for _, l := range lines {
+		r := l.Record
+		if l.Err == nil && r.Op == of.Op && r.Target == of.Target && r.Stack == of.Stack && r.Variant == of.Variant && r.Run != of.Run && r.At.Before(of.At) &&
+			r.Status != gitstate.Queued && r.Status != gitstate.Running {
+			last = r
+		}
+	}
+	return last
+}
+
+// change records that a stack of a run has another status. What is so already
+// is not said twice. reason is why it did not succeed, "" to look for it in
+// what the command said; exit is its exit code, where that is known.
+func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string, exit *int) error {
+	if e.rec.Status == status {
+		return nil
+	}
+	rec := e.next(status)
+	rec.Exit = exit
+	if status == gitstate.Running {
+		if !e.open() {
+			return &wireError{http.StatusConflict, fmt.Errorf("%s has ended in this run: %s", rec.Stack, e.rec.Status)}
+		}
+		e.started = time.Now()
+	} else {
+		if !e.started.IsZero() {
+			rec.Took = max(time.Since(e.started), 1)
+		}
+		if status == gitstate.Failed || status == gitstate.Canceled {
+			rec.Reason = reason
+			if reason == "" && s.opt.Reason != nil {
+				rec.Reason = s.opt.Reason(e.out.stderr, e.out.stdout)
+			}
+		}
+		if a := e.again; a.Status == status && status != "" {
+			rec.Since, rec.Seen = a.Since, max(a.Seen, 1)+1
+			if rec.Since.IsZero() {
+				rec.Since = a.At
+			}
+		}
+	}
+	if err := s.append(r, rec); err != nil {
+		return err
+	}
+	if e.rec = *rec; !e.open() {
+		e.out = output{}
+	}
+	return s.finish(r)
+}
+
+// finish records the end of a run once all of its stacks have ended.
+func (s *Server) finish(r *run) error {
+	end := &gitstate.Record{Event: gitstate.Finished, Run: r.id}
+	for _, e := range r.stacks {
+		switch e.rec.Status {
+		case gitstate.OK:
+			end.OK++
+		case gitstate.Failed:
+			end.Failed++
+		case gitstate.Canceled:
+			end.Canceled++
+		case gitstate.Blocked:
+			end.Blocked++
+		case gitstate.Drifted:
+			end.Drifts++
+		default:
+			return nil
+		}
+	}
+	if !r.closed || r.finished {
+		return nil
+	}
+	if err := s.append(r, end); err != nil {
+		return err
+	}
+	r.finished = true
+	r.done()
+	r.done = func() {}
+	return nil
+}
+
+// withdraw records that what was announced is not going to happen.
+func (s *Server) withdraw(r *run, reason string) error {
+	r.closed = true
+	for _, e := range r.stacks {
+		if e.open() {
+			if err := s.change(r, e, gitstate.Canceled, reason, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return s.finish(r)
+}
+
+// Close ends what has no open stacks, and keeps what was said so far: the CLIs
+// may come back to another server.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		for _, e := range r.stacks {
+			s.keepLog(e)
+		}
+	}
+	return s.closeDrifts()
+}
+
+// Settle ends every run that was begun here and has stacks that are queued or
+// running: the CLI is gone. It returns how many stacks that were.
+func (s *Server) Settle(reason string) (open int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs {
+		for _, e := range r.stacks {
+			if e.open() {
+				open++
+			}
+		}
+		if werr := s.withdraw(r, reason); werr != nil && err == nil {
+			err = werr
+		}
+		r.done()
+		r.done = func() {}
+	}
+	return open, err
+}
+
+// runAndStack is an id that names a stack in a run.
+func runAndStack(run string, n int64) string { return run + "-" + strconv.FormatInt(n, 10) }
+
+// entryOf finds what such an id means.
+func (s *Server) entryOf(ctx context.Context, id, op string) (*run, *entry, error) {
+	runID, number, ok := strings.Cut(id, "-")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || len(runID) != 26 {
+		return nil, nil, bad("%q is no id that this server gave out", id)
+	}
+	r, err := s.find(ctx, func(have string) bool { return have == runID })
+	if err != nil {
+		return nil, nil, err
+	}
+	if r != nil && r.op == op && r.stacks[n] != nil {
+		return r, r.stacks[n], nil
+	}
+	return nil, nil, notFound("there is no %s %q", op, id)
+}

@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+func cloudCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "cloud",
+		Usage:     "run your own terramate, with git notes where Terramate Cloud would be",
+		ArgsUsage: "[--] COMMAND [ARG...]",
+		Description: "tmnotes cloud -- terramate run --status=failed --sync-deployment -- terraform apply -auto-approve\n" +
+			"tmnotes cloud -- terramate script run deploy\n\n" +
+			"COMMAND is terramate, or a program that calls it. Exits as it did, but for what the table below says of tmnotes itself.",
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{keepLogsFlag()}, syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error {
+			return withStore(c, env, func(s *gitstate.Store, dir string) error { return cloud(c, env, s, dir) })
+		},
+	}
+}
+
+func keepLogsFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "keep-logs", EnvVars: []string{"TMNOTES_KEEP_LOGS"}, Usage: "keep the commands' output and plans beside the notes, without secrets"}
+}
+
+func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
+	ctx := c.Context
+	argv := c.Args().Slice()
+	if len(argv) == 0 || argv[0] == "" {
+		return errors.New("no command given; write it after --, as in: tmnotes cloud -- terramate run --sync-deployment -- terraform apply -auto-approve")
+	}
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return fmt.Errorf("command not found: %s", argv[0])
+	}
+	h, err := newCloudHost(c, env, s, dir)
+	if err != nil {
+		return err
+	}
+	h.argv = argv
+	repository, err := cloudRepository(c, s)
+	if err != nil {
+		return fmt.Errorf("%w; nothing was executed (with this one, `tmnotes run -- COMMAND` and `terramate run -- tmnotes exec -- COMMAND` work)", err)
+	}
+	if err := fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]); err != nil {
+		return err
+	}
+	config, remove, err := quietConfig()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	// The program is killed where its deployment is refused: in automation mode
+	// terramate would go on without one.
+	var program atomic.Pointer[runner.Program]
+	token := rand.Text()
+	opt := h.options(token)
+	opt.Repository, opt.KeepLogs, opt.Live = repository, c.Bool("keep-logs"), func(run string) (func(), error) { return s.Live(run, "") }
+	opt.By, opt.Job, opt.Attempt = byAndJob(ctx, s)
+	opt.DryRun = isDryRun(argv, os.Getenv)
+	opt.Refused = func(err error) {
+		h.mu.Lock()
+		h.refused = err
+		h.mu.Unlock()
+		program.Load().Kill()
+	}
+	api := cloudapi.New(s, opt)
+	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
+	started := make(chan struct{})
+	go func() {
+		<-started
+		_ = server.Serve(listener)
+	}()
+	defer server.Close()
+
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, interrupts...)
+	defer signal.Stop(signals)
+	if ctx.Err() != nil {
+		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
+	}
+	ctx = context.WithoutCancel(ctx) // what is known is always written down
+	cmd := exec.Command(path, argv[1:]...)
+	cmd.Args[0] = argv[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
+	cmd.Env = append(without(os.Environ(), "TMC_API_HOST"), served("http://"+listener.Addr().String(), token)...)
+	cmd.Env = append(cmd.Env, "CHECKPOINT_DISABLE=1", "TM_CLI_CONFIG_FILE="+config)
+	p, err := runner.StartProgram(cmd, runner.Foreground(env.Stdin))
+	if err != nil {
+		return fmt.Errorf("starting %s: %w; nothing was executed", argv[0], err)
+	}
+	program.Store(p)
+	close(started)
+	exit, err := p.Wait(signals, func(os.Signal) { h.now() })
+	if err != nil {
+		return &exitError{exitFailed, fmt.Errorf("%s: %w", argv[0], err)}
+	}
+	_ = server.Close()
+	open, err := api.Settle(fmt.Sprintf("%s ended (exit code %d) before it said what came of it", argv[0], exit))
+	if open > 0 {
+		h.ui.warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", argv[0], plural(open, "stack")))
+	}
+	return h.verdict(argv, exit, api.Seen(), errors.Join(err, h.end(ctx)))
+}
+
+// verdict is the exit code: the program's own, but where it does not know that
+// something went wrong.
+func (h *cloudHost) verdict(argv []string, exit int, seen cloudapi.Seen, err error) error {
+	h.mu.Lock()
+	refused := h.refused
+	h.mu.Unlock()
+	if refused != nil {
+		return fmt.Errorf("%w; %s was stopped before it ran anything", refused, argv[0])
+	}
+	for _, r := range seen.Refused {
+		h.ui.warn("not recorded: " + r)
+	}
+	var ee *exitError
+	switch {
+	case exit != 0 && err != nil:
+		h.ui.warn(err.Error())
+		return &exitError{code: exit}
+	case exit != 0:
+		return &exitError{code: exit}
+	case err != nil && errors.As(err, &ee):
+		return err
+	case err != nil:
+		return &exitError{exitFailed, fmt.Errorf("the results could not be recorded: %w", err)}
+	case len(seen.Refused) > 0:
+		return &exitError{exitFailed, fmt.Errorf("%s ended with 0, but %s of it could not be recorded", argv[0], plural(len(seen.Refused), "request"))}
+	}
+	return h.arrived(argv, seen)
+}
+
+// arrived notices that terramate was to sync and did not: in automation mode it
+// takes that for a warning, runs everything, and exits with 0.
+func (h *cloudHost) arrived(argv []string, seen cloudapi.Seen) error {
+	if seen.Deployments+seen.Drifts+seen.Previews > 0 {
+		return nil
+	}
+	asked := wants(argv, os.Getenv)
+	if asked == "" && (seen.Members == 0 || seen.Reads > 0) {
+		return nil
+	}
+	hint := "see what it says above"
+	if seen.Members > 0 {
+		h.treeMu.Lock()
+		load := h.tree
+		h.treeMu.Unlock()
+		if load != nil {
+			if tree, err := load(); err == nil {
+				switch none := tree.withoutID(); {
+				case len(none) > 0:
+					hint = fmt.Sprintf("%s has no id (%s in all); `terramate create --ensure-stack-ids` gives them one", none[0], plural(len(none), "stack"))
+				case asked == "" || asked == "--sync-drift-status":
+					return nil // no stack was selected
+				}
+			}
+		}
+	} else {
+		hint = "it did not ask for a cloud at all"
+	}
+	return &exitError{exitFailed, fmt.Errorf("%s ended with 0, but nothing of it was synced, so nothing is recorded: %s", argv[0], hint)}
+}
+
+// wants is what says in a command line, or in the environment, that terramate is
+// to sync what it runs; "" where that cannot be seen.
+func wants(argv []string, getenv func(string) string) string {
+	words := own(argv)
+	for _, flag := range []string{"sync-deployment", "sync-preview", "sync-drift-status"} {
+		if slices.Contains(words, "--"+flag) || slices.Contains(words, "--"+flag+"=true") {
+			return "--" + flag
+		}
+		if isSet(getenv("TM_ARG_RUN_"+strings.ToUpper(strings.ReplaceAll(flag, "-", "_")))) && slices.Contains(words, "run") {
+			return "--" + flag
+		}
+	}
+	return ""
+}
+
+// isDryRun reports whether terramate is to execute nothing.
+func isDryRun(argv []string, getenv func(string) string) bool {
+	words := own(argv)
+	return slices.Contains(words, "--dry-run") || slices.Contains(words, "--dry-run=true") || isSet(getenv("TM_ARG_RUN_DRY_RUN"))
+}
+
+// own is a command line without the one that it is to run.
+func own(argv []string) []string {
+	if i := slices.Index(argv, "--"); i >= 0 {
+		return argv[:i]
+	}
+	return argv
+}
+
+func isSet(v string) bool { return v != "" && v != "0" && v != "false" }

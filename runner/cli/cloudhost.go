@@ -1,0 +1,322 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+// cloudHost is what the API of cloudapi and the rest of the program have in
+// common, for `cloud` and for `serve`: when notes travel, and what the files of
+// the project say.
+type cloudHost struct {
+	session
+	ui       *ui
+	dir      string
+	argv     []string // of the program that is served, if there is one
+	plans    map[string]syncPlan
+	interval time.Duration
+
+	mu      sync.Mutex // guards what follows
+	push    *pusher
+	remote  string // that push pushes to
+	refused error  // why a deployment was refused
+
+	treeMu sync.Mutex
+	tree   func() (*workTree, error) // of this invocation of terramate; nil: not looked at yet
+
+	fetching sync.Mutex
+}
+
+// freshFor is how long the notes that were fetched count as what the remote has.
+const freshFor = 10 * time.Second
+
+func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*cloudHost, error) {
+	h := &cloudHost{session: session{store: s}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
+	var err error
+	for _, op := range []string{gitstate.Deploy, gitstate.Drift, "preview"} {
+		if h.plans[op], err = planSync(c, s, "", detectCI(os.Getenv), op); err != nil {
+			return nil, err
+		}
+	}
+	h.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
+	s.UseJournal(s.NewRun()) // a file of its own
+	return h, err
+}
+
+// options are those of the API that come from here.
+func (h *cloudHost) options(token string) cloudapi.Options {
+	opt := cloudapi.Options{Token: token, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
+		Variant: h.variant, Reason: runner.Reason, Warn: h.ui.warn}
+	if h.store.WorkTree() != "" {
+		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
+			h.treeMu.Lock()
+			if h.tree == nil {
+				h.tree = h.load()
+			}
+			tree := h.tree
+			h.treeMu.Unlock()
+			return tree()
+		}
+	}
+	return opt
+}
+
+// begin looks at the project anew: another terramate has started. It does so
+// while that one reads the project, too.
+func (h *cloudHost) begin() {
+	if h.store.WorkTree() == "" {
+		return
+	}
+	tree := h.load()
+	h.treeMu.Lock()
+	h.tree = tree
+	h.treeMu.Unlock()
+	go func() { _, _ = tree() }()
+}
+
+func (h *cloudHost) load() func() (*workTree, error) {
+	return sync.OnceValues(func() (*workTree, error) {
+		p, err := project.Load(context.Background(), project.Options{Dir: h.dir})
+		if err != nil {
+			return nil, err
+		}
+		w := &workTree{store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string]stackEnv{}}
+		if w.stacks, err = p.All(); err != nil {
+			return nil, err
+		}
+		for _, s := range w.stacks {
+			w.byPath[s.Path] = s
+		}
+		return w, nil
+	})
+}
+
+// refresh brings the remote's notes, unless they were brought just now.
+func (h *cloudHost) refresh(ctx context.Context) error {
+	h.fetching.Lock()
+	defer h.fetching.Unlock()
+	plan := h.plans[gitstate.Deploy]
+	if plan.remote == "" || time.Since(h.store.LastFetch(plan.remote)) < freshFor {
+		return nil
+	}
+	_, err := h.store.Fetch(ctx, plan.remote)
+	return err
+}
+
+// announce brings the head of a deployment and its queued stacks to the remote.
+func (h *cloudHost) announce(ctx context.Context) error {
+	remote := h.plans[gitstate.Deploy].remote
+	if remote == "" {
+		return nil
+	}
+	tr, err := h.store.Push(ctx, remote)
+	if err != nil {
+		return fmt.Errorf("%w; what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, remote, h.store.Ref())
+	}
+	if tr.Spooled {
+		h.ui.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", remote, h.store.Ref()))
+	}
+	return nil
+}
+
+// recorded sees to it that what was recorded comes to the disk, into the notes,
+// and, if its operation is synced, to the remote.
+func (h *cloudHost) recorded(op string) {
+	h.changed.Store(true)
+	h.unsynced.Store(true)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	remote := h.plans[op].remote
+	if h.push != nil && (remote == "" || h.remote != "") {
+		return
+	}
+	if h.push != nil {
+		h.push.end()
+	}
+	h.push, h.remote = startPusher(context.Background(), &h.session, remote, h.interval), remote
+}
+
+// now sends what is known at once, without waiting for it.
+func (h *cloudHost) now() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.push != nil {
+		h.push.now()
+	}
+}
+
+// end writes everything down, and sends it where anything was recorded that is
+// to be sent.
+func (h *cloudHost) end(ctx context.Context) error {
+	h.mu.Lock()
+	push, remote := h.push, h.remote
+	h.mu.Unlock()
+	if push != nil {
+		push.end()
+	}
+	if err := errors.Join(h.store.Sync(), h.store.Flush(ctx)); err != nil {
+		return err
+	}
+	if remote == "" {
+		h.store.Tidy()
+		return nil
+	}
+	if _, err := h.store.Push(ctx, remote); err != nil {
+		return notPushed(h.store, remote, err)
+	}
+	return nil
+}
+
+// variant is what `tmnotes run -- COMMAND` records. For deployments the CLI
+// sends the words joined; where its own command line ends in these words, they
+// are known as they were.
+func (h *cloudHost) variant(joined string, argv, env []string) string {
+	if argv == nil {
+		argv = strings.Fields(joined)
+		for i := range h.argv {
+			if strings.Join(h.argv[i:], " ") == joined {
+				argv = h.argv[i:]
+				break
+			}
+		}
+	}
+	if env == nil {
+		env = os.Environ()
+	}
+	return runner.Recognise(argv, env, "").Variant
+}
+
+// workTree is the project as one invocation of terramate finds it.
+type workTree struct {
+	store   *gitstate.Store
+	project *project.Project
+	stacks  []runner.Stack
+	byPath  map[string]runner.Stack
+
+	mu   sync.Mutex
+	seen map[string]stackEnv
+}
+
+type stackEnv struct {
+	env       []string
+	workspace string
+}
+
+func (w *workTree) Stacks() []gitstate.KnownStack {
+	known := make([]gitstate.KnownStack, len(w.stacks))
+	for i, s := range w.stacks {
+		known[i] = gitstate.KnownStack{ID: s.ID, Path: s.Path}
+	}
+	return known
+}
+
+// Env is the process's own environment with the stack's run.env. Where that
+// cannot be evaluated, terramate does not run the stack either.
+func (w *workTree) Env(path string) ([]string, string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e, ok := w.seen[path]; ok {
+		return e.env, e.workspace
+	}
+	e := stackEnv{env: os.Environ()}
+	if s, ok := w.byPath[path]; ok {
+		if env, err := w.project.Env(s); err == nil {
+			e.env = env
+		}
+	}
+	e.workspace = runner.Recognise([]string{"terraform"}, e.env, "").Workspace
+	w.seen[path] = e
+	return e.env, e.workspace
+}
+
+// Dirty looks at the work tree, if it is the one that is deployed. (Of another
+// one, the CLI's own safeguards have to do.)
+func (w *workTree) Dirty(commit string, paths []string) (map[string]bool, error) {
+	if head, err := w.store.Resolve("HEAD"); err != nil || head.Hash != commit {
+		return nil, nil
+	}
+	var stacks []runner.Stack
+	for _, p := range paths {
+		if s, ok := w.byPath[p]; ok {
+			stacks = append(stacks, s)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.project.DirtyStacks(stacks)
+}
+
+// withoutID are stacks that the CLI's cloud features cannot name.
+func (w *workTree) withoutID() (paths []string) {
+	for _, s := range w.stacks {
+		if s.ID == "" {
+			paths = append(paths, s.Path)
+		}
+	}
+	return paths
+}
+
+// quietConfig writes a Terramate configuration with which terramate calls
+// nobody but its cloud.
+func quietConfig() (path string, remove func(), err error) {
+	text, err := project.QuietUserConfig()
+	if err != nil {
+		return "", nil, err
+	}
+	dir, err := os.MkdirTemp("", "tmnotes-")
+	if err != nil {
+		return "", nil, err
+	}
+	path = filepath.Join(dir, "terramaterc")
+	return path, func() { os.RemoveAll(dir) }, os.WriteFile(path, text, 0o600)
+}
+
+// served is what a terramate has to find in its environment.
+func served(url, token string) []string {
+	return []string{"TMC_API_URL=" + url, "TMC_TOKEN=" + token, "TM_CLOUD_ORGANIZATION=" + cloudapi.Organization}
+}
+
+// without leaves variables out of an environment.
+func without(env []string, names ...string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(names, name)
+	})
+}
+
+// cloudRepository is how terramate calls the repository, by the remote that it
+// looks at.
+func cloudRepository(c *cli.Context, s *gitstate.Store) (string, error) {
+	remote, err := findRemote(c, s, "")
+	if err != nil {
+		return "", err
+	}
+	if remote == "" {
+		return "", errors.New("terramate does not use its cloud features without a remote")
+	}
+	url, err := s.RemoteURL(c.Context, remote)
+	if err != nil {
+		return "", err
+	}
+	return project.CloudRepository(url)
+}
+
+func byAndJob(ctx context.Context, s *gitstate.Store) (by, job string, attempt int) {
+	ci := detectCI(os.Getenv)
+	return cmp.Or(ci.by, s.Who(ctx)), ci.job, ci.attempt
+}

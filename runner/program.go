@@ -1,0 +1,69 @@
+package runner
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+)
+
+// Program is a command that is no stack's: it runs once, with the terminal and
+// the signals of this process, as if it had been started in its place.
+type Program struct {
+	c          *child
+	foreground bool
+	ended      chan struct{}
+	err        error
+}
+
+// StartProgram starts a command, whose streams the caller has set. With
+// foreground (see [Foreground]) it shares this process's group, so that it can
+// read the terminal and has Ctrl-C from there; else it leads a group of its own.
+func StartProgram(cmd *exec.Cmd, foreground bool) (*Program, error) {
+	p := &Program{c: &child{cmd: cmd, group: !foreground}, foreground: foreground, ended: make(chan struct{})}
+	cmd.SysProcAttr = sysProcAttr(p.c.group)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		p.err = p.c.wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+// Wait returns when the program has ended, and passes on to it every signal
+// that this process gets meanwhile: as often as it comes, and not those that the
+// terminal has sent to the program as well. observe is told of each one.
+//
+// exit is the program's own exit code, or, where a signal ended it, 128 and
+// that signal's number, as a shell has it. err is what went wrong with waiting.
+func (p *Program) Wait(signals <-chan os.Signal, observe func(os.Signal)) (exit int, err error) {
+	for {
+		select {
+		case sig := <-signals:
+			observe(sig)
+			if !p.foreground || !fromTerminal(sig) {
+				p.c.signal(sig)
+			}
+			continue
+		case <-p.ended:
+		}
+		break
+	}
+	state := p.c.cmd.ProcessState
+	var ee *exec.ExitError
+	if p.err != nil && !errors.As(p.err, &ee) {
+		return 1, p.err
+	}
+	if code := state.ExitCode(); code >= 0 {
+		return code, nil
+	}
+	return 128 + endingNumber(state), nil
+}
+
+// Kill ends the program at once, with all of its group where that is its own,
+// and returns when it has ended.
+func (p *Program) Kill() {
+	p.c.signal(os.Kill)
+	<-p.ended
+}
