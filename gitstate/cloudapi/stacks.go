@@ -41,7 +41,7 @@ func deploymentStatus(s gitstate.Status) deployment.Status {
 	switch s {
 	case gitstate.OK:
 		return deployment.OK
-	case gitstate.Queued:
+	case gitstate.Queued, gitstate.Triggered:
 		return deployment.Pending
 	case gitstate.Running:
 		return deployment.Running
@@ -61,7 +61,7 @@ func driftStatus(s gitstate.Status) drift.Status {
 		return drift.Drifted
 	case gitstate.Queued, gitstate.Running:
 		return drift.Running
-	case gitstate.Never:
+	case gitstate.Never, gitstate.Triggered:
 		return drift.Unknown
 	}
 	return drift.Failed
