@@ -309,7 +309,9 @@ func TestTeeAndAfter(t *testing.T) {
 			tasks[p] = Task{Stack: Stack{Path: p, Dir: t.TempDir()}, Env: os.Environ(),
 				Command: []string{"sh", "-c", "test -t 1 && echo on a terminal; echo out; echo err >&2; exit 1"},
 				Tee:     func() io.Writer { said.Reset(); return &said },
-				After:   func(_ context.Context, r Result) { note(fmt.Sprint("after ", p, " ", r.Status, " ", r.Tries, " ", said.String())) },
+				After: func(_ context.Context, r Result) {
+					note(fmt.Sprint("after ", p, " ", r.Status, " ", r.Tries, " ", said.String()))
+				},
 			}
 		}
 		opt := Options{Stdout: stdout, Retries: 1, Backoff: func(int) time.Duration { return 0 }}
