@@ -88,7 +88,7 @@ func (x *execution) try(t Task, env []string, out *stackOutput) outcome {
 	if err != nil {
 		return outcome{exit: -1, final: true, reason: oneLine(err.Error())}
 	}
-	streams := out.newTry()
+	streams := out.newTry(t.Tee)
 	c := &child{group: !x.opt.Foreground}
 	c.cmd = &exec.Cmd{
 		Path:        path,

@@ -281,6 +281,9 @@ func (x *execution) runStack(i int, started time.Time) {
 		}
 	}
 	out.close(r)
+	if t.After != nil && r.Tries > 0 {
+		t.After(x.prepare, r)
+	}
 	x.do(func() {
 		x.running--
 		x.finish(i, r)

@@ -18,8 +18,9 @@ import (
 //
 // Every mode reads the output on its way, to know the reason of a failure and
 // whether to try again; so children write to pipes. Only a Stdout that is a
-// terminal goes to the child as it is, but for OutputPrefixed and several
-// children at once in OutputGrouped: programs ask and colour only there.
+// terminal goes to the child as it is, but for OutputPrefixed, several
+// children at once in OutputGrouped, and a Task with Tee: programs ask and
+// colour only there.
 type OutputMode int
 
 const (
@@ -156,8 +157,11 @@ type tryOutput struct {
 	raw     *os.File    // if set, what the child gets as its stdout
 }
 
-func (so *stackOutput) newTry() *tryOutput {
+func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
 	t := &tryOutput{raw: so.terminal}
+	if tee != nil {
+		t.raw, t.streams[0].tee = nil, tee()
+	}
 	for i := range t.streams {
 		s := &t.streams[i]
 		if re := so.opt.RetryOn; re != nil {
@@ -200,6 +204,7 @@ type stream struct {
 	lines *lineSplitter // feeds batch, if whole lines are wanted
 	batch []byte
 	put   func([]byte)
+	tee   io.Writer // gets all of it as well, if set
 }
 
 // collect returns what adds a line, led by lead, to the batch.
@@ -216,6 +221,9 @@ func (s *stream) write(p []byte) {
 		return
 	}
 	s.tail.write(p)
+	if s.tee != nil {
+		_, _ = s.tee.Write(p)
+	}
 	if s.match != nil {
 		s.match.write(p)
 	}

@@ -4,15 +4,20 @@ package runner
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
@@ -273,4 +278,55 @@ func TestTailKeepsTheEnd(t *testing.T) {
 			t.Fatalf("%d bytes kept", cap(tl.buf))
 		}
 	})
+}
+
+// Tee gets what the last try wrote to stdout, beside Stdout, and After comes
+// once, before Finished and for nothing that was not started.
+func TestTeeAndAfter(t *testing.T) {
+	t.Parallel()
+	pts, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pts.Close()
+	defer tty.Close()
+	go io.Copy(io.Discard, pts)
+	for name, stdout := range map[string]io.Writer{"a buffer": &bytes.Buffer{}, "a terminal": tty} {
+		var mu sync.Mutex
+		var said strings.Builder
+		var seen []string
+		note := func(what string) {
+			mu.Lock()
+			seen = append(seen, what)
+			mu.Unlock()
+		}
+		g, err := NewGraph([]string{"/a", "/b"}, map[string][]string{"/b": {"/a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tasks := map[string]Task{}
+		for _, p := range []string{"/a", "/b"} {
+			tasks[p] = Task{Stack: Stack{Path: p, Dir: t.TempDir()}, Env: os.Environ(),
+				Command: []string{"sh", "-c", "test -t 1 && echo on a terminal; echo out; echo err >&2; exit 1"},
+				Tee:     func() io.Writer { said.Reset(); return &said },
+				After: func(_ context.Context, r Result) {
+					note(fmt.Sprint("after ", p, " ", r.Status, " ", r.Tries, " ", said.String()))
+				},
+			}
+		}
+		opt := Options{Stdout: stdout, Retries: 1, Backoff: func(int) time.Duration { return 0 }}
+		_, err = Execute(context.Background(), g, tasks, opt, func(e Event) error {
+			if e.Kind == Finished {
+				note("finished " + e.Result.Stack.Path)
+			}
+			return nil
+		})
+		want := []string{"after /a failed 2 out\n", "finished /a", "finished /b"}
+		if err != nil || !slices.Equal(seen, want) {
+			t.Errorf("%s: %q, %v; want %q", name, seen, err, want)
+		}
+		if b, is := stdout.(*bytes.Buffer); is && b.String() != "out\nout\n" {
+			t.Errorf("stdout has %q", b)
+		}
+	}
 }

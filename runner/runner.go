@@ -59,6 +59,15 @@ type Task struct {
 	// Drift says that exit code 2 means "there are changes", as that of
 	// terraform plan -detailed-exitcode does, and is no failure.
 	Drift bool
+
+	// Tee, if set, is called before each try; what the try writes to its stdout
+	// goes to the writer that it returns, too, from one goroutine. The child
+	// then has a pipe for its stdout, also where Options.Stdout is a terminal.
+	Tee func() io.Writer
+	// After, if set, is called once, after the last try of a command that was
+	// started, and returns before Finished is observed. Several stacks' may run
+	// side by side. ctx ends with the first interrupt.
+	After func(ctx context.Context, r Result)
 }
 
 // Options say how [Execute] runs its tasks. The zero value runs one at a time,

@@ -35,7 +35,7 @@ func execCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP`"},
 			&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt it after `DURATION`"},
 			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},
-		}, syncFlags(), storeFlags()),
+		}, planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			err := execute(c, env)
 			var ee *exitError
@@ -59,6 +59,10 @@ func execute(c *cli.Context, env Env) error {
 		return err
 	}
 	if err := project.ValidTarget(c.String("target")); err != nil {
+		return err
+	}
+	file, err := parsePlanFile(c)
+	if err != nil {
 		return err
 	}
 	dir, err := workingDir(c)
@@ -161,6 +165,7 @@ func execute(c *cli.Context, env Env) error {
 	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
 	childEnv := append(os.Environ(), "TMNOTES_RUN="+n.run)
 	tasks := map[string]runner.Task{stack.Path: {Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir}, Command: cmd, Env: childEnv, Drift: op.Name == gitstate.Drift}}
+	n.keepPlans(u, tasks, file)
 	interrupted := false
 	results, err := runner.Execute(ctx, graph, tasks, x, func(e runner.Event) error {
 		switch e.Kind {

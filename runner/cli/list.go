@@ -150,12 +150,22 @@ func filterStacks(st *gitstate.State, stacks []runner.Stack, f statusFilter, tar
 		if err != nil {
 			return nil, err
 		}
-		if (f.stack == "" || v.status.Matches(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
-			(f.drift == "" || v.drift.Status.Matches(f.drift)) {
+		if f.admits(v) {
 			kept = append(kept, s)
 		}
 	}
 	return kept, nil
+}
+
+// admits reports whether a stack is one that the filter asks for. A drift run
+// that did not come to an end has no word of its own in Terramate: it failed.
+func (f statusFilter) admits(v view) bool {
+	drift := v.drift.Status
+	if drift == gitstate.Canceled || drift == gitstate.Blocked {
+		drift = gitstate.Failed
+	}
+	return (f.stack == "" || v.status.Matches(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
+		(f.drift == "" || drift.Matches(f.drift))
 }
 
 // view is what the notes say of a stack for a target.

@@ -144,10 +144,26 @@ func stackMatcher(s *gitstate.Store, dir, want string) func(*gitstate.Record) bo
 func showCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "show",
-		Usage:     "show the records of a commit",
-		ArgsUsage: "[REV]",
-		Flags:     slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, storeFlags()),
+		Usage:     "show the records of a commit, or the plan that is kept for a stack",
+		ArgsUsage: "[REV] | --plan STACK",
+		Description: "With --plan: the plan of the stack's newest drift run that found drift, else of its newest deployment with --plan-file.\n" +
+			"STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id.",
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "plan", Usage: "show the plan that is kept for a stack"},
+			&cli.StringFlag{Name: "run", Usage: "with --plan: of the run `ID`"},
+			&cli.StringFlag{Name: "target", Usage: "with --plan: of this `TARGET`"},
+			formatFlag(),
+		}, storeFlags()),
 		Action: func(c *cli.Context) error {
+			if c.Bool("plan") {
+				if err := checkFormat(c); err != nil {
+					return err
+				}
+				return showPlan(c, env)
+			}
+			if c.IsSet("run") || c.IsSet("target") {
+				return errors.New("--run and --target go with --plan; `tmnotes log` takes them, too")
+			}
 			if c.Args().Len() > 1 {
 				return errors.New("one commit at a time")
 			}

@@ -26,7 +26,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), runFlags(), executionFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), runFlags(), executionFlags(), planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			return run(c, env)
 		},
@@ -76,6 +76,7 @@ type runOptions struct {
 	exec       runner.Options
 	interval   time.Duration
 	eval       bool
+	planFile   planFile
 }
 
 func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
@@ -96,6 +97,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 		return o, err
 	}
 	if o.exec, err = parseExecution(c, s); err != nil {
+		return o, err
+	}
+	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
 	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
@@ -297,6 +301,7 @@ func run(c *cli.Context, env Env) error {
 	if o.exec.DryRun {
 		return dryRun(ctx, u, graph, tasks, o)
 	}
+	n.keepPlans(u, tasks, o.planFile)
 	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env)
 }
 

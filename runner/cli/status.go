@@ -100,8 +100,7 @@ func status(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		if filter.stack != "" && !v.status.Matches(filter.stack) || filter.deployment != "" && !v.deploy.Status.Matches(filter.deployment) ||
-			filter.drift != "" && !v.drift.Status.Matches(filter.drift) {
+		if !filter.admits(v) {
 			continue
 		}
 		l := v.deploy

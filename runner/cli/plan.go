@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+// The text of a plan is kept beside the record of the run that made it: of a
+// drift run that found drift what the command printed, and where --plan-file
+// names a plan, what `terraform show` prints of that. Nothing of this changes
+// what is recorded: what fails is a warning.
+
+func planFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "plan-file", EnvVars: []string{"TMNOTES_PLAN_FILE"}, Usage: "keep for `tmnotes show --plan` what terraform (or tofu, terragrunt) show prints of the plan `FILE` of each stack"},
+		&cli.StringFlag{Name: "terraform-plan-file", EnvVars: []string{"TM_ARG_RUN_TERRAFORM_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by terraform", Hidden: true},
+		&cli.StringFlag{Name: "tofu-plan-file", EnvVars: []string{"TM_ARG_RUN_TOFU_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by tofu", Hidden: true},
+	}
+}
+
+// planFile is --plan-file: the file as it is seen from the stack's folder.
+type planFile struct {
+	name    string // "" for none
+	program string // that shows it; "" for the command's own
+}
+
+func parsePlanFile(c *cli.Context) (p planFile, err error) {
+	for flag, program := range map[string]string{"plan-file": "", "terraform-plan-file": "terraform", "tofu-plan-file": "tofu"} {
+		if name := c.String(flag); name != "" {
+			if p.name != "" {
+				return p, errors.New("--plan-file, --terraform-plan-file and --tofu-plan-file mean the same; give one of them")
+			}
+			p = planFile{name, program}
+		}
+	}
+	if strings.HasPrefix(p.name, "-") {
+		return p, fmt.Errorf("--plan-file: %q is no file; write ./%s if it is one", p.name, p.name)
+	}
+	return p, nil
+}
+
+// keepPlans has the tasks hand over their plans.
+func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) {
+	for path, task := range tasks {
+		if !task.Drift && file.name == "" {
+			continue
+		}
+		var said gitstate.Excerpt
+		if task.Drift {
+			task.Tee = func() io.Writer {
+				said = gitstate.Excerpt{Limit: gitstate.TextLimit}
+				return &said
+			}
+		}
+		env := task.Env
+		if prepare := task.Prepare; prepare != nil {
+			// What other stacks shared is as secret as what stands in the environment.
+			task.Prepare = func(ctx context.Context) ([]string, error) {
+				extra, err := prepare(ctx)
+				env = slices.Concat(env, extra)
+				return extra, err
+			}
+		}
+		bare := task
+		task.After = func(ctx context.Context, r runner.Result) {
+			defer func() { said = gitstate.Excerpt{} }()
+			if bare.Drift && r.Status != runner.StatusDrifted || r.Status == runner.StatusCanceled {
+				return
+			}
+			text := ""
+			if file.name != "" {
+				var err error
+				bare.Env = env
+				if text, err = showPlanFile(ctx, bare, file); err != nil {
+					u.warn(fmt.Sprintf("%s: the plan %s cannot be shown: %v", path, file.name, err))
+				}
+			}
+			if text == "" && bare.Drift {
+				text = said.String()
+			}
+			if text == "" {
+				return
+			}
+			rec := n.stacks[path]
+			key := gitstate.TextKey{Kind: gitstate.PlanText, ID: rec.stack.ID, Path: path, Target: rec.target, Op: rec.op.Name, Run: n.run}
+			if err := n.store.KeepText(key, text, gitstate.NewRedactor(env, bare.Command)); err != nil {
+				u.warn(err.Error())
+			}
+		}
+		tasks[path] = task
+	}
+}
+
+// showPlanFile is what Terraform, or what the command is of its kind, prints of a
+// saved plan, in the stack's folder and environment.
+func showPlanFile(ctx context.Context, task runner.Task, file planFile) (string, error) {
+	program := file.program
+	if program == "" {
+		program = "terraform"
+		switch strings.TrimSuffix(strings.ToLower(filepath.Base(task.Command[0])), ".exe") {
+		case "terraform", "tofu", "terragrunt":
+			program = task.Command[0]
+		}
+	}
+	g, err := runner.NewGraph([]string{task.Stack.Path}, nil)
+	if err != nil {
+		return "", err
+	}
+	printed := &gitstate.Excerpt{Limit: gitstate.TextLimit}
+	show := runner.Task{Stack: task.Stack, Command: []string{program, "show", "-no-color", file.name}, Env: task.Env, Tee: func() io.Writer { return printed }}
+	results, err := runner.Execute(ctx, g, map[string]runner.Task{task.Stack.Path: show}, runner.Options{Timeout: 5 * time.Minute}, nil)
+	if err != nil {
+		return "", err
+	}
+	if r := results[0]; r.Status != runner.StatusOK {
+		return "", errors.New(gitstate.NewRedactor(task.Env, task.Command).Text(r.Reason, 200))
+	}
+	return printed.String(), nil
+}
+
+// keptPlan is a plan in the JSON of show --plan.
+type keptPlan struct {
+	Stack  string    `json:"stack"`
+	ID     string    `json:"id,omitempty"`
+	Target string    `json:"target,omitempty"`
+	Op     string    `json:"op"`
+	Run    string    `json:"run"`
+	At     time.Time `json:"at"`
+	Plan   string    `json:"plan"`
+}
+
+// showPlan prints the plan that is kept for a stack: of its newest drift run,
+// or else of its newest deployment, or else of anything.
+func showPlan(c *cli.Context, env Env) error {
+	if c.Args().Len() != 1 {
+		return errors.New("the plan of which stack? write it as in: tmnotes show --plan /prod/db")
+	}
+	run := c.String("run")
+	if run != "" && !validRun(run) {
+		return fmt.Errorf("--run: %q is no id of a run; `tmnotes log` lists them", run)
+	}
+	return withStore(c, env, func(s *gitstate.Store, dir string) error {
+		age, err := readLocal(c, s)
+		if err != nil {
+			return err
+		}
+		want := c.Args().First()
+		is := stackMatcher(s, dir, want)
+		var stack gitstate.Record
+		ops := map[string]time.Time{gitstate.Drift: {}, gitstate.Deploy: {}}
+		err = s.Notes(func(_ string, lines []gitstate.Line) error {
+			for _, l := range lines {
+				if r := l.Record; l.Err == nil && r.Status != "" && is(&r) {
+					if r.At.After(stack.At) {
+						stack = r
+					}
+					if r.At.After(ops[r.Op]) {
+						ops[r.Op] = r.At
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if stack.Run == "" {
+			return fmt.Errorf("no record of %s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want)
+		}
+		first := func(op string) int { return slices.Index([]string{gitstate.Deploy, gitstate.Drift}, op) }
+		order := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {
+			return cmp.Or(first(b)-first(a), ops[b].Compare(ops[a]), strings.Compare(a, b))
+		})
+		target := targetOf(c.String("target"), workspace())
+		of := stack.Stack
+		if target != "" {
+			of += " and target " + target
+		}
+		for _, op := range order {
+			text, found, err := s.Text(gitstate.TextKey{Kind: gitstate.PlanText, ID: stack.ID, Path: stack.Stack, Target: target, Op: op, Run: run})
+			if err != nil {
+				return err
+			}
+			if !found {
+				continue
+			}
+			if c.String("format") == "json" {
+				return printJSON(env.Stdout, keptPlan{stack.Stack, stack.ID, target, op, text.Run, text.At, text.Body})
+			}
+			u := newUI(env)
+			u.say("%s: plan of the %s run %s, %s", of, op, text.Run, ago(time.Since(text.At)))
+			if run == "" {
+				if err := laterRun(c.Context, s, u, &stack, target, op, text.Run); err != nil {
+					return err
+				}
+			}
+			if age != "" {
+				u.say("%s", age)
+			}
+			_, err = io.WriteString(env.Stdout, strings.TrimSuffix(text.Body, "\n")+"\n")
+			return err
+		}
+		if run != "" {
+			return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", run, of, stack.Stack)
+		}
+		return fmt.Errorf("no plan is kept for %s; `tmnotes run --op drift -- terraform plan -detailed-exitcode` keeps one where it finds drift, `tmnotes fetch` brings the remote's", of)
+	})
+}
+
+// laterRun says so where the plan is not that of the last run.
+func laterRun(ctx context.Context, s *gitstate.Store, u *ui, stack *gitstate.Record, target, op, run string) error {
+	st, err := s.State(ctx)
+	if err != nil {
+		return err
+	}
+	l, err := st.Latest(stack.ID, stack.Stack, target, op)
+	if err == nil && l.Status != gitstate.Never && l.Run != run {
+		u.say("%s: the last %s run is %s: %s", stack.Stack, l.Op, l.Run, l.Status)
+	}
+	return err
+}
