@@ -19,6 +19,16 @@ import (
 // writer's own. If neither is taken the error wraps ErrNotPushed; if the
 // remote cannot be reached, ErrRemote too. Either way nothing is lost here.
 func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
+	return s.pushAll(ctx, remote, true)
+}
+
+// PushFetched is Push for who fetched a moment ago: the remote is asked again
+// only where it has moved on, and does not take the push.
+func (s *Store) PushFetched(ctx context.Context, remote string) (Traveled, error) {
+	return s.pushAll(ctx, remote, false)
+}
+
+func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled, error) {
 	tr := Traveled{Remote: remote}
 	if s.readOnly != nil {
 		return tr, s.readOnly
@@ -29,9 +39,9 @@ func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
 	}
 	defer unlock()
 	var texts textTips
-	for try := range pushTries {
+	for try := 0; try < pushTries; try++ {
 		var tips remoteTips
-		if tips, err = s.fetch(ctx, remote, &tr); err != nil {
+		if tips, err = s.fetch(ctx, remote, ask, &tr); err != nil {
 			return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 		}
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
@@ -46,6 +56,10 @@ func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
 		}
 		if !errors.Is(err, errContended) {
 			break
+		}
+		if !ask {
+			ask, try = true, -1
+			continue
 		}
 		if try < pushTries-1 {
 			if perr := pause(ctx, backoff(try, 30*time.Millisecond, 2*time.Second)); perr != nil {

@@ -102,11 +102,12 @@ func (s *Store) Text(key TextKey) (Text, bool, error) {
 		read func() ([]byte, error)
 	}
 	var found []place
-	roots, err := s.textRoots()
+	// In this order: what waits no longer is in a later tree.
+	waiting, err := s.waitingTexts()
 	if err != nil {
 		return Text{}, false, err
 	}
-	waiting, err := s.waitingTexts()
+	roots, err := s.textRoots()
 	if err != nil {
 		return Text{}, false, err
 	}
@@ -135,6 +136,9 @@ func (s *Store) Text(key TextKey) (Text, bool, error) {
 			continue
 		}
 		body, err := p.read()
+		if errors.Is(err, os.ErrNotExist) {
+			return s.Text(key) // it was taken up just now
+		}
 		if err != nil {
 			return Text{}, false, fmt.Errorf("reading the %s of run %s: %w; `git fsck` tells more", key.Kind, run, err)
 		}

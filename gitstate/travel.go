@@ -116,12 +116,13 @@ func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
 		return tr, err
 	}
 	defer unlock()
-	_, err = s.fetch(ctx, remote, &tr)
+	_, err = s.fetch(ctx, remote, true, &tr)
 	return tr, err
 }
 
-// fetch does one git fetch and merges what came.
-func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteTips, error) {
+// fetch does one git fetch and merges what came. Unless it is to ask the
+// remote, it works with what came last time.
+func (s *Store) fetch(ctx context.Context, remote string, ask bool, tr *Traveled) (remoteTips, error) {
 	// git fetch would blame the remote for a ref that is broken here.
 	if _, _, err := s.tip(s.ref); err != nil {
 		return remoteTips{}, err
@@ -134,6 +135,9 @@ func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteT
 	// no error. Partial clones would leave the notes' blobs behind without
 	// --no-filter.
 	for range 20 {
+		if !ask {
+			break
+		}
 		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
 			"--refmap=", remote, "+"+s.ref+"*:"+s.tracking(remote)+"*")
 		// The tracking ref may be locked by a fetch that was killed.
@@ -170,6 +174,9 @@ func (s *Store) fetch(ctx context.Context, remote string, tr *Traveled) (remoteT
 		if tr.Returned += n; n > 0 {
 			s.warn(fmt.Sprintf("%d lines had been removed from the notes on %s and are put back; `tmnotes forget` is the way to remove a record everywhere", n, remote))
 		}
+	}
+	if !ask {
+		return after, nil
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))
 	return after, nil

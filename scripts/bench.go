@@ -109,6 +109,7 @@ func (b *bench) run() int {
 	b.status()
 	b.bytes()
 	b.memory()
+	b.cloud()
 	if b.missed > 0 {
 		fmt.Printf("%d missed\n", b.missed)
 		return 1
@@ -211,6 +212,30 @@ func spread(dir string, commits int) {
 	if err := s.Flush(ctx); err != nil {
 		fatal(err)
 	}
+}
+
+// cloud compares a synced run under tmnotes, with a remote, with one of the same
+// terramate that syncs nothing and calls nobody.
+func (b *bench) cloud() {
+	n := b.n(200)
+	name := fmt.Sprintf("cloud -- terramate run --sync-deployment, %d stacks / without sync", n)
+	if !b.want(name) {
+		return
+	}
+	dir := b.project("cloud", n)
+	remote, ssh, config := filepath.Join(b.dir, "cloud.git"), filepath.Join(b.dir, "ssh"), filepath.Join(b.dir, "terramaterc")
+	write(config, "disable_checkpoint = true\ndisable_checkpoint_signature = true\ndisable_telemetry = true\n")
+	write(ssh, "for last; do :; done\nexec sh -c \"$last\"\n") // the other machine is this one
+	os.Setenv("TM_CLI_CONFIG_FILE", config)
+	os.Setenv("GIT_SSH_COMMAND", "sh "+ssh)
+	b.git(b.dir, "init", "-q", "--bare", remote)
+	b.git(dir, "remote", "add", "origin", "ssh://git.example"+remote)
+	b.git(dir, "push", "-q", "-u", "origin", "main")
+	run := []string{*terramate, "run", "-X", "--quiet", "-j2"}
+	r := b.pair(dir, func() { b.git(dir, "commit", "-q", "--allow-empty", "-m", "next") },
+		slices.Concat([]string{*tmnotes, "cloud", "--"}, run, []string{"--sync-deployment", "--", "true"}), slices.Concat(run, []string{"--", "true"}))
+	b.row(name, r.ratio, 1.5, "x", r.String())
+	b.recorded(dir, n)
 }
 
 // oneRecord compares a record of a run of many stacks with `git notes append`.

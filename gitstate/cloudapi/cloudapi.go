@@ -72,8 +72,9 @@ type Options struct {
 	Job     string
 	Attempt int
 
-	// Begin is called when a CLI starts to talk to the server.
-	Begin func()
+	// Begin is called when a CLI starts to talk to the server, before it has done
+	// anything. If it fails, the CLI is told that it has no cloud.
+	Begin func() error
 	// Refresh is called before something is decided by the state: it brings what
 	// others recorded.
 	Refresh func(ctx context.Context) error
@@ -304,7 +305,9 @@ func (s *Server) workTree(ctx context.Context) (WorkTree, error) {
 
 func (s *Server) memberships(*http.Request) (any, error) {
 	if s.opt.Begin != nil {
-		s.opt.Begin()
+		if err := s.opt.Begin(); err != nil {
+			return nil, unavailable(err)
+		}
 	}
 	s.mu.Lock()
 	s.seen.Members++

@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,8 +62,17 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if err != nil {
 		return fmt.Errorf("%w; nothing was executed (with this one, `tmnotes run -- COMMAND` and `terramate run -- tmnotes exec -- COMMAND` work)", err)
 	}
-	if err := fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]); err != nil {
-		return err
+	// A terramate that is to sync asks for its organizations before it does
+	// anything: until then it reads the project, as we do, and the notes travel.
+	fetched := make(chan error, 1)
+	if name := strings.TrimSuffix(filepath.Base(argv[0]), ".exe"); name == "terramate" && wants(argv, os.Getenv) != "" {
+		h.beginAhead()
+		go func() { fetched <- fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]) }()
+	} else {
+		if err := fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]); err != nil {
+			return err
+		}
+		fetched <- nil
 	}
 	config, remove, err := quietConfig()
 	if err != nil {
@@ -87,6 +98,14 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		h.refused = err
 		h.mu.Unlock()
 		program.Load().Kill()
+	}
+	once := sync.OnceValue(func() error { return <-fetched })
+	opt.Begin = func() error {
+		if err := once(); err != nil {
+			opt.Refused(err)
+			return err
+		}
+		return h.begin()
 	}
 	api := cloudapi.New(s, opt)
 	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
@@ -118,6 +137,9 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	exit, err := p.Wait(signals, func(os.Signal) { h.now() })
 	if err != nil {
 		return &exitError{exitFailed, fmt.Errorf("%s: %w", argv[0], err)}
+	}
+	if err := once(); err != nil && api.Seen().Members == 0 {
+		h.ui.warn(err.Error()) // nobody asked for the notes
 	}
 	_ = server.Close()
 	open, err := api.Settle(fmt.Sprintf("%s ended (exit code %d) before it said what came of it", argv[0], exit))

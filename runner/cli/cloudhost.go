@@ -38,6 +38,7 @@ type cloudHost struct {
 
 	treeMu sync.Mutex
 	tree   func() (*workTree, error) // of this invocation of terramate; nil: not looked at yet
+	ahead  bool                      // it was looked at before the invocation began
 
 	fetching sync.Mutex
 }
@@ -78,19 +79,29 @@ func (h *cloudHost) options(token string) cloudapi.Options {
 
 // begin looks at the project anew: another terramate has started. It does so
 // while that one reads the project, too.
-func (h *cloudHost) begin() {
-	if h.store.WorkTree() == "" {
-		return
+func (h *cloudHost) begin() error {
+	h.treeMu.Lock()
+	defer h.treeMu.Unlock()
+	if h.store.WorkTree() == "" || h.ahead {
+		h.ahead = false
+		return nil
 	}
 	tree := h.load()
-	h.treeMu.Lock()
 	h.tree = tree
-	h.treeMu.Unlock()
 	go func() { _, _ = tree() }()
+	return nil
+}
+
+// beginAhead is begin where it is known that a terramate starts now, and finds
+// the project as it is.
+func (h *cloudHost) beginAhead() {
+	_ = h.begin()
+	h.ahead = true
 }
 
 func (h *cloudHost) load() func() (*workTree, error) {
 	return sync.OnceValues(func() (*workTree, error) {
+		defer relaxGC()()
 		p, err := project.Load(context.Background(), project.Options{Dir: h.dir})
 		if err != nil {
 			return nil, err
@@ -124,7 +135,7 @@ func (h *cloudHost) announce(ctx context.Context) error {
 	if remote == "" {
 		return nil
 	}
-	tr, err := h.store.Push(ctx, remote)
+	tr, err := h.store.PushFetched(ctx, remote) // refresh did
 	if err != nil {
 		return fmt.Errorf("%w; what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, remote, h.store.Ref())
 	}
@@ -169,14 +180,22 @@ func (h *cloudHost) end(ctx context.Context) error {
 	if push != nil {
 		push.end()
 	}
-	if err := errors.Join(h.store.Sync(), h.store.Flush(ctx)); err != nil {
+	if err := h.store.Sync(); err != nil {
 		return err
 	}
 	if remote == "" {
+		err := h.store.Flush(ctx)
 		h.store.Tidy()
-		return nil
+		return err
 	}
-	if _, err := h.store.Push(ctx, remote); err != nil {
+	send := h.store.Push
+	if time.Since(h.store.LastFetch(remote)) < freshFor {
+		send = h.store.PushFetched
+	}
+	if _, err := send(ctx, remote); err != nil {
+		if err := h.store.Flush(ctx); err != nil {
+			return err
+		}
 		return notPushed(h.store, remote, err)
 	}
 	return nil
