@@ -18,6 +18,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 )
@@ -102,7 +103,23 @@ exit 1
 					t.Fatal(err)
 				}
 			}
-			_ = cmd.Wait()
+			ended := make(chan struct{})
+			go func() {
+				_ = cmd.Wait()
+				close(ended)
+			}()
+			// Two signals that come at once are one to who has not taken the first.
+			for again := time.NewTicker(time.Second); tc.times > 1; {
+				select {
+				case <-ended:
+				case <-again.C:
+					interrupt()
+					continue
+				}
+				again.Stop()
+				break
+			}
+			<-ended
 			_ = os.WriteFile(w.path("release"), nil, 0o644)     // for who was orphaned
 			if code := cmd.ProcessState.ExitCode(); code != 1 { // terramate's
 				t.Errorf("exit code %d\n%s", code, out.String())
