@@ -373,7 +373,7 @@ func (w *world) serving(flags ...string) (vars []string, cmd *exec.Cmd, stderr *
 func TestServe(t *testing.T) {
 	t.Parallel()
 	w := newCloudWorld(t, "/a", "/b:/a")
-	vars, cmd, stderr := w.serving()
+	vars, cmd, _ := w.serving()
 	terramate := func(want int, env []string, args ...string) string {
 		t.Helper()
 		c := w.command("work", append([]string{w.path("bin", "terramate")}, args...)...)
@@ -440,7 +440,7 @@ func TestServe(t *testing.T) {
 	w.await("the command", w.exists("up"))
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	_, cmd, stderr = w.serving("--listen", address)
+	_, cmd, stderr := w.serving("--listen", address)
 	if err := os.WriteFile(w.path("release"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
