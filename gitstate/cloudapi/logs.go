@@ -1,6 +1,7 @@
 package cloudapi
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"strings"
@@ -11,8 +12,8 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 )
 
-// logText is the kind of text that a command's output is.
-const logText = "log"
+// LogText is the kind of text that a command's output is (gitstate.TextKey).
+const LogText = "log"
 
 // output is what the command of a stack said so far: the ends of its streams,
 // for the reason of a failure, and with KeepLogs what is kept of all of it.
@@ -86,9 +87,20 @@ func (s *Server) keep(kind string, r *gitstate.Record, text string) {
 	if !s.opt.KeepLogs || s.opt.DryRun || text == "" {
 		return
 	}
-	if err := s.store.KeepText(textKey(kind, r), text, gitstate.NewRedactor(os.Environ())); err != nil {
+	if err := s.store.KeepText(textKey(kind, r), text, s.redactor(r)); err != nil {
 		s.warn("%v", err)
 	}
+}
+
+// redactor knows the secrets of the environment in which a stack's command ran.
+func (s *Server) redactor(r *gitstate.Record) *gitstate.Redactor {
+	env := os.Environ()
+	if wt, err := s.workTree(context.Background()); err == nil {
+		if own, _ := wt.Env(r.Stack); own != nil {
+			env = own
+		}
+	}
+	return gitstate.NewRedactor(env)
 }
 
 // keepPlan keeps the plan as people read it.
@@ -100,7 +112,7 @@ func (s *Server) keepPlan(e *entry, details *resources.ChangesetDetails) {
 
 func (s *Server) keepLog(e *entry) {
 	if e.out.all != nil {
-		s.keep(logText, &e.rec, e.out.all.String())
+		s.keep(LogText, &e.rec, e.out.all.String())
 	}
 }
 

@@ -317,7 +317,7 @@ func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string,
 		if status == gitstate.Failed || status == gitstate.Canceled {
 			rec.Reason = reason
 			if reason == "" && s.opt.Reason != nil {
-				rec.Reason = s.opt.Reason(e.out.stderr, e.out.stdout)
+				rec.Reason = s.redactor(rec).Text(s.opt.Reason(e.out.stderr, e.out.stdout), 500)
 			}
 		}
 		if a := e.again; a.Status == status && status != "" {

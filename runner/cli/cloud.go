@@ -58,6 +58,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return err
 	}
 	h.argv = argv
+	defer relaxGC()()
 	repository, err := cloudRepository(c, s)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was executed (with this one, `tmnotes run -- COMMAND` and `terramate run -- tmnotes exec -- COMMAND` work)", err)

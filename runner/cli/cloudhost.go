@@ -101,7 +101,6 @@ func (h *cloudHost) beginAhead() {
 
 func (h *cloudHost) load() func() (*workTree, error) {
 	return sync.OnceValues(func() (*workTree, error) {
-		defer relaxGC()()
 		p, err := project.Load(context.Background(), project.Options{Dir: h.dir})
 		if err != nil {
 			return nil, err

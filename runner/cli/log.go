@@ -159,17 +159,18 @@ func showCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "show",
 		Usage:     "show the records of a commit, or the plan that is kept for a stack",
-		ArgsUsage: "[REV] | --plan STACK",
+		ArgsUsage: "[REV] | --plan STACK | --log STACK",
 		Description: "With --plan: the plan of the stack's newest drift run that found drift, else of its newest deployment with --plan-file.\n" +
 			"STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "plan", Usage: "show the plan that is kept for a stack"},
+			&cli.BoolFlag{Name: "log", Usage: "show the output of a stack that tmnotes cloud --keep-logs kept"},
 			&cli.StringFlag{Name: "run", Usage: "with --plan: of the run `ID`"},
 			&cli.StringFlag{Name: "target", Usage: "with --plan: of this `TARGET`"},
 			formatFlag(),
 		}, storeFlags()),
 		Action: func(c *cli.Context) error {
-			if c.Bool("plan") {
+			if c.Bool("plan") || c.Bool("log") {
 				if err := checkFormat(c); err != nil {
 					return err
 				}

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -157,6 +158,10 @@ func showPlan(c *cli.Context, env Env) error {
 	if c.Args().Len() != 1 {
 		return errors.New("the plan of which stack? write it as in: tmnotes show --plan /prod/db")
 	}
+	kind := gitstate.PlanText
+	if c.Bool("log") {
+		kind = cloudapi.LogText
+	}
 	run := c.String("run")
 	if run != "" && !validRun(run) {
 		return fmt.Errorf("--run: %q is no id of a run; `tmnotes log` lists them", run)
@@ -199,7 +204,7 @@ func showPlan(c *cli.Context, env Env) error {
 			of += " and target " + target
 		}
 		for _, op := range order {
-			text, found, err := s.Text(gitstate.TextKey{Kind: gitstate.PlanText, ID: stack.ID, Path: stack.Stack, Target: target, Op: op, Run: run})
+			text, found, err := s.Text(gitstate.TextKey{Kind: kind, ID: stack.ID, Path: stack.Stack, Target: target, Op: op, Run: run})
 			if err != nil {
 				return err
 			}
@@ -210,7 +215,7 @@ func showPlan(c *cli.Context, env Env) error {
 				return printJSON(env.Stdout, keptPlan{stack.Stack, stack.ID, target, op, text.Run, text.At, text.Body})
 			}
 			u := newUI(env)
-			u.say("%s: plan of the %s run %s, %s", of, op, text.Run, ago(time.Since(text.At)))
+			u.say("%s: %s of the %s run %s, %s", of, kind, op, text.Run, ago(time.Since(text.At)))
 			if run == "" {
 				if err := laterRun(c.Context, s, u, &stack, target, op, text.Run); err != nil {
 					return err
@@ -221,6 +226,9 @@ func showPlan(c *cli.Context, env Env) error {
 			}
 			_, err = io.WriteString(env.Stdout, strings.TrimSuffix(text.Body, "\n")+"\n")
 			return err
+		}
+		if kind == cloudapi.LogText {
+			return fmt.Errorf("no output is kept for %s; `tmnotes cloud --keep-logs` keeps it, `tmnotes fetch` brings the remote's", of)
 		}
 		if run != "" {
 			return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", run, of, stack.Stack)
