@@ -66,11 +66,12 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	// A terramate that is to sync asks for its organizations before it does
 	// anything: until then it reads the project, as we do, and the notes travel.
 	fetched := make(chan error, 1)
+	fetch := func(ctx context.Context) error { return fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]) }
 	if name := strings.TrimSuffix(filepath.Base(argv[0]), ".exe"); name == "terramate" && wants(argv, os.Getenv) != "" {
 		h.beginAhead()
-		go func() { fetched <- fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]) }()
+		go func(ctx context.Context) { fetched <- fetch(ctx) }(ctx)
 	} else {
-		if err := fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]); err != nil {
+		if err := fetch(ctx); err != nil {
 			return err
 		}
 		fetched <- nil
@@ -157,6 +158,12 @@ func (h *cloudHost) verdict(argv []string, exit int, seen cloudapi.Seen, err err
 	refused := h.refused
 	h.mu.Unlock()
 	if refused != nil {
+		if err != nil && !errors.Is(err, gitstate.ErrNotPushed) { // that is why, mostly
+			h.ui.warn(err.Error())
+		}
+		if seen.Deployments > 0 { // earlier ones
+			return &exitError{exitFailed, fmt.Errorf("%w; %s was stopped", refused, argv[0])}
+		}
 		return fmt.Errorf("%w; %s was stopped before it ran anything", refused, argv[0])
 	}
 	for _, r := range seen.Refused {
