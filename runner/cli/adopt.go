@@ -10,7 +10,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
-	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -72,11 +71,7 @@ func adopt(c *cli.Context, env Env) error {
 			if err != nil {
 				return err
 			}
-			is := map[string]bool{}
-			for _, x := range selected {
-				is[x.Path] = true
-			}
-			stacks = slices.DeleteFunc(slices.Clone(stacks), func(st runner.Stack) bool { return !is[st.Path] })
+			stacks = among(stacks, selected)
 		}
 		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), gitstate.Deploy)
 		if err != nil {

@@ -88,11 +88,7 @@ func trigger(c *cli.Context, env Env) error {
 			if err != nil {
 				return err
 			}
-			in := map[string]bool{}
-			for _, x := range selected {
-				in[x.Path] = true
-			}
-			stacks = slices.DeleteFunc(slices.Clone(stacks), func(st runner.Stack) bool { return !in[st.Path] })
+			stacks = among(stacks, selected)
 		}
 
 		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
@@ -166,6 +162,15 @@ func namedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []stri
 		}
 	}
 	return stacks, nil
+}
+
+// among are the stacks that were selected, too.
+func among(stacks []runner.Stack, selected []project.Selected) []runner.Stack {
+	in := map[string]bool{}
+	for _, x := range selected {
+		in[x.Path] = true
+	}
+	return slices.DeleteFunc(slices.Clone(stacks), func(st runner.Stack) bool { return !in[st.Path] })
 }
 
 // isBelow reports whether a project path is another one or lies below it.
