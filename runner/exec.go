@@ -47,6 +47,7 @@ func Execute(ctx context.Context, g *Graph, tasks map[string]Task, opt Options, 
 		out:      newOutput(opt),
 		results:  make([]Result, n),
 		cause:    make([]string, n),
+		hold:     make([]context.Context, n),
 		pending:  make([]int, n),
 		calls:    make(chan func()),
 		halt:     make(chan struct{}),
@@ -90,12 +91,15 @@ type execution struct {
 	prepare       context.Context // of Command.Prepare
 	stopPreparing context.CancelFunc
 
-	results []Result // Status is empty until it is final
-	cause   []string // root cause that the stack hands on to its dependents; empty if there is none
-	pending []int    // predecessors that are not final
-	arrived indices  // without such predecessors, not looked at yet
-	ready   indices  // may start
-	running int      // goroutines of runStack
+	results []Result          // Status is empty until it is final
+	cause   []string          // root cause that the stack hands on to its dependents; empty if there is none
+	pending []int             // predecessors that are not final
+	arrived indices           // without such predecessors, not looked at yet
+	ready   indices           // may start
+	running int               // goroutines of runStack
+	asking  int               // stacks that Options.Admit is asked about now
+	held    []held            // stacks that it put off
+	hold    []context.Context // what each may run under, by Options.Admit
 
 	calls      chan func()
 	halt       chan struct{} // closed when nothing further is to start
@@ -126,8 +130,12 @@ func (x *execution) loop(ended <-chan struct{}) {
 			x.contextEnded()
 		default:
 		}
+		due := x.wake()
 		x.advance()
-		if x.running == 0 {
+		if x.haltReason != "" && len(x.held) > 0 {
+			continue
+		}
+		if x.running+x.asking+len(x.held) == 0 {
 			return
 		}
 		select {
@@ -137,6 +145,7 @@ func (x *execution) loop(ended <-chan struct{}) {
 			call()
 		case sig, ok := <-x.opt.Signals:
 			x.received(sig, ok)
+		case <-due:
 		case <-ended:
 			ended = nil
 			x.contextEnded()
@@ -164,6 +173,9 @@ func (x *execution) advance() {
 		switch {
 		case x.haltReason != "":
 			x.finish(heap.Pop(&x.ready).(int), x.notStarted(time.Time{}))
+		case x.opt.Admit != nil && !x.opt.DryRun:
+			x.admit()
+			return
 		case x.running < x.opt.Parallel:
 			x.start(heap.Pop(&x.ready).(int))
 		default:
@@ -212,7 +224,7 @@ func (x *execution) finishBlocked(i int, cause string) {
 func (x *execution) finish(i int, r Result) {
 	r.Stack = x.tasks[i].Stack
 	x.results[i] = r
-	if r.Status == StatusFailed {
+	if r.Status == StatusFailed || r.Status == StatusCanceled && x.haltReason == "" {
 		x.cause[i] = x.g.order[i]
 		if x.opt.FailFast {
 			x.stop(x.g.order[i] + " failed")
@@ -251,7 +263,7 @@ func (x *execution) runStack(i int, started time.Time) {
 	envs := x.environments(t)
 	for again := true; again; {
 		var wait time.Duration
-		o := x.try(t, envs, out)
+		o := x.try(t, x.hold[i], envs, out)
 		if o.notStarted && o.done == 0 && r.Tries > 0 {
 			break // the run was stopped: the last try stands
 		}
@@ -291,6 +303,8 @@ func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, aga
 		x.awaitSignal(interruptGrace)
 	}
 	switch {
+	case o.lost:
+		r.Status = StatusCanceled
 	case o.notStarted && o.done > 0:
 		r.Status, r.Reason = StatusCanceled, fmt.Sprintf("stopped after %d of %d commands: %s", o.done, len(t.Commands), x.haltReason)
 	case o.notStarted:

@@ -41,6 +41,7 @@ const (
 	StatusCanceled Status = "canceled" // interrupted, or never started because the run was stopped
 	StatusBlocked  Status = "blocked"  // a stack that it depends on failed
 	StatusDrifted  Status = "drifted"  // exit code 2 of a Command with Changes
+	StatusSkipped  Status = "skipped"  // not needed any more, as Options.Admit found
 	StatusRunning  Status = "running"
 )
 
@@ -115,6 +116,12 @@ type Options struct {
 	// takes a second SIGINT as an order to die.
 	Foreground bool
 
+	// Admit, if set, is asked before stacks are started: about all that are ready, as
+	// many as there is room for, at once. It answers for each in their order. It is
+	// called from one goroutine at a time, while others run, and may take long;
+	// ctx ends with the first interrupt. Its error stops the run, as the observer's.
+	Admit func(ctx context.Context, ready []Stack) ([]Admission, error)
+
 	DryRun bool // observe a Started event for each that would run, in order, and run nothing
 
 	// Skip has the stacks that are done already: they count as ok, are not
@@ -148,6 +155,7 @@ const (
 	Retrying                         // a try failed (Result), another follows after Wait
 	Finished                         // Result is final; also of stacks that were never started
 	Interrupted                      // Signal arrived, the first one
+	Held                             // put off by Options.Admit for at least Wait; Result.Reason says why
 )
 
 func (k EventKind) String() string {
@@ -160,6 +168,8 @@ func (k EventKind) String() string {
 		return "finished"
 	case Interrupted:
 		return "interrupted"
+	case Held:
+		return "held"
 	}
 	return "unknown"
 }
@@ -169,5 +179,5 @@ type Event struct {
 	Kind   EventKind
 	Result Result        // of an Interrupted event: empty
 	Signal os.Signal     // of an Interrupted event
-	Wait   time.Duration // of a Retrying event
+	Wait   time.Duration // of a Retrying or Held event
 }

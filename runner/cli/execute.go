@@ -52,7 +52,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
 	grouping(&x, u, ci, tasks)
 	interrupted := false
-	results, err := runner.Execute(ctx, g, tasks, x, func(e runner.Event) error {
+	observe := func(e runner.Event) error {
 		path := e.Result.Stack.Path
 		switch e.Kind {
 		case runner.Started:
@@ -71,6 +71,13 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			return n.result(e.Result, tasks[path])
 		}
 		return nil
+	}
+	results, err := runner.Execute(ctx, g, tasks, x, func(e runner.Event) error {
+		err := observe(e)
+		for _, w := range n.watch {
+			w(e)
+		}
+		return err
 	})
 	push.end()
 	counts := count(results)

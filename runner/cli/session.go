@@ -25,6 +25,10 @@ type session struct {
 	// side by side do not wait for the disk one after the other. Who loses the
 	// machine in between finds them interrupted, and runs them again.
 	unsynced atomic.Bool
+
+	// watch is told of every event of the run once it is on record, from one
+	// goroutine at a time, which starts nothing meanwhile: it must be quick.
+	watch []func(runner.Event)
 }
 
 // recorded is what every record of a stack in this run says.
