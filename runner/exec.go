@@ -106,8 +106,8 @@ type execution struct {
 	haltReason string        // set then
 	haltCause  string        // the stack whose failure was one too many for Options.StopAfter
 	failures   int
-	signals    int           // interrupts so far
-	err        error         // first error of observe
+	signals    int   // interrupts so far
+	err        error // first error of observe
 
 	starting sync.RWMutex // read-held from the look at halted until a child is among children
 	halted   bool         // no child is started any more

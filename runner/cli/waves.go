@@ -221,7 +221,7 @@ func (w *waves) todo(k int, skip map[string]bool) (paths []string) {
 func (w *waves) String(skip map[string]bool) string {
 	var parts []string
 	for k := range w.list {
-		parts = append(parts, fmt.Sprintf("%s: %d", w.list[k].name, len(w.todo(k, skip))))
+		parts = append(parts, fmt.Sprintf("%s (%d)", w.list[k].name, len(w.todo(k, skip))))
 	}
 	return strings.Join(parts, ", ")
 }
