@@ -42,7 +42,9 @@ func unknownSetting(key string) string {
 		return ""
 	}
 	nearest := slices.MinFunc(settings, func(a, b string) int {
-		distance := func(k string) int { return levenshtein.Distance(strings.ToLower(k), name[strings.LastIndexByte(name, '.')+1:], nil) }
+		distance := func(k string) int {
+			return levenshtein.Distance(strings.ToLower(k), name[strings.LastIndexByte(name, '.')+1:], nil)
+		}
 		return distance(a) - distance(b)
 	})
 	return fmt.Sprintf("there is no setting %s; is tmnotes.%s meant?", key, nearest)
