@@ -366,7 +366,7 @@ func (d *doctor) findRemote() {
 		if n, err := d.s.Unpushed(d.c.Context, remote); err != nil {
 			d.problem("tmnotes check", "%v", err)
 		} else if n > 0 {
-			d.warn("tmnotes sync", "%s that are here were not seen on %s", plural(n, "record"), remote)
+			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, plural(n, "record"))
 		}
 	}
 }
