@@ -49,6 +49,7 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
+		outputFlag(),
 	}
 }
 
@@ -88,6 +89,7 @@ type runOptions struct {
 	waves      waves
 	interval   time.Duration
 	quiet      bool
+	output     string
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -124,6 +126,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	}
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
+	if o.output, err = parseOutput(c, s); err != nil {
+		return o, err
+	}
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	return o, err
 }
@@ -177,6 +182,7 @@ type work func(p *project.Project, n *session, u *ui, o runOptions, stacks []run
 
 // run is what `run` and `script run` have in common: all but what is executed.
 func run(c *cli.Context, env Env, command []string, plan work) error {
+	env = withScreen(env)
 	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
 	u.quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
