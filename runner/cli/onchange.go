@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -92,7 +91,7 @@ func (n *session) onChange(ctx context.Context, u *ui, st *gitstate.State, comma
 // is none, either, since what it follows is not known.
 func (h *changeHook) observe(e runner.Event) {
 	rec := h.n.last
-	if e.Kind != runner.Finished || rec == nil {
+	if e.Kind != runner.Finished || rec == nil || rec.Stack != e.Result.Stack.Path {
 		return
 	}
 	s := h.before[rec.Stack]
@@ -133,8 +132,7 @@ func (h *changeHook) call(ctx context.Context, c changed) error {
 		return err
 	}
 	said := &gitstate.Excerpt{Limit: 4 << 10}
-	opt := runner.Options{Stdin: bytes.NewReader(append(text, '\n')), Stdout: said, Stderr: io.Discard, Timeout: hookTimeout, KillAfter: time.Second}
-	opt.Stderr = said
+	opt := runner.Options{Stdin: bytes.NewReader(append(text, '\n')), Stdout: said, Stderr: said, Timeout: hookTimeout, KillAfter: time.Second}
 	results, err := runner.Execute(ctx, g, map[string]runner.Task{c.Stack: task}, opt, nil)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ func reportCommand(env Env) *cli.Command {
 	for _, f := range reportFormats {
 		flags = append(flags, &cli.StringFlag{Name: f.name, Usage: f.usage})
 	}
+	flags = append(flags, &cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, NAME.prom in the folder of node_exporter's textfile collector; of all stacks, whatever is selected"}, metricsFlag())
 	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits on which something was recorded"})
 	return &cli.Command{
 		Name:  "report",
@@ -57,7 +58,13 @@ func writeReports(c *cli.Context, env Env) error {
 			}
 		}
 	}
-	if len(files) == 0 {
+	prom := c.String("prometheus")
+	if c.IsSet("prometheus") {
+		if err := checkMetricsFile(prom); err != nil {
+			return err
+		}
+	}
+	if len(files) == 0 && prom == "" {
 		return fmt.Errorf("a report in which form? Use %s; - is stdout", strings.Join(names, " or "))
 	}
 	if c.Int("commits") < 1 {
@@ -75,6 +82,11 @@ func writeReports(c *cli.Context, env Env) error {
 		age, err := readLocal(c, s)
 		if err != nil {
 			return err
+		}
+		if prom != "" {
+			if err := writeMetrics(c, s, prom); err != nil || len(files) == 0 {
+				return err
+			}
 		}
 		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
 		if err != nil {

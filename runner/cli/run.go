@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -74,6 +75,7 @@ func executionFlags() []cli.Flag {
 		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
 		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
 		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
+		onChangeFlag(),
 	}
 }
 
@@ -376,7 +378,13 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if n.made, err = madeOf(ctx, p); err != nil {
 		return err
 	}
-	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env)
+	of := telemetry.Run{Op: strings.Join(ops, ","), Target: o.sel.Target, Job: ci.job}
+	end, err := n.tell(ctx, u, st, of, true, tasks, todo, setting(c, s, "on-change", "onChange", ""))
+	if err != nil {
+		return err
+	}
+	defer end()
+	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, of.Op, of.Target, env)
 }
 
 // plan makes the tasks: each stack's command, environment and operation.

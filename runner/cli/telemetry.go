@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -81,6 +80,9 @@ func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole boo
 		case runner.Interrupted:
 			interrupted = true
 		case runner.Finished:
+			if n.last == nil || n.last.Stack != stack.Path {
+				return // nothing is on record of it: it was not needed
+			}
 			at := time.Now()
 			if !e.Result.Started.IsZero() {
 				at = e.Result.Started.Add(e.Result.Took)
@@ -120,7 +122,11 @@ func metrics(c *cli.Context, s *gitstate.Store) (*prometheus.Registry, error) {
 
 // writeMetrics writes the metrics for node_exporter's textfile collector, which reads
 // files *.prom and may do so at any moment.
-func writeMetrics(file string, r *prometheus.Registry) error {
+func writeMetrics(c *cli.Context, s *gitstate.Store, file string) error {
+	r, err := metrics(c, s)
+	if err != nil {
+		return err
+	}
 	if err := prometheus.WriteToTextfile(file, r); err != nil {
 		return fmt.Errorf("--prometheus: %w", err)
 	}
@@ -156,5 +162,3 @@ func (h *cloudHost) metricsHandler(r *prometheus.Registry) http.Handler {
 type metricsLog struct{ *ui }
 
 func (l metricsLog) Println(v ...any) { l.warn("metrics: " + strings.TrimSpace(fmt.Sprintln(v...))) }
-
-var _ = errors.New
