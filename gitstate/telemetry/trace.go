@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -115,8 +116,8 @@ func (t *Trace) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	get := func(name string) string {
 		return cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_"+name), os.Getenv("OTEL_EXPORTER_OTLP_"+name))
 	}
-	t.where = get("ENDPOINT")
-	if t.where == "" || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+	endpoint := get("ENDPOINT")
+	if endpoint == "" || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		return nil, nil
 	}
 	switch e := os.Getenv("OTEL_TRACES_EXPORTER"); e {
@@ -126,6 +127,12 @@ func (t *Trace) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	default:
 		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER=%s: there is otlp and none", e)
 	}
+	// The SDK would send to its default instead.
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" && u.Scheme != "unix" {
+		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT=%s is no URL; write it like http://localhost:4318", endpoint)
+	}
+	t.where = u.Redacted()
 	// What the SDK says itself goes to the standard logger, in lines of its own.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.fail))
 	otel.SetLogger(funcr.New(func(_, args string) { t.fail(errors.New(args)) }, funcr.Options{}))
@@ -312,8 +319,14 @@ func (t *Trace) End(counts map[gitstate.Status]int, interrupted bool, limit time
 	err := t.provider.Shutdown(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err = cmp.Or(err, t.failed); err != nil {
-		t.warn(fmt.Sprintf("the spans of the run could not be sent to %s, not all of them: %s", t.where, oneLine(err)))
+	switch {
+	case t.failed != nil:
+		err = t.failed // it says more
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("no answer within %v", limit)
+	}
+	if err != nil {
+		t.warn(fmt.Sprintf("not all spans of the run could be sent to %s: %s", t.where, oneLine(err)))
 	}
 }
 
