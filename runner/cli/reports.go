@@ -20,11 +20,15 @@ import (
 
 // reportFormats are what a report can be written as; each is a flag that takes
 // a FILE.
-var reportFormats = []struct {
+var reportFormats = []reportFormat{
+	{"json", "write all of it as JSON to `FILE`", (*report.Report).WriteJSON},
+	{"markdown", "write a table to `FILE`, for a comment on a merge request", func(r *report.Report, w io.Writer) error { return r.WriteMarkdown(w, 0) }},
+	{"junit", "write the state as JUnit test results to `FILE`", (*report.Report).WriteJUnit},
+}
+
+type reportFormat struct {
 	name, usage string
 	write       func(*report.Report, io.Writer) error
-}{
-	{"json", "write all of it as JSON to `FILE`", (*report.Report).WriteJSON},
 }
 
 func reportCommand(env Env) *cli.Command {

@@ -75,7 +75,7 @@ func executionFlags() []cli.Flag {
 		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
 		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
 		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
-		onChangeFlag(),
+		onChangeFlag(), runReportFlag(),
 	}
 }
 
@@ -89,6 +89,7 @@ type runOptions struct {
 	exec       runner.Options
 	interval   time.Duration
 	quiet      bool
+	reports    []runReport
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -112,6 +113,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 		return o, err
 	}
 	if o.planFile, err = parsePlanFile(c); err != nil {
+		return o, err
+	}
+	if o.reports, err = parseRunReports(setting(c, s, "report", "report", "")); err != nil {
 		return o, err
 	}
 	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
@@ -369,7 +373,11 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		} else {
 			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(head.Hash))
 		}
-		return s.Flush(ctx)
+		if err := s.Flush(ctx); err != nil || len(o.reports) == 0 {
+			return err
+		}
+		n.writeReports(ctx, u, env, o.reports, sync.remote, order)
+		return nil
 	}
 	if o.exec.DryRun {
 		return dryRun(ctx, u, graph, tasks, o)
@@ -383,6 +391,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if err != nil {
 		return err
 	}
+	defer n.writeReports(ctx, u, env, o.reports, sync.remote, order)
 	defer end()
 	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, of.Op, of.Target, env)
 }
