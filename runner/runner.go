@@ -88,6 +88,11 @@ type Options struct {
 	Parallel int  // at most so many stacks at once; less than 1 is 1
 	FailFast bool // the first failure starts nothing further, not even another try
 
+	// StopAfter, if not 0, is how many failures start nothing further, likewise. What
+	// was not started is then blocked, with the last of them as the cause, where
+	// FailFast cancels it: it is not over with the run that it belongs to.
+	StopAfter int
+
 	Retries   int                         // further tries after a failed one
 	RetryOn   *regexp.Regexp              // if set, only where a line of the try's output matches
 	Backoff   func(try int) time.Duration // wait after the try'th failure (from 1); nil: up to 1s·2^(try-1), at most 30 s, at random
@@ -104,9 +109,14 @@ type Options struct {
 	// errors are ignored: a closed pager is no reason to break an apply.
 	Stdout, Stderr io.Writer
 	Output         OutputMode
-	Prefix         func(Stack) string         // of OutputPrefixed; nil: path and " | "
-	GroupStart     func(Stack) string         // of OutputGrouped; nil: none. A line end is added where it lacks
-	GroupEnd       func(Stack, Result) string // likewise
+	Prefix         func(Stack) string       // of OutputPrefixed; nil: path and " | "
+	Clean          func(line []byte) []byte // of OutputPrefixed: what is written of a line; nil: all of it
+	// GroupStart and GroupEnd are what is written around a group, to Marks, or
+	// where that is nil to Stdout; nil is nothing, and a line end is added where it
+	// lacks. GroupStart is told what came of the stack, with StatusRunning where
+	// its output is written as it comes.
+	GroupStart, GroupEnd func(Stack, Result) string
+	Marks                io.Writer
 
 	// Signals is what the caller was notified of; see [Execute].
 	Signals <-chan os.Signal
@@ -142,7 +152,8 @@ type Result struct {
 	Took    time.Duration // all tries and what lay between
 	Tries   int           // tries that were begun
 	Cause   string        // of a blocked one: path of the stack that failed in the first place
-	Reason  string        // one line for humans, raw output of the child: redact before storing
+	Reason  string        // one line for humans, raw output of the child: redact before storing; of a blocked one where Cause does not say it all
+	Last    []string      // of one that did not succeed: the last lines of its output, three at most, raw as well
 	Signal  string        // "SIGKILL", if the last try was ended by one
 }
 

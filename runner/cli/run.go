@@ -27,7 +27,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), planFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -50,6 +50,7 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
+		outputFlag(),
 	}
 }
 
@@ -87,9 +88,11 @@ type runOptions struct {
 	filter     statusFilter
 	safeguards project.Safeguards
 	exec       runner.Options
+	waves      waves
 	interval   time.Duration
 	quiet      bool
 	reports    []runReport
+	output     string
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -112,6 +115,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.exec, err = parseExecution(c, s); err != nil {
 		return o, err
 	}
+	if o.waves, err = parseWaves(c, s); err != nil {
+		return o, err
+	}
 	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
@@ -126,6 +132,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	}
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
+	if o.output, err = parseOutput(c, s); err != nil {
+		return o, err
+	}
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	return o, err
 }
@@ -179,6 +188,7 @@ type work func(p *project.Project, n *session, u *ui, o runOptions, stacks []run
 
 // run is what `run` and `script run` have in common: all but what is executed.
 func run(c *cli.Context, env Env, command []string, plan work) error {
+	env = withScreen(env)
 	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
 	u.quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
@@ -312,6 +322,10 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if c.Bool("reverse") {
 		graph = graph.Reverse()
 	}
+	n.waves = &o.waves
+	if err := n.waves.divide(p, n, graph, ops); err != nil {
+		return err
+	}
 	order := graph.Order()
 	busy := 0
 	var at string
@@ -358,6 +372,9 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		} else {
 			todo = append(todo, path)
 		}
+	}
+	if err := n.waves.standing(st, n, o.exec.Skip); err != nil {
+		return err
 	}
 	describe(u, n, order, ops, off, o)
 	if pending && !o.exec.DryRun {
@@ -490,6 +507,9 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 		line += fmt.Sprintf(", %d superseded", late)
 	}
 	u.say("%s", line)
+	if left > 0 && len(o.waves.filters) > 0 {
+		u.say("in waves %s", o.waves.String(o.exec.Skip))
+	}
 	if late > 0 {
 		u.say("superseded, as in %s (--allow-rollback deploys this commit all the same)", why)
 	}
@@ -521,19 +541,37 @@ func commandLine(t runner.Task) string {
 }
 
 func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
-	_, err := runner.Execute(ctx, g, tasks, o.exec, func(e runner.Event) error {
-		task := tasks[e.Result.Stack.Path]
-		switch {
-		case e.Kind != runner.Started:
-		case task.Commands[0].Line != "":
-			for _, c := range task.Commands {
-				fmt.Fprintln(u.env.Stderr, c.Line)
-			}
-		default:
-			u.say("(dry-run) Entering stack in %s", task.Stack.Path)
-			u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
+	for k, w := range o.waves.list {
+		todo := o.waves.todo(k, o.exec.Skip)
+		if len(todo) == 0 {
+			continue
 		}
-		return nil
-	})
-	return err
+		if w.name != "" {
+			if k > 0 && o.waves.soak > 0 {
+				u.say("(dry-run) Soaking for %s", took(o.waves.soak))
+			}
+			if k > 0 && o.waves.gate != "" {
+				u.say("(dry-run) Asking the gate %s", strconv.Quote(o.waves.gate))
+			}
+			u.say("(dry-run) Wave %s", w.name)
+		}
+		_, err := runner.Execute(ctx, g, tasks, only(o.exec, g, todo), func(e runner.Event) error {
+			task := tasks[e.Result.Stack.Path]
+			switch {
+			case e.Kind != runner.Started:
+			case task.Commands[0].Line != "":
+				for _, c := range task.Commands {
+					fmt.Fprintln(u.env.Stderr, c.Line)
+				}
+			default:
+				u.say("(dry-run) Entering stack in %s", task.Stack.Path)
+				u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
