@@ -52,7 +52,7 @@ type changed struct {
 
 // MarshalJSON is the record, with the status that the stack had, and the commit.
 func (c changed) MarshalJSON() ([]byte, error) {
-	rec, err := json.Marshal(c.Record)
+	rec, err := c.Record.MarshalJSON()
 	if err != nil {
 		return nil, err
 	}
@@ -117,8 +117,10 @@ func (h *changeHook) work(ctx context.Context) {
 
 // call runs the command at the top of the work tree, as git runs its hooks.
 func (h *changeHook) call(ctx context.Context, c changed) error {
-	text, err := json.Marshal(c)
-	if err != nil {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false) // for people and jq, not for a page
+	if err := enc.Encode(c); err != nil {
 		return err
 	}
 	shell := []string{"sh", "-c", h.command}
@@ -132,7 +134,7 @@ func (h *changeHook) call(ctx context.Context, c changed) error {
 		return err
 	}
 	said := &gitstate.Excerpt{Limit: 4 << 10}
-	opt := runner.Options{Stdin: bytes.NewReader(append(text, '\n')), Stdout: said, Stderr: said, Timeout: hookTimeout, KillAfter: time.Second}
+	opt := runner.Options{Stdin: &text, Stdout: said, Stderr: said, Timeout: hookTimeout, KillAfter: time.Second}
 	results, err := runner.Execute(ctx, g, map[string]runner.Task{c.Stack: task}, opt, nil)
 	if err != nil {
 		return err
