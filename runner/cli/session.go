@@ -30,6 +30,8 @@ type session struct {
 	// watch is told of every event of the run once it is on record, from one
 	// goroutine at a time, which starts nothing meanwhile: it must be quick.
 	watch []func(runner.Event)
+	// last is the record of the last result, for who is told of it.
+	last *gitstate.Record
 }
 
 // recorded is what every record of a stack in this run says.
@@ -126,6 +128,7 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
 	n.made.put(rec, r.Stack.Path)
+	n.last = rec
 	n.changed.Store(true)
 	n.unsynced.Store(true)
 	err := n.store.AppendLazily(n.commit.Hash, rec)
