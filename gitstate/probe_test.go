@@ -55,8 +55,8 @@ func TestProbesOverHTTP(t *testing.T) {
 	if spool, err := s.TryPush(ctx, "origin", v.Notes); spool || !errors.Is(err, ErrNotPushed) || !strings.Contains(err.Error(), "403") {
 		t.Errorf("a push that is forbidden: %v, %v", spool, err)
 	}
-	if n := must[int](t)(s.Unpushed(ctx, "origin")); n != 1 {
-		t.Errorf("%d records are said not to be on the remote", n)
+	if n, _, err := s.Unpushed(ctx, "origin"); n != 1 || err != nil {
+		t.Errorf("%d records are said not to be on the remote, %v", n, err)
 	}
 	if after := repo.Git("count-objects") + repo.Git("for-each-ref") + repo.InRemote("for-each-ref"); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)

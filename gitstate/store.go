@@ -52,6 +52,7 @@ type Store struct {
 	lastAt     map[string]time.Time // by ident: what this process recorded
 	lastResult time.Time            // the latest of these
 	state      *State               // what was read last
+	tally      *tally               // what was counted last
 	ident      *object.Signature
 }
 

@@ -276,7 +276,7 @@ func (x *execution) start(i int) {
 // runStack runs a started stack to its end, in a goroutine of its own.
 func (x *execution) runStack(i int, started time.Time) {
 	t := x.tasks[i]
-	out := x.out.open(t.Stack)
+	out := x.out.open(t.Stack, started)
 	r := Result{Stack: t.Stack, Started: started}
 	envs := x.environments(t)
 	for again := true; again; {
@@ -311,7 +311,7 @@ func (x *execution) runStack(i int, started time.Time) {
 
 // judge says what a try came to, and whether and when there is to be another.
 func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, again bool) {
-	r.Status, r.Exit, r.Signal, r.Reason = StatusFailed, o.exit, o.signal, o.reason
+	r.Status, r.Exit, r.Signal, r.Reason, r.Last = StatusFailed, o.exit, o.signal, o.reason, o.last
 	r.Took = time.Since(r.Started)
 	if o.ok() {
 		r.Status, r.Reason = StatusOK, ""

@@ -363,7 +363,7 @@ func (d *doctor) findRemote() {
 			return
 		}
 		d.ok("%s is %s", remote, gitstate.NewRedactor(os.Environ()).Text(where, 300))
-		if n, err := d.s.Unpushed(d.c.Context, remote); err != nil {
+		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
 			d.problem("tmnotes check", "%v", err)
 		} else if n > 0 {
 			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, plural(n, "record"))

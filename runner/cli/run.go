@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -49,6 +50,7 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
+		outputFlag(),
 	}
 }
 
@@ -74,6 +76,7 @@ func executionFlags() []cli.Flag {
 		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
 		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
 		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
+		onChangeFlag(), runReportFlag(),
 	}
 }
 
@@ -88,6 +91,8 @@ type runOptions struct {
 	waves      waves
 	interval   time.Duration
 	quiet      bool
+	reports    []runReport
+	output     string
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -116,6 +121,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
+	if o.reports, err = parseRunReports(setting(c, s, "report", "report", "")); err != nil {
+		return o, err
+	}
 	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
 		return o, err
 	}
@@ -124,6 +132,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	}
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
+	if o.output, err = parseOutput(c, s); err != nil {
+		return o, err
+	}
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	return o, err
 }
@@ -177,6 +188,7 @@ type work func(p *project.Project, n *session, u *ui, o runOptions, stacks []run
 
 // run is what `run` and `script run` have in common: all but what is executed.
 func run(c *cli.Context, env Env, command []string, plan work) error {
+	env = withScreen(env)
 	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
 	u.quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
@@ -378,7 +390,11 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		} else {
 			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(head.Hash))
 		}
-		return s.Flush(ctx)
+		if err := s.Flush(ctx); err != nil || len(o.reports) == 0 {
+			return err
+		}
+		n.writeReports(ctx, u, env, o.reports, sync.remote, order)
+		return nil
 	}
 	if o.exec.DryRun {
 		return dryRun(ctx, u, graph, tasks, o)
@@ -387,7 +403,14 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if n.made, err = madeOf(ctx, p); err != nil {
 		return err
 	}
-	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env)
+	of := telemetry.Run{Op: strings.Join(ops, ","), Target: o.sel.Target, Job: ci.job}
+	end, err := n.tell(ctx, u, st, of, true, tasks, todo, setting(c, s, "on-change", "onChange", ""))
+	if err != nil {
+		return err
+	}
+	defer n.writeReports(ctx, u, env, o.reports, sync.remote, order)
+	defer end()
+	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, of.Op, of.Target, env)
 }
 
 // plan makes the tasks: each stack's command, environment and operation.

@@ -30,6 +30,8 @@ type session struct {
 	// watch is told of every event of the run once it is on record, from one
 	// goroutine at a time, which starts nothing meanwhile: it must be quick.
 	watch []func(runner.Event)
+	// last is the record of the last result, for who is told of it.
+	last *gitstate.Record
 }
 
 // recorded is what every record of a stack in this run says.
@@ -42,6 +44,7 @@ type recorded struct {
 	since   time.Time // of a drift series: see design section 3
 	seen    int
 	driftAs gitstate.Status
+	usual   time.Duration // what the latest took, if it succeeded
 }
 
 // target joins the two things that state is kept apart for. "+" stands in no
@@ -119,16 +122,13 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	}
 	rec.Cause = r.Cause
 	if r.Status != runner.StatusOK && r.Reason != "" {
-		var commands [][]string
-		for _, c := range t.Commands {
-			commands = append(commands, c.Args)
-		}
-		rec.Reason = gitstate.NewRedactor(t.Env, commands...).Text(r.Reason, 500)
+		rec.Reason = redactedReason(r, t)
 	}
 	if s := n.stacks[r.Stack.Path]; s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
 	n.made.put(rec, r.Stack.Path)
+	n.last = rec
 	n.changed.Store(true)
 	n.unsynced.Store(true)
 	err := n.store.AppendLazily(n.commit.Hash, rec)
@@ -168,6 +168,9 @@ func (r *recorded) followed(l *gitstate.Latest, commit, run string) {
 		if prev != run {
 			r.prev = append(r.prev, prev)
 		}
+	}
+	if l.Op == r.op.Name && (l.Status == gitstate.OK || l.Status == gitstate.Drifted) {
+		r.usual = l.Took
 	}
 	if r.op.Name == gitstate.Drift && l.Commit == commit && !l.At.IsZero() && l.Record.Variant == r.op.Variant {
 		r.driftAs, r.since, r.seen = l.Record.Status, l.Since, max(l.Seen, 1)
