@@ -228,11 +228,8 @@ func (x *Result) why() string {
 	if r.Dirty {
 		why = append(why, "uncommitted changes")
 	}
-	if r.Cause != "" {
-		why = append(why, r.Cause+" failed")
-	}
-	if r.Reason != "" && r.Status != gitstate.Blocked {
-		why = append(why, r.Reason)
+	if w := r.Why(); w != "" {
+		why = append(why, w)
 	}
 	return strings.Join(why, "; ")
 }

@@ -51,6 +51,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
 	d := n.display(&x, u, ci, o, g, tasks, todo)
 	defer d.end()
+	n.waves.pause = d.pause
 	interrupted := false
 	observe := func(e runner.Event) error {
 		path := e.Result.Stack.Path

@@ -23,14 +23,15 @@ func TestGateOnTerminal(t *testing.T) {
 	w.script("deploy", deployScript)
 	w.script("gate", `cat >/dev/null
 trap 'echo INT >>"$WORK/signals"; touch "$WORK/release"' INT
-printf 'Go on? '
+test -t 1 && printf 'Go on? '
 read answer </dev/tty
 touch "$WORK/asked"
 test "$answer" = wait || exit 0
 while ! test -e "$WORK/release"; do sleep 0.02; done
 `)
 	for _, answer := range []string{"wait", "yes"} {
-		cmd := w.command("work", "tmnotes", "run", "--op", "deploy", "--wave", "/canary", "--wave", "*", "--gate", "gate", "--", "deploy")
+		// The first time with a view on the terminal, which makes room.
+		cmd := w.command("work", "tmnotes", "run", "--output", map[string]string{"wait": "live", "yes": "stream"}[answer], "--op", "deploy", "--wave", "/canary", "--wave", "*", "--gate", "gate", "--", "deploy")
 		var out syncBuffer
 		p, err := pty.Start(cmd)
 		if err != nil {
