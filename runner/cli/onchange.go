@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -37,7 +38,8 @@ type changeHook struct {
 	before  map[string]standing
 	queue   chan changed
 	done    chan struct{}
-	stop    context.CancelFunc
+	late    atomic.Bool    // the time at the end is over
+	signals chan os.Signal // to the command that runs then
 }
 
 // standing is what a stack's own status came from before the run.
@@ -65,8 +67,8 @@ func (c changed) MarshalJSON() ([]byte, error) {
 
 // onChange has the command told of the stacks whose status changes in this run.
 // end returns when it was told of all, or too long after.
-func (n *session) onChange(ctx context.Context, u *ui, st *gitstate.State, command string, todo []string) (end func(), err error) {
-	h := &changeHook{command: command, n: n, u: u, before: map[string]standing{}, queue: make(chan changed, len(todo)), done: make(chan struct{})}
+func (n *session) onChange(u *ui, st *gitstate.State, command string, todo []string) (end func(), err error) {
+	h := &changeHook{command: command, n: n, u: u, before: map[string]standing{}, queue: make(chan changed, len(todo)), done: make(chan struct{}), signals: make(chan os.Signal, 3)}
 	for _, path := range todo {
 		r := n.stacks[path]
 		var s standing
@@ -78,9 +80,8 @@ func (n *session) onChange(ctx context.Context, u *ui, st *gitstate.State, comma
 		}
 		h.before[path] = s
 	}
-	ctx, h.stop = context.WithCancel(context.WithoutCancel(ctx))
 	n.watch = append(n.watch, h.observe)
-	go h.work(ctx)
+	go h.work()
 	return h.end, nil
 }
 
@@ -102,21 +103,21 @@ func (h *changeHook) observe(e runner.Event) {
 	h.queue <- changed{*rec, was, is, h.n.commit.Hash}
 }
 
-func (h *changeHook) work(ctx context.Context) {
+func (h *changeHook) work() {
 	defer close(h.done)
 	for c := range h.queue {
-		if ctx.Err() != nil {
+		if h.late.Load() {
 			h.u.warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: there was no time left", c.Stack, c.was, c.is))
 			continue
 		}
-		if err := h.call(ctx, c); err != nil {
+		if err := h.call(c); err != nil {
 			h.u.warn(fmt.Sprintf("--on-change, of %s (%s, %s before): %v", c.Stack, c.is, c.was, err))
 		}
 	}
 }
 
 // call runs the command at the top of the work tree, as git runs its hooks.
-func (h *changeHook) call(ctx context.Context, c changed) error {
+func (h *changeHook) call(c changed) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false) // for people and jq, not for a page
@@ -134,8 +135,8 @@ func (h *changeHook) call(ctx context.Context, c changed) error {
 		return err
 	}
 	said := &gitstate.Excerpt{Limit: 4 << 10}
-	opt := runner.Options{Stdin: &text, Stdout: said, Stderr: said, Timeout: hookTimeout, KillAfter: time.Second}
-	results, err := runner.Execute(ctx, g, map[string]runner.Task{c.Stack: task}, opt, nil)
+	opt := runner.Options{Stdin: &text, Stdout: said, Stderr: said, Signals: h.signals, Timeout: hookTimeout, KillAfter: time.Second}
+	results, err := runner.Execute(context.Background(), g, map[string]runner.Task{c.Stack: task}, opt, nil)
 	if err != nil {
 		return err
 	}
@@ -148,14 +149,22 @@ func (h *changeHook) call(ctx context.Context, c changed) error {
 	return nil
 }
 
+// end waits until all is told. What takes too long is interrupted, and then killed,
+// which takes three signals.
 func (h *changeHook) end() {
 	close(h.queue)
-	late := time.AfterFunc(hooksAtEnd, h.stop)
-	defer late.Stop()
-	select {
-	case <-h.done:
-	case <-time.After(hooksAtEnd + 2*time.Second): // it does not heed the interrupt
-		h.u.warn("--on-change still runs, and is not waited for")
+	for i, wait := range []time.Duration{hooksAtEnd, 2 * time.Second, 2 * time.Second} {
+		select {
+		case <-h.done:
+			return
+		case <-time.After(wait):
+		}
+		h.late.Store(true)
+		for range 1 + i {
+			select {
+			case h.signals <- os.Interrupt:
+			default:
+			}
+		}
 	}
-	h.stop()
 }
