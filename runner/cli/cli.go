@@ -106,7 +106,7 @@ func newApp(env Env) *cli.App {
 			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), listCommand(env), statusCommand(env),
 			logCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
 			forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
-			checkCommand(env), versionCommand(env), completionCommand(env),
+			doctorCommand(env), checkCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

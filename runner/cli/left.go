@@ -29,7 +29,7 @@ func (l *live) simulate(now time.Time) (time.Duration, bool) {
 	open, told := 0, 0
 	for i := range l.stacks {
 		switch s := &l.stacks[i]; {
-		case s.cause >= 0: // is not going to run
+		case s.doomed:
 		case s.final():
 			if s.status == runner.StatusOK || s.status == runner.StatusDrifted {
 				known = append(known, s.result.Took)
@@ -53,7 +53,7 @@ func (l *live) simulate(now time.Time) (time.Duration, bool) {
 	var ready, ends agenda // of those that are ready the time does not count
 	for i := range l.stacks {
 		s := &l.stacks[i]
-		if s.final() || s.cause >= 0 {
+		if s.final() || s.doomed {
 			continue
 		}
 		for _, p := range s.preds {

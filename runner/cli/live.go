@@ -41,8 +41,9 @@ type liveStack struct {
 	usual   time.Duration // what it took the last time that it succeeded; 0 if that is not known
 	status  runner.Status // "" until it is started
 	started time.Time
-	hold    string // why it does not start yet, or not try again
-	cause   int    // the stack for which it is going to be blocked, or -1
+	hold    string    // why it does not start yet
+	again   time.Time // when it is tried again
+	doomed  bool      // it is going to be blocked, once all that it waits for is done
 	result  runner.Result
 }
 
@@ -71,7 +72,7 @@ func newLive(u *ui, g *runner.Graph, todo []string, usual func(path string) time
 	order, after = runner.Reduce(order, after, func(p string) bool { _, is := l.index[p]; return is })
 	for i, p := range order {
 		l.index[p] = i
-		s := liveStack{path: p, usual: usual(p), cause: -1}
+		s := liveStack{path: p, usual: usual(p)}
 		for _, q := range after[p] {
 			s.preds = append(s.preds, l.index[q])
 		}
@@ -98,10 +99,15 @@ func (l *live) event(e runner.Event) {
 	case runner.Started:
 		s.status, s.started = runner.StatusRunning, e.Result.Started
 	case runner.Retrying:
-		s.hold = fmt.Sprintf("try %d failed, next in %s: %s", e.Result.Tries, took(e.Wait), e.Result.Reason)
+		s.again = l.now().Add(e.Wait)
 	case runner.Held:
 		s.hold = e.Result.Reason
 	case runner.Finished:
+		if s.doomed {
+			s.doomed = false
+			l.done--
+			l.count[runner.StatusBlocked]--
+		}
 		s.status = e.Result.Status
 		l.done++
 		l.count[s.status]++
@@ -111,19 +117,20 @@ func (l *live) event(e runner.Event) {
 			fallthrough
 		case runner.StatusCanceled, runner.StatusBlocked:
 			l.doom(i)
+			l.leftSince = time.Time{}
 		}
 	}
 }
 
-// doom marks what cannot run any more. The runner says so once all that a stack waits for
-// is done.
+// doom counts as blocked what cannot run any more. The runner says so only once all that
+// a stack waits for is done.
 func (l *live) doom(root int) {
 	for i := root + 1; i < len(l.stacks); i++ {
 		s := &l.stacks[i]
-		for _, p := range s.preds {
-			if s.cause < 0 && (p == root || l.stacks[p].cause >= 0) {
-				s.cause = root
-			}
+		if s.status == "" && !s.doomed && slices.ContainsFunc(s.preds, func(p int) bool { return p == root || l.stacks[p].doomed }) {
+			s.doomed = true
+			l.done++
+			l.count[runner.StatusBlocked]++
 		}
 	}
 }
@@ -143,7 +150,9 @@ func (l *live) frame(width, height int) string {
 		case runner.StatusRunning:
 			running = append(running, i)
 		case "":
-			waiting = append(waiting, i)
+			if !s.doomed && l.halt == "" {
+				waiting = append(waiting, i)
+			}
 		}
 	}
 	slices.SortStableFunc(running, func(a, b int) int { return l.stacks[a].started.Compare(l.stacks[b].started) })
@@ -186,8 +195,13 @@ func (l *live) frame(width, height int) string {
 		return liveRow{status: "failed", path: s.path, time: took(s.result.Took), rest: tries(s.result) + printable(s.result.Reason)}
 	})
 	add(running, forRunning, "running", func(s *liveStack) liveRow {
-		r := liveRow{status: "running", path: s.path, time: clock(now.Sub(s.started)), rest: printable(s.hold)}
-		if r.rest == "" && s.usual > 0 {
+		r := liveRow{status: "running", path: s.path, time: clock(now.Sub(s.started))}
+		switch {
+		case now.Before(s.again):
+			r.rest = fmt.Sprintf("try %d failed, next in %s: %s", s.result.Tries, clock(s.again.Sub(now)+time.Second-1), printable(s.result.Reason))
+		case !s.again.IsZero():
+			r.rest = fmt.Sprintf("try %d; %s", s.result.Tries+1, printable(s.result.Reason))
+		case s.usual > 0:
 			r.rest = "of about " + clock(s.usual)
 		}
 		return r
@@ -209,8 +223,6 @@ func (l *live) waitsFor(s *liveStack) string {
 		}
 	}
 	switch {
-	case s.cause >= 0:
-		return "in vain: " + printable(l.stacks[s.cause].path) + " did not succeed"
 	case len(names) > 3:
 		return fmt.Sprintf("for %s and %d more", strings.Join(names[:2], ", "), len(names)-2)
 	case len(names) > 0:
