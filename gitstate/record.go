@@ -54,9 +54,12 @@ type Record struct {
 	Extra []Pair // keys of later versions, in order
 }
 
-// triggersKey is younger than version 1, and so stands among Extra: there, who does
-// not know it keeps it.
-const triggersKey = "triggers"
+// Keys that are younger than version 1 stand among Extra: there, who does not know
+// them keeps them.
+const (
+	triggersKey = "triggers"
+	skippedKey  = "skipped"
+)
 
 // Triggers are the trigger files that the stack had where it was deployed, by what
 // names them; see SetTriggers.
@@ -74,6 +77,15 @@ func (r *Record) SetTriggers(ids []string) {
 	r.Extra = slices.DeleteFunc(r.Extra, func(p Pair) bool { return p.Key == triggersKey })
 	if len(ids) > 0 {
 		r.Extra = append(r.Extra, Pair{triggersKey, strings.Join(ids, ",")})
+		slices.SortFunc(r.Extra, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
+	}
+}
+
+// SetSkipped says at the end of a run how many stacks were found not to need it.
+func (r *Record) SetSkipped(n int) {
+	r.Extra = slices.DeleteFunc(r.Extra, func(p Pair) bool { return p.Key == skippedKey })
+	if n > 0 {
+		r.Extra = append(r.Extra, Pair{skippedKey, strconv.Itoa(n)})
 		slices.SortFunc(r.Extra, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
 	}
 }

@@ -26,7 +26,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), planFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), planFlags(), claimFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -85,8 +85,11 @@ type runOptions struct {
 	filter     statusFilter
 	safeguards project.Safeguards
 	exec       runner.Options
+	claims     claimOptions
 	interval   time.Duration
 	quiet      bool
+
+	force, resume, allowRollback bool
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -120,6 +123,10 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	}
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
+	o.force, o.resume, o.allowRollback = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback")
+	if o.claims, err = parseClaims(c, s); err != nil {
+		return o, err
+	}
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	return o, err
 }
@@ -171,8 +178,9 @@ func opFlag(c *cli.Context) (string, error) {
 // its stack. A stack without a task is not selected any more.
 type work func(p *project.Project, n *session, u *ui, o runOptions, stacks []runner.Stack) (map[string]runner.Task, error)
 
-// run is what `run` and `script run` have in common: all but what is executed.
-func run(c *cli.Context, env Env, command []string, plan work) error {
+// runOnce is what `run` and `script run` have in common: all but what is executed.
+// again is set where the selection has to be made anew; see run.
+func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) error {
 	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
 	u.quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
@@ -223,10 +231,12 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	}
 	var sync syncPlan
 	var st *gitstate.State
+	var asked []string // the operations that the state was read for
 	know := func(ops []string) error {
 		if st != nil {
 			return nil
 		}
+		asked = ops
 		var err error
 		if sync, err = planSync(c, s, p.DefaultRemote(), ci, ops...); err != nil {
 			return err
@@ -315,6 +325,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		if err != nil {
 			return err
 		}
+		r.was = l
 		r.followed(&l, head.Hash, n.run)
 		n.stacks[path] = r
 		if (l.Status == gitstate.Queued || l.Status == gitstate.Running) && l.Run != n.run {
@@ -324,7 +335,11 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		}
 	}
 	if busy > 0 && !o.exec.DryRun {
-		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; if that run is alive, both run it", plural(busy, "stack"), at))
+		both := "if that run is alive, both run it"
+		if sync.remote != "" && !o.claims.off {
+			both = "what it has claimed is waited for"
+		}
+		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; %s", plural(busy, "stack"), at, both))
 	}
 
 	// What need not run. What has uncommitted changes is not what was deployed.
@@ -338,6 +353,12 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		n.stacks[path] = r
 	}
 	off := map[string]taken{}
+	n.before, n.reselect = st, pending
+	if sync.remote != "" && !o.exec.DryRun {
+		if n.newer, err = newNewer(ctx, n, p, st, sync.remote, o.sel.Target); err != nil {
+			return err
+		}
+	}
 	if !c.Bool("force") && !o.filter.set() {
 		// What is pending, or was asked for beside it, is not done.
 		if off, err = takeOff(ctx, st, n, order, !pending, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
@@ -367,7 +388,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		} else {
 			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(head.Hash))
 		}
-		return s.Flush(ctx)
+		return n.lookedAt(ctx, u, ci, sync, strings.Join(asked, ","), o, again)
 	}
 	if o.exec.DryRun {
 		return dryRun(ctx, u, graph, tasks, o)
@@ -376,7 +397,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if n.made, err = madeOf(ctx, p); err != nil {
 		return err
 	}
-	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env)
+	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env, again)
 }
 
 // plan makes the tasks: each stack's command, environment and operation.
