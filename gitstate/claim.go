@@ -250,9 +250,10 @@ type Claimer struct {
 type sighting struct {
 	claim       Claim
 	first, last time.Time // the end of the first look, the beginning of the last
+	gone        bool      // its process was one of this clone, and is no more
 }
 
-func (v *sighting) expired() bool { return v.last.Sub(v.first) >= v.claim.Lease }
+func (v *sighting) expired() bool { return v.gone || v.last.Sub(v.first) >= v.claim.Lease }
 
 // holding is a claim that is held.
 type holding struct {
@@ -431,6 +432,12 @@ func (c *Claimer) look(ctx context.Context) error {
 		return err
 	}
 	end := time.Now()
+	here := map[string]liveness{}
+	for _, n := range claims {
+		if here[n.ref], err = c.s.liveness(n.Run, n.Stack); err != nil {
+			return err
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.looked = start
@@ -443,7 +450,7 @@ func (c *Claimer) look(ctx context.Context) error {
 		if c.held[n.ref] != nil {
 			continue // the renewal finds out if it is not ours
 		}
-		v := sighting{n, end, start}
+		v := sighting{n, end, start, here[n.ref] == gone}
 		if old, ok := was[n.ref]; ok && old.claim.hash == n.hash {
 			v.first = old.first
 		}
