@@ -231,19 +231,18 @@ type Claimer struct {
 	remote string
 	about  Claim // what they have in common
 	holder string
-	// Poll is how often Take looks again at claims of others.
+	// Poll is how often claims of others are worth another look.
 	Poll time.Duration
 
 	net sync.Mutex // held while claims that are held are pushed
 
-	mu     sync.Mutex
-	held   map[string]*holding // by ref
-	seen   map[string]sighting // others', by ref
-	tried  map[plumbing.Hash]bool
-	looked time.Time // when the last look began
-	wake   chan struct{}
-	stop   chan struct{}
-	done   chan struct{}
+	mu    sync.Mutex
+	held  map[string]*holding // by ref
+	seen  map[string]sighting // others', by ref
+	tried map[plumbing.Hash]bool
+	wake  chan struct{}
+	stop  chan struct{}
+	done  chan struct{}
 }
 
 // sighting is another's claim, and since when it stands unchanged, as far as was seen.
@@ -294,7 +293,7 @@ func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
 	}
 	fresh := false
 	for range 3 {
-		if !fresh && c.unsure(refs) {
+		if !fresh && c.unfetched(refs) {
 			if err := c.look(ctx); err != nil {
 				return nil, err
 			}
@@ -328,18 +327,73 @@ func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
 	return out, nil
 }
 
-// unsure reports whether what is known of claims is not enough to go by.
-func (c *Claimer) unsure(refs []string) bool {
+// unfetched reports whether some are held, and the notes were not fetched since.
+func (c *Claimer) unfetched(refs []string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := time.Since(c.looked) >= c.Poll/2
-	for _, ref := range refs {
-		h, v := c.held[ref], c.seen[ref]
-		if h != nil && !h.fetched || h == nil && !v.first.IsZero() && old {
-			return true
+	return slices.ContainsFunc(refs, func(ref string) bool { return c.held[ref] != nil && !c.held[ref].fetched })
+}
+
+// Others are the claims of others on the stacks, nil for a stack that none is known
+// on. It asks the remote about those that it knows, at most twice per Poll, and fetches
+// the notes where one is gone, or another one.
+func (c *Claimer) Others(ctx context.Context, stacks []Claim) ([]*Claim, error) {
+	args := []string{"ls-remote", "--refs", c.remote}
+	c.mu.Lock()
+	for i := range stacks {
+		ref := c.s.claimRef(&stacks[i])
+		if v, ok := c.seen[ref]; ok && time.Since(v.last) > c.Poll/2 {
+			args = append(args, ref)
 		}
 	}
-	return false
+	c.mu.Unlock()
+	if len(args) > 3 {
+		start := time.Now()
+		now, err := c.list(ctx, args)
+		if err != nil {
+			return nil, err
+		}
+		changed := false
+		c.mu.Lock()
+		for _, ref := range args[3:] {
+			if v := c.seen[ref]; now[ref] == v.claim.hash {
+				v.last = start
+				c.seen[ref] = v
+			} else {
+				changed = true
+			}
+		}
+		c.mu.Unlock()
+		if changed {
+			if err := c.look(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	others := make([]*Claim, len(stacks))
+	for i := range stacks {
+		if v, ok := c.seen[c.s.claimRef(&stacks[i])]; ok && !v.expired() {
+			others[i] = &v.claim
+		}
+	}
+	return others, nil
+}
+
+// list asks the remote where refs stand.
+func (c *Claimer) list(ctx context.Context, args []string) (map[string]plumbing.Hash, error) {
+	out, err := c.s.network(ctx, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: asking %s for claims: %w", ErrRemote, c.remote, err)
+	}
+	now := map[string]plumbing.Hash{}
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) == 2 {
+			now[f[1]] = plumbing.NewHash(f[0])
+		}
+	}
+	return now, nil
 }
 
 // free are the wanted ones that nobody has, or nobody any more, by ref; with the value
@@ -440,7 +494,6 @@ func (c *Claimer) look(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.looked = start
 	for _, h := range fetched {
 		h.fetched = true
 	}
@@ -544,15 +597,9 @@ func (c *Claimer) reconcile(ctx context.Context, held []*holding) (changed bool,
 	for _, h := range held {
 		args = append(args, h.claim.ref)
 	}
-	out, err := c.s.network(ctx, args...)
+	now, err := c.list(ctx, args)
 	if err != nil {
-		return false, fmt.Errorf("%w: asking %s for claims: %w", ErrRemote, c.remote, err)
-	}
-	now := map[string]plumbing.Hash{}
-	for line := range strings.Lines(out) {
-		if f := strings.Fields(line); len(f) == 2 {
-			now[f[1]] = plumbing.NewHash(f[0])
-		}
+		return false, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -35,11 +35,17 @@ func (s *Store) Settled(ctx context.Context, run string) (*State, error) {
 // a stack since it was selected: was is the latest record then, of which the run's own
 // queued line took the place.
 func (st *State) News(was *Latest, id, path, target, op, run string) (bool, error) {
-	if was.Record.Status.open() && was.Run != run || slices.ContainsFunc(was.Diverged, func(d Stored) bool { return d.Status.open() }) {
-		return true, nil // it went on, and nobody follows it but this run
+	if was.Underway(run) {
+		return true, nil // it went on, and this run follows it already
 	}
 	l, err := st.Latest(id, path, target, op)
 	return err != nil || l.Run != run || len(l.Diverged) > 0, err
+}
+
+// Underway reports whether another run than the one named was at the stack, or was
+// going to be.
+func (l *Latest) Underway(run string) bool {
+	return l.Record.Status.open() && l.Run != run || slices.ContainsFunc(l.Diverged, func(d Stored) bool { return d.Status.open() && d.Run != run })
 }
 
 // Began are the heads of runs that came into the notes between two states.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,10 +65,10 @@ type claims struct {
 	skip    map[string]bool
 
 	// What is decided again when a stack is about to start.
-	before                       *gitstate.State // by which the stacks were selected
-	newer                        *newer
+	before                  *gitstate.State // by which the stacks were selected
+	newer                   *newer
 	resume, rollback, force bool
-	decided                 bool
+	lookedBack              bool
 	overtook                *bool           // set if another pipeline began while the stacks were being selected
 	unreachable             time.Time       // since when the remote cannot be asked
 	elsewhere               map[string]bool // stacks that --on-claimed=skip left to others
@@ -98,27 +100,21 @@ func (k *claims) of(path string) (gitstate.Claim, bool) {
 // admit claims the stacks that are ready and decides again whether they need to run.
 func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error) {
 	answers := make([]runner.Admission, len(ready))
+	at := map[string]int{}
 	var want []gitstate.Claim
-	var at []int
 	for i, s := range ready {
+		at[s.Path] = i
 		if after := k.afterElsewhere(s.Path); after != "" {
 			k.elsewhere[s.Path] = true
 			answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: "it comes after " + after + ", which another job is at"}
 		} else if c, is := k.of(s.Path); is {
-			want, at = append(want, c), append(at, i)
+			want = append(want, c)
 		}
 	}
-	if len(want) == 0 {
-		return answers, nil
-	}
-	got, err := k.claimer.Take(ctx, want)
-	var off map[string]taken
-	if err == nil {
-		off, err = k.decide(ctx, want, got)
-	}
+	err := k.take(ctx, want, func(path string, a runner.Admission) { answers[at[path]] = a })
 	switch {
 	case ctx.Err() != nil:
-		return answers, nil // what is interrupted does not start, whatever is said here
+		return make([]runner.Admission, len(ready)), nil // what is interrupted does not start, whatever is said here
 	case errors.Is(err, gitstate.ErrClaims):
 		return nil, admitError{fmt.Errorf("stacks cannot be claimed: %w (--claims=off does without, and does not see other jobs)", err)}
 	case errors.Is(err, gitstate.ErrRemote):
@@ -128,42 +124,120 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 		if time.Since(k.unreachable) > k.opt.lease {
 			return nil, admitError{fmt.Errorf("stacks cannot be claimed: %w", err)}
 		}
-		for _, i := range at {
-			answers[i] = runner.Admission{Later: k.claimer.Poll, Reason: oneLine(err)}
+		for _, c := range want {
+			if answers[at[c.Stack]] == (runner.Admission{}) {
+				answers[at[c.Stack]] = runner.Admission{Later: k.soon(), Reason: oneLine(err)}
+			}
 		}
 		return answers, nil
 	case err != nil:
 		return nil, admitError{err}
 	}
 	k.unreachable = time.Time{}
-	for j, i := range at {
-		path := want[j].Stack
-		switch t := got[j]; {
-		case t.Hold != nil:
-			k.n.left.Delete(path)
-			if done, is := off[path]; is {
-				answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: done.why}
-				k.letGo(want[j])
-			} else {
-				answers[i] = runner.Admission{Hold: t.Hold}
+	return answers, nil
+}
+
+// soon is when to look again: not all at once.
+func (k *claims) soon() time.Duration { return k.claimer.Poll/2 + rand.N(k.claimer.Poll/2) }
+
+// take says what becomes of the stacks that are wanted. What others are at, or were, is
+// looked at before it is claimed, so that a stack that is done is not claimed for nothing.
+func (k *claims) take(ctx context.Context, want []gitstate.Claim, say func(string, runner.Admission)) error {
+	skip := func(off map[string]taken) {
+		want = slices.DeleteFunc(want, func(c gitstate.Claim) bool {
+			t, is := off[c.Stack]
+			if is {
+				say(c.Stack, runner.Admission{Status: runner.StatusSkipped, Reason: t.why})
 			}
-		case t.By == nil:
-			answers[i] = runner.Admission{Later: k.claimer.Poll, Reason: "others are claiming it"}
-		default:
-			k.n.left.Store(path, true)
-			reason := "claimed by " + t.By.Who()
-			switch k.opt.onClaimed {
-			case "skip":
-				k.elsewhere[path] = true
-				answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: reason}
-			case "fail":
-				answers[i] = runner.Admission{Status: runner.StatusFailed, Reason: reason + " (--on-claimed=fail)"}
-			default:
-				answers[i] = runner.Admission{Later: k.claimer.Poll, Reason: reason}
-			}
+			return is
+		})
+	}
+	var busy []string
+	for _, c := range want {
+		_, left := k.n.left.Load(c.Stack)
+		if r := k.n.stacks[c.Stack]; left || r.was.Underway(k.n.run) {
+			busy = append(busy, c.Stack)
 		}
 	}
-	return answers, nil
+	for range 2 { // by what is here, and by what there is to fetch
+		off, err := k.decide(ctx, busy)
+		if err != nil {
+			return err
+		}
+		skip(off)
+		busy = slices.DeleteFunc(busy, func(p string) bool { _, is := off[p]; return is })
+		if len(busy) == 0 {
+			break
+		}
+		others, err := k.claimer.Others(ctx, want)
+		if err != nil {
+			return err
+		}
+		free := want[:0:0]
+		for i, by := range others {
+			if by != nil {
+				k.claimed(want[i].Stack, by, say)
+				busy = slices.DeleteFunc(busy, func(p string) bool { return p == want[i].Stack })
+			} else {
+				free = append(free, want[i])
+			}
+		}
+		want = free
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	got, err := k.claimer.Take(ctx, want)
+	if err != nil {
+		return err
+	}
+	var mine []string
+	for i, t := range got {
+		switch {
+		case t.Hold != nil:
+			mine = append(mine, want[i].Stack)
+		case t.By != nil:
+			k.claimed(want[i].Stack, t.By, say)
+		default:
+			k.n.left.Store(want[i].Stack, true)
+			say(want[i].Stack, runner.Admission{Later: k.soon(), Reason: "others are claiming it"})
+		}
+	}
+	off, err := k.decide(ctx, mine)
+	if err == nil {
+		err = k.lookBack()
+	}
+	if err != nil {
+		return err
+	}
+	for i, t := range got {
+		if t.Hold == nil {
+			continue
+		}
+		k.n.left.Delete(want[i].Stack)
+		if done, is := off[want[i].Stack]; is {
+			say(want[i].Stack, runner.Admission{Status: runner.StatusSkipped, Reason: done.why})
+			k.letGo(want[i])
+		} else {
+			say(want[i].Stack, runner.Admission{Hold: t.Hold})
+		}
+	}
+	return nil
+}
+
+// claimed says what becomes of a stack that another job has claimed.
+func (k *claims) claimed(path string, by *gitstate.Claim, say func(string, runner.Admission)) {
+	k.n.left.Store(path, true)
+	reason := "claimed by " + by.Who()
+	switch k.opt.onClaimed {
+	case "skip":
+		k.elsewhere[path] = true
+		say(path, runner.Admission{Status: runner.StatusSkipped, Reason: reason})
+	case "fail":
+		say(path, runner.Admission{Status: runner.StatusFailed, Reason: reason + " (--on-claimed=fail)"})
+	default:
+		say(path, runner.Admission{Later: k.soon(), Reason: reason})
+	}
 }
 
 // afterElsewhere is a stack that was left to another job and that comes before this
@@ -182,15 +256,9 @@ func (k *claims) afterElsewhere(path string) string {
 	return ""
 }
 
-// decide looks at the stacks that were claimed as the selection did, with what has
-// been recorded since, and says which need not run. What they follow is taken down.
-func (k *claims) decide(ctx context.Context, want []gitstate.Claim, got []gitstate.Taken) (map[string]taken, error) {
-	var paths []string
-	for i, t := range got {
-		if t.Hold != nil {
-			paths = append(paths, want[i].Stack)
-		}
-	}
+// decide looks at stacks as the selection did, with what has been recorded since, and
+// says which need not run. What they follow is taken down.
+func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, error) {
 	if len(paths) == 0 {
 		return nil, nil
 	}
@@ -201,10 +269,6 @@ func (k *claims) decide(ctx context.Context, want []gitstate.Claim, got []gitsta
 	began, err := st.Began(k.before)
 	if err != nil {
 		return nil, err
-	}
-	if !k.decided {
-		k.decided = true
-		*k.overtook = k.n.reselect && k.n.overtaken(began, k.newer.target)
 	}
 	if err := k.newer.know(ctx, began); err != nil {
 		return nil, err
@@ -242,7 +306,7 @@ func (k *claims) decide(ctx context.Context, want []gitstate.Claim, got []gitsta
 		}
 		switch {
 		case k.force:
-		case news && (l.Run != r.was.Run || !l.At.Equal(r.was.At)):
+		case news && (l.Run != r.was.Run || !l.At.Equal(r.was.At) || len(r.was.Diverged) > 0):
 			again = append(again, p)
 		case r.op.Name == gitstate.Deploy && !k.rollback:
 			if why, err := k.newer.back(&l, p); err != nil {
@@ -263,6 +327,23 @@ func (k *claims) decide(ctx context.Context, want []gitstate.Claim, got []gitsta
 		off[p] = t
 	}
 	return off, err
+}
+
+// lookBack finds out, once the notes were fetched after the announcement, whether
+// another pipeline announced itself before: what it did not know of, and what this
+// one did not, is selected anew.
+func (k *claims) lookBack() error {
+	if k.lookedBack || !k.n.reselect {
+		return nil
+	}
+	st, err := k.n.store.State(context.Background())
+	if err != nil {
+		return err
+	}
+	began, err := st.Began(k.before)
+	k.lookedBack = true
+	*k.overtook = k.n.overtaken(began, k.newer.target)
+	return err
 }
 
 // bring has the commits here on which the stacks were deployed meanwhile: which of two
@@ -364,6 +445,9 @@ func (k *claims) end(pushed bool) {
 		k.mu.Unlock()
 		for try := 0; try < 8 && !k.release(try); try++ {
 			time.Sleep(releaseWait)
+		}
+		if err := k.lookBack(); err != nil {
+			k.u.warn(err.Error())
 		}
 	}
 	k.claimer.Close()

@@ -64,7 +64,7 @@ func TestSamePipelineManyTimes(t *testing.T) {
 	begin := time.Now()
 	var wait sync.WaitGroup
 	for i, dir := range w.clones(n) {
-		cmd, out := w.start(dir, "run", "-X", "-j", strconv.Itoa(1+i%3), "--op", "deploy", "--", "alone")
+		cmd, out := w.start(dir, "run", "-X", "-j", strconv.Itoa(1+i%3), "--lease", "20s", "--op", "deploy", "--", "alone")
 		wait.Go(func() {
 			if err := cmd.Wait(); err != nil {
 				t.Errorf("%s: %v\n%s", dir, err, out)

@@ -48,7 +48,7 @@ type recorded struct {
 	dirty   bool
 	prev    []string
 	was     gitstate.Latest // when it was selected
-	since   time.Time // of a drift series: see design section 3
+	since   time.Time       // of a drift series: see design section 3
 	seen    int
 	driftAs gitstate.Status
 }
