@@ -29,8 +29,11 @@ import (
 // ErrClaims is wrapped by errors of a remote that does not take claims.
 var ErrClaims = errors.New("claims are refused")
 
-// Claimed is the event that the text of a claim is.
-const Claimed = "claimed"
+// The events of claims: the text of one, and the record of its removal by hand.
+const (
+	Claimed  = "claimed"
+	Unlocked = "unlocked"
+)
 
 const (
 	claimsSuffix = "-claims" // of the notes ref: the glob that fetches the notes covers it
@@ -61,6 +64,11 @@ func (c *Claim) Who() string {
 		who += " (" + c.Job + ")"
 	}
 	return who
+}
+
+// Unlocked is the record of somebody who removed the claim by hand.
+func (c *Claim) Unlocked(by, reason string) *Record {
+	return &Record{Event: Unlocked, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Reason: reason, Run: c.Run, By: by}
 }
 
 func (s *Store) claimRef(c *Claim) string {
@@ -103,8 +111,8 @@ func parseClaim(message string) (Claim, error) {
 			return Claim{}, err
 		}
 	}
-	if c.Lease <= 0 {
-		return Claim{}, errors.New("it has no lease")
+	if c.Lease <= 0 || !plumbing.IsHash(c.Commit) {
+		return Claim{}, errors.New("it lacks its lease or its commit")
 	}
 	return c, nil
 }

@@ -54,8 +54,10 @@ func (w *world) start(dir string, args ...string) (cmd *exec.Cmd, out *bytes.Buf
 func TestSamePipelineManyTimes(t *testing.T) {
 	t.Parallel()
 	n := 6
-	if os.Getenv("TMNOTES_LONG_TESTS") != "" {
-		n = 64
+	if v, err := strconv.Atoi(os.Getenv("TMNOTES_LONG_TESTS")); err == nil {
+		if n = 64; v > 1 {
+			n = v
+		}
 	}
 	w := newWorld(t)
 	w.script("alone", alone)
