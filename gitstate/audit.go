@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -257,7 +258,7 @@ func (x *index) differs(y *index) string {
 		return "more stacks"
 	}
 	for k, b := range y.runs {
-		if a := x.runs[k]; a == nil || *a != *b {
+		if a := x.runs[k]; !reflect.DeepEqual(a, b) {
 			return "another head or end of run " + k.run
 		}
 	}

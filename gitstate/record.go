@@ -61,22 +61,14 @@ const triggersKey = "triggers"
 // Triggers are the trigger files that the stack had where it was deployed, by what
 // names them; see SetTriggers.
 func (r *Record) Triggers() []string {
-	for _, p := range r.Extra {
-		if p.Key == triggersKey && p.Value != "" {
-			return strings.Split(p.Value, ",")
-		}
+	if ids := r.extra(triggersKey); ids != "" {
+		return strings.Split(ids, ",")
 	}
 	return nil
 }
 
 // SetTriggers says which trigger files of the stack the deployment answers.
-func (r *Record) SetTriggers(ids []string) {
-	r.Extra = slices.DeleteFunc(r.Extra, func(p Pair) bool { return p.Key == triggersKey })
-	if len(ids) > 0 {
-		r.Extra = append(r.Extra, Pair{triggersKey, strings.Join(ids, ",")})
-		slices.SortFunc(r.Extra, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
-	}
-}
+func (r *Record) SetTriggers(ids []string) { r.setExtra(triggersKey, strings.Join(ids, ",")) }
 
 // Pair is a key with its value, as it stands in a line.
 type Pair struct{ Key, Value string }
