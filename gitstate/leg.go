@@ -1,10 +1,6 @@
 package gitstate
 
-import (
-	"slices"
-	"strconv"
-	"strings"
-)
+import "strconv"
 
 // A run may be done by several jobs, of which each has a part of its stacks: a
 // leg. What has to be told apart then is who is at what. The head and the end
@@ -35,24 +31,6 @@ func countText(n int) string {
 		return ""
 	}
 	return strconv.Itoa(n)
-}
-
-func (r *Record) extra(key string) string {
-	for _, p := range r.Extra {
-		if p.Key == key {
-			return p.Value
-		}
-	}
-	return ""
-}
-
-// setExtra sets a key that is younger than version 1; an empty value removes it.
-func (r *Record) setExtra(key, value string) {
-	r.Extra = slices.DeleteFunc(r.Extra, func(p Pair) bool { return p.Key == key })
-	if value != "" {
-		r.Extra = append(r.Extra, Pair{key, value})
-		slices.SortFunc(r.Extra, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
-	}
 }
 
 func (r *Record) extraCount(key string) int {

@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"project": cmdProject, "commit": cmdCommit, "git": cmdGit, "ran": cmdRan, "fail": cmdFail, "fix": cmdFix, "exit": cmdExit,
 			"mask": cmdMask, "gitcalls": cmdGitCalls, "nowhere": cmdNowhere, "lines": cmdLines, "waitfile": cmdWaitFile, "broken": cmdBroken,
+			"appendtag": cmdAppendTag,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -257,6 +258,15 @@ func cmdCommit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(ts.Exec("git", "commit", "-q", "--allow-empty", "-m", args[0]))
 	ts.Setenv("GIT_AUTHOR_DATE", "")
 	ts.Setenv("GIT_COMMITTER_DATE", "")
+}
+
+// appendtag DIR TAG... gives a stack tags.
+func cmdAppendTag(ts *testscript.TestScript, neg bool, args []string) {
+	file := ts.MkAbs(filepath.Join(args[0], "stack.tm"))
+	b, err := os.ReadFile(file)
+	ts.Check(err)
+	text := strings.Replace(string(b), "stack {", fmt.Sprintf("stack {\n  tags = [\"%s\"]", strings.Join(args[1:], `", "`)), 1)
+	ts.Check(os.WriteFile(file, []byte(text), 0o644))
 }
 
 func cmdGit(ts *testscript.TestScript, neg bool, args []string) {

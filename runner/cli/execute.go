@@ -72,7 +72,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		}
 		return nil
 	}
-	results, err := runner.Execute(ctx, g, tasks, x, func(e runner.Event) error {
+	results, err := n.waves.execute(ctx, u, n, g, tasks, x, target, func(e runner.Event) error {
 		err := observe(e)
 		for _, w := range n.watch {
 			w(e)

@@ -180,7 +180,7 @@ func durationSetting(c *cli.Context, s *gitstate.Store, flag, key string, def ti
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil {
-		return 0, fmt.Errorf("git config tmnotes.%s: %q is no duration; write it like 90s or 5m", key, v)
+		return 0, fmt.Errorf("%s: %q is no duration; write it like 90s or 5m", s.ConfigName(key), v)
 	}
 	return d, nil
 }
@@ -195,7 +195,7 @@ func intSetting(c *cli.Context, s *gitstate.Store, flag, key string, def int) (i
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil {
-		return 0, fmt.Errorf("git config tmnotes.%s: %q is no number", key, v)
+		return 0, fmt.Errorf("%s: %q is no number", s.ConfigName(key), v)
 	}
 	return n, nil
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,9 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 	}
 	const most = 40
 	rows := [][]string{{"STATUS", "STACK", "TIME", "WHY"}}
+	if n.waves.list[0].name != "" {
+		rows[0] = slices.Insert(rows[0], 2, "WAVE")
+	}
 	var colors []string
 	for _, r := range results {
 		if r.Status == runner.StatusOK && len(results) > most {
@@ -68,10 +72,8 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		rec := n.stacks[r.Stack.Path]
 		why := ""
 		switch {
-		case r.Status == runner.StatusBlocked:
-			why = r.Cause + " failed"
 		case r.Status != runner.StatusOK:
-			why = gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)
+			why = (&gitstate.Record{Cause: r.Cause, Reason: gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)}).Why()
 		case rec.dirty:
 			why = "with uncommitted changes: does not count as deployed"
 		}
@@ -79,7 +81,11 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 			why = strings.TrimSpace(fmt.Sprintf("%d tries; %s", r.Tries, why))
 			why = strings.TrimSuffix(why, ";")
 		}
-		rows = append(rows, []string{string(r.Status), r.Stack.Path, took(r.Took), why})
+		row := []string{string(r.Status), r.Stack.Path, took(r.Took), why}
+		if w := n.waves.name(r.Stack.Path); w != "" {
+			row = slices.Insert(row, 2, w)
+		}
+		rows = append(rows, row)
 		colors = append(colors, statusColor(string(r.Status)))
 	}
 	fmt.Fprintln(u.env.Stderr)

@@ -26,7 +26,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), planFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -85,6 +85,7 @@ type runOptions struct {
 	filter     statusFilter
 	safeguards project.Safeguards
 	exec       runner.Options
+	waves      waves
 	interval   time.Duration
 	quiet      bool
 
@@ -107,6 +108,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 		return o, err
 	}
 	if o.exec, err = parseExecution(c, s); err != nil {
+		return o, err
+	}
+	if o.waves, err = parseWaves(c, s); err != nil {
 		return o, err
 	}
 	if o.planFile, err = parsePlanFile(c); err != nil {
@@ -306,6 +310,10 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if c.Bool("reverse") {
 		graph = graph.Reverse()
 	}
+	n.waves = &o.waves
+	if err := n.waves.divide(p, n, graph, ops); err != nil {
+		return err
+	}
 	order := graph.Order()
 	busy := 0
 	var at string
@@ -352,6 +360,9 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		} else {
 			todo = append(todo, path)
 		}
+	}
+	if err := n.waves.standing(st, n, o.exec.Skip); err != nil {
+		return err
 	}
 	describe(u, n, order, ops, off, o)
 	if pending && !o.exec.DryRun {
@@ -473,6 +484,9 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 		line += fmt.Sprintf(", %d superseded", late)
 	}
 	u.say("%s", line)
+	if left > 0 && len(o.waves.filters) > 0 {
+		u.say("in waves: %s", o.waves.String(o.exec.Skip))
+	}
 	if late > 0 {
 		u.say("superseded, as in %s (--allow-rollback deploys this commit all the same)", why)
 	}
@@ -504,19 +518,31 @@ func commandLine(t runner.Task) string {
 }
 
 func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
-	_, err := runner.Execute(ctx, g, tasks, o.exec, func(e runner.Event) error {
-		task := tasks[e.Result.Stack.Path]
-		switch {
-		case e.Kind != runner.Started:
-		case task.Commands[0].Line != "":
-			for _, c := range task.Commands {
-				fmt.Fprintln(u.env.Stderr, c.Line)
-			}
-		default:
-			u.say("(dry-run) Entering stack in %s", task.Stack.Path)
-			u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
+	for k, w := range o.waves.list {
+		todo := o.waves.todo(k, o.exec.Skip)
+		if len(todo) == 0 {
+			continue
 		}
-		return nil
-	})
-	return err
+		if w.name != "" {
+			u.say("(dry-run) Wave %s", w.name)
+		}
+		_, err := runner.Execute(ctx, g, tasks, only(o.exec, g, todo), func(e runner.Event) error {
+			task := tasks[e.Result.Stack.Path]
+			switch {
+			case e.Kind != runner.Started:
+			case task.Commands[0].Line != "":
+				for _, c := range task.Commands {
+					fmt.Fprintln(u.env.Stderr, c.Line)
+				}
+			default:
+				u.say("(dry-run) Entering stack in %s", task.Stack.Path)
+				u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -20,6 +20,7 @@ type session struct {
 	run     string
 	stacks  map[string]recorded // by path
 	made    *made               // what they are made of, where that is known
+	waves   *waves              // in which they run; nil before that is known
 	changed atomic.Bool         // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
@@ -87,7 +88,11 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 
 func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	s := n.stacks[path]
-	return &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
+	rec := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
+	if n.waves != nil {
+		rec.SetWave(n.waves.name(path))
+	}
+	return rec
 }
 
 // announce records the head and that every one of the stacks is queued.
@@ -113,7 +118,7 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 		rec.Tries = r.Tries
 	}
 	rec.Cause = r.Cause
-	if r.Status != runner.StatusOK && r.Status != runner.StatusBlocked && r.Reason != "" {
+	if r.Status != runner.StatusOK && r.Reason != "" {
 		var commands [][]string
 		for _, c := range t.Commands {
 			commands = append(commands, c.Args)
@@ -126,7 +131,11 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	n.made.put(rec, r.Stack.Path)
 	n.changed.Store(true)
 	n.unsynced.Store(true)
-	return n.store.AppendLazily(n.commit.Hash, rec)
+	err := n.store.AppendLazily(n.commit.Hash, rec)
+	if n.waves != nil {
+		n.waves.came[r.Stack.Path] = *rec
+	}
+	return err
 }
 
 func (n *session) started(path string) error {
