@@ -8,13 +8,18 @@ import (
 	"os/signal"
 	"strconv"
 
+	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
 // execute announces the run, runs it, and records what comes of it.
 func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env) error {
 	s := n.store
-	done, err := s.Live(n.run, "")
+	part := ""
+	if n.leg > 0 {
+		part = gitstate.LegName(n.leg)
+	}
+	done, err := s.Live(n.run, part)
 	if err != nil {
 		return err
 	}
@@ -27,22 +32,8 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	}
 	// Recording outlives cancellation: what is known is always written down.
 	ctx = context.WithoutCancel(ctx)
-	if err := n.announce(n.head(ctx, ci, op, target, len(todo), o.command), todo); err != nil {
+	if err := n.declare(ctx, u, sync, n.head(ctx, ci, op, target, len(todo), o.command), todo); err != nil {
 		return err
-	}
-	if sync.remote != "" {
-		tr, err := s.Push(ctx, sync.remote)
-		if err != nil {
-			why := "the run could not be announced: nothing was executed"
-			if werr := n.withdraw(todo, why); werr != nil {
-				return errors.Join(err, werr)
-			}
-			_ = s.Flush(ctx)
-			return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
-		}
-		if tr.Spooled {
-			u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
-		}
 	}
 	push := startPusher(ctx, n, sync.remote, o.interval)
 
@@ -110,6 +101,31 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		return &exitError{code: exitFailed}
 	case pushErr != nil:
 		return notPushed(s, sync.remote, pushErr)
+	}
+	return nil
+}
+
+// declare announces a run, also on the remote. Where that fails, what was announced
+// is withdrawn, and nothing may be executed.
+func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitstate.Record, todo []string) error {
+	s := n.store
+	if err := n.announce(head, todo); err != nil {
+		return err
+	}
+	if sync.remote == "" {
+		return nil
+	}
+	tr, err := s.Push(ctx, sync.remote)
+	if err != nil {
+		why := "the run could not be announced: nothing was executed"
+		if werr := n.withdraw(todo, why); werr != nil {
+			return errors.Join(err, werr)
+		}
+		_ = s.Flush(ctx)
+		return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
+	}
+	if tr.Spooled {
+		u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
 	}
 	return nil
 }
