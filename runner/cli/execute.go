@@ -43,6 +43,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
 	grouping(&x, u, ci, tasks)
 	interrupted := false
+	held := map[string]string{}
 	observe := func(e runner.Event) error {
 		path := e.Result.Stack.Path
 		switch e.Kind {
@@ -52,6 +53,11 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 				u.say("Executing command %s", strconv.Quote(commandLine(tasks[path])))
 			}
 			return n.started(path)
+		case runner.Held:
+			if held[path] != e.Result.Reason {
+				held[path] = e.Result.Reason
+				u.say("%s waits: %s", path, e.Result.Reason)
+			}
 		case runner.Retrying:
 			u.say("%s failed (%s); trying again in %s", path, e.Result.Reason, took(e.Wait))
 		case runner.Interrupted:
