@@ -53,8 +53,9 @@ type leg struct {
 	Stacks  []legUnit `json:"stacks"`
 	Others  []legUnit `json:"others,omitempty"` // stacks of other legs that these come after
 
-	file string
-	of   map[string]*legUnit // by path, both
+	file  string
+	of    map[string]*legUnit // by path, both
+	aside bool                // it says which stacks, and nothing else: see readLeg
 }
 
 // legUnit is a stack of a leg.
@@ -73,7 +74,11 @@ type legUnit struct {
 // readLeg reads --stacks-from, and takes from it what the flags of the matrix said.
 // Nothing that stands in it is believed before it was held against the commit
 // and the project: see at, pick and same.
-func readLeg(c *cli.Context) (*leg, error) {
+//
+// A command that is known to change nothing, terraform init, is not what the
+// matrix announced, but may be what that needs on a new machine: it runs in the leg's stacks
+// as a run of its own, and asks nobody.
+func readLeg(c *cli.Context, command []string) (*leg, error) {
 	file := c.String("stacks-from")
 	if file == "" {
 		if c.Bool("wait") || c.IsSet("wait-timeout") {
@@ -127,6 +132,7 @@ func readLeg(c *cli.Context) (*leg, error) {
 			}
 		}
 	}
+	l.aside = runner.Harmless(command, os.Environ()) && runner.Recognise(command, os.Environ(), c.String("op")).Name != l.Stacks[0].Op
 	return &l, c.Set("target", l.Target)
 }
 
@@ -180,6 +186,8 @@ func runOf(c *cli.Context, s *gitstate.Store, l *leg) (string, error) {
 		return "", fmt.Errorf("--run (TMNOTES_RUN): %q is no id of a run; take one from `tmnotes log` or tmnotes matrix", id)
 	case l != nil && id != "" && id != l.Run:
 		return "", fmt.Errorf("--run (TMNOTES_RUN): %s is of the run %s, not of %s", l.file, l.Run, id)
+	case l != nil && l.aside:
+		return s.NewRun(), nil
 	case l != nil:
 		return l.Run, nil
 	}
@@ -224,7 +232,7 @@ func (l *leg) pick(selected []project.Selected) ([]project.Selected, error) {
 
 // same reports whether the command is the one that the matrix announced.
 func (l *leg) same(n *session, stacks []runner.Stack) error {
-	if l == nil {
+	if l == nil || l.aside {
 		return nil
 	}
 	for _, s := range stacks {
@@ -245,7 +253,7 @@ func (l *leg) same(n *session, stacks []runner.Stack) error {
 // takeOff adds what an earlier try of the leg succeeded with, also where that is no
 // deployment.
 func (l *leg) takeOff(st *gitstate.State, n *session, order []string, off map[string]taken) error {
-	if l == nil {
+	if l == nil || l.aside {
 		return nil
 	}
 	for _, p := range order {

@@ -215,7 +215,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 			s.Close()
 		}
 	}()
-	leg, err := readLeg(c)
+	leg, err := readLeg(c, command)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +251,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		return nil, err
 	}
 	s.UseJournal(n.run)
-	if leg != nil {
+	if leg != nil && !leg.aside {
 		n.leg = leg.Leg
 		s.OwnWriter()
 	}
@@ -356,7 +356,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	if err := n.waves.divide(p, n, graph, ops); err != nil {
 		return nil, err
 	}
-	if leg != nil && len(n.waves.filters) > 0 {
+	if n.leg > 0 && len(n.waves.filters) > 0 {
 		return nil, errWavesInLegs
 	}
 	order := graph.Order()
@@ -425,7 +425,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	defer x.store.Close()
 	ctx, n, u, o, order, todo, off := c.Context, x.session, x.u, x.o, x.order, x.todo, x.off
 	describe(u, n, order, x.ops, off, o)
-	if x.leg != nil {
+	if n.leg > 0 {
 		u.say("leg %d of %d of run %s", x.leg.Leg, x.leg.Legs, n.run)
 	}
 	if x.pending && !o.exec.DryRun {
@@ -450,7 +450,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if n.made, err = madeOf(ctx, x.project); err != nil {
 		return err
 	}
-	if x.leg != nil {
+	if n.leg > 0 {
 		o.exec.Admit = admitAll(x.legGate(c))
 	}
 	return n.execute(ctx, u, x.ci, x.sync, x.graph, x.tasks, todo, off, o, strings.Join(x.ops, ","), o.sel.Target, env)
