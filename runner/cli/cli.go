@@ -105,7 +105,7 @@ func newApp(env Env) *cli.App {
 		Commands: []*cli.Command{
 			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), listCommand(env), statusCommand(env),
 			logCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
-			forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
+			forgetCommand(env), unlockCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
 			doctorCommand(env), checkCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *cli.Context) error {

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/tmnotes/tmnotes/runner"
 )
 
 // execute announces the run, runs it, and records what comes of it.
-func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env) error {
+func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env, again *bool) error {
 	s := n.store
 	done, err := s.Live(n.run, "")
 	if err != nil {
@@ -26,7 +27,8 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	}
 	// Recording outlives cancellation: what is known is always written down.
 	ctx = context.WithoutCancel(ctx)
-	if err := n.announce(n.head(ctx, ci, op, target, len(todo), o.command), todo); err != nil {
+	head := n.head(ctx, ci, op, target, len(todo), o.command)
+	if err := n.announce(head, todo); err != nil {
 		return err
 	}
 	if sync.remote != "" {
@@ -52,13 +54,29 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	d := n.display(&x, u, ci, o, g, tasks, todo)
 	defer d.end()
 	n.waves.pause = d.pause
-	interrupted := false
+	var admit []admitter
+	claims := n.claim(u, sync.remote, o, head, g, again)
+	if claims != nil {
+		admit = append(admit, claims.admit) // the last: what is claimed starts
+		x.KillAfter = min(killAfter, o.claims.lease/4)
+	}
+	if len(admit) > 0 {
+		x.Admit = inTurn(admit...)
+	}
+	interrupted, started := false, false
+	held := map[string]string{}
 	observe := func(e runner.Event) error {
 		path := e.Result.Stack.Path
 		switch e.Kind {
 		case runner.Started:
+			started = true
 			d.entering(path)
 			return n.started(path)
+		case runner.Held:
+			if held[path] != e.Result.Reason {
+				held[path] = e.Result.Reason
+				u.say("%s waits: %s", path, e.Result.Reason)
+			}
 		case runner.Retrying:
 			u.say("%s failed (%s); trying again in %s", path, e.Result.Reason, took(e.Wait))
 		case runner.Interrupted:
@@ -66,7 +84,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
-			return n.result(e.Result, tasks[path])
+			err := n.result(e.Result, tasks[path])
+			claims.finished(e.Result)
+			return err
 		}
 		return nil
 	}
@@ -93,8 +113,13 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	} else {
 		s.Tidy()
 	}
+	claims.end(pushErr == nil && failed == nil)
 	n.report(u, results, off, sync, pushErr)
-	switch {
+	switch ae := (admitError{}); {
+	case errors.As(failed, &ae) && !started:
+		return fmt.Errorf("%w; nothing was executed", ae)
+	case errors.As(failed, &ae):
+		return &exitError{exitFailed, fmt.Errorf("the run was stopped: %w", ae)}
 	case failed != nil:
 		return &exitError{exitFailed, fmt.Errorf("the run was stopped because a result could not be recorded: %w", failed)}
 	case interrupted:
@@ -112,3 +137,6 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	}
 	return nil
 }
+
+// killAfter is how long a child that was interrupted may take to end.
+const killAfter = 30 * time.Second

@@ -270,7 +270,11 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 			case gitstate.Finished:
 				what = "finished"
 			case gitstate.Forgotten:
-				what = "forgotten"
+				if what = "forgotten"; r.Had == gitstate.Queued {
+					what = "skipped" // it was announced, and need not be run
+				}
+			case gitstate.Unlocked:
+				what = "unlocked"
 			}
 			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), r.Stack, took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
 			colors = append(colors, statusColor(what))

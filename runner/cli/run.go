@@ -27,7 +27,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), claimFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -89,10 +89,13 @@ type runOptions struct {
 	safeguards project.Safeguards
 	exec       runner.Options
 	waves      waves
+	claims     claimOptions
 	interval   time.Duration
 	quiet      bool
 	reports    []runReport
 	output     string
+
+	force, resume, allowRollback bool
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -133,6 +136,10 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
 	if o.output, err = parseOutput(c, s); err != nil {
+		return o, err
+	}
+	o.force, o.resume, o.allowRollback = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback")
+	if o.claims, err = parseClaims(c, s); err != nil {
 		return o, err
 	}
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
@@ -186,8 +193,9 @@ func opFlag(c *cli.Context) (string, error) {
 // its stack. A stack without a task is not selected any more.
 type work func(p *project.Project, n *session, u *ui, o runOptions, stacks []runner.Stack) (map[string]runner.Task, error)
 
-// run is what `run` and `script run` have in common: all but what is executed.
-func run(c *cli.Context, env Env, command []string, plan work) error {
+// runOnce is what `run` and `script run` have in common: all but what is executed.
+// again is set where the selection has to be made anew; see run.
+func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) error {
 	env = withScreen(env)
 	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
 	u.quiet = c.Bool("quiet")
@@ -239,10 +247,12 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	}
 	var sync syncPlan
 	var st *gitstate.State
+	var asked []string // the operations that the state was read for
 	know := func(ops []string) error {
 		if st != nil {
 			return nil
 		}
+		asked = ops
 		var err error
 		if sync, err = planSync(c, s, p.DefaultRemote(), ci, ops...); err != nil {
 			return err
@@ -335,6 +345,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		if err != nil {
 			return err
 		}
+		r.was = l
 		r.followed(&l, head.Hash, n.run)
 		n.stacks[path] = r
 		if (l.Status == gitstate.Queued || l.Status == gitstate.Running) && l.Run != n.run {
@@ -344,7 +355,11 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		}
 	}
 	if busy > 0 && !o.exec.DryRun {
-		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; if that run is alive, both run it", plural(busy, "stack"), at))
+		both := "if that run is alive, both run it"
+		if sync.remote != "" && !o.claims.off {
+			both = "what it has claimed is waited for"
+		}
+		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; %s", plural(busy, "stack"), at, both))
 	}
 
 	// What need not run. What has uncommitted changes is not what was deployed.
@@ -358,6 +373,12 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		n.stacks[path] = r
 	}
 	off := map[string]taken{}
+	n.before, n.reselect = st, pending
+	if sync.remote != "" && !o.exec.DryRun {
+		if n.newer, err = newNewer(ctx, n, p, st, sync.remote, o.sel.Target); err != nil {
+			return err
+		}
+	}
 	if !c.Bool("force") && !o.filter.set() {
 		// What is pending, or was asked for beside it, is not done.
 		if off, err = takeOff(ctx, st, n, order, !pending, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
@@ -390,7 +411,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		} else {
 			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(head.Hash))
 		}
-		if err := s.Flush(ctx); err != nil || len(o.reports) == 0 {
+		if err := n.lookedAt(ctx, u, ci, sync, strings.Join(asked, ","), o, again); err != nil || len(o.reports) == 0 {
 			return err
 		}
 		n.writeReports(ctx, u, env, o.reports, sync.remote, order)
@@ -410,7 +431,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	}
 	defer n.writeReports(ctx, u, env, o.reports, sync.remote, order)
 	defer end()
-	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, of.Op, of.Target, env)
+	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, of.Op, of.Target, env, again)
 }
 
 // plan makes the tasks: each stack's command, environment and operation.
