@@ -273,8 +273,16 @@ func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) erro
 	return s.push(ctx, remote, nil, "+"+local.String()+":"+s.spoolPrefix(s.ref)+writer)
 }
 
+// OwnWriter gives this process a name of its own among those that spool, where
+// it would take its clone's. So jobs that got their clones as copies of one do
+// not write over each other's.
+func (s *Store) OwnWriter() { s.spoolName = ulid.Make().String() }
+
 // writer is this clone's name among those that spool.
 func (s *Store) writer() (string, error) {
+	if s.spoolName != "" {
+		return s.spoolName, nil
+	}
 	path := filepath.Join(s.private, "writer")
 	if b, err := os.ReadFile(path); err == nil {
 		if id, err := ulid.ParseStrict(strings.TrimSpace(string(b))); err == nil {
@@ -283,23 +291,4 @@ func (s *Store) writer() (string, error) {
 	}
 	id := ulid.Make().String()
 	return id, os.WriteFile(path, []byte(id+"\n"), 0o666)
-}
-
-// Unpushed counts the records that are here and were not seen on the remote.
-func (s *Store) Unpushed(ctx context.Context, remote string) (int, error) {
-	_, theirs, err := s.tip(s.tracking(remote))
-	if err != nil {
-		return 0, err
-	}
-	_, ours, err := s.tip(s.ref)
-	if err != nil {
-		return 0, err
-	}
-	changes, err := s.changes(theirs, ours)
-	n := 0
-	for _, c := range changes {
-		add, _ := diffLines(c.old, c.new)
-		n += len(add)
-	}
-	return n, err
 }

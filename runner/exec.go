@@ -104,8 +104,10 @@ type execution struct {
 	calls      chan func()
 	halt       chan struct{} // closed when nothing further is to start
 	haltReason string        // set then
-	signals    int           // interrupts so far
-	err        error         // first error of observe
+	haltCause  string        // the stack whose failure was one too many for Options.StopAfter
+	failures   int
+	signals    int   // interrupts so far
+	err        error // first error of observe
 
 	starting sync.RWMutex // read-held from the look at halted until a child is among children
 	halted   bool         // no child is started any more
@@ -217,7 +219,7 @@ func (x *execution) release(i int) {
 
 func (x *execution) finishBlocked(i int, cause string) {
 	x.cause[i] = cause
-	x.results[i] = Result{Stack: x.tasks[i].Stack, Status: StatusBlocked, Exit: -1, Cause: cause, Reason: cause + " did not succeed"}
+	x.results[i] = Result{Stack: x.tasks[i].Stack, Status: StatusBlocked, Exit: -1, Cause: cause}
 	x.observe(Event{Kind: Finished, Result: x.results[i]})
 }
 
@@ -226,17 +228,33 @@ func (x *execution) finish(i int, r Result) {
 	x.results[i] = r
 	if r.Status == StatusFailed || r.Status == StatusCanceled && x.haltReason == "" {
 		x.cause[i] = x.g.order[i]
-		if x.opt.FailFast {
+		x.failures++
+		switch {
+		case x.haltReason != "":
+		case x.opt.FailFast:
 			x.stop(x.g.order[i] + " failed")
+		case x.failures == x.opt.StopAfter:
+			x.haltCause = x.g.order[i]
+			x.stop("stopped after " + countFailures(x.failures))
 		}
 	}
 	x.observe(Event{Kind: Finished, Result: r})
 	x.release(i)
 }
 
+func countFailures(n int) string {
+	if n == 1 {
+		return "1 failure"
+	}
+	return fmt.Sprintf("%d failures", n)
+}
+
 // notStarted is the result of a stack whose command was not started because the run
 // was stopped.
 func (x *execution) notStarted(started time.Time) Result {
+	if x.haltCause != "" {
+		return Result{Status: StatusBlocked, Exit: -1, Started: started, Cause: x.haltCause, Reason: x.haltReason}
+	}
 	return Result{Status: StatusCanceled, Exit: -1, Started: started, Reason: "not started: " + x.haltReason}
 }
 
@@ -308,7 +326,8 @@ func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, aga
 	case o.notStarted && o.done > 0:
 		r.Status, r.Reason = StatusCanceled, fmt.Sprintf("stopped after %d of %d commands: %s", o.done, len(t.Commands), x.haltReason)
 	case o.notStarted:
-		r.Status, r.Reason = StatusCanceled, "not started: "+x.haltReason
+		not := x.notStarted(r.Started)
+		r.Status, r.Cause, r.Reason = not.Status, not.Cause, not.Reason
 	case x.signals > 0:
 		r.Status, r.Reason = StatusCanceled, x.haltReason
 	case o.changes == StatusOK:
@@ -336,13 +355,17 @@ func fullJitter(try int) time.Duration {
 func (x *execution) observe(ev Event) { x.observed(x.observer(ev)) }
 
 func (x *execution) observed(err error) {
-	if err == nil {
-		return
+	if err != nil {
+		x.fail(err, "the results cannot be recorded")
 	}
+}
+
+// fail stops the run for an error that is Execute's.
+func (x *execution) fail(err error, reason string) {
 	if x.err == nil {
 		x.err = err
 	}
-	x.stop("the results cannot be recorded")
+	x.stop(reason)
 }
 
 // stop sees to it that nothing further starts.

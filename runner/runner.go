@@ -88,6 +88,11 @@ type Options struct {
 	Parallel int  // at most so many stacks at once; less than 1 is 1
 	FailFast bool // the first failure starts nothing further, not even another try
 
+	// StopAfter, if not 0, is how many failures start nothing further, likewise. What
+	// was not started is then blocked, with the last of them as the cause, where
+	// FailFast cancels it: it is not over with the run that it belongs to.
+	StopAfter int
+
 	Retries   int                         // further tries after a failed one
 	RetryOn   *regexp.Regexp              // if set, only where a line of the try's output matches
 	Backoff   func(try int) time.Duration // wait after the try'th failure (from 1); nil: up to 1s·2^(try-1), at most 30 s, at random
@@ -147,7 +152,7 @@ type Result struct {
 	Took    time.Duration // all tries and what lay between
 	Tries   int           // tries that were begun
 	Cause   string        // of a blocked one: path of the stack that failed in the first place
-	Reason  string        // one line for humans, raw output of the child: redact before storing
+	Reason  string        // one line for humans, raw output of the child: redact before storing; of a blocked one where Cause does not say it all
 	Last    []string      // of one that did not succeed: the last lines of its output, three at most, raw as well
 	Signal  string        // "SIGKILL", if the last try was ended by one
 }
@@ -161,7 +166,7 @@ const (
 	Retrying                         // a try failed (Result), another follows after Wait
 	Finished                         // Result is final; also of stacks that were never started
 	Interrupted                      // Signal arrived, the first one
-	Held                             // put off by Options.Admit for at least Wait; Result.Reason says why
+	Held                             // put off by Options.Admit, or by who calls Execute, for at least Wait; Result.Reason says why
 )
 
 func (k EventKind) String() string {

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/tmnotes/tmnotes/gitstate"
@@ -12,12 +13,15 @@ import (
 // report is the table at the end, and what to type next.
 func (n *session) report(u *ui, results []runner.Result, off map[string]taken, sync syncPlan, pushErr error) {
 	counts := count(results)
-	bad := len(results) - counts[runner.StatusOK]
+	bad := len(results) - counts[runner.StatusOK] - counts[runner.StatusSkipped]
 	if u.quiet && bad == 0 {
 		return
 	}
 	const most = 40
 	rows := [][]string{{"STATUS", "STACK", "TIME", "WHY"}}
+	if n.waves.list[0].name != "" {
+		rows[0] = slices.Insert(rows[0], 2, "WAVE")
+	}
 	var colors []string
 	for _, r := range results {
 		if r.Status == runner.StatusOK && len(results) > most {
@@ -26,10 +30,8 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		rec := n.stacks[r.Stack.Path]
 		why := ""
 		switch {
-		case r.Status == runner.StatusBlocked:
-			why = r.Cause + " failed"
 		case r.Status != runner.StatusOK:
-			why = gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)
+			why = (&gitstate.Record{Cause: r.Cause, Reason: gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)}).Why()
 		case rec.dirty:
 			why = "with uncommitted changes: does not count as deployed"
 		}
@@ -37,7 +39,11 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 			why = strings.TrimSpace(fmt.Sprintf("%d tries; %s", r.Tries, why))
 			why = strings.TrimSuffix(why, ";")
 		}
-		rows = append(rows, []string{string(r.Status), r.Stack.Path, took(r.Took), why})
+		row := []string{string(r.Status), r.Stack.Path, took(r.Took), why}
+		if w := n.waves.name(r.Stack.Path); w != "" {
+			row = slices.Insert(row, 2, w)
+		}
+		rows = append(rows, row)
 		colors = append(colors, statusColor(string(r.Status)))
 	}
 	fmt.Fprintln(u.env.Stderr)
@@ -50,7 +56,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		})
 	}
 	var parts []string
-	for _, st := range []runner.Status{runner.StatusOK, runner.StatusDrifted, runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled} {
+	for _, st := range []runner.Status{runner.StatusOK, runner.StatusDrifted, runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled, runner.StatusSkipped} {
 		if counts[st] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[st], st))
 		}
