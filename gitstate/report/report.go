@@ -145,7 +145,7 @@ type Run struct {
 type Commit struct {
 	Hash    string    `json:"commit"`
 	Subject string    `json:"subject,omitempty"` // "" of a commit that is not in this clone
-	Time    time.Time `json:"ct,omitzero"`       // commit time
+	Time    time.Time `json:"time,omitzero"`     // the committer's
 }
 
 // Figures sum up the deployments of a report, in the words of DORA
