@@ -42,16 +42,49 @@ func Chromium(tb testing.TB) string {
 	return ""
 }
 
-// Browse opens a tab, in a browser that ends with the test.
+// browser is the one that all tabs of a process are in: it starts with the first
+// of them, and ends with the last.
+var browser struct {
+	sync.Mutex
+	tabs int
+	ctx  context.Context
+	stop func()
+}
+
+// Browse opens a tab, which is closed at the end of the test. Tabs know nothing
+// of each other.
 func Browse(tb testing.TB) *Tab {
 	tb.Helper()
 	path := Chromium(tb)
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(tb.TempDir()),
-		chromedp.WindowSize(1440, 900), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), opts...)
-	ctx, closeTab := chromedp.NewContext(ctx)
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	tb.Cleanup(func() { cancel(); closeTab(); stop() })
+	browser.Lock()
+	defer browser.Unlock()
+	if browser.tabs == 0 {
+		dir, err := os.MkdirTemp("", "gittest-chromium-")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(dir),
+			chromedp.WindowSize(1440, 900), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+		ctx, stop := chromedp.NewExecAllocator(context.Background(), opts...)
+		ctx, quit := chromedp.NewContext(ctx)
+		browser.ctx, browser.stop = ctx, func() { quit(); stop(); os.RemoveAll(dir) }
+		if err := chromedp.Do(ctx); err != nil {
+			browser.stop()
+			tb.Fatalf("starting %s: %v", path, err)
+		}
+	}
+	browser.tabs++
+	ctx, closeTab := chromedp.NewContext(browser.ctx, chromedp.WithNewBrowserContext())
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // a machine may be busy
+	tb.Cleanup(func() {
+		cancel()
+		closeTab()
+		browser.Lock()
+		defer browser.Unlock()
+		if browser.tabs--; browser.tabs == 0 {
+			browser.stop()
+		}
+	})
 	t := &Tab{Context: ctx, tb: tb}
 	t.Do()
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
@@ -89,12 +122,19 @@ func Eval[T any](t *Tab, expression string) T {
 	return v
 }
 
-// Wait waits until an expression is true.
+// Wait waits until an expression is true, on whatever page the tab comes to.
 func (t *Tab) Wait(expression string) {
 	t.tb.Helper()
-	if _, err := chromedp.Run(t, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(time.Minute))); err != nil {
-		t.tb.Fatalf("waiting for %s: %v", expression, err)
+	var is bool
+	var err error
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		// While a page goes and the next one comes, there is none to ask.
+		if is, err = chromedp.Run(t, chromedp.Evaluate[bool]("Boolean("+expression+")")); is && err == nil {
+			return
+		}
 	}
+	text, _ := chromedp.Run(t, chromedp.Evaluate[string]("document.body.innerText"))
+	t.tb.Fatalf("waited in vain for %s (%v) on\n%s", expression, err, text)
 }
 
 // Size is that of the window, in CSS pixels.

@@ -3,12 +3,15 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
 )
@@ -100,7 +103,7 @@ func TestPage(t *testing.T) {
 		"ok, /prod/db, commit "+short(p.build(opt).Commits[1].Hash)+" a larger database, 2026-01-03 , by Alice, took 12.4 s, 2 results on this commit")
 
 	// A stack's panel, with the keyboard alone.
-	tab.Do(chromedp.Focus(chromedp.CSS("#older")))
+	tab.Do(chromedp.Focus(chromedp.CSS("#runs summary")))
 	tab.Do(chromedp.KeyEvent("/"))
 	is("the slash", `document.activeElement.id`, "q")
 	gittest.Eval[bool](tab, `(document.querySelector(".c[tabindex='0']").focus(), true)`)
@@ -110,18 +113,18 @@ func TestPage(t *testing.T) {
 		is(what, `document.activeElement.closest("tr").querySelector("th a").textContent + " " + document.activeElement.dataset.c`, stack+" "+column)
 	}
 	at("the first", "/<script>alert(1)<", "1")
-	tab.Do(chromedp.KeyEvent("\u0303")) // ArrowDown
+	tab.Do(chromedp.KeyEvent(kb.ArrowDown))
 	at("down, over a stack without results", "/old", "2")
-	tab.Do(chromedp.KeyEvent("\u0303"))
+	tab.Do(chromedp.KeyEvent(kb.ArrowDown))
 	at("down", "/prod/app", "2")
-	tab.Do(chromedp.KeyEvent("\u0302")) // ArrowLeft
+	tab.Do(chromedp.KeyEvent(kb.ArrowLeft))
 	at("left", "/prod/app", "1")
 	is("the hint", `document.getElementById("tip").checkVisibility() && document.getElementById("tip").textContent.includes("a larger database")`, "true")
-	tab.Do(chromedp.KeyEvent("\r"))
+	tab.Do(chromedp.KeyEvent(kb.Enter))
 	is("the panel", `document.getElementById("panel").open + " " + document.getElementById("panel-title").textContent`, "true /prod/app")
 	is("its history", `[...document.querySelectorAll("#panel table .b")].map(b => b.textContent).join(" ")`, "interrupted ok blocked ok")
 	is("its plot", `document.querySelectorAll("#panel svg[aria-label]").length`, "1")
-	tab.Do(chromedp.KeyEvent("\u001b"))
+	tab.Do(chromedp.KeyEvent(kb.Escape))
 	is("closed by Escape", `document.getElementById("panel").open`, "false")
 	at("and back", "/prod/app", "1")
 }
@@ -137,7 +140,7 @@ func TestPageWithoutScript(t *testing.T) {
 		t.Fatal("the script ran")
 	}
 	text := gittest.Eval[string](tab, `document.body.innerText`)
-	for _, want := range []string{"git.example/acme/infra", "As of 2026-01-31 12:00Z", "Change failure rate", "40 %", "/<script>alert(1)<", "✓✓✓", "!✓⊘✓", "Last failure", "Last drift",
+	for _, want := range []string{"git.example/acme/infra", "As of 2026-01-31 12:00Z", "Change failure rate", "40 %", "/<script>alert(1)<", "✓✓", "!✓⊘✓", "Last failure", "Last drift",
 		`DB <b>instance</b>: </script><script>alert(1)</script>`, "exit code 1", "2 tries", "by Alice", "gone from HEAD", "repaired by hand", "tmnotes blame /prod/app", "Nothing is recorded of it."} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
@@ -169,9 +172,15 @@ func TestLargePage(t *testing.T) {
 		if said != (each == 1000) {
 			t.Errorf("that commits are left out is said: %v", said)
 		}
-		tab := show(t, r)
-		interactive := gittest.Eval[float64](tab, `performance.getEntriesByName("interactive")[0].startTime`)
-		grid := gittest.Eval[float64](tab, `performance.getEntriesByName("grid")[0].startTime`)
+		// Of several times the best: others use the machine, too.
+		tab, url := gittest.Browse(t), save(t, r)
+		interactive, grid := math.Inf(1), math.Inf(1)
+		for range 5 {
+			tab.Do(chromedp.Navigate("about:blank"), chromedp.Navigate(url))
+			tab.Wait(`performance.getEntriesByName("grid").length > 0`)
+			interactive = min(interactive, gittest.Eval[float64](tab, `performance.getEntriesByName("interactive")[0].startTime`))
+			grid = min(grid, gittest.Eval[float64](tab, `performance.getEntriesByName("grid")[0].startTime`))
+		}
 		took := gittest.Eval[float64](tab, `new Promise(done => {
 			const q = document.getElementById("q"), from = performance.now();
 			q.value = "svc-77";
@@ -227,7 +236,7 @@ func TestColours(t *testing.T) {
 		tab.Wait(`performance.getEntriesByName("grid").length > 0`)
 		bad := gittest.Eval[[]string](tab, `(() => {
 			const lum = (c) => { const [r, g, b] = c.match(/[\d.]+/g).map(Number).map((v) => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
-			const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!/, 0\)$/.test(c)) return c; } return "rgb(255,255,255)"; };
+			const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!/^rgba.*, 0\)$/.test(c)) return c; } return "rgb(255,255,255)"; };
 			const bad = new Set();
 			const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT);
 			while (walk.nextNode()) {
@@ -279,9 +288,9 @@ func TestHTML(t *testing.T) {
 	}
 	// What does not depend on the report is not compared.
 	text := b.String()
-	for _, part := range []string{pageCSS, pageJS, Policy(false)} {
-		part = strings.ReplaceAll(part, "'", "&#39;")
-		text = strings.Replace(strings.Replace(text, part, "…", 1), strings.ReplaceAll(part, "&#39;", "'"), "…", 1)
+	for _, part := range []string{pageCSS, pageJS} {
+		text = strings.Replace(text, part, "…", 1)
 	}
+	text = regexp.MustCompile(`sha256-[^ ;"]*&#39;`).ReplaceAllString(text, "sha256-…&#39;")
 	golden(t, "report.html", []byte(text))
 }

@@ -19,6 +19,7 @@ type pageData struct {
 	Runs    [][]any   `json:"runs"`    // commit (index), operation, target, by, job, command, start (Unix seconds), name
 	Texts   []string  `json:"texts"`   // reasons
 	Status  []string  `json:"status"`
+	IDs     []string  `json:"ids"`  // of the stacks
 	Rows    [][]int64 `json:"rows"` // of each stack's results, the newest first, six numbers; see add
 }
 
@@ -52,6 +53,7 @@ func (v *pageView) data(columns int) (element template.HTML, size int, err error
 		return int64(i)
 	}
 	for i := range r.Stacks {
+		d.IDs = append(d.IDs, r.Stacks[i].ID)
 		var columnsOf [6][]int64
 		last := 0
 		for j := len(r.Stacks[i].History) - 1; j >= 0; j-- {

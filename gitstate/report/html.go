@@ -20,7 +20,8 @@ import (
 // The page is one file that asks nobody for anything; its policy (CSP) forbids
 // it to. Everything that there is to read stands in the document as text and
 // tables. The script adds the grid of results by commits, whose cells it makes of the
-// data at the end of the document, for as many stacks as are in view.
+// data before it, for as many stacks as are in view. It stands before the details,
+// which are most of the document: the filters need not wait for these.
 var (
 	//go:embed page.html
 	pageHTML string
@@ -304,7 +305,7 @@ func (v *pageView) runs() {
 		for _, n := range []struct {
 			n    int
 			what string
-		}{{r.Failed, "failed"}, {r.Blocked, "blocked"}, {r.Canceled, "canceled"}, {r.Drifted, "drifted"}, {r.Open, "to go"}, {r.OK, "ok"}} {
+		}{{r.Failed, "failed"}, {r.Interrupted, "interrupted"}, {r.Blocked, "blocked"}, {r.Canceled, "canceled"}, {r.Drifted, "drifted"}, {r.Open, "to go"}, {r.OK, "ok"}} {
 			if n.n > 0 {
 				parts = append(parts, fmt.Sprint(n.n, " ", n.what))
 			}

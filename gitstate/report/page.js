@@ -1,6 +1,7 @@
 // The grid of results by commits, the filters, and the panel of one stack. All
 // that is shown is put in as text; the page's policy lets no other script run.
 (async () => {
+
 "use strict";
 const $ = (id) => document.getElementById(id);
 const make = (tag, cls, text) => {
@@ -20,19 +21,13 @@ const byTR = new Map();
 const readRows = () => {
 	rows = [...body.rows].map((tr, i) => ({
 		tr, i, status: tr.dataset.s, target: tr.dataset.g || "",
-		text: tr.cells[1].textContent.toLowerCase() + "\n" + (ids[i] || ""),
+		text: tr.cells[1].textContent.toLowerCase(),
 		tags: [...tr.cells[1].querySelectorAll("i:not(.tg)")].map((t) => t.textContent),
 		hist: tr.cells[5],
 	}));
 	byTR.clear();
 	for (const r of rows) byTR.set(r.tr, r);
 };
-const ids = [];
-document.querySelectorAll("#details article dl").forEach((dl, i) => {
-	const first = dl.firstElementChild;
-	if (first.textContent === "Id") ids[i] = first.nextElementSibling.textContent;
-});
-
 // ---- times: absolute in the document, relative here, with the absolute on hover
 
 const pad = (n) => String(n).padStart(2, "0");
@@ -146,6 +141,8 @@ $("clear").addEventListener("click", () => {
 	filter();
 	q.focus();
 });
+const live = document.documentElement.dataset.live;
+let source = live ? [...body.rows].map((tr) => tr.outerHTML) : []; // of the rows, as they came
 readRows();
 roles();
 let data = null; // not there yet
@@ -349,7 +346,7 @@ addEventListener("scroll", () => hint(null), { passive: true });
 
 const panel = $("panel");
 let shown = null;
-const fill = (i, k) => {
+const fill = (i, k) => { // the articles come after this script
 	const article = $("s" + i);
 	if (!article) return false;
 	const copy = article.cloneNode(true);
@@ -384,7 +381,8 @@ const fill = (i, k) => {
 	$("panel-body").replaceChildren(copy);
 	return true;
 };
-const open = (i, k) => {
+const open = async (i, k) => {
+	if (document.readyState === "loading") await new Promise((done) => addEventListener("DOMContentLoaded", done));
 	if (!fill(i, k)) return;
 	shown = i;
 	hint(null);
@@ -409,6 +407,8 @@ const bar = new ResizeObserver(() => document.documentElement.style.setProperty(
 bar.observe($("filter"));
 const start = async (el) => {
 	data = await unpack(el);
+	rows.forEach((r) => { r.text += "\n" + data.ids[r.i]; });
+	if (q.value) filter();
 	redraw();
 	for (const r of rows) watch.observe(r.tr);
 	if (sort.value === "took") { sorted = ""; arrange(); }
@@ -417,4 +417,81 @@ await start($("data"));
 if (linked) open(+linked[1], -1);
 addEventListener("resize", place);
 requestAnimationFrame(() => performance.mark("grid"));
+
+// ---- live: ask for a newer page, and take over what is different in it
+
+if (!live) return;
+let etag = "";
+const focusOf = () => {
+	const c = document.activeElement, r = c && c.classList.contains("c") && rowOf(c);
+	return r ? { i: r.i, commit: data.commits[columns[+c.dataset.c]][0] } : null;
+};
+const take = async (doc) => {
+	const news = [...doc.getElementById("grid").tBodies[0].rows], sources = news.map((tr) => tr.outerHTML), focus = focusOf();
+	for (const id of ["asof", "problem", "figures", "details"]) $(id).replaceWith(doc.getElementById(id));
+	const runs = doc.getElementById("runs");
+	runs.open = $("runs").open;
+	$("runs").replaceWith(runs);
+	$("statuses").replaceChildren(...doc.getElementById("statuses").children);
+	for (const s of [tag, target, op]) {
+		const of = s && doc.getElementById(s.id);
+		if (!of || of.innerHTML === s.innerHTML) continue;
+		const value = s.value;
+		s.replaceChildren(...of.children);
+		pick(s, value);
+	}
+	rows.sort(orders.path);
+	const old = rows.map((r) => r.tr);
+	news.forEach((tr, i) => {
+		if (source[i] !== sources[i] || !old[i]) tellTimes(tr); else news[i] = old[i];
+	});
+	for (const tr of old) if (!news.includes(tr)) { watch.unobserve(tr); inView.delete(byTR.get(tr)); }
+	const seen = new Set([...inView].map((r) => r.tr));
+	inView.clear();
+	body.replaceChildren(...news);
+	source = sources;
+	readRows();
+	if (narrow.matches) { $("grid").removeAttribute("role"); roles(); }
+	runsOf.known = [];
+	data = await unpack(doc.getElementById("data"));
+	rows.forEach((r) => { r.text += "\n" + data.ids[r.i]; if (seen.has(r.tr)) inView.add(r); else watch.observe(r.tr); });
+	sorted = "path";
+	press();
+	filter();
+	tellTimes(document.querySelector("header"), true);
+	tellTimes($("runs"));
+	redraw();
+	if (focus && rows[focus.i]) {
+		draw(rows[focus.i]);
+		const c = columns.findIndex((i) => data.commits[i][0] === focus.commit), cell = rows[focus.i].hist.querySelector(`[data-c='${c}']`);
+		if (cell) focusCell(cell);
+	}
+	if (panel.open && shown !== null) { const at = panel.scrollTop; fill(shown, -1); panel.scrollTop = at; }
+};
+const look = async () => {
+	const mark = (text) => { const m = document.querySelector(".live"); if (m.textContent !== text) m.textContent = text; };
+	try {
+		const res = await fetch(live, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-store" });
+		if (res.status === 401) { location.reload(); return; }
+		if (res.status !== 200 && res.status !== 304) throw new Error(await res.text());
+		if (res.status === 200) {
+			await take(new DOMParser().parseFromString(await res.text(), "text/html")); // which runs nothing
+			etag = res.headers.get("ETag") || "";
+		}
+		document.querySelector("#asof time").dateTime = new Date(res.headers.get("Date")).toISOString();
+		tellTimes(document.querySelector("header"), true);
+		tellTimes($("grid"));
+		mark("live");
+	} catch (e) {
+		mark("not live");
+		$("problem").replaceChildren(make("p", "", "This page could not be brought up to date: " + e.message));
+		etag = "";
+	}
+};
+const soon = () => setTimeout(async () => {
+	if (!document.hidden) await look();
+	soon();
+}, $("runs").querySelector(".s-running") ? 1500 : 5000);
+soon();
+document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
 })();

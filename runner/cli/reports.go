@@ -24,6 +24,7 @@ var reportFormats = []struct {
 	name, usage string
 	write       func(*report.Report, io.Writer) error
 }{
+	{"html", "write a page to `FILE`, which needs nothing else", (*report.Report).WriteHTML},
 	{"json", "write all of it as JSON to `FILE`", (*report.Report).WriteJSON},
 }
 
@@ -35,7 +36,7 @@ func reportCommand(env Env) *cli.Command {
 	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits on which something was recorded"})
 	return &cli.Command{
 		Name:  "report",
-		Usage: "write what the notes say of all stacks to a file, as JSON",
+		Usage: "write what the notes say of all stacks to a file: as a page, as JSON",
 		Description: "FILE may be - for stdout. Reads what is here; `tmnotes fetch` brings what is on the remote. Without --target it has all\n" +
 			"targets that something is recorded for.",
 		Flags:  slices.Concat(flags, chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), storeFlags()),
