@@ -31,8 +31,9 @@ type repo struct {
 	workTree  string // "" in a bare repository
 	objects   string
 	shallow   bool
-	config    map[string]string // tmnotes.*, keys in lower case
-	remotes   []string          // their names, as they are configured
+	config    map[string][]string // tmnotes.*, keys in lower case
+	committed map[string][]string // what stands in ConfigFile, likewise
+	remotes   []string            // their names, as they are configured
 
 	mu  sync.Mutex
 	cat *catFile
@@ -76,27 +77,66 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	if lines[3] != "true" && topErr == nil {
 		r.workTree = strings.TrimSuffix(top, "\n")
 	}
-	r.config = map[string]string{}
 	if ge := (*gitError)(nil); confErr != nil && !(errors.As(confErr, &ge) && ge.code == 1) {
 		return nil, fmt.Errorf("reading git's configuration: %w", confErr)
 	}
-	for kv := range strings.SplitSeq(conf, "\x00") {
+	r.config = parseConfig(conf, func(key string) {
+		name, _ := strings.CutPrefix(key, "remote.")
+		if dot := strings.LastIndexByte(name, '.'); dot > 0 && !slices.Contains(r.remotes, name[:dot]) {
+			r.remotes = append(r.remotes, name[:dot])
+		}
+	})
+	if f := r.setting("extensions.refstorage"); f != "" && f != "files" {
+		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
+	}
+	if r.workTree == "" {
+		return r, nil
+	}
+	file := filepath.Join(r.workTree, ConfigFile)
+	if _, err := os.Lstat(file); errors.Is(err, os.ErrNotExist) {
+		return r, nil
+	}
+	if out, err = r.git(ctx, nil, "config", "--file", file, "--no-includes", "-z", "--list"); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
+	}
+	r.committed = parseConfig(out, nil)
+	return r, nil
+}
+
+// parseConfig reads what git config -z prints. Keys of a remote are handed on.
+func parseConfig(out string, remote func(key string)) map[string][]string {
+	config := map[string][]string{}
+	for kv := range strings.SplitSeq(out, "\x00") {
 		key, value, valued := strings.Cut(kv, "\n")
 		if !valued {
 			value = "true" // a key without a value
 		}
-		if name, isRemote := strings.CutPrefix(key, "remote."); isRemote {
-			if dot := strings.LastIndexByte(name, '.'); dot > 0 && !slices.Contains(r.remotes, name[:dot]) {
-				r.remotes = append(r.remotes, name[:dot])
-			}
-		} else if key != "" {
-			r.config[key] = value
+		switch {
+		case remote != nil && strings.HasPrefix(key, "remote."):
+			remote(key)
+		case key != "":
+			config[key] = append(config[key], value)
 		}
 	}
-	if f := r.config["extensions.refstorage"]; f != "" && f != "files" {
-		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
+	return config
+}
+
+// settings are all values of a key, those of git's configuration or else those that
+// are committed.
+func (r *repo) settings(key string) []string {
+	key = strings.ToLower(key)
+	if v := r.config[key]; v != nil {
+		return v
 	}
-	return r, nil
+	return r.committed[key]
+}
+
+// setting is the last of them, as with git, "" if there is none.
+func (r *repo) setting(key string) string {
+	if v := r.settings(key); len(v) > 0 {
+		return v[len(v)-1]
+	}
+	return ""
 }
 
 // gitError is a git command that failed.

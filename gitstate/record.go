@@ -54,28 +54,58 @@ type Record struct {
 	Extra []Pair // keys of later versions, in order
 }
 
-// triggersKey is younger than version 1, and so stands among Extra: there, who does
-// not know it keeps it.
-const triggersKey = "triggers"
+// These are younger than version 1, and so stand among Extra: there, who does not
+// know them keeps them.
+const (
+	triggersKey = "triggers"
+	waveKey     = "wave"
+)
+
+func (r *Record) extra(key string) string {
+	for _, p := range r.Extra {
+		if p.Key == key {
+			return p.Value
+		}
+	}
+	return ""
+}
+
+func (r *Record) setExtra(key, value string) {
+	r.Extra = slices.DeleteFunc(r.Extra, func(p Pair) bool { return p.Key == key })
+	if value != "" {
+		r.Extra = append(r.Extra, Pair{key, value})
+		slices.SortFunc(r.Extra, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
+	}
+}
+
+// Wave is the wave of its run that the stack was in, "" where there were none.
+func (r *Record) Wave() string { return r.extra(waveKey) }
+
+// SetWave says which wave of its run the stack is in.
+func (r *Record) SetWave(name string) { r.setExtra(waveKey, name) }
 
 // Triggers are the trigger files that the stack had where it was deployed, by what
 // names them; see SetTriggers.
 func (r *Record) Triggers() []string {
-	for _, p := range r.Extra {
-		if p.Key == triggersKey && p.Value != "" {
-			return strings.Split(p.Value, ",")
-		}
+	if v := r.extra(triggersKey); v != "" {
+		return strings.Split(v, ",")
 	}
 	return nil
 }
 
 // SetTriggers says which trigger files of the stack the deployment answers.
-func (r *Record) SetTriggers(ids []string) {
-	r.Extra = slices.DeleteFunc(r.Extra, func(p Pair) bool { return p.Key == triggersKey })
-	if len(ids) > 0 {
-		r.Extra = append(r.Extra, Pair{triggersKey, strings.Join(ids, ",")})
-		slices.SortFunc(r.Extra, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
+func (r *Record) SetTriggers(ids []string) { r.setExtra(triggersKey, strings.Join(ids, ",")) }
+
+// Why is what the record says of why the stack did not succeed: which stack failed
+// that it was blocked by, and the reason.
+func (r *Record) Why() string {
+	switch {
+	case r.Cause == "":
+		return r.Reason
+	case r.Reason == "":
+		return r.Cause + " failed"
 	}
+	return r.Cause + " failed; " + r.Reason
 }
 
 // Pair is a key with its value, as it stands in a line.

@@ -178,7 +178,14 @@ func (l *Latest) Succeeded(op, variant string) (bool, string) {
 	case l.Op != op:
 		return false, fmt.Sprintf("%s came after it, at %s", l.Op, short(l.Commit))
 	case l.Status == Blocked:
-		return false, fmt.Sprintf("blocked by %s at %s", l.Cause, short(l.Commit))
+		why := "blocked at " + short(l.Commit)
+		if l.Cause != "" {
+			why = fmt.Sprintf("blocked by %s at %s", l.Cause, short(l.Commit))
+		}
+		if l.Reason != "" {
+			why += ": " + l.Reason
+		}
+		return false, why
 	case l.Status == Triggered:
 		return false, fmt.Sprintf("triggered at %s: %s", short(l.Commit), l.Reason)
 	case l.Status != OK:

@@ -52,6 +52,7 @@ type Store struct {
 	lastAt     map[string]time.Time // by ident: what this process recorded
 	lastResult time.Time            // the latest of these
 	state      *State               // what was read last
+	tally      *tally               // what was counted last
 	ident      *object.Signature
 }
 
@@ -71,10 +72,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if v := r.config["tmnotes.staleafter"]; v != "" && s.staleAfter <= 0 {
+	if v := r.setting("tmnotes.staleAfter"); v != "" && s.staleAfter <= 0 {
 		if s.staleAfter, err = time.ParseDuration(v); err != nil || s.staleAfter <= 0 {
 			r.close()
-			return nil, fmt.Errorf("git config tmnotes.staleAfter: %q is no duration; write it like 90m or 6h", v)
+			return nil, fmt.Errorf("%s: %q is no duration; write it like 90m or 6h", s.ConfigName("staleAfter"), v)
 		}
 	}
 	if s.staleAfter <= 0 {
@@ -83,7 +84,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if s.warn == nil {
 		s.warn = func(string) {}
 	}
-	if s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, r.config["tmnotes.ref"], DefaultRef)); err != nil {
+	if s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, r.setting("tmnotes.ref"), DefaultRef)); err != nil {
 		r.close()
 		return nil, err
 	}
@@ -158,8 +159,42 @@ func (s *Store) GitDir() string { return s.repo.commonDir }
 // WorkTree is the top of the work tree, "" in a bare repository.
 func (s *Store) WorkTree() string { return s.repo.workTree }
 
-// Config is the value of a key tmnotes.* of git's configuration, "" if unset.
-func (s *Store) Config(key string) string { return s.repo.config["tmnotes."+strings.ToLower(key)] }
+// ConfigFile is where settings tmnotes.* can stand in the repository itself, at the
+// top of the work tree, in the syntax of git's configuration. That wins over it, as
+// with .lfsconfig.
+const ConfigFile = ".tmnotesconfig"
+
+// Config is the value of a key tmnotes.* of git's configuration or, where it has
+// none, of ConfigFile; "" if unset.
+func (s *Store) Config(key string) string { return s.repo.setting("tmnotes." + key) }
+
+// ConfigAll are all values of a key that may have several, in order, of the one or of
+// the other.
+func (s *Store) ConfigAll(key string) []string { return s.repo.settings("tmnotes." + key) }
+
+// ConfigName says where the value of Config stands, for messages.
+func (s *Store) ConfigName(key string) string {
+	if s.repo.config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != "" {
+		return ConfigFile + ": tmnotes." + key
+	}
+	return "git config tmnotes." + key
+}
+
+// ConfigKeys are the keys that are set, in lower case: tmnotes.* of git's
+// configuration, and whatever stands in ConfigFile.
+func (s *Store) ConfigKeys() (git, file []string) {
+	for k := range s.repo.config {
+		if strings.HasPrefix(k, "tmnotes.") {
+			git = append(git, k)
+		}
+	}
+	for k := range s.repo.committed {
+		file = append(file, k)
+	}
+	slices.Sort(git)
+	slices.Sort(file)
+	return git, file
+}
 
 // Commit is a commit that can be annotated.
 type Commit struct {

@@ -54,9 +54,15 @@ func (s *Store) spoolPrefix(base string) string { return base + "-spool/" }
 // network runs git with the user's own way of reaching a remote. Where nobody
 // is there to ask, git must not wait for an answer.
 func (s *Store) network(ctx context.Context, args ...string) (string, error) {
+	return s.networkWith(ctx, nil, args...)
+}
+
+// networkWith is network with more in the environment.
+func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, networkTimeout, fmt.Errorf("no answer within %v", networkTimeout))
 	defer cancel()
 	cmd := s.repo.command(ctx, args...)
+	cmd.Env = append(cmd.Env, env...)
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		ownGroup(cmd)
 		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0")

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,16 +21,18 @@ type outcome struct {
 	exit       int    // -1: none
 	signal     string // name of the one that ended it
 	reason     string // one line, where it did not succeed
+	last       []string
 	begun      bool   // it counts as a try
 	notStarted bool   // the run was stopped before
 	done       int    // commands that succeeded, where not all did
 	changes    Status // Command.Changes of one that ended with 2, where all succeeded
 	timedOut   bool
+	lost       bool // Admission.Hold ended; reason is why
 	matched    bool // a line of the output matched Options.RetryOn
 	final      bool // another try would end the same way
 }
 
-func (o outcome) ok() bool { return o.exit == 0 && !o.timedOut && !o.notStarted }
+func (o outcome) ok() bool { return o.exit == 0 && !o.timedOut && !o.lost && !o.notStarted }
 
 // diedOfInterrupt says that the child ended as those do that do not handle Ctrl-C, or as
 // a shell does whose command was one.
@@ -43,6 +46,7 @@ type child struct {
 	mu       sync.Mutex // guards what follows
 	ended    bool       // it was waited for: its pid may be another's
 	timedOut bool
+	lost     bool        // its hold ended before it
 	timer    *time.Timer // to the timeout, then to the kill
 }
 
@@ -59,16 +63,22 @@ func (c *child) signal(sig os.Signal) {
 func (c *child) limit(timeout, killAfter time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timer = time.AfterFunc(timeout, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.ended {
-			return
-		}
-		c.timedOut = true
-		sendSignal(c.cmd.Process, os.Interrupt, c.group)
-		c.timer = time.AfterFunc(killAfter, func() { c.signal(os.Kill) })
-	})
+	c.timer = time.AfterFunc(timeout, func() { c.end(&c.timedOut, killAfter) })
+}
+
+// end ends a child that runs, gently at first, and sets why.
+func (c *child) end(why *bool, killAfter time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended || c.timedOut || c.lost {
+		return
+	}
+	*why = true
+	sendSignal(c.cmd.Process, os.Interrupt, c.group)
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.timer = time.AfterFunc(killAfter, func() { c.signal(os.Kill) })
 }
 
 // wait returns when the process has ended, whatever became of its own children.
@@ -105,7 +115,7 @@ func (x *execution) environments(t Task) []func() ([]string, error) {
 
 // try runs a task's commands once, one after the other, until one does not succeed.
 // The timeout, and the search for what is worth another try, are over all of them.
-func (x *execution) try(t Task, envs []func() ([]string, error), out *stackOutput) outcome {
+func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, error), out *stackOutput) outcome {
 	var changes Status
 	matched := false
 	left := x.opt.Timeout
@@ -117,9 +127,11 @@ func (x *execution) try(t Task, envs []func() ([]string, error), out *stackOutpu
 			o = outcome{exit: -1, final: true, reason: oneLine(err.Error())}
 		case x.opt.Timeout > 0 && left <= 0:
 			o = outcome{exit: -1, timedOut: true}
+		case hold != nil && hold.Err() != nil:
+			o = outcome{exit: -1, lost: true}
 		default:
 			start := time.Now()
-			o = x.run(t.Stack, c, env, left, out)
+			o = x.run(t.Stack, c, hold, env, left, out)
 			left -= time.Since(start)
 			o.begun = !o.notStarted
 		}
@@ -132,6 +144,8 @@ func (x *execution) try(t Task, envs []func() ([]string, error), out *stackOutpu
 			}
 		default:
 			switch {
+			case o.lost:
+				o.reason = oneLine(context.Cause(hold).Error())
 			case o.timedOut:
 				o.reason = "timed out after " + shortDuration(x.opt.Timeout)
 			case o.reason == "" && len(t.Commands) > 1:
@@ -163,8 +177,9 @@ func (o outcome) ending() string {
 	return fmt.Sprintf("exit status %d", o.exit)
 }
 
-// run runs a command once, for at most timeout if that is not 0.
-func (x *execution) run(s Stack, cmd Command, env []string, timeout time.Duration, out *stackOutput) outcome {
+// run runs a command once, for at most timeout if that is not 0, and no longer than
+// hold if that is not nil.
+func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string, timeout time.Duration, out *stackOutput) outcome {
 	if cmd.Line != "" {
 		out.line(cmd.Line)
 	}
@@ -196,19 +211,22 @@ func (x *execution) run(s Stack, cmd Command, env []string, timeout time.Duratio
 		pipes.abandon()
 		return outcome{exit: -1, reason: oneLine(startError(s, cmd, err))}
 	}
+	killAfter := x.opt.KillAfter
+	if killAfter <= 0 {
+		killAfter = 30 * time.Second
+	}
 	if timeout > 0 {
-		killAfter := x.opt.KillAfter
-		if killAfter <= 0 {
-			killAfter = 30 * time.Second
-		}
 		c.limit(timeout, killAfter)
+	}
+	if hold != nil {
+		defer context.AfterFunc(hold, func() { c.end(&c.lost, killAfter) })()
 	}
 	pipes.copy()
 	_ = c.wait() // ProcessState says it all
 	x.mu.Lock()
 	delete(x.children, c)
 	x.mu.Unlock()
-	if !pipes.drain(pipeGrace) && c.timedOut && c.group {
+	if !pipes.drain(pipeGrace) && (c.timedOut || c.lost) && c.group {
 		// What a child leaves behind may live on, but not where it was to end.
 		killGroup(c.cmd.Process.Pid)
 	}
@@ -218,10 +236,11 @@ func (x *execution) run(s Stack, cmd Command, env []string, timeout time.Duratio
 		exit:     c.cmd.ProcessState.ExitCode(),
 		signal:   endingSignal(c.cmd.ProcessState),
 		timedOut: c.timedOut,
+		lost:     c.lost,
 		matched:  streams.matched(),
 	}
 	if !o.ok() {
-		o.reason = streams.reason(o.signal != "")
+		o.reason, o.last = streams.reason(o.signal != ""), streams.last()
 	}
 	return o
 }

@@ -47,6 +47,7 @@ func Execute(ctx context.Context, g *Graph, tasks map[string]Task, opt Options, 
 		out:      newOutput(opt),
 		results:  make([]Result, n),
 		cause:    make([]string, n),
+		hold:     make([]context.Context, n),
 		pending:  make([]int, n),
 		calls:    make(chan func()),
 		halt:     make(chan struct{}),
@@ -90,18 +91,23 @@ type execution struct {
 	prepare       context.Context // of Command.Prepare
 	stopPreparing context.CancelFunc
 
-	results []Result // Status is empty until it is final
-	cause   []string // root cause that the stack hands on to its dependents; empty if there is none
-	pending []int    // predecessors that are not final
-	arrived indices  // without such predecessors, not looked at yet
-	ready   indices  // may start
-	running int      // goroutines of runStack
+	results []Result          // Status is empty until it is final
+	cause   []string          // root cause that the stack hands on to its dependents; empty if there is none
+	pending []int             // predecessors that are not final
+	arrived indices           // without such predecessors, not looked at yet
+	ready   indices           // may start
+	running int               // goroutines of runStack
+	asking  int               // stacks that Options.Admit is asked about now
+	held    []held            // stacks that it put off
+	hold    []context.Context // what each may run under, by Options.Admit
 
 	calls      chan func()
 	halt       chan struct{} // closed when nothing further is to start
 	haltReason string        // set then
-	signals    int           // interrupts so far
-	err        error         // first error of observe
+	haltCause  string        // the stack whose failure was one too many for Options.StopAfter
+	failures   int
+	signals    int   // interrupts so far
+	err        error // first error of observe
 
 	starting sync.RWMutex // read-held from the look at halted until a child is among children
 	halted   bool         // no child is started any more
@@ -126,8 +132,12 @@ func (x *execution) loop(ended <-chan struct{}) {
 			x.contextEnded()
 		default:
 		}
+		due := x.wake()
 		x.advance()
-		if x.running == 0 {
+		if x.haltReason != "" && len(x.held) > 0 {
+			continue
+		}
+		if x.running+x.asking+len(x.held) == 0 {
 			return
 		}
 		select {
@@ -137,6 +147,7 @@ func (x *execution) loop(ended <-chan struct{}) {
 			call()
 		case sig, ok := <-x.opt.Signals:
 			x.received(sig, ok)
+		case <-due:
 		case <-ended:
 			ended = nil
 			x.contextEnded()
@@ -164,6 +175,9 @@ func (x *execution) advance() {
 		switch {
 		case x.haltReason != "":
 			x.finish(heap.Pop(&x.ready).(int), x.notStarted(time.Time{}))
+		case x.opt.Admit != nil && !x.opt.DryRun:
+			x.admit()
+			return
 		case x.running < x.opt.Parallel:
 			x.start(heap.Pop(&x.ready).(int))
 		default:
@@ -205,26 +219,42 @@ func (x *execution) release(i int) {
 
 func (x *execution) finishBlocked(i int, cause string) {
 	x.cause[i] = cause
-	x.results[i] = Result{Stack: x.tasks[i].Stack, Status: StatusBlocked, Exit: -1, Cause: cause, Reason: cause + " did not succeed"}
+	x.results[i] = Result{Stack: x.tasks[i].Stack, Status: StatusBlocked, Exit: -1, Cause: cause}
 	x.observe(Event{Kind: Finished, Result: x.results[i]})
 }
 
 func (x *execution) finish(i int, r Result) {
 	r.Stack = x.tasks[i].Stack
 	x.results[i] = r
-	if r.Status == StatusFailed {
+	if r.Status == StatusFailed || r.Status == StatusCanceled && x.haltReason == "" {
 		x.cause[i] = x.g.order[i]
-		if x.opt.FailFast {
+		x.failures++
+		switch {
+		case x.haltReason != "":
+		case x.opt.FailFast:
 			x.stop(x.g.order[i] + " failed")
+		case x.failures == x.opt.StopAfter:
+			x.haltCause = x.g.order[i]
+			x.stop("stopped after " + countFailures(x.failures))
 		}
 	}
 	x.observe(Event{Kind: Finished, Result: r})
 	x.release(i)
 }
 
+func countFailures(n int) string {
+	if n == 1 {
+		return "1 failure"
+	}
+	return fmt.Sprintf("%d failures", n)
+}
+
 // notStarted is the result of a stack whose command was not started because the run
 // was stopped.
 func (x *execution) notStarted(started time.Time) Result {
+	if x.haltCause != "" {
+		return Result{Status: StatusBlocked, Exit: -1, Started: started, Cause: x.haltCause, Reason: x.haltReason}
+	}
 	return Result{Status: StatusCanceled, Exit: -1, Started: started, Reason: "not started: " + x.haltReason}
 }
 
@@ -246,12 +276,12 @@ func (x *execution) start(i int) {
 // runStack runs a started stack to its end, in a goroutine of its own.
 func (x *execution) runStack(i int, started time.Time) {
 	t := x.tasks[i]
-	out := x.out.open(t.Stack)
+	out := x.out.open(t.Stack, started)
 	r := Result{Stack: t.Stack, Started: started}
 	envs := x.environments(t)
 	for again := true; again; {
 		var wait time.Duration
-		o := x.try(t, envs, out)
+		o := x.try(t, x.hold[i], envs, out)
 		if o.notStarted && o.done == 0 && r.Tries > 0 {
 			break // the run was stopped: the last try stands
 		}
@@ -281,7 +311,7 @@ func (x *execution) runStack(i int, started time.Time) {
 
 // judge says what a try came to, and whether and when there is to be another.
 func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, again bool) {
-	r.Status, r.Exit, r.Signal, r.Reason = StatusFailed, o.exit, o.signal, o.reason
+	r.Status, r.Exit, r.Signal, r.Reason, r.Last = StatusFailed, o.exit, o.signal, o.reason, o.last
 	r.Took = time.Since(r.Started)
 	if o.ok() {
 		r.Status, r.Reason = StatusOK, ""
@@ -291,10 +321,13 @@ func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, aga
 		x.awaitSignal(interruptGrace)
 	}
 	switch {
+	case o.lost:
+		r.Status = StatusCanceled
 	case o.notStarted && o.done > 0:
 		r.Status, r.Reason = StatusCanceled, fmt.Sprintf("stopped after %d of %d commands: %s", o.done, len(t.Commands), x.haltReason)
 	case o.notStarted:
-		r.Status, r.Reason = StatusCanceled, "not started: "+x.haltReason
+		not := x.notStarted(r.Started)
+		r.Status, r.Cause, r.Reason = not.Status, not.Cause, not.Reason
 	case x.signals > 0:
 		r.Status, r.Reason = StatusCanceled, x.haltReason
 	case o.changes == StatusOK:

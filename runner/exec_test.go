@@ -142,6 +142,33 @@ func TestFailFast(t *testing.T) {
 	}
 }
 
+// One failure more than is put up with blocks what was not started, by that failure;
+// what depends on an earlier one is blocked by that.
+func TestStopAfter(t *testing.T) {
+	t.Parallel()
+	g := mustGraph(t, []string{"/a", "/b", "/c", "/d", "/e", "/f"}, map[string][]string{"/b": {"/a"}, "/f": {"/c"}})
+	tasks := map[string]Task{}
+	for _, p := range g.Order() {
+		tasks[p] = sh(t, p, "exit 0")
+	}
+	tasks["/a"], tasks["/c"], tasks["/d"] = sh(t, "/a", "exit 1"), sh(t, "/c", "exit 1"), sh(t, "/d", "exit 1")
+	for after, want := range map[int]string{
+		0: "/a=failed /b=blocked(/a) /c=failed /d=failed /e=ok /f=blocked(/c)",
+		1: "/a=failed /b=blocked(/a) /c=blocked(/a) /d=blocked(/a) /e=blocked(/a) /f=blocked(/a)",
+		2: "/a=failed /b=blocked(/a) /c=failed /d=blocked(/c) /e=blocked(/c) /f=blocked(/c)",
+		3: "/a=failed /b=blocked(/a) /c=failed /d=failed /e=blocked(/d) /f=blocked(/c)",
+		4: "/a=failed /b=blocked(/a) /c=failed /d=failed /e=ok /f=blocked(/c)",
+	} {
+		results, err := Execute(t.Context(), g, tasks, Options{StopAfter: after}, newRecorder(t, g).observe)
+		if got := statuses(results); err != nil || got != want {
+			t.Errorf("after %d: %s, %v, want %s", after, got, err, want)
+		}
+		if after == 3 && (results[1].Reason != "" || results[4].Reason != "stopped after 3 failures") {
+			t.Errorf("%+v", results)
+		}
+	}
+}
+
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	g := line(t, "/a", "/b", "/c")

@@ -37,7 +37,8 @@ func fromTerminal(sig os.Signal) bool {
 	return sig == syscall.SIGINT || sig == syscall.SIGQUIT || sig == syscall.SIGHUP
 }
 
-func signalName(sig os.Signal) string {
+// SignalName is the usual name of a signal, "SIGTERM".
+func SignalName(sig os.Signal) string {
 	if s, ok := sig.(syscall.Signal); ok {
 		if name := unix.SignalName(s); name != "" {
 			return name
@@ -49,7 +50,7 @@ func signalName(sig os.Signal) string {
 // endingSignal names the signal that ended a process, if one did.
 func endingSignal(s *os.ProcessState) string {
 	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return signalName(ws.Signal())
+		return SignalName(ws.Signal())
 	}
 	return ""
 }

@@ -33,7 +33,8 @@ func killGroup(int) {}
 // fromTerminal says whether the console sends this signal to all that share it.
 func fromTerminal(sig os.Signal) bool { return sig == os.Interrupt }
 
-func signalName(sig os.Signal) string {
+// SignalName is the usual name of a signal, "SIGTERM".
+func SignalName(sig os.Signal) string {
 	switch sig {
 	case os.Interrupt:
 		return "SIGINT"

@@ -72,7 +72,7 @@ func (x *execution) interrupt(sig os.Signal, childrenHaveIt bool) {
 	}
 	switch x.signals {
 	case 1:
-		x.stop("interrupted by " + signalName(sig))
+		x.stop("interrupted by " + SignalName(sig))
 		x.stopPreparing()
 		// The observer may push over a network. A person who signals again
 		// meanwhile does not want to wait for that.

@@ -41,6 +41,7 @@ const (
 	StatusCanceled Status = "canceled" // interrupted, or never started because the run was stopped
 	StatusBlocked  Status = "blocked"  // a stack that it depends on failed
 	StatusDrifted  Status = "drifted"  // exit code 2 of a Command with Changes
+	StatusSkipped  Status = "skipped"  // not needed any more, as Options.Admit found
 	StatusRunning  Status = "running"
 )
 
@@ -87,6 +88,11 @@ type Options struct {
 	Parallel int  // at most so many stacks at once; less than 1 is 1
 	FailFast bool // the first failure starts nothing further, not even another try
 
+	// StopAfter, if not 0, is how many failures start nothing further, likewise. What
+	// was not started is then blocked, with the last of them as the cause, where
+	// FailFast cancels it: it is not over with the run that it belongs to.
+	StopAfter int
+
 	Retries   int                         // further tries after a failed one
 	RetryOn   *regexp.Regexp              // if set, only where a line of the try's output matches
 	Backoff   func(try int) time.Duration // wait after the try'th failure (from 1); nil: up to 1s·2^(try-1), at most 30 s, at random
@@ -103,9 +109,14 @@ type Options struct {
 	// errors are ignored: a closed pager is no reason to break an apply.
 	Stdout, Stderr io.Writer
 	Output         OutputMode
-	Prefix         func(Stack) string         // of OutputPrefixed; nil: path and " | "
-	GroupStart     func(Stack) string         // of OutputGrouped; nil: none. A line end is added where it lacks
-	GroupEnd       func(Stack, Result) string // likewise
+	Prefix         func(Stack) string       // of OutputPrefixed; nil: path and " | "
+	Clean          func(line []byte) []byte // of OutputPrefixed: what is written of a line; nil: all of it
+	// GroupStart and GroupEnd are what is written around a group, to Marks, or
+	// where that is nil to Stdout; nil is nothing, and a line end is added where it
+	// lacks. GroupStart is told what came of the stack, with StatusRunning where
+	// its output is written as it comes.
+	GroupStart, GroupEnd func(Stack, Result) string
+	Marks                io.Writer
 
 	// Signals is what the caller was notified of; see [Execute].
 	Signals <-chan os.Signal
@@ -114,6 +125,12 @@ type Options struct {
 	// already when we learn of it, and are not sent another, as Terraform
 	// takes a second SIGINT as an order to die.
 	Foreground bool
+
+	// Admit, if set, is asked before stacks are started: about all that are ready, as
+	// many as there is room for, at once. It answers for each in their order. It is
+	// called from one goroutine at a time, while others run, and may take long;
+	// ctx ends with the first interrupt. Its error stops the run, as the observer's.
+	Admit func(ctx context.Context, ready []Stack) ([]Admission, error)
 
 	DryRun bool // observe a Started event for each that would run, in order, and run nothing
 
@@ -135,7 +152,8 @@ type Result struct {
 	Took    time.Duration // all tries and what lay between
 	Tries   int           // tries that were begun
 	Cause   string        // of a blocked one: path of the stack that failed in the first place
-	Reason  string        // one line for humans, raw output of the child: redact before storing
+	Reason  string        // one line for humans, raw output of the child: redact before storing; of a blocked one where Cause does not say it all
+	Last    []string      // of one that did not succeed: the last lines of its output, three at most, raw as well
 	Signal  string        // "SIGKILL", if the last try was ended by one
 }
 
@@ -148,6 +166,7 @@ const (
 	Retrying                         // a try failed (Result), another follows after Wait
 	Finished                         // Result is final; also of stacks that were never started
 	Interrupted                      // Signal arrived, the first one
+	Held                             // put off by Options.Admit for at least Wait; Result.Reason says why
 )
 
 func (k EventKind) String() string {
@@ -160,6 +179,8 @@ func (k EventKind) String() string {
 		return "finished"
 	case Interrupted:
 		return "interrupted"
+	case Held:
+		return "held"
 	}
 	return "unknown"
 }
@@ -169,5 +190,5 @@ type Event struct {
 	Kind   EventKind
 	Result Result        // of an Interrupted event: empty
 	Signal os.Signal     // of an Interrupted event
-	Wait   time.Duration // of a Retrying event
+	Wait   time.Duration // of a Retrying or Held event
 }

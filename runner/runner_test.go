@@ -65,7 +65,7 @@ func helpSignals() {
 			code, _ := strconv.Atoi(os.Getenv("EXIT"))
 			os.Exit(code)
 		default:
-			fmt.Fprintf(log, "%s\n", signalName(sig))
+			fmt.Fprintf(log, "%s\n", SignalName(sig))
 		}
 	}
 }
@@ -81,7 +81,7 @@ func helpAsk() {
 	var n atomic.Int32
 	go func() {
 		for sig := range signals {
-			fmt.Printf("child %s %d\n", signalName(sig), n.Add(1))
+			fmt.Printf("child %s %d\n", SignalName(sig), n.Add(1))
 			_ = os.WriteFile(os.Getenv("COUNTED"), []byte("one\n"), 0o600)
 		}
 	}()

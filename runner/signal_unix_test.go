@@ -138,7 +138,7 @@ func TestChildrenGetEachSignalOnce(t *testing.T) {
 			a.pid(t)
 			b.pid(t)
 			r.signals <- sig
-			if saw := <-sawLog; strings.Contains(saw, signalName(sig)) {
+			if saw := <-sawLog; strings.Contains(saw, SignalName(sig)) {
 				t.Errorf("the signal was passed on before it was observed: %q", saw)
 			}
 			waitFile(t, a.log, 4)
@@ -152,12 +152,12 @@ func TestChildrenGetEachSignalOnce(t *testing.T) {
 			if got := statuses(r.results); r.err != nil || got != "/a=ok /b=canceled /c=canceled /d=canceled" {
 				t.Errorf("%s, %v", got, r.err)
 			}
-			if want := "interrupted by " + signalName(sig); r.results[1].Reason != want || r.results[2].Reason != "not started: "+want {
+			if want := "interrupted by " + SignalName(sig); r.results[1].Reason != want || r.results[2].Reason != "not started: "+want {
 				t.Errorf("%+v", r.results)
 			}
 			for _, s := range []*signalLog{a, b} {
 				lines := slices.DeleteFunc(waitFile(t, s.log, 3), func(l string) bool { return l == "SIGUSR2" })
-				if len(lines) != 3 || lines[1] != signalName(sig) || lines[2] != signalName(sig) {
+				if len(lines) != 3 || lines[1] != SignalName(sig) || lines[2] != SignalName(sig) {
 					t.Errorf("child saw %q", lines)
 				}
 			}

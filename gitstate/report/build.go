@@ -27,6 +27,8 @@ type Options struct {
 	// was recorded last. 0 is DefaultCommits. The latest results are reported
 	// wherever they stand.
 	Commits int
+	// Run is the run that the report is about: formats that can show one alone do.
+	Run string
 	// Keep, if set, chooses among the stacks by what the notes say of them.
 	Keep func(deploy, drift gitstate.Latest, own gitstate.Status) bool
 }
@@ -92,7 +94,7 @@ func Build(ctx context.Context, s *gitstate.Store, st *gitstate.State, opt Optio
 	}
 	b := &builder{opt: opt, rows: map[rowKey]*row{}, paths: map[rowKey]*row{}, runs: map[runOf]*Run{}, last: map[rowKey]*lasts{}}
 	r := &Report{At: opt.Now.UTC().Truncate(time.Millisecond), Repository: opt.Repository, Ref: s.Ref(), Remote: opt.Remote, Fetched: opt.Fetched.UTC().Truncate(time.Second),
-		Stacks: []Stack{}, Runs: []Run{}, Commits: []Commit{}}
+		Run: opt.Run, Stacks: []Stack{}, Runs: []Run{}, Commits: []Commit{}}
 	if err := s.Notes(func(commit string, lines []gitstate.Line) error {
 		b.add(commit, lines)
 		return context.Cause(ctx)

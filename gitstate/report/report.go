@@ -38,6 +38,8 @@ type Report struct {
 	Remote  string    `json:"remote,omitempty"`
 	Fetched time.Time `json:"fetched,omitzero"`
 	Head    string    `json:"head,omitempty"` // the commit that is checked out
+	// Run is the run that the report is about, "" where it is about the state.
+	Run string `json:"run,omitempty"`
 
 	Stacks  []Stack  `json:"stacks"`  // in the order that they were given in
 	Runs    []Run    `json:"runs"`    // the newest first

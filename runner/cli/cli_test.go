@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"project": cmdProject, "commit": cmdCommit, "git": cmdGit, "ran": cmdRan, "fail": cmdFail, "fix": cmdFix, "exit": cmdExit,
 			"mask": cmdMask, "gitcalls": cmdGitCalls, "nowhere": cmdNowhere, "lines": cmdLines, "waitfile": cmdWaitFile, "broken": cmdBroken,
+			"appendtag": cmdAppendTag,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -105,6 +106,13 @@ echo "deployed $stack"
 case " $* " in *" init "*|*" version "*) ;; *) echo "/${PWD#"$WORK"/*/}" >>"$WORK/ran" ;; esac
 exec "$REAL_TERRAFORM" "$@"
 `
+	// A question between two waves. What it was asked is kept.
+	gateScript = `#!/bin/sh
+cat >"$WORK/asked"
+env >"$WORK/asked-env"
+echo "smoke test of $TMNOTES_WAVE"
+test "$GATE" = yes || exit 7
+`
 	// For a remote ssh://git.example/path: the other machine is this one.
 	sshScript = `#!/bin/sh
 for last; do :; done
@@ -123,6 +131,7 @@ func isolate(work, stock string) ([]string, error) {
 		filepath.Join(home, "terramaterc"): "disable_checkpoint = true\ndisable_checkpoint_signature = true\ndisable_telemetry = true\n",
 		filepath.Join(home, "terraformrc"): "disable_checkpoint = true\n",
 		filepath.Join(bin, "deploy"):       deployScript,
+		filepath.Join(bin, "gate"):         gateScript,
 		filepath.Join(bin, "terraform"):    terraformScript,
 		filepath.Join(bin, "ssh"):          sshScript,
 		filepath.Join(work, "ran"):         "",
@@ -257,6 +266,15 @@ func cmdCommit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(ts.Exec("git", "commit", "-q", "--allow-empty", "-m", args[0]))
 	ts.Setenv("GIT_AUTHOR_DATE", "")
 	ts.Setenv("GIT_COMMITTER_DATE", "")
+}
+
+// appendtag DIR TAG... gives a stack tags.
+func cmdAppendTag(ts *testscript.TestScript, neg bool, args []string) {
+	file := ts.MkAbs(filepath.Join(args[0], "stack.tm"))
+	b, err := os.ReadFile(file)
+	ts.Check(err)
+	text := strings.Replace(string(b), "stack {", fmt.Sprintf("stack {\n  tags = [\"%s\"]", strings.Join(args[1:], `", "`)), 1)
+	ts.Check(os.WriteFile(file, []byte(text), 0o644))
 }
 
 func cmdGit(ts *testscript.TestScript, neg bool, args []string) {

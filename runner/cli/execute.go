@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 
 	"github.com/tmnotes/tmnotes/runner"
 )
@@ -50,16 +49,14 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	x.Signals = signals
 	x.Foreground = runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
-	grouping(&x, u, ci, tasks)
+	d := n.display(&x, u, ci, o, g, tasks, todo)
+	defer d.end()
 	interrupted := false
-	results, err := runner.Execute(ctx, g, tasks, x, func(e runner.Event) error {
+	observe := func(e runner.Event) error {
 		path := e.Result.Stack.Path
 		switch e.Kind {
 		case runner.Started:
-			if x.Output != runner.OutputGrouped && tasks[path].Commands[0].Line == "" {
-				u.say("Entering stack in %s", path)
-				u.say("Executing command %s", strconv.Quote(commandLine(tasks[path])))
-			}
+			d.entering(path)
 			return n.started(path)
 		case runner.Retrying:
 			u.say("%s failed (%s); trying again in %s", path, e.Result.Reason, took(e.Wait))
@@ -71,7 +68,15 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			return n.result(e.Result, tasks[path])
 		}
 		return nil
+	}
+	results, err := n.waves.execute(ctx, u, n, g, tasks, x, target, func(e runner.Event) error {
+		err := observe(e)
+		for _, w := range n.watch {
+			w(e)
+		}
+		return err
 	})
+	d.end()
 	push.end()
 	counts := count(results)
 	failed := err

@@ -159,7 +159,8 @@ func parseStatusFilter(c *cli.Context) (statusFilter, error) {
 }
 
 // setting is a value from the flag, its TMNOTES_* variable, git's
-// configuration, or the default, in this order.
+// configuration, that of the repository (gitstate.ConfigFile), or the default, in
+// this order. The keys are in settings.go.
 func setting(c *cli.Context, s *gitstate.Store, flag, key, def string) string {
 	if c.IsSet(flag) {
 		return c.String(flag)
@@ -180,7 +181,7 @@ func durationSetting(c *cli.Context, s *gitstate.Store, flag, key string, def ti
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil {
-		return 0, fmt.Errorf("git config tmnotes.%s: %q is no duration; write it like 90s or 5m", key, v)
+		return 0, fmt.Errorf("%s: %q is no duration; write it like 90s or 5m", s.ConfigName(key), v)
 	}
 	return d, nil
 }
@@ -195,7 +196,7 @@ func intSetting(c *cli.Context, s *gitstate.Store, flag, key string, def int) (i
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil {
-		return 0, fmt.Errorf("git config tmnotes.%s: %q is no number", key, v)
+		return 0, fmt.Errorf("%s: %q is no number", s.ConfigName(key), v)
 	}
 	return n, nil
 }
@@ -207,6 +208,9 @@ func regexpSetting(c *cli.Context, s *gitstate.Store, flag, key string) (*regexp
 	}
 	re, err := regexp.Compile(v)
 	if err != nil {
+		if !c.IsSet(flag) {
+			return nil, fmt.Errorf("%s: %w", s.ConfigName(key), err)
+		}
 		return nil, fmt.Errorf("--%s: %w", flag, err)
 	}
 	return re, nil

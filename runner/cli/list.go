@@ -235,10 +235,8 @@ func (v view) why() string {
 	switch {
 	case len(l.Diverged) > 0:
 		why += fmt.Sprintf(", and by run %s, which did not know of it", l.Diverged[0].Run)
-	case l.Record.Status == gitstate.Blocked:
-		why += ": " + l.Cause + " failed"
-	case l.Reason != "":
-		why += ": " + l.Reason
+	case l.Record.Why() != "":
+		why += ": " + l.Record.Why()
 	}
 	return why
 }

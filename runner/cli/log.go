@@ -125,11 +125,8 @@ func whyOf(r *gitstate.Record) string {
 	if r.Dirty {
 		why = append(why, "uncommitted changes")
 	}
-	if r.Cause != "" {
-		why = append(why, r.Cause+" failed")
-	}
-	if r.Reason != "" {
-		why = append(why, r.Reason)
+	if w := r.Why(); w != "" {
+		why = append(why, w)
 	}
 	return strings.Join(why, "; ")
 }

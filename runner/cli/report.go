@@ -3,53 +3,12 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 )
-
-// grouping says how the children's output is shown: as it comes for one at a
-// time, led by the stack for several, foldable in a CI that can fold.
-func grouping(x *runner.Options, u *ui, ci ciJob, tasks map[string]runner.Task) {
-	command := func(s runner.Stack) string { return commandLine(tasks[s.Path]) }
-	switch {
-	case ci.name == "github":
-		// One stream, or what a stack says on stderr may stand outside its group.
-		x.Stderr = x.Stdout
-		x.Output = runner.OutputGrouped
-		x.GroupStart = func(s runner.Stack) string {
-			return "::group::" + printable(s.Path) + ": " + printable(command(s)) + "\n"
-		}
-		x.GroupEnd = func(s runner.Stack, r runner.Result) string {
-			end := "::endgroup::\n"
-			if r.Status == runner.StatusFailed {
-				end += "tmnotes: " + printable(s.Path) + " failed: " + printable(r.Reason) + "\n"
-			}
-			return end
-		}
-	case ci.name == "gitlab":
-		x.Stderr = x.Stdout
-		section := func(s runner.Stack) string { return "tmnotes_" + gitstate.Digest(s.Path)[:12] }
-		x.Output = runner.OutputGrouped
-		x.GroupStart = func(s runner.Stack) string {
-			return fmt.Sprintf("\x1b[0Ksection_start:%d:%s[collapsed=true]\r\x1b[0K%s: %s\n", time.Now().Unix(), section(s), printable(s.Path), printable(command(s)))
-		}
-		x.GroupEnd = func(s runner.Stack, r runner.Result) string {
-			end := fmt.Sprintf("\x1b[0Ksection_end:%d:%s\r\x1b[0K\n", time.Now().Unix(), section(s))
-			if r.Status == runner.StatusFailed {
-				end += "tmnotes: " + printable(s.Path) + " failed: " + printable(r.Reason) + "\n"
-			}
-			return end
-		}
-	case x.Parallel > 1:
-		x.Output = runner.OutputPrefixed
-		x.Prefix = func(s runner.Stack) string { return u.paint(faint, printable(s.Path)+" | ") }
-	default:
-		x.Output = runner.OutputDirect
-	}
-}
 
 // report is the table at the end, and what to type next.
 func (n *session) report(u *ui, results []runner.Result, off map[string]taken, sync syncPlan, pushErr error) {
@@ -60,6 +19,9 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 	}
 	const most = 40
 	rows := [][]string{{"STATUS", "STACK", "TIME", "WHY"}}
+	if n.waves.list[0].name != "" {
+		rows[0] = slices.Insert(rows[0], 2, "WAVE")
+	}
 	var colors []string
 	for _, r := range results {
 		if r.Status == runner.StatusOK && len(results) > most {
@@ -68,10 +30,8 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		rec := n.stacks[r.Stack.Path]
 		why := ""
 		switch {
-		case r.Status == runner.StatusBlocked:
-			why = r.Cause + " failed"
 		case r.Status != runner.StatusOK:
-			why = gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)
+			why = (&gitstate.Record{Cause: r.Cause, Reason: gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)}).Why()
 		case rec.dirty:
 			why = "with uncommitted changes: does not count as deployed"
 		}
@@ -79,7 +39,11 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 			why = strings.TrimSpace(fmt.Sprintf("%d tries; %s", r.Tries, why))
 			why = strings.TrimSuffix(why, ";")
 		}
-		rows = append(rows, []string{string(r.Status), r.Stack.Path, took(r.Took), why})
+		row := []string{string(r.Status), r.Stack.Path, took(r.Took), why}
+		if w := n.waves.name(r.Stack.Path); w != "" {
+			row = slices.Insert(row, 2, w)
+		}
+		rows = append(rows, row)
 		colors = append(colors, statusColor(string(r.Status)))
 	}
 	fmt.Fprintln(u.env.Stderr)

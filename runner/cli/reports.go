@@ -20,12 +20,16 @@ import (
 
 // reportFormats are what a report can be written as; each is a flag that takes
 // a FILE.
-var reportFormats = []struct {
-	name, usage string
-	write       func(*report.Report, io.Writer) error
-}{
+var reportFormats = []reportFormat{
 	{"html", "write a page to `FILE`, which needs nothing else", (*report.Report).WriteHTML},
 	{"json", "write all of it as JSON to `FILE`", (*report.Report).WriteJSON},
+	{"markdown", "write a table to `FILE`, for a comment on a merge request", func(r *report.Report, w io.Writer) error { return r.WriteMarkdown(w, 0) }},
+	{"junit", "write the state as JUnit test results to `FILE`", (*report.Report).WriteJUnit},
+}
+
+type reportFormat struct {
+	name, usage string
+	write       func(*report.Report, io.Writer) error
 }
 
 func reportCommand(env Env) *cli.Command {
@@ -33,10 +37,11 @@ func reportCommand(env Env) *cli.Command {
 	for _, f := range reportFormats {
 		flags = append(flags, &cli.StringFlag{Name: f.name, Usage: f.usage})
 	}
+	flags = append(flags, &cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, NAME.prom in the folder of node_exporter's textfile collector; of all stacks, whatever is selected"}, metricsFlag())
 	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits on which something was recorded"})
 	return &cli.Command{
 		Name:  "report",
-		Usage: "write what the notes say of all stacks to a file: as a page, as JSON",
+		Usage: "write what the notes say of all stacks to a file: as a page, as JSON, Markdown, JUnit, metrics",
 		Description: "FILE may be - for stdout. Reads what is here; `tmnotes fetch` brings what is on the remote. Without --target it has all\n" +
 			"targets that something is recorded for.",
 		Flags:  slices.Concat(flags, chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), storeFlags()),
@@ -58,7 +63,13 @@ func writeReports(c *cli.Context, env Env) error {
 			}
 		}
 	}
-	if len(files) == 0 {
+	prom := c.String("prometheus")
+	if c.IsSet("prometheus") {
+		if err := checkMetricsFile(prom); err != nil {
+			return err
+		}
+	}
+	if len(files) == 0 && prom == "" {
 		return fmt.Errorf("a report in which form? Use %s; - is stdout", strings.Join(names, " or "))
 	}
 	if c.Int("commits") < 1 {
@@ -76,6 +87,11 @@ func writeReports(c *cli.Context, env Env) error {
 		age, err := readLocal(c, s)
 		if err != nil {
 			return err
+		}
+		if prom != "" {
+			if err := writeMetrics(c, s, prom); err != nil || len(files) == 0 {
+				return err
+			}
 		}
 		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
 		if err != nil {

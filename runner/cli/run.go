@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -26,7 +27,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), planFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -49,6 +50,7 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
+		outputFlag(),
 	}
 }
 
@@ -74,6 +76,7 @@ func executionFlags() []cli.Flag {
 		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
 		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
 		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
+		onChangeFlag(), runReportFlag(),
 	}
 }
 
@@ -85,8 +88,11 @@ type runOptions struct {
 	filter     statusFilter
 	safeguards project.Safeguards
 	exec       runner.Options
+	waves      waves
 	interval   time.Duration
 	quiet      bool
+	reports    []runReport
+	output     string
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -109,7 +115,13 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.exec, err = parseExecution(c, s); err != nil {
 		return o, err
 	}
+	if o.waves, err = parseWaves(c, s); err != nil {
+		return o, err
+	}
 	if o.planFile, err = parsePlanFile(c); err != nil {
+		return o, err
+	}
+	if o.reports, err = parseRunReports(setting(c, s, "report", "report", "")); err != nil {
 		return o, err
 	}
 	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
@@ -120,6 +132,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	}
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
+	if o.output, err = parseOutput(c, s); err != nil {
+		return o, err
+	}
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	return o, err
 }
@@ -173,6 +188,7 @@ type work func(p *project.Project, n *session, u *ui, o runOptions, stacks []run
 
 // run is what `run` and `script run` have in common: all but what is executed.
 func run(c *cli.Context, env Env, command []string, plan work) error {
+	env = withScreen(env)
 	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
 	u.quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
@@ -306,6 +322,10 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if c.Bool("reverse") {
 		graph = graph.Reverse()
 	}
+	n.waves = &o.waves
+	if err := n.waves.divide(p, n, graph, ops); err != nil {
+		return err
+	}
 	order := graph.Order()
 	busy := 0
 	var at string
@@ -353,6 +373,9 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 			todo = append(todo, path)
 		}
 	}
+	if err := n.waves.standing(st, n, o.exec.Skip); err != nil {
+		return err
+	}
 	describe(u, n, order, ops, off, o)
 	if pending && !o.exec.DryRun {
 		describePending(u, todo, why)
@@ -367,7 +390,11 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		} else {
 			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(head.Hash))
 		}
-		return s.Flush(ctx)
+		if err := s.Flush(ctx); err != nil || len(o.reports) == 0 {
+			return err
+		}
+		n.writeReports(ctx, u, env, o.reports, sync.remote, order)
+		return nil
 	}
 	if o.exec.DryRun {
 		return dryRun(ctx, u, graph, tasks, o)
@@ -376,7 +403,14 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	if n.made, err = madeOf(ctx, p); err != nil {
 		return err
 	}
-	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, strings.Join(ops, ","), o.sel.Target, env)
+	of := telemetry.Run{Op: strings.Join(ops, ","), Target: o.sel.Target, Job: ci.job}
+	end, err := n.tell(ctx, u, st, of, true, tasks, todo, setting(c, s, "on-change", "onChange", ""))
+	if err != nil {
+		return err
+	}
+	defer n.writeReports(ctx, u, env, o.reports, sync.remote, order)
+	defer end()
+	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, of.Op, of.Target, env)
 }
 
 // plan makes the tasks: each stack's command, environment and operation.
@@ -473,6 +507,9 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 		line += fmt.Sprintf(", %d superseded", late)
 	}
 	u.say("%s", line)
+	if left > 0 && len(o.waves.filters) > 0 {
+		u.say("in waves %s", o.waves.String(o.exec.Skip))
+	}
 	if late > 0 {
 		u.say("superseded, as in %s (--allow-rollback deploys this commit all the same)", why)
 	}
@@ -504,19 +541,37 @@ func commandLine(t runner.Task) string {
 }
 
 func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
-	_, err := runner.Execute(ctx, g, tasks, o.exec, func(e runner.Event) error {
-		task := tasks[e.Result.Stack.Path]
-		switch {
-		case e.Kind != runner.Started:
-		case task.Commands[0].Line != "":
-			for _, c := range task.Commands {
-				fmt.Fprintln(u.env.Stderr, c.Line)
-			}
-		default:
-			u.say("(dry-run) Entering stack in %s", task.Stack.Path)
-			u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
+	for k, w := range o.waves.list {
+		todo := o.waves.todo(k, o.exec.Skip)
+		if len(todo) == 0 {
+			continue
 		}
-		return nil
-	})
-	return err
+		if w.name != "" {
+			if k > 0 && o.waves.soak > 0 {
+				u.say("(dry-run) Soaking for %s", took(o.waves.soak))
+			}
+			if k > 0 && o.waves.gate != "" {
+				u.say("(dry-run) Asking the gate %s", strconv.Quote(o.waves.gate))
+			}
+			u.say("(dry-run) Wave %s", w.name)
+		}
+		_, err := runner.Execute(ctx, g, tasks, only(o.exec, g, todo), func(e runner.Event) error {
+			task := tasks[e.Result.Stack.Path]
+			switch {
+			case e.Kind != runner.Started:
+			case task.Commands[0].Line != "":
+				for _, c := range task.Commands {
+					fmt.Fprintln(u.env.Stderr, c.Line)
+				}
+			default:
+				u.say("(dry-run) Entering stack in %s", task.Stack.Path)
+				u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

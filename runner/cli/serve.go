@@ -30,7 +30,7 @@ func serveCommand(env Env) *cli.Command {
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "listen", EnvVars: []string{"TMNOTES_LISTEN"}, Value: "127.0.0.1:3006", Usage: "`ADDRESS` to listen at, HOST:PORT"},
 			&cli.StringFlag{Name: "token-file", EnvVars: []string{"TMNOTES_TOKEN_FILE"}, Usage: "`FILE` with the token; made with a new one if it is not there (default: tmnotes/serve-token in the git directory)"},
-			keepLogsFlag(),
+			keepLogsFlag(), metricsFlag(),
 		}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
@@ -66,6 +66,10 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if err := fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]); err != nil {
 		return err
 	}
+	registry, err := metrics(c, s)
+	if err != nil {
+		return err
+	}
 	opt := h.options(token)
 	opt.Repository, opt.KeepLogs = repository, c.Bool("keep-logs")
 	api := cloudapi.New(s, opt)
@@ -74,6 +78,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	mux.Handle("/v2/", api)
 	mux.Handle("/.well-known/", api)
 	newLivePage(c, h, token).register(mux)
+	mux.Handle("GET /metrics", api.Authorize(h.metricsHandler(registry)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.State(r.Context()); err != nil {
 			h.ui.warn(err.Error())

@@ -20,11 +20,18 @@ type session struct {
 	run     string
 	stacks  map[string]recorded // by path
 	made    *made               // what they are made of, where that is known
+	waves   *waves              // in which they run; nil before that is known
 	changed atomic.Bool         // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
 	// machine in between finds them interrupted, and runs them again.
 	unsynced atomic.Bool
+
+	// watch is told of every event of the run once it is on record, from one
+	// goroutine at a time, which starts nothing meanwhile: it must be quick.
+	watch []func(runner.Event)
+	// last is the record of the last result, for who is told of it.
+	last *gitstate.Record
 }
 
 // recorded is what every record of a stack in this run says.
@@ -37,6 +44,7 @@ type recorded struct {
 	since   time.Time // of a drift series: see design section 3
 	seen    int
 	driftAs gitstate.Status
+	usual   time.Duration // what the latest took, if it succeeded
 }
 
 // target joins the two things that state is kept apart for. "+" stands in no
@@ -83,7 +91,11 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 
 func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	s := n.stacks[path]
-	return &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
+	rec := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
+	if n.waves != nil {
+		rec.SetWave(n.waves.name(path))
+	}
+	return rec
 }
 
 // announce records the head and that every one of the stacks is queued.
@@ -109,20 +121,21 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 		rec.Tries = r.Tries
 	}
 	rec.Cause = r.Cause
-	if r.Status != runner.StatusOK && r.Status != runner.StatusBlocked && r.Reason != "" {
-		var commands [][]string
-		for _, c := range t.Commands {
-			commands = append(commands, c.Args)
-		}
-		rec.Reason = gitstate.NewRedactor(t.Env, commands...).Text(r.Reason, 500)
+	if r.Status != runner.StatusOK && r.Reason != "" {
+		rec.Reason = redactedReason(r, t)
 	}
 	if s := n.stacks[r.Stack.Path]; s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
 	n.made.put(rec, r.Stack.Path)
+	n.last = rec
 	n.changed.Store(true)
 	n.unsynced.Store(true)
-	return n.store.AppendLazily(n.commit.Hash, rec)
+	err := n.store.AppendLazily(n.commit.Hash, rec)
+	if n.waves != nil {
+		n.waves.came[r.Stack.Path] = *rec
+	}
+	return err
 }
 
 func (n *session) started(path string) error {
@@ -155,6 +168,9 @@ func (r *recorded) followed(l *gitstate.Latest, commit, run string) {
 		if prev != run {
 			r.prev = append(r.prev, prev)
 		}
+	}
+	if l.Op == r.op.Name && (l.Status == gitstate.OK || l.Status == gitstate.Drifted) {
+		r.usual = l.Took
 	}
 	if r.op.Name == gitstate.Drift && l.Commit == commit && !l.At.IsZero() && l.Record.Variant == r.op.Variant {
 		r.driftAs, r.since, r.seen = l.Record.Status, l.Since, max(l.Seen, 1)

@@ -1,0 +1,470 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+// Waves: a deployment reaches some stacks first, and the others only if that went
+// well. A wave is executed as a run of its own stacks; between two of them there
+// may be a pause (--soak) and a question (--gate). What is not reached is blocked.
+//
+// Nothing of this is kept but the records. So a later run looks at those: a wave
+// that is ok is not executed again, what is left of its pause is waited for, and
+// the gate before a wave that has something to run is always asked.
+
+func waveFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "wave", Usage: "run the stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave (TMNOTES_WAVES, git config tmnotes.wave)"},
+		&cli.StringFlag{Name: "max-failures", EnvVars: []string{"TMNOTES_MAX_FAILURES"}, Usage: "start nothing further once more than `N` stacks of the run, or P% of a wave's, have failed (git config tmnotes.maxFailures)"},
+		&cli.DurationFlag{Name: "soak", EnvVars: []string{"TMNOTES_SOAK"}, Usage: "wait for `DURATION` after a wave (git config tmnotes.soak)"},
+		&cli.StringFlag{Name: "gate", EnvVars: []string{"TMNOTES_GATE"}, Usage: "after a wave, and its --soak, run `CMD` in sh with the wave's records on stdin; where it fails nothing further starts (git config tmnotes.gate)"},
+	}
+}
+
+// waves is what the flags say, and once the stacks are known, which wave has which.
+type waves struct {
+	filters []string
+	match   []func(runner.Stack) bool
+	soak    time.Duration
+	gate    string
+	limit   failureLimit
+	// What stands in settings is meant for deployments; a flag is for what is typed.
+	wavesTyped, limitTyped bool
+
+	list []wave
+	of   map[string]int // by path
+	came map[string]gitstate.Record
+}
+
+type wave struct {
+	name   string
+	stacks []string          // of those that are selected, in order
+	stand  []gitstate.Record // of its stacks that are ok on this commit already
+}
+
+// failureLimit is --max-failures.
+type failureLimit struct {
+	set     bool
+	n       int
+	percent bool
+}
+
+func parseWaves(c *cli.Context, s *gitstate.Store) (w waves, err error) {
+	w.wavesTyped, w.limitTyped = c.IsSet("wave"), c.IsSet("max-failures")
+	from := "--wave"
+	switch env := os.Getenv("TMNOTES_WAVES"); {
+	case w.wavesTyped:
+		w.filters = c.StringSlice("wave")
+	case env != "":
+		w.filters, from = strings.Fields(env), "TMNOTES_WAVES"
+	default:
+		w.filters, from = s.ConfigAll("wave"), s.ConfigName("wave")
+	}
+	for i, f := range w.filters {
+		match, err := project.ParseFilter(f)
+		if err != nil {
+			return w, fmt.Errorf("%s: %w", from, err)
+		}
+		if j := slices.Index(w.filters[:i], f); j >= 0 {
+			return w, fmt.Errorf("%s: %s is there twice; a stack is in the first wave that matches it", from, f)
+		}
+		if i > 0 && w.filters[i-1] == "*" {
+			return w, fmt.Errorf("%s: no stack is left for %s after '*'; put '*' last", from, f)
+		}
+		w.match = append(w.match, match)
+	}
+	if w.soak, err = durationSetting(c, s, "soak", "soak", 0); err != nil {
+		return w, err
+	}
+	if w.soak < 0 {
+		return w, fmt.Errorf("--soak: %v is no time to wait", w.soak)
+	}
+	w.gate = setting(c, s, "gate", "gate", "")
+	for _, flag := range []string{"soak", "gate"} {
+		if len(w.filters) == 0 && c.IsSet(flag) {
+			return w, fmt.Errorf("--%s is for between waves; add them, as in --wave tag:canary --wave '*'", flag)
+		}
+	}
+	if w.limit, err = parseLimit(setting(c, s, "max-failures", "maxFailures", "")); err != nil {
+		return w, err
+	}
+	if w.limitTyped && c.Bool("fail-fast") {
+		return w, errors.New("--fail-fast and --max-failures both say when to stop; give one of them")
+	}
+	return w, nil
+}
+
+func parseLimit(text string) (l failureLimit, err error) {
+	if text == "" {
+		return l, nil
+	}
+	digits, percent := strings.CutSuffix(text, "%")
+	n, err := strconv.Atoi(digits)
+	if err != nil || n < 0 || percent && n > 100 {
+		return l, fmt.Errorf("--max-failures: %q is no number of stacks, and no percentage from 0%% to 100%%", text)
+	}
+	return failureLimit{true, n, percent}, nil
+}
+
+// divide finds the wave of each stack that is selected. What stands against it is an
+// error, before anything is executed: a stack in no wave, an order between stacks
+// that the waves turn around, a wave that no stack of the project could be in.
+func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []string) error {
+	if !slices.Contains(ops, gitstate.Deploy) && !slices.Contains(ops, gitstate.Destroy) {
+		if !w.wavesTyped {
+			w.filters, w.match = nil, nil
+		}
+		if !w.limitTyped {
+			w.limit = failureLimit{}
+		}
+	}
+	w.of, w.came = map[string]int{}, map[string]gitstate.Record{}
+	if len(w.filters) == 0 {
+		w.list = []wave{{stacks: g.Order()}}
+		return nil
+	}
+	all, err := p.All()
+	if err != nil {
+		return err
+	}
+	for i, f := range w.filters {
+		if f != "*" && !slices.ContainsFunc(all, w.match[i]) {
+			return fmt.Errorf("no stack of the project matches the wave %s; `terramate list --tags` shows which a tag has", f)
+		}
+		w.list = append(w.list, wave{name: f})
+	}
+	for _, path := range g.Order() {
+		i, ok := w.wave(n.stacks[path].stack)
+		if !ok {
+			return fmt.Errorf("%s is in none of the waves (%s); add --wave '*' for the stacks that are left", path, strings.Join(w.filters, ", "))
+		}
+		w.of[path] = i
+		w.list[i].stacks = append(w.list[i].stacks, path)
+		for _, first := range g.Predecessors(path) {
+			if w.of[first] > i {
+				return fmt.Errorf("%s runs after %s, but is in the wave %s, which is before %s; put the two into one wave, or %s into the earlier one",
+					path, first, w.filters[i], w.filters[w.of[first]], first)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *waves) wave(s runner.Stack) (int, bool) {
+	for i, match := range w.match {
+		if match(s) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// standing finds what earlier runs have made of the waves on this commit, also of
+// stacks that --pending leaves out.
+func (w *waves) standing(st *gitstate.State, n *session, skip map[string]bool) error {
+	if len(w.filters) == 0 {
+		return nil
+	}
+	for _, path := range slices.Sorted(maps.Keys(n.stacks)) {
+		r := n.stacks[path]
+		i, ok := w.wave(r.stack)
+		if _, selected := w.of[path]; !ok || selected && !skip[path] {
+			continue
+		}
+		l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+		if err != nil {
+			return err
+		}
+		if l.Status == gitstate.OK && l.Commit == n.commit.Hash {
+			w.list[i].stand = append(w.list[i].stand, l.Record)
+		}
+	}
+	return nil
+}
+
+// name is the wave that a stack's records name, "" where there are none.
+func (w *waves) name(path string) string {
+	if i, ok := w.of[path]; ok {
+		return w.list[i].name
+	}
+	return ""
+}
+
+// todo are the stacks of a wave that are to run.
+func (w *waves) todo(k int, skip map[string]bool) (paths []string) {
+	for _, p := range w.list[k].stacks {
+		if !skip[p] {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// String says how many stacks each wave runs.
+func (w *waves) String(skip map[string]bool) string {
+	var parts []string
+	for k := range w.list {
+		parts = append(parts, fmt.Sprintf("%s (%d)", w.list[k].name, len(w.todo(k, skip))))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// only is the options with which the stacks of one wave run.
+func only(x runner.Options, g *runner.Graph, paths []string) runner.Options {
+	x.Skip = map[string]bool{}
+	for _, p := range g.Order() {
+		x.Skip[p] = true
+	}
+	for _, p := range paths {
+		delete(x.Skip, p)
+	}
+	return x
+}
+
+// execute runs one wave after the other and returns the results of all of their
+// stacks, each of which was observed, also where it was not reached.
+func (w *waves) execute(ctx context.Context, u *ui, n *session, g *runner.Graph, tasks map[string]runner.Task, x runner.Options, target string, tell func(runner.Event) error) (results []runner.Result, err error) {
+	r := rollout{waves: w, u: u, n: n, x: x, target: target}
+	r.observe = func(e runner.Event) error {
+		if e.Kind == runner.Interrupted {
+			r.over = &runner.Result{Status: runner.StatusCanceled, Reason: "not started: interrupted by " + runner.SignalName(e.Signal)}
+		}
+		return tell(e)
+	}
+	came := map[string]runner.Result{}
+	for k := range w.list {
+		todo := w.todo(k, x.Skip)
+		if len(todo) == 0 {
+			continue
+		}
+		if k > 0 && r.over == nil {
+			r.pass(k)
+		}
+		blocked := blockedBy(g, came, r.over == nil)
+		var part []runner.Result
+		if r.over == nil {
+			if len(w.filters) > 0 {
+				u.say("wave %s, %d of %d: %s", w.list[k].name, k+1, len(w.list), plural(len(todo), "stack"))
+			}
+			y := only(x, g, todo)
+			y.Blocked = map[string]string{}
+			for _, p := range todo {
+				if blocked[p] != "" {
+					y.Blocked[p] = blocked[p]
+				}
+			}
+			if w.limit.set {
+				y.StopAfter = r.allowed(len(todo)) + 1
+			}
+			var failed error
+			if part, failed = runner.Execute(ctx, g, tasks, y, r.observe); failed != nil && err == nil {
+				err = failed
+				r.over = &runner.Result{Status: runner.StatusCanceled, Reason: "not started: the results cannot be recorded"}
+			}
+			r.judge(k, part)
+			r.ended = time.Now()
+		} else {
+			for _, p := range todo {
+				res := *r.over
+				res.Stack, res.Exit = tasks[p].Stack, -1
+				if blocked[p] != "" {
+					res.Status, res.Cause, res.Reason = runner.StatusBlocked, blocked[p], ""
+				}
+				if failed := r.observe(runner.Event{Kind: runner.Finished, Result: res}); failed != nil && err == nil {
+					err = failed
+				}
+				part = append(part, res)
+			}
+		}
+		for _, res := range part {
+			came[res.Stack.Path] = res
+		}
+		results = append(results, part...)
+	}
+	return results, err
+}
+
+// blockedBy is, for what depends on a stack that failed, or was canceled by itself, the
+// one that did so in the first place.
+func blockedBy(g *runner.Graph, came map[string]runner.Result, canceled bool) map[string]string {
+	cause := map[string]string{}
+	for _, p := range g.Order() {
+		switch r, has := came[p]; {
+		case has && (r.Status == runner.StatusFailed || r.Status == runner.StatusCanceled && canceled):
+			cause[p] = p
+		case has && r.Status == runner.StatusBlocked:
+			cause[p] = r.Cause
+		case has:
+		default:
+			for _, q := range g.Predecessors(p) {
+				if cause[p] = cause[q]; cause[p] != "" {
+					break
+				}
+			}
+		}
+	}
+	return cause
+}
+
+// rollout is one execution of the waves.
+type rollout struct {
+	*waves
+	u        *ui
+	n        *session
+	x        runner.Options
+	target   string
+	observe  func(runner.Event) error
+	over     *runner.Result // set once nothing further starts: what is left becomes that
+	failures int
+	ended    time.Time // when the last wave that was executed was over
+}
+
+// allowed is how many failures a wave of so many stacks may have.
+func (r *rollout) allowed(stacks int) int {
+	if r.limit.percent {
+		return r.limit.n * stacks / 100
+	}
+	return max(r.limit.n-r.failures, 0)
+}
+
+// judge decides whether the wave that has ended lets the next one start.
+func (r *rollout) judge(k int, results []runner.Result) {
+	if r.over != nil {
+		return // interrupted
+	}
+	allowed, failed, cause := r.allowed(len(results)), 0, ""
+	for _, res := range results {
+		switch res.Status {
+		case runner.StatusFailed, runner.StatusCanceled:
+			failed++
+			if failed == 1 || r.limit.set {
+				cause = res.Stack.Path
+			}
+		case runner.StatusBlocked:
+			if cause == "" {
+				cause = res.Cause
+			}
+		}
+	}
+	r.failures += failed
+	switch name := r.list[k].name; {
+	case r.limit.set && failed > allowed:
+		for _, res := range results {
+			if res.Status == runner.StatusBlocked && res.Reason != "" {
+				cause = res.Cause // the one that was one too many
+			}
+		}
+		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s had %s", name, plural(failed, "failure"))}
+	case cause != "" && (!r.limit.set || r.x.FailFast):
+		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s is not ok", name)}
+	}
+}
+
+// pass waits, and asks, before a wave may start.
+func (r *rollout) pass(k int) {
+	before := k - 1
+	var records []gitstate.Record
+	for i := k - 1; i >= 0; i-- {
+		for _, rec := range r.list[i].stand {
+			if rec.At.After(r.ended) {
+				r.ended = rec.At
+			}
+		}
+		if len(records) == 0 {
+			records = slices.Clone(r.list[i].stand)
+			for _, p := range r.list[i].stacks {
+				if rec, has := r.came[p]; has {
+					records = append(records, rec)
+				}
+			}
+			if len(records) > 0 {
+				before = i
+			}
+		}
+	}
+	from, to := r.list[before].name, r.list[k].name
+	if wait := min(r.soak-time.Since(r.ended), r.soak); !r.ended.IsZero() && wait > 0 {
+		r.u.say("soaking for %s before the wave %s, until %s", took(wait), to, time.Now().Add(wait).Format("15:04:05"))
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case sig := <-r.x.Signals:
+			_ = r.observe(runner.Event{Kind: runner.Interrupted, Signal: sig})
+			return
+		}
+	}
+	if r.gate == "" {
+		return
+	}
+	// The records it is about are on the disk, and in reach of `tmnotes status`.
+	if err := r.n.store.Flush(context.Background()); err != nil {
+		r.u.warn(err.Error())
+	}
+	r.u.say("the gate after the wave %s: %s", from, gitstate.NewRedactor(os.Environ()).Text(r.gate, 200))
+	exit, err := r.ask(from, to, records)
+	switch {
+	case r.over != nil: // interrupted
+	case err != nil:
+		r.over = &runner.Result{Status: runner.StatusBlocked, Reason: fmt.Sprintf("the gate after the wave %s could not be asked: %v", from, err)}
+	case exit != 0:
+		r.over = &runner.Result{Status: runner.StatusBlocked, Reason: fmt.Sprintf("the gate after the wave %s said no (exit code %d)", from, exit)}
+	default:
+		return
+	}
+	if r.over.Status == runner.StatusBlocked {
+		r.u.say("%s; nothing further starts", r.over.Reason)
+	}
+}
+
+// ask runs the gate. Signals are passed on to it as to the command of a stack: the
+// first and the second one each once, the third kills it.
+func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err error) {
+	var stdin bytes.Buffer
+	enc := json.NewEncoder(&stdin)
+	enc.SetEscapeHTML(false)
+	for i := range records {
+		if err := enc.Encode(records[i]); err != nil {
+			return 0, err
+		}
+	}
+	cmd := exec.Command("sh", "-c", r.gate)
+	cmd.Dir = r.n.store.WorkTree()
+	cmd.Env = append(os.Environ(), "TMNOTES_WAVE="+from, "TMNOTES_NEXT_WAVE="+to, "TMNOTES_RUN="+r.n.run, "TMNOTES_COMMIT="+r.n.commit.Hash, "TMNOTES_TARGET="+r.target)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &stdin, r.x.Stderr, r.x.Stderr
+	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
+	gate, err := runner.StartProgram(cmd, r.x.Foreground)
+	if err != nil {
+		return 0, err
+	}
+	signals := 0
+	exit, err = gate.Wait(r.x.Signals, func(sig os.Signal) {
+		switch signals++; signals {
+		case 1:
+			_ = r.observe(runner.Event{Kind: runner.Interrupted, Signal: sig})
+		case 3:
+			gate.Kill()
+		}
+	})
+	if errors.Is(err, exec.ErrWaitDelay) { // it succeeded, and left something behind
+		return 0, nil
+	}
+	return exit, err
+}
