@@ -146,6 +146,9 @@ func (s *Store) fetch(ctx context.Context, remote string, ask bool, tr *Traveled
 		}
 		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
 			"--refmap=", remote, "+"+s.ref+"*:"+s.tracking(remote)+"*")
+		if vanished(err) {
+			continue
+		}
 		// The tracking ref may be locked by a fetch that was killed.
 		if !lockedOut(err) || !s.repo.breakLock(s.tracking(remote)) && !s.repo.breakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
 			break
@@ -186,6 +189,13 @@ func (s *Store) fetch(ctx context.Context, remote string, ask bool, tr *Traveled
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))
 	return after, nil
+}
+
+// vanished reports whether a ref that the remote had listed was gone when its
+// commit was asked for: claims and spool refs come and go.
+func vanished(err error) bool {
+	var ge *gitError
+	return errors.As(err, &ge) && (strings.Contains(ge.stderr, "not our ref") || strings.Contains(ge.stderr, "no such remote ref"))
 }
 
 func sortedKeys(m map[string]plumbing.Hash) []string {

@@ -166,7 +166,7 @@ const (
 	Retrying                         // a try failed (Result), another follows after Wait
 	Finished                         // Result is final; also of stacks that were never started
 	Interrupted                      // Signal arrived, the first one
-	Held                             // put off by Options.Admit for at least Wait; Result.Reason says why
+	Held                             // put off by Options.Admit, or by who calls Execute, for at least Wait; Result.Reason says why
 )
 
 func (k EventKind) String() string {

@@ -398,11 +398,8 @@ func why(r *gitstate.Record) string {
 	if r.Dirty {
 		parts = append(parts, "with uncommitted changes")
 	}
-	if r.Cause != "" {
-		parts = append(parts, r.Cause+" failed")
-	}
-	if r.Reason != "" {
-		parts = append(parts, r.Reason)
+	if w := r.Why(); w != "" {
+		parts = append(parts, w)
 	}
 	return strings.Join(parts, "; ")
 }
