@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -50,7 +51,11 @@ func (l *Latest) Underway(run string) bool {
 
 // Began are the heads of runs that came into the notes between two states.
 func (st *State) Began(before *State) ([]Stored, error) {
-	changes, err := st.s.changes(before.x.tree, st.x.tree)
+	return st.s.began(before.x.tree, st.x.tree)
+}
+
+func (s *Store) began(before, now plumbing.Hash) ([]Stored, error) {
+	changes, err := s.changes(before, now)
 	if err != nil {
 		return nil, err
 	}
@@ -74,37 +79,24 @@ func runHeads(commit string, lines []string) (found []Stored) {
 	return found
 }
 
-// RunsAfter are the heads of the runs that stand on descendants of a commit, as far
-// as branches, remote branches and tags of this clone lead to them.
-func (s *Store) RunsAfter(ctx context.Context, commit string) ([]Stored, error) {
-	out, err := s.repo.git(ctx, nil, "rev-list", "--ancestry-path", "^"+commit, "--branches", "--remotes", "--tags")
+// RunsSince are the heads of the runs that came into the notes since a time, by the
+// notes' own history; a few earlier ones may be among them.
+func (st *State) RunsSince(ctx context.Context, t time.Time) ([]Stored, error) {
+	tip, _, err := st.s.tip(st.s.ref)
+	if err != nil || tip.IsZero() {
+		return nil, err
+	}
+	out, err := st.s.repo.git(ctx, nil, "rev-list", "-1", "--first-parent", "--before="+t.UTC().Format(time.RFC3339), tip.String())
 	if err != nil {
-		return nil, fmt.Errorf("listing what comes after %s: %w", short(commit), err)
+		return nil, fmt.Errorf("looking for the notes of %s: %w", t.Format(time.DateTime), err)
 	}
-	var found []Stored
-	if out == "" {
-		return nil, nil
-	}
-	err = s.notes(func(t *notesTree, over map[string][]string) error {
-		for line := range strings.Lines(out) {
-			after := strings.TrimSpace(line)
-			lines, ok := over[after]
-			if !ok {
-				blobs, err := t.get(plumbing.NewHash(after))
-				if err != nil {
-					return &RecordError{after, err}
-				}
-				text, err := s.text(blobs)
-				if err != nil {
-					return &RecordError{after, err}
-				}
-				lines = appendLines(nil, text)
-			}
-			found = append(found, runHeads(after, lines)...)
+	before := plumbing.ZeroHash
+	if out = strings.TrimSpace(out); out != "" {
+		if _, before, err = st.s.tip(out); err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return found, err
+	}
+	return st.s.began(before, st.x.tree)
 }
 
 // After tells which of some commits are descendants of another one. Of those that are
