@@ -26,10 +26,14 @@ func (s *Store) Withdraw(commit string, queued *Record, by Record) error {
 	return s.AppendLazily(commit, &t)
 }
 
-// Settled is the state without what was only announced: as if no stack had ever been
-// queued, and as if the run had recorded nothing. Its cost is that of StateAt.
-func (s *Store) Settled(ctx context.Context, run string) (*State, error) {
-	return s.StateAt(ctx, func(_ string, r *Record) bool { return r.Status != Queued && r.Run != run })
+// Settled is the state without what was only announced: as if no stack had been queued,
+// but by runs that are dead, and as if a run had recorded nothing. A run that starts a
+// stack follows what is settled. If it followed an announcement, and who made that
+// follows it in turn, both would be the latest.
+//
+// Its cost is that of StateAt.
+func (s *Store) Settled(ctx context.Context, run string, dead map[string]bool) (*State, error) {
+	return s.StateAt(ctx, func(_ string, r *Record) bool { return (r.Status != Queued || dead[r.Run]) && r.Run != run })
 }
 
 // News reports whether something that a run does not know of may have been done to
@@ -46,7 +50,7 @@ func (st *State) News(was *Latest, id, path, target, op, run string) (bool, erro
 // Underway reports whether another run than the one named was at the stack, or was
 // going to be.
 func (l *Latest) Underway(run string) bool {
-	return l.Record.Status.open() && l.Run != run || slices.ContainsFunc(l.Diverged, func(d Stored) bool { return d.Status.open() && d.Run != run })
+	return l.Status.open() && l.Run != run || slices.ContainsFunc(l.Diverged, func(d Stored) bool { return d.Status.open() && d.Run != run })
 }
 
 // Began are the heads of runs that came into the notes between two states.
