@@ -157,6 +157,36 @@ func (s *Store) Removed(ctx context.Context, path, since string) (removed, last 
 	return "", "", nil
 }
 
+// PathIDs are the ids that were recorded at each path, the oldest first.
+type PathIDs map[string][]idAt
+
+type idAt struct {
+	id string
+	at time.Time
+}
+
+// Add takes in a record. Records are added sorted by time.
+func (p PathIDs) Add(r *Record) {
+	if r.ID != "" {
+		p[r.Stack] = append(p[r.Stack], idAt{r.ID, r.At})
+	}
+}
+
+// StackOf is what the records of one stack have in common: its id, which it may
+// have got after the record was made, or its path.
+func (p PathIDs) StackOf(r *Record) string {
+	id := r.ID
+	if id == "" {
+		for _, later := range p[r.Stack] {
+			if later.at.After(r.At) {
+				id = later.id
+				break
+			}
+		}
+	}
+	return ident(id, r.Stack)
+}
+
 // LogEntry is a commit as a log shows it.
 type LogEntry struct {
 	Hash    string    `json:"commit"`

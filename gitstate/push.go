@@ -292,22 +292,3 @@ func (s *Store) writer() (string, error) {
 	id := ulid.Make().String()
 	return id, os.WriteFile(path, []byte(id+"\n"), 0o666)
 }
-
-// Unpushed counts the records that are here and were not seen on the remote.
-func (s *Store) Unpushed(ctx context.Context, remote string) (int, error) {
-	_, theirs, err := s.tip(s.tracking(remote))
-	if err != nil {
-		return 0, err
-	}
-	_, ours, err := s.tip(s.ref)
-	if err != nil {
-		return 0, err
-	}
-	changes, err := s.changes(theirs, ours)
-	n := 0
-	for _, c := range changes {
-		add, _ := diffLines(c.old, c.new)
-		n += len(add)
-	}
-	return n, err
-}

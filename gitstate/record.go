@@ -58,6 +58,7 @@ type Record struct {
 // know them keeps them.
 const (
 	triggersKey = "triggers"
+	skippedKey  = "skipped"
 	waveKey     = "wave"
 )
 
@@ -108,6 +109,15 @@ func (r *Record) Why() string {
 		return r.Reason
 	}
 	return r.Cause + " failed; " + r.Reason
+}
+
+// SetSkipped says at the end of a run how many stacks were found not to need it.
+func (r *Record) SetSkipped(n int) {
+	text := ""
+	if n > 0 {
+		text = strconv.Itoa(n)
+	}
+	r.setExtra(skippedKey, text)
 }
 
 // Pair is a key with its value, as it stands in a line.

@@ -53,6 +53,7 @@ type Store struct {
 	lastAt     map[string]time.Time // by ident: what this process recorded
 	lastResult time.Time            // the latest of these
 	state      *State               // what was read last
+	tally      *tally               // what was counted last
 	ident      *object.Signature
 }
 
@@ -143,6 +144,9 @@ func (s *Store) fullRef(ctx context.Context, name string) (string, error) {
 	}
 	if strings.HasSuffix(ref, textsSuffix) {
 		return "", fmt.Errorf("%s is where the texts that belong to %s are kept; use another name", ref, strings.TrimSuffix(ref, textsSuffix))
+	}
+	if strings.HasSuffix(ref, claimsSuffix) {
+		return "", fmt.Errorf("%s is where the claims that belong to %s are; use another name", ref, strings.TrimSuffix(ref, claimsSuffix))
 	}
 	return ref, nil
 }

@@ -54,9 +54,15 @@ func (s *Store) spoolPrefix(base string) string { return base + "-spool/" }
 // network runs git with the user's own way of reaching a remote. Where nobody
 // is there to ask, git must not wait for an answer.
 func (s *Store) network(ctx context.Context, args ...string) (string, error) {
+	return s.networkWith(ctx, nil, args...)
+}
+
+// networkWith is network with more in the environment.
+func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, networkTimeout, fmt.Errorf("no answer within %v", networkTimeout))
 	defer cancel()
 	cmd := s.repo.command(ctx, args...)
+	cmd.Env = append(cmd.Env, env...)
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		ownGroup(cmd)
 		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0")
@@ -140,6 +146,9 @@ func (s *Store) fetch(ctx context.Context, remote string, ask bool, tr *Traveled
 		}
 		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
 			"--refmap=", remote, "+"+s.ref+"*:"+s.tracking(remote)+"*")
+		if vanished(err) {
+			continue
+		}
 		// The tracking ref may be locked by a fetch that was killed.
 		if !lockedOut(err) || !s.repo.breakLock(s.tracking(remote)) && !s.repo.breakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
 			break
@@ -180,6 +189,13 @@ func (s *Store) fetch(ctx context.Context, remote string, ask bool, tr *Traveled
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))
 	return after, nil
+}
+
+// vanished reports whether a ref that the remote had listed was gone when its
+// commit was asked for: claims and spool refs come and go.
+func vanished(err error) bool {
+	var ge *gitError
+	return errors.As(err, &ge) && (strings.Contains(ge.stderr, "not our ref") || strings.Contains(ge.stderr, "no such remote ref"))
 }
 
 func sortedKeys(m map[string]plumbing.Hash) []string {

@@ -141,8 +141,8 @@ func TestPushGrowsByOne(t *testing.T) {
 		if n := repo.InRemote("rev-list", "--count", DefaultRef); n != strconv.Itoa(i+1) {
 			t.Errorf("after push %d the remote has %s commits", i+1, n)
 		}
-		if n := must[int](t)(s.Unpushed(ctx, "origin")); n != 0 {
-			t.Errorf("%d records unpushed", n)
+		if n, oldest, err := s.Unpushed(ctx, "origin"); err != nil || n != 0 || !oldest.IsZero() {
+			t.Errorf("%d records unpushed since %v: %v", n, oldest, err)
 		}
 	}
 	if tr := push(t, s); tr.Pushed || tr.Tries != 0 {

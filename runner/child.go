@@ -21,6 +21,7 @@ type outcome struct {
 	exit       int    // -1: none
 	signal     string // name of the one that ended it
 	reason     string // one line, where it did not succeed
+	last       []string
 	begun      bool   // it counts as a try
 	notStarted bool   // the run was stopped before
 	done       int    // commands that succeeded, where not all did
@@ -239,7 +240,7 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 		matched:  streams.matched(),
 	}
 	if !o.ok() {
-		o.reason = streams.reason(o.signal != "")
+		o.reason, o.last = streams.reason(o.signal != ""), streams.last()
 	}
 	return o
 }

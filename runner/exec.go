@@ -106,8 +106,8 @@ type execution struct {
 	haltReason string        // set then
 	haltCause  string        // the stack whose failure was one too many for Options.StopAfter
 	failures   int
-	signals    int           // interrupts so far
-	err        error         // first error of observe
+	signals    int   // interrupts so far
+	err        error // first error of observe
 
 	starting sync.RWMutex // read-held from the look at halted until a child is among children
 	halted   bool         // no child is started any more
@@ -276,7 +276,7 @@ func (x *execution) start(i int) {
 // runStack runs a started stack to its end, in a goroutine of its own.
 func (x *execution) runStack(i int, started time.Time) {
 	t := x.tasks[i]
-	out := x.out.open(t.Stack)
+	out := x.out.open(t.Stack, started)
 	r := Result{Stack: t.Stack, Started: started}
 	envs := x.environments(t)
 	for again := true; again; {
@@ -311,7 +311,7 @@ func (x *execution) runStack(i int, started time.Time) {
 
 // judge says what a try came to, and whether and when there is to be another.
 func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, again bool) {
-	r.Status, r.Exit, r.Signal, r.Reason = StatusFailed, o.exit, o.signal, o.reason
+	r.Status, r.Exit, r.Signal, r.Reason, r.Last = StatusFailed, o.exit, o.signal, o.reason, o.last
 	r.Took = time.Since(r.Started)
 	if o.ok() {
 		r.Status, r.Reason = StatusOK, ""
@@ -355,13 +355,17 @@ func fullJitter(try int) time.Duration {
 func (x *execution) observe(ev Event) { x.observed(x.observer(ev)) }
 
 func (x *execution) observed(err error) {
-	if err == nil {
-		return
+	if err != nil {
+		x.fail(err, "the results cannot be recorded")
 	}
+}
+
+// fail stops the run for an error that is Execute's.
+func (x *execution) fail(err error, reason string) {
 	if x.err == nil {
 		x.err = err
 	}
-	x.stop("the results cannot be recorded")
+	x.stop(reason)
 }
 
 // stop sees to it that nothing further starts.

@@ -34,6 +34,10 @@ const (
 	// stack at a time as it comes. Up to 1 MiB waits in memory, more in a
 	// temporary file.
 	OutputGrouped
+	// OutputFailed is OutputGrouped for the stacks that failed or were canceled on
+	// their way, also with one at a time; the output of others is dropped.
+	// Children get no Stdin: what they ask would not be seen.
+	OutputFailed
 )
 
 const maxLine = 64 << 10 // longer lines are taken for several
@@ -62,17 +66,22 @@ func (o *output) stdin() io.Reader {
 	if f, ok := o.opt.Stdin.(*os.File); ok && f == nil {
 		return nil
 	}
-	if o.opt.Output != OutputDirect && o.opt.Parallel > 1 {
+	if o.opt.Output == OutputFailed || o.opt.Output != OutputDirect && o.opt.Parallel > 1 {
 		return nil
 	}
 	return o.opt.Stdin
 }
 
+const marks = 2 // the stream of what stands around a group
+
 // to returns the writer of a stream: 0 is Stdout, 1 is Stderr.
 func (o *output) to(stream int) io.Writer {
 	w := o.opt.Stdout
-	if stream == 1 {
+	switch {
+	case stream == 1:
 		w = o.opt.Stderr
+	case stream == marks && o.opt.Marks != nil:
+		w = o.opt.Marks
 	}
 	if w == nil {
 		return io.Discard
@@ -95,7 +104,8 @@ type stackOutput struct {
 	midLine [2]atomic.Bool // of each stream, raw and grouped: the last byte was no line end
 }
 
-func (o *output) open(s Stack) *stackOutput {
+// open begins the output of a stack that was started then.
+func (o *output) open(s Stack, started time.Time) *stackOutput {
 	so := &stackOutput{output: o, stack: s}
 	switch {
 	case o.opt.Output == OutputPrefixed:
@@ -104,25 +114,29 @@ func (o *output) open(s Stack) *stackOutput {
 			so.lead = o.opt.Prefix(s)
 		}
 	case o.opt.Output == OutputGrouped && o.raw():
-		if head := so.groupStart(); head != "" {
-			o.write(0, []byte(head))
+		if head := so.groupStart(Result{Stack: s, Status: StatusRunning, Exit: -1, Started: started, Tries: 1}); head != "" {
+			o.write(marks, []byte(head))
 		}
-	case o.opt.Output == OutputGrouped:
+	case o.opt.Output == OutputGrouped, o.opt.Output == OutputFailed:
 		so.spool = &spool{}
 	}
 	return so
 }
 
-func (so *stackOutput) groupStart() string {
+func (so *stackOutput) groupStart(r Result) string {
 	if so.opt.GroupStart == nil {
 		return ""
 	}
-	return endLine(so.opt.GroupStart(so.stack))
+	return endLine(so.opt.GroupStart(so.stack, r))
 }
 
 // close ends the output; r is what came of the stack.
 func (so *stackOutput) close(r Result) {
-	if so.opt.Output != OutputGrouped {
+	switch {
+	case so.opt.Output == OutputFailed && r.Status != StatusFailed && (r.Status != StatusCanceled || r.Tries == 0):
+		so.spool.discard()
+		return
+	case so.opt.Output != OutputGrouped && so.opt.Output != OutputFailed:
 		return
 	}
 	foot := ""
@@ -135,11 +149,11 @@ func (so *stackOutput) close(r Result) {
 	so.mu.Lock()
 	defer so.mu.Unlock()
 	if so.spool != nil {
-		_, _ = io.WriteString(so.to(0), so.groupStart())
+		_, _ = io.WriteString(so.to(marks), so.groupStart(r))
 		so.spool.drain(func(stream int, p []byte) { _, _ = so.to(stream).Write(p) })
 	}
 	if foot != "" {
-		_, _ = io.WriteString(so.to(0), foot)
+		_, _ = io.WriteString(so.to(marks), foot)
 	}
 }
 
@@ -187,10 +201,10 @@ func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
 				so.midLine[i].Store(so.opt.Output == OutputGrouped && p[len(p)-1] != '\n')
 			}
 		case so.spool != nil:
-			s.lines = &lineSplitter{line: s.collect("")}
+			s.lines = &lineSplitter{line: s.collect("", nil)}
 			s.put = func(p []byte) { so.spool.add(i, p) }
 		default:
-			s.lines = &lineSplitter{line: s.collect(so.lead)}
+			s.lines = &lineSplitter{line: s.collect(so.lead, so.opt.Clean)}
 			s.put = func(p []byte) { so.write(i, p) }
 		}
 	}
@@ -210,6 +224,11 @@ func (t *tryOutput) reason(errorsOnly bool) string {
 	return pickReason(t.streams[1].tail.bytes(), t.streams[0].tail.bytes(), errorsOnly)
 }
 
+// last are the lines that the try ended with, as a person reads them.
+func (t *tryOutput) last() []string {
+	return lastLines(t.streams[1].tail.bytes(), t.streams[0].tail.bytes(), 3)
+}
+
 // stream is one of the two of a try. It is written to by one goroutine.
 type stream struct {
 	tail  tail
@@ -221,8 +240,11 @@ type stream struct {
 }
 
 // collect returns what adds a line, led by lead, to the batch.
-func (s *stream) collect(lead string) func([]byte) {
+func (s *stream) collect(lead string, clean func([]byte) []byte) func([]byte) {
 	return func(line []byte) {
+		if clean != nil {
+			line = clean(line)
+		}
 		s.batch = append(s.batch, lead...)
 		s.batch = append(s.batch, line...)
 		s.batch = append(s.batch, '\n')

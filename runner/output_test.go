@@ -45,7 +45,7 @@ func TestOutputModes(t *testing.T) {
 	for p, s := range scripts {
 		tasks[p] = sh(t, p, s)
 	}
-	start := func(s Stack) string { return "::group::" + s.Path }
+	start := func(s Stack, r Result) string { return "::group::" + s.Path }
 	end := func(s Stack, r Result) string { return "::endgroup::" + string(r.Status) }
 	for _, c := range []struct {
 		name           string
@@ -77,6 +77,37 @@ func TestOutputModes(t *testing.T) {
 	}
 }
 
+// Of what fails the output is kept, also of one at a time, and of the rest dropped;
+// nobody is asked what is not seen.
+func TestOutputFailed(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	tasks := map[string]Task{
+		"/ok":      sh(t, "/ok", `yes 'all is well' | head -c 3000000; echo fine >&2`), // goes through a file
+		"/bad":     sh(t, "/bad", `echo one; read x; echo "got $x"; echo; printf 'Error: two\n\033[1mthree\033[0m' >&2; exit 3`),
+		"/blocked": sh(t, "/blocked", `echo never`),
+	}
+	g, err := NewGraph([]string{"/ok", "/bad", "/blocked"}, map[string][]string{"/blocked": {"/bad"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, parallel := range []int{1, 2} {
+		var around safeBuffer
+		stdout, stderr, results := outputs(t, g, tasks, Options{Output: OutputFailed, Parallel: parallel, Stdin: strings.NewReader("an answer\n"), Marks: &around,
+			GroupStart: func(s Stack, r Result) string { return fmt.Sprintf("%s: %s", s.Path, r.Status) },
+			GroupEnd:   func(s Stack, r Result) string { return fmt.Sprintf("%s: %d", s.Path, r.Exit) }})
+		if d := cmp.Diff("one\ngot \n\n", stdout) + cmp.Diff("Error: two\n\x1b[1mthree\x1b[0m\n", stderr) + cmp.Diff("/bad: failed\n/bad: 3\n", around.String()); d != "" {
+			t.Errorf("%d at once: %s", parallel, d)
+		}
+		if d := cmp.Diff([]string{"Error: two", "three"}, results[1].Last); d != "" || results[0].Last != nil {
+			t.Errorf("last lines: %s, and of a success %q", d, results[0].Last)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v (%v)", left, err)
+	}
+}
+
 // Groups never mix, whatever their size and the stream, and keep what was written
 // in order.
 func TestGroupsDoNotMix(t *testing.T) {
@@ -95,7 +126,7 @@ func TestGroupsDoNotMix(t *testing.T) {
 	g := free(t, order...)
 	var both slowBuffer
 	opt := Options{Output: OutputGrouped, Parallel: 4, Stdout: &both, Stderr: &both,
-		GroupStart: func(s Stack) string { return "start " + s.Path },
+		GroupStart: func(s Stack, r Result) string { return "start " + s.Path },
 		GroupEnd:   func(s Stack, r Result) string { return "end " + s.Path + "\n" }}
 	if _, err := Execute(t.Context(), g, tasks, opt, nil); err != nil {
 		t.Fatal(err)

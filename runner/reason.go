@@ -3,6 +3,7 @@ package runner
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -59,6 +60,25 @@ func pickReason(stderr, stdout []byte, errorsOnly bool) string {
 // Reason picks from the ends of a command's output the line that tells best why
 // it failed, "" if there is none: at most 300 runes without control characters.
 func Reason(stderr, stdout []byte) string { return pickReason(stderr, stdout, false) }
+
+// lastLines are the last lines with content, of stderr, or where it has none of stdout, as a
+// person reads them.
+func lastLines(stderr, stdout []byte, most int) (lines []string) {
+	for _, text := range [][]byte{stderr, stdout} {
+		for len(text) > 0 && len(lines) < most {
+			var line []byte
+			text, line = cutLastLine(text)
+			if l := oneLine(content(line)); l != "" {
+				lines = append(lines, l)
+			}
+		}
+		if len(lines) > 0 {
+			break
+		}
+	}
+	slices.Reverse(lines)
+	return lines
+}
 
 // errorLine returns the last "Error:" line of text.
 func errorLine(text []byte) string {

@@ -39,7 +39,7 @@ const (
 	StatusOK       Status = "ok"
 	StatusFailed   Status = "failed"
 	StatusCanceled Status = "canceled" // interrupted, or never started because the run was stopped
-	StatusBlocked  Status = "blocked"  // a stack that it depends on failed
+	StatusBlocked  Status = "blocked"  // a stack that it depends on failed, or too many others did
 	StatusDrifted  Status = "drifted"  // exit code 2 of a Command with Changes
 	StatusSkipped  Status = "skipped"  // not needed any more, as Options.Admit found
 	StatusRunning  Status = "running"
@@ -109,9 +109,14 @@ type Options struct {
 	// errors are ignored: a closed pager is no reason to break an apply.
 	Stdout, Stderr io.Writer
 	Output         OutputMode
-	Prefix         func(Stack) string         // of OutputPrefixed; nil: path and " | "
-	GroupStart     func(Stack) string         // of OutputGrouped; nil: none. A line end is added where it lacks
-	GroupEnd       func(Stack, Result) string // likewise
+	Prefix         func(Stack) string       // of OutputPrefixed; nil: path and " | "
+	Clean          func(line []byte) []byte // of OutputPrefixed: what is written of a line; nil: all of it
+	// GroupStart and GroupEnd are what is written around a group, to Marks, or
+	// where that is nil to Stdout; nil is nothing, and a line end is added where it
+	// lacks. GroupStart is told what came of the stack, with StatusRunning where
+	// its output is written as it comes.
+	GroupStart, GroupEnd func(Stack, Result) string
+	Marks                io.Writer
 
 	// Signals is what the caller was notified of; see [Execute].
 	Signals <-chan os.Signal
@@ -148,6 +153,7 @@ type Result struct {
 	Tries   int           // tries that were begun
 	Cause   string        // of a blocked one: path of the stack that failed in the first place
 	Reason  string        // one line for humans, raw output of the child: redact before storing; of a blocked one where Cause does not say it all
+	Last    []string      // of one that did not succeed: the last lines of its output, three at most, raw as well
 	Signal  string        // "SIGKILL", if the last try was ended by one
 }
 
@@ -160,7 +166,7 @@ const (
 	Retrying                         // a try failed (Result), another follows after Wait
 	Finished                         // Result is final; also of stacks that were never started
 	Interrupted                      // Signal arrived, the first one
-	Held                             // put off by Options.Admit for at least Wait; Result.Reason says why
+	Held                             // put off by Options.Admit, or by who calls Execute, for at least Wait; Result.Reason says why
 )
 
 func (k EventKind) String() string {

@@ -241,7 +241,7 @@ func TestSequenceLines(t *testing.T) {
 		task := sequence(t, "/a", "printf x", "echo y")
 		task.Commands[0].Line, task.Commands[1].Line = "/a> 1", "/a> 2"
 		_, err := Execute(t.Context(), g, map[string]Task{"/a": task}, Options{Output: c.mode, Parallel: c.parallel, Stdout: &out, Stderr: &out,
-			GroupStart: func(Stack) string { return "[" }, GroupEnd: func(Stack, Result) string { return "]" }}, nil)
+			GroupStart: func(Stack, Result) string { return "[" }, GroupEnd: func(Stack, Result) string { return "]" }}, nil)
 		if got := out.String(); err != nil || got != c.want {
 			t.Errorf("mode %d, %d at once: %q, want %q, %v", c.mode, c.parallel, got, c.want, err)
 		}

@@ -63,9 +63,7 @@ func (s *spool) drain(put func(stream int, p []byte)) {
 	defer s.mu.Unlock()
 	if s.file != nil {
 		frames(bufio.NewReader(io.NewSectionReader(s.file, 0, s.size)), put)
-		_ = s.file.Close()
-		_ = os.Remove(s.file.Name())
-		s.file = nil
+		s.remove()
 	}
 	for b := s.buf; len(b) > 0; {
 		end := frameHeader + int(binary.LittleEndian.Uint32(b[1:]))
@@ -73,6 +71,22 @@ func (s *spool) drain(put func(stream int, p []byte)) {
 		b = b[end:]
 	}
 	s.buf = nil
+}
+
+// discard drops all that was added.
+func (s *spool) discard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file != nil {
+		s.remove()
+	}
+	s.buf = nil
+}
+
+func (s *spool) remove() {
+	_ = s.file.Close()
+	_ = os.Remove(s.file.Name())
+	s.file = nil
 }
 
 func frames(r io.Reader, put func(stream int, p []byte)) {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/creack/pty"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 )
@@ -80,6 +83,7 @@ func (b *bench) run() int {
 		b.row(name, r.ratio, 1.0, "x", r.String())
 		b.recorded(p1, n1)
 	}
+	b.live(p1, n1)
 	if name := fmt.Sprintf("list --changed, %d stacks / terramate list --changed", n1); b.want(name) {
 		r := b.pair(p1, nil, []string{*tmnotes, "list", "--changed", "-B", "first"}, []string{*terramate, "list", "--changed", "-B", "first"})
 		b.row(name, r.ratio, 0.9, "x", r.String())
@@ -119,6 +123,41 @@ func (b *bench) run() int {
 }
 
 func (b *bench) n(n int) int { return max(int(float64(n)**scale), 4) }
+
+// live compares a run with a view with one without, both on a terminal.
+func (b *bench) live(dir string, n int) {
+	name := fmt.Sprintf("run -j2 --output=live of `true`, %d stacks / --output=stream", n)
+	if !b.want(name) {
+		return
+	}
+	run := func(output string) []string {
+		return []string{*tmnotes, "run", "-X", "-j2", "--sync=off", "--op", "deploy", "--output", output, "--", "true"}
+	}
+	// The limit is so near to 1 that it takes more pairs to tell.
+	r := b.measure(4**pairs+1, nil, func(argv []string) time.Duration {
+		b.git(dir, "commit", "-q", "--allow-empty", "-m", "next") // or the second has nothing to do
+		return b.onTerminal(dir, argv)
+	}, run("live"), run("stream"))
+	b.row(name, r.ratio, 1.02, "x", r.String())
+	b.recorded(dir, n)
+}
+
+// onTerminal runs a command whose terminal is read as fast as it writes.
+func (b *bench) onTerminal(dir string, argv []string) time.Duration {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TERM=xterm-256color")
+	start := time.Now()
+	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: 120, Rows: 40})
+	if err != nil {
+		fatal(argv, err)
+	}
+	defer tty.Close()
+	go func() { _, _ = io.Copy(io.Discard, tty) }()
+	if err := cmd.Wait(); err != nil {
+		fatal(argv, err)
+	}
+	return time.Since(start)
+}
 
 // pending compares list --pending with list --changed, over stacks that each call one
 // of 20 modules and were deployed at 500 different commits.
@@ -506,14 +545,18 @@ func (b *bench) pair(dir string, before func(), x, y []string) result {
 
 // pairIn measures two commands in turn, and takes the median of the ratios.
 func (b *bench) pairIn(before func(), x, y []string, dir string) result {
+	return b.measure(*pairs, before, func(argv []string) time.Duration { return b.must(dir, argv...) }, x, y)
+}
+
+func (b *bench) measure(pairs int, before func(), run func(argv []string) time.Duration, x, y []string) result {
 	var as, bs []time.Duration
 	var ratios []float64
-	for i := range *pairs + 1 {
+	for i := range pairs + 1 {
 		if before != nil {
 			before()
 		}
-		a := b.must(dir, x...)
-		c := b.must(dir, y...)
+		a := run(x)
+		c := run(y)
 		if i == 0 {
 			continue // warm-up
 		}

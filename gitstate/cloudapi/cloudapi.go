@@ -89,6 +89,9 @@ type Options struct {
 	// Recorded is called after something was recorded for an operation, which is
 	// on its way to the disk. If it is nil, the server waits for the disk.
 	Recorded func(op string)
+	// Watch is called before records are made on a commit, and what it returns
+	// when they were.
+	Watch func(commit string, records []*gitstate.Record) (made func())
 	// Live marks a run as one that is worked on, until done is called.
 	Live func(run string) (done func(), err error)
 	// WorkTree reads what only the files of the project say.
@@ -219,15 +222,35 @@ func (s *Server) handle(pattern string, f func(r *http.Request) (any, error)) {
 
 func (s *Server) authorized(r *http.Request) (any, error) {
 	// The CLI sends an API key as the user's name (cliauth, APIKey).
-	token, _, _ := r.BasicAuth()
-	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.opt.Token))
-	if s.opt.Token == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+	if token, _, _ := r.BasicAuth(); !s.isToken(token) {
 		return nil, &wireError{http.StatusUnauthorized, errors.New("TMC_TOKEN is not this server's token")}
 	}
 	if org := r.PathValue("org"); org != "" && org != OrganizationUUID {
 		return nil, notFound("there is no organization %q here", org)
 	}
 	return nil, nil
+}
+
+func (s *Server) isToken(token string) bool {
+	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.opt.Token))
+	return s.opt.Token != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+}
+
+// Authorize lets through to next who has the token of the API, as the CLI sends it
+// or as a bearer (RFC 6750), which is what a Prometheus sends.
+func (s *Server) Authorize(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, _, _ := r.BasicAuth()
+		if scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+			token = strings.TrimSpace(bearer)
+		}
+		if !s.isToken(token) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="tmnotes"`)
+			http.Error(w, "this needs the server's token", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {

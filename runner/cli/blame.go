@@ -167,10 +167,10 @@ func investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, sta
 	}
 	sortByTime(all)
 	ids := idsOfPaths(all)
-	key := stackKey(&gitstate.Record{Stack: stack.Path, ID: stack.ID}, nil)
+	key := gitstate.PathIDs(nil).StackOf(&gitstate.Record{Stack: stack.Path, ID: stack.ID})
 	all = slices.DeleteFunc(all, func(x logged) bool {
 		// A stack that has an id has the records of its path from before.
-		return stackKey(&x.Record, ids) != key && !(x.Record.ID == "" && x.Record.Stack == stack.Path)
+		return ids.StackOf(&x.Record) != key && !(x.Record.ID == "" && x.Record.Stack == stack.Path)
 	})
 
 	v := convict(all, &l)

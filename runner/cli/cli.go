@@ -105,8 +105,8 @@ func newApp(env Env) *cli.App {
 		Commands: []*cli.Command{
 			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), matrixCommand(env), listCommand(env), statusCommand(env),
 			logCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
-			forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env),
-			checkCommand(env), versionCommand(env), completionCommand(env),
+			forgetCommand(env), unlockCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
+			doctorCommand(env), checkCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -226,12 +226,16 @@ func relaxGC() (restore func()) {
 }
 
 // openStore opens the store with the settings of the command line, the
-// environment and git's configuration.
+// environment, git's configuration and the repository's own.
 func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 	stale := c.Duration("stale-after")
 	ui := newUI(env)
 	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Ref: c.String("ref"), StaleAfter: stale, Warn: ui.warn})
 	if err != nil {
+		return nil, err
+	}
+	if err := checkSettings(s, ui.warn); err != nil {
+		s.Close()
 		return nil, err
 	}
 	return s, nil

@@ -106,6 +106,13 @@ echo "deployed $stack"
 case " $* " in *" init "*|*" version "*) ;; *) echo "/${PWD#"$WORK"/*/}" >>"$WORK/ran" ;; esac
 exec "$REAL_TERRAFORM" "$@"
 `
+	// A question between two waves. What it was asked is kept.
+	gateScript = `#!/bin/sh
+cat >"$WORK/asked"
+env >"$WORK/asked-env"
+echo "smoke test of $TMNOTES_WAVE"
+test "$GATE" = yes || exit 7
+`
 	// For a remote ssh://git.example/path: the other machine is this one.
 	sshScript = `#!/bin/sh
 for last; do :; done
@@ -124,6 +131,7 @@ func isolate(work, stock string) ([]string, error) {
 		filepath.Join(home, "terramaterc"): "disable_checkpoint = true\ndisable_checkpoint_signature = true\ndisable_telemetry = true\n",
 		filepath.Join(home, "terraformrc"): "disable_checkpoint = true\n",
 		filepath.Join(bin, "deploy"):       deployScript,
+		filepath.Join(bin, "gate"):         gateScript,
 		filepath.Join(bin, "terraform"):    terraformScript,
 		filepath.Join(bin, "ssh"):          sshScript,
 		filepath.Join(work, "ran"):         "",

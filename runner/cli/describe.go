@@ -44,7 +44,7 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 	}
 	u.say("%s", line)
 	if left > 0 && len(o.waves.filters) > 0 {
-		u.say("in waves: %s", o.waves.String(o.exec.Skip))
+		u.say("in waves %s", o.waves.String(o.exec.Skip))
 	}
 	if late > 0 {
 		u.say("superseded, as in %s (--allow-rollback deploys this commit all the same)", why)
@@ -83,6 +83,12 @@ func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner
 			continue
 		}
 		if w.name != "" {
+			if k > 0 && o.waves.soak > 0 {
+				u.say("(dry-run) Soaking for %s", took(o.waves.soak))
+			}
+			if k > 0 && o.waves.gate != "" {
+				u.say("(dry-run) Asking the gate %s", strconv.Quote(o.waves.gate))
+			}
 			u.say("(dry-run) Wave %s", w.name)
 		}
 		_, err := runner.Execute(ctx, g, tasks, only(o.exec, g, todo), func(e runner.Event) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -35,6 +36,7 @@ func execCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP`"},
 			&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt it after `DURATION`"},
 			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},
+			onChangeFlag(),
 		}, planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			err := execute(c, env)
@@ -167,8 +169,13 @@ func execute(c *cli.Context, env Env) error {
 		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: append(os.Environ(), "TMNOTES_RUN="+n.run)}
 	tasks := map[string]runner.Task{stack.Path: task}
 	n.keepPlans(u, tasks, file)
+	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, setting(c, s, "on-change", "onChange", ""))
+	if err != nil {
+		return err
+	}
+	defer end()
 	interrupted := false
-	results, err := runner.Execute(ctx, graph, tasks, x, func(e runner.Event) error {
+	observe := func(e runner.Event) error {
 		switch e.Kind {
 		case runner.Started:
 			return n.started(stack.Path)
@@ -180,6 +187,13 @@ func execute(c *cli.Context, env Env) error {
 			return n.result(e.Result, task)
 		}
 		return nil
+	}
+	results, err := runner.Execute(ctx, graph, tasks, x, func(e runner.Event) error {
+		err := observe(e)
+		for _, w := range n.watch {
+			w(e)
+		}
+		return err
 	})
 	if serr := s.Sync(); err == nil {
 		err = serr

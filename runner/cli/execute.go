@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
+	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
 // execute announces the run, runs it, and records what comes of it.
-func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env) error {
+func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env, again *bool) error {
 	s := n.store
 	part := ""
 	if n.leg > 0 {
@@ -32,7 +32,8 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	}
 	// Recording outlives cancellation: what is known is always written down.
 	ctx = context.WithoutCancel(ctx)
-	if err := n.declare(ctx, u, sync, n.head(ctx, ci, op, target, len(todo), o.command), todo); err != nil {
+	head := n.head(ctx, ci, op, target, len(todo), o.command)
+	if err := n.declare(ctx, u, sync, head, todo); err != nil {
 		return err
 	}
 	push := startPusher(ctx, n, sync.remote, o.interval)
@@ -41,17 +42,29 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	x.Signals = signals
 	x.Foreground = runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
-	grouping(&x, u, ci, tasks)
-	interrupted := false
+	d := n.display(&x, u, ci, o, g, tasks, todo)
+	defer d.end()
+	n.waves.pause = d.pause
+	var admit []admitter
+	if x.Admit != nil {
+		admit = append(admit, x.Admit)
+	}
+	claims := n.claim(u, sync.remote, o, head, g, again)
+	if claims != nil {
+		admit = append(admit, claims.admit) // the last: what is claimed starts
+		x.KillAfter = min(killAfter, o.claims.lease/4)
+	}
+	if len(admit) > 0 {
+		x.Admit = inTurn(admit...)
+	}
+	interrupted, started := false, false
 	held := map[string]string{}
 	observe := func(e runner.Event) error {
 		path := e.Result.Stack.Path
 		switch e.Kind {
 		case runner.Started:
-			if x.Output != runner.OutputGrouped && tasks[path].Commands[0].Line == "" {
-				u.say("Entering stack in %s", path)
-				u.say("Executing command %s", strconv.Quote(commandLine(tasks[path])))
-			}
+			started = true
+			d.entering(path)
 			return n.started(path)
 		case runner.Held:
 			if held[path] != e.Result.Reason {
@@ -65,7 +78,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
-			return n.result(e.Result, tasks[path])
+			err := n.result(e.Result, tasks[path])
+			claims.finished(e.Result)
+			return err
 		}
 		return nil
 	}
@@ -76,6 +91,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		}
 		return err
 	})
+	d.end()
 	push.end()
 	counts := count(results)
 	failed := err
@@ -91,8 +107,13 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	} else {
 		s.Tidy()
 	}
+	claims.end(pushErr == nil && failed == nil)
 	n.report(u, results, off, sync, pushErr)
-	switch {
+	switch ae := (admitError{}); {
+	case errors.As(failed, &ae) && !started:
+		return fmt.Errorf("%w; nothing was executed", ae)
+	case errors.As(failed, &ae):
+		return &exitError{exitFailed, fmt.Errorf("the run was stopped: %w", ae)}
 	case failed != nil:
 		return &exitError{exitFailed, fmt.Errorf("the run was stopped because a result could not be recorded: %w", failed)}
 	case interrupted:
@@ -110,6 +131,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	}
 	return nil
 }
+
+// killAfter is how long a child that was interrupted may take to end.
+const killAfter = 30 * time.Second
 
 // declare announces a run, also on the remote. Where that fails, what was announced
 // is withdrawn, and nothing may be executed.

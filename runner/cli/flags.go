@@ -159,7 +159,8 @@ func parseStatusFilter(c *cli.Context) (statusFilter, error) {
 }
 
 // setting is a value from the flag, its TMNOTES_* variable, git's
-// configuration, or the default, in this order.
+// configuration, that of the repository (gitstate.ConfigFile), or the default, in
+// this order. The keys are in settings.go.
 func setting(c *cli.Context, s *gitstate.Store, flag, key, def string) string {
 	if c.IsSet(flag) {
 		return c.String(flag)
@@ -207,6 +208,9 @@ func regexpSetting(c *cli.Context, s *gitstate.Store, flag, key string) (*regexp
 	}
 	re, err := regexp.Compile(v)
 	if err != nil {
+		if !c.IsSet(flag) {
+			return nil, fmt.Errorf("%s: %w", s.ConfigName(key), err)
+		}
 		return nil, fmt.Errorf("--%s: %w", flag, err)
 	}
 	return re, nil

@@ -122,7 +122,7 @@ func findFlaky(records []logged, since time.Time) []flakyStack {
 		if !executed(&r.Record) {
 			continue
 		}
-		k := slot{stackKey(&r.Record, ids), r.Record.Op, r.Record.Target}
+		k := slot{ids.StackOf(&r.Record), r.Record.Op, r.Record.Target}
 		of[k] = append(of[k], r)
 	}
 	found := []flakyStack{}
@@ -203,34 +203,11 @@ func sortByTime(records []logged) {
 	})
 }
 
-// pathIDs are the ids that were recorded at each path, the oldest first.
-type pathIDs map[string][]gitstate.Record
-
 // idsOfPaths takes records that are sorted by time.
-func idsOfPaths(records []logged) pathIDs {
-	ids := pathIDs{}
-	for _, x := range records {
-		if x.Record.ID != "" {
-			ids[x.Record.Stack] = append(ids[x.Record.Stack], x.Record)
-		}
+func idsOfPaths(records []logged) gitstate.PathIDs {
+	ids := gitstate.PathIDs{}
+	for i := range records {
+		ids.Add(&records[i].Record)
 	}
 	return ids
-}
-
-// stackKey is what the records of one stack have in common: its id, which it may
-// have got after the record was made, or its path.
-func stackKey(r *gitstate.Record, ids pathIDs) string {
-	id := r.ID
-	if id == "" {
-		for _, later := range ids[r.Stack] {
-			if later.At.After(r.At) {
-				id = later.ID
-				break
-			}
-		}
-	}
-	if id == "" {
-		return r.Stack
-	}
-	return "id:" + strings.ToLower(id)
 }

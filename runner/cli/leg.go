@@ -277,39 +277,6 @@ func (l *leg) takeOff(st *gitstate.State, n *session, order []string, off map[st
 	return nil
 }
 
-// admitAll asks one after the other whether stacks may start: the first that does not just
-// let a stack start decides, and the later ones are not asked about it.
-func admitAll(ask ...func(context.Context, []runner.Stack) ([]runner.Admission, error)) func(context.Context, []runner.Stack) ([]runner.Admission, error) {
-	return func(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error) {
-		answers := make([]runner.Admission, len(ready))
-		left := make([]int, len(ready))
-		for i := range left {
-			left[i] = i
-		}
-		for _, f := range ask {
-			if len(left) == 0 {
-				break
-			}
-			about := make([]runner.Stack, len(left))
-			for k, i := range left {
-				about[k] = ready[i]
-			}
-			said, err := f(ctx, about)
-			if err != nil {
-				return nil, err
-			}
-			var rest []int
-			for k, i := range left {
-				if answers[i] = said[k]; said[k] == (runner.Admission{}) {
-					rest = append(rest, i)
-				}
-			}
-			left = rest
-		}
-		return answers, nil
-	}
-}
-
 // legGate says of stacks that are ready in their leg whether they are in the run,
 // too: what they come after may be elsewhere.
 type legGate struct {

@@ -275,7 +275,11 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 			case gitstate.Finished:
 				what = "finished"
 			case gitstate.Forgotten:
-				what = "forgotten"
+				if what = "forgotten"; r.Had == gitstate.Queued {
+					what = "skipped" // it was announced, and need not be run
+				}
+			case gitstate.Unlocked:
+				what = "unlocked"
 			}
 			about := r.Stack
 			if r.Event != "" && r.Leg() > 0 {

@@ -107,7 +107,7 @@ func TestAdmitAll(t *testing.T) {
 	with := func(f func([]runner.Stack) []runner.Admission) question {
 		return func(_ context.Context, stacks []runner.Stack) ([]runner.Admission, error) { return f(stacks), nil }
 	}
-	admit := admitAll(with(ask("1", "/b")), with(ask("2", "/a", "/b")))
+	admit := inTurn(with(ask("1", "/b")), with(ask("2", "/a", "/b")))
 	got, err := admit(t.Context(), []runner.Stack{{Path: "/a"}, {Path: "/b"}, {Path: "/c"}})
 	if err != nil || len(got) != 3 || got[0].Cause != "2" || got[1].Cause != "1" || got[2] != (runner.Admission{}) {
 		t.Errorf("%+v, %v", got, err)

@@ -5,57 +5,15 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
-// grouping says how the children's output is shown: as it comes for one at a
-// time, led by the stack for several, foldable in a CI that can fold.
-func grouping(x *runner.Options, u *ui, ci ciJob, tasks map[string]runner.Task) {
-	command := func(s runner.Stack) string { return commandLine(tasks[s.Path]) }
-	switch {
-	case ci.name == "github":
-		// One stream, or what a stack says on stderr may stand outside its group.
-		x.Stderr = x.Stdout
-		x.Output = runner.OutputGrouped
-		x.GroupStart = func(s runner.Stack) string {
-			return "::group::" + printable(s.Path) + ": " + printable(command(s)) + "\n"
-		}
-		x.GroupEnd = func(s runner.Stack, r runner.Result) string {
-			end := "::endgroup::\n"
-			if r.Status == runner.StatusFailed {
-				end += "tmnotes: " + printable(s.Path) + " failed: " + printable(r.Reason) + "\n"
-			}
-			return end
-		}
-	case ci.name == "gitlab":
-		x.Stderr = x.Stdout
-		section := func(s runner.Stack) string { return "tmnotes_" + gitstate.Digest(s.Path)[:12] }
-		x.Output = runner.OutputGrouped
-		x.GroupStart = func(s runner.Stack) string {
-			return fmt.Sprintf("\x1b[0Ksection_start:%d:%s[collapsed=true]\r\x1b[0K%s: %s\n", time.Now().Unix(), section(s), printable(s.Path), printable(command(s)))
-		}
-		x.GroupEnd = func(s runner.Stack, r runner.Result) string {
-			end := fmt.Sprintf("\x1b[0Ksection_end:%d:%s\r\x1b[0K\n", time.Now().Unix(), section(s))
-			if r.Status == runner.StatusFailed {
-				end += "tmnotes: " + printable(s.Path) + " failed: " + printable(r.Reason) + "\n"
-			}
-			return end
-		}
-	case x.Parallel > 1:
-		x.Output = runner.OutputPrefixed
-		x.Prefix = func(s runner.Stack) string { return u.paint(faint, printable(s.Path)+" | ") }
-	default:
-		x.Output = runner.OutputDirect
-	}
-}
-
 // report is the table at the end, and what to type next.
 func (n *session) report(u *ui, results []runner.Result, off map[string]taken, sync syncPlan, pushErr error) {
 	counts := count(results)
-	bad := len(results) - counts[runner.StatusOK]
+	bad := len(results) - counts[runner.StatusOK] - counts[runner.StatusSkipped]
 	if u.quiet && bad == 0 {
 		return
 	}
@@ -98,7 +56,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		})
 	}
 	var parts []string
-	for _, st := range []runner.Status{runner.StatusOK, runner.StatusDrifted, runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled} {
+	for _, st := range []runner.Status{runner.StatusOK, runner.StatusDrifted, runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled, runner.StatusSkipped} {
 		if counts[st] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[st], st))
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -24,7 +25,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), legFlags(), planFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -47,6 +48,7 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
+		outputFlag(),
 	}
 }
 
@@ -72,6 +74,7 @@ func executionFlags() []cli.Flag {
 		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
 		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
 		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
+		onChangeFlag(), runReportFlag(),
 	}
 }
 
@@ -84,8 +87,13 @@ type runOptions struct {
 	safeguards project.Safeguards
 	exec       runner.Options
 	waves      waves
+	claims     claimOptions
 	interval   time.Duration
 	quiet      bool
+	reports    []runReport
+	output     string
+
+	force, resume, allowRollback bool
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -114,6 +122,9 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
+	if o.reports, err = parseRunReports(setting(c, s, "report", "report", "")); err != nil {
+		return o, err
+	}
 	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
 		return o, err
 	}
@@ -122,6 +133,16 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	}
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
+	if o.claims, err = parseClaims(c, s); err != nil {
+		return o, err
+	}
+	if len(o.waves.filters) > 0 && o.claims.onClaimed == "skip" {
+		return o, errors.New("--on-claimed skip leaves a stack to another job, and the next wave would start before that is done; use wait or fail with waves")
+	}
+	if o.output, err = parseOutput(c, s); err != nil {
+		return o, err
+	}
+	o.force, o.resume, o.allowRollback = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback")
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	return o, err
 }
@@ -188,7 +209,8 @@ type chosen struct {
 	order   []string          // all that are selected
 	todo    []string          // those of them that are to run,
 	off     map[string]taken  // and why the others need not
-	ops     []string          // what is done to them
+	ops     []string          // what is done to them,
+	asked   []string          // and what st was read for
 	pending bool              // --pending,
 	why     map[string]string // and why a stack is
 	leg     *leg              // --stacks-from
@@ -263,10 +285,12 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	}
 	var sync syncPlan
 	var st *gitstate.State
+	var asked []string // the operations that the state was read for
 	know := func(ops []string) error {
 		if st != nil {
 			return nil
 		}
+		asked = ops
 		var err error
 		if sync, err = planSync(c, s, p.DefaultRemote(), ci, ops...); err != nil {
 			return err
@@ -368,6 +392,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		if err != nil {
 			return nil, err
 		}
+		r.was = l
 		r.followed(&l, head.Hash, n.run)
 		n.stacks[path] = r
 		if (l.Status == gitstate.Queued || l.Status == gitstate.Running) && l.Run != n.run {
@@ -377,7 +402,11 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		}
 	}
 	if busy > 0 && !o.exec.DryRun {
-		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; if that run is alive, both run it", plural(busy, "stack"), at))
+		both := "if that run is alive, both run it"
+		if sync.remote != "" && !o.claims.off {
+			both = "what it has claimed is waited for"
+		}
+		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; %s", plural(busy, "stack"), at, both))
 	}
 
 	// What need not run. What has uncommitted changes is not what was deployed.
@@ -391,6 +420,12 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		n.stacks[path] = r
 	}
 	off := map[string]taken{}
+	n.before, n.reselect = st, pending
+	if sync.remote != "" && !o.exec.DryRun {
+		if n.newer, err = newNewer(ctx, n, p, st, sync.remote, o.sel.Target); err != nil {
+			return nil, err
+		}
+	}
 	if !c.Bool("force") && !o.filter.set() {
 		// What is pending, or was asked for beside it, is not done.
 		if off, err = takeOff(ctx, st, n, order, !pending, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
@@ -413,11 +448,13 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		return nil, err
 	}
 	return &chosen{session: n, u: u, ci: ci, o: o, project: p, sync: sync, st: st, graph: graph, tasks: tasks, order: order, todo: todo,
-		off: off, ops: ops, pending: pending, why: why, leg: leg}, nil
+		off: off, ops: ops, asked: asked, pending: pending, why: why, leg: leg}, nil
 }
 
-// run is what `run` and `script run` have in common: all but what is executed.
-func run(c *cli.Context, env Env, command []string, plan work) error {
+// runOnce is what `run` and `script run` have in common: all but what is executed.
+// again is set where the selection has to be made anew; see run.
+func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) error {
+	env = withScreen(env)
 	x, err := choose(c, env, command, plan)
 	if err != nil {
 		return err
@@ -441,7 +478,11 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		} else {
 			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(n.commit.Hash))
 		}
-		return n.store.Flush(ctx)
+		if err := n.lookedAt(ctx, u, x.ci, x.sync, strings.Join(x.asked, ","), o, again); err != nil || len(o.reports) == 0 {
+			return err
+		}
+		n.writeReports(ctx, u, env, o.reports, x.sync.remote, order)
+		return nil
 	}
 	if o.exec.DryRun {
 		return dryRun(ctx, u, x.graph, x.tasks, o)
@@ -451,9 +492,16 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		return err
 	}
 	if n.leg > 0 {
-		o.exec.Admit = admitAll(x.legGate(c))
+		o.exec.Admit = x.legGate(c)
 	}
-	return n.execute(ctx, u, x.ci, x.sync, x.graph, x.tasks, todo, off, o, strings.Join(x.ops, ","), o.sel.Target, env)
+	of := telemetry.Run{Op: strings.Join(x.ops, ","), Target: o.sel.Target, Job: x.ci.job}
+	end, err := n.tell(ctx, u, x.st, of, true, x.tasks, todo, setting(c, n.store, "on-change", "onChange", ""))
+	if err != nil {
+		return err
+	}
+	defer n.writeReports(ctx, u, env, o.reports, x.sync.remote, order)
+	defer end()
+	return n.execute(ctx, u, x.ci, x.sync, x.graph, x.tasks, todo, off, o, of.Op, of.Target, env, again)
 }
 
 // plan makes the tasks: each stack's command, environment and operation.

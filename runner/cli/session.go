@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,9 +30,19 @@ type session struct {
 	// machine in between finds them interrupted, and runs them again.
 	unsynced atomic.Bool
 
+	by       string                      // who, as its head says
+	queued   map[string]*gitstate.Record // what was announced, by path
+	follows  sync.Map                    // path → []string: what a stack follows, as far as that is newer than its prev
+	left     sync.Map                    // path → true: stacks that another job is at
+	before   *gitstate.State             // by which the stacks were selected
+	newer    *newer                      // pipelines of later commits
+	reselect bool                        // the selection is by what is deployed, so that others' runs may change it
+
 	// watch is told of every event of the run once it is on record, from one
 	// goroutine at a time, which starts nothing meanwhile: it must be quick.
 	watch []func(runner.Event)
+	// last is the record of the last result, for who is told of it.
+	last *gitstate.Record
 }
 
 // recorded is what every record of a stack in this run says.
@@ -41,9 +52,11 @@ type recorded struct {
 	target  string
 	dirty   bool
 	prev    []string
-	since   time.Time // of a drift series: see design section 3
+	was     gitstate.Latest // when it was selected
+	since   time.Time       // of a drift series: see design section 3
 	seen    int
 	driftAs gitstate.Status
+	usual   time.Duration // what the latest took, if it succeeded
 }
 
 // target joins the two things that state is kept apart for. "+" stands in no
@@ -84,6 +97,7 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 	if by == "" {
 		by = n.store.Who(ctx)
 	}
+	n.by = by
 	head := &gitstate.Record{Event: gitstate.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
 		By: by, Job: ci.job, Attempt: ci.attempt, Cmd: gitstate.NewRedactor(os.Environ(), cmd).Command(cmd), Version: 1}
 	head.SetLeg(n.leg)
@@ -92,6 +106,9 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 
 func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	s := n.stacks[path]
+	if follows, ok := n.follows.Load(path); ok {
+		s.prev = follows.([]string)
+	}
 	rec := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
 	if n.waves != nil {
 		rec.SetWave(n.waves.name(path))
@@ -105,15 +122,32 @@ func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 // announce records the head and that every one of the stacks is queued.
 func (n *session) announce(head *gitstate.Record, paths []string) error {
 	records := []*gitstate.Record{head}
+	n.queued = map[string]*gitstate.Record{}
 	for _, p := range paths {
-		records = append(records, n.record(p, gitstate.Queued))
+		n.queued[p] = n.record(p, gitstate.Queued)
+		records = append(records, n.queued[p])
 	}
 	return n.store.Append(n.commit.Hash, records...)
+}
+
+// elsewhere reports whether a stack that was not started is another job's business:
+// it was found done, or that job is at it, or at what it comes after.
+func (n *session) elsewhere(r runner.Result) bool {
+	of := r.Stack.Path
+	if r.Status == runner.StatusBlocked {
+		of = r.Cause
+	}
+	_, left := n.left.Load(of)
+	return r.Started.IsZero() && (left || r.Status == runner.StatusSkipped)
 }
 
 // result records what came of a stack. The reason is what the command said:
 // it passes a redactor that knows the stack's own environment and commands.
 func (n *session) result(r runner.Result, t runner.Task) error {
+	if q := n.queued[r.Stack.Path]; q != nil && n.elsewhere(r) {
+		n.changed.Store(true)
+		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
+	}
 	rec := n.record(r.Stack.Path, gitstate.Status(r.Status))
 	if r.Exit >= 0 && !r.Started.IsZero() {
 		rec.Exit = &r.Exit
@@ -126,16 +160,13 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	}
 	rec.Cause = r.Cause
 	if r.Status != runner.StatusOK && r.Reason != "" {
-		var commands [][]string
-		for _, c := range t.Commands {
-			commands = append(commands, c.Args)
-		}
-		rec.Reason = gitstate.NewRedactor(t.Env, commands...).Text(r.Reason, 500)
+		rec.Reason = redactedReason(r, t)
 	}
 	if s := n.stacks[r.Stack.Path]; s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
 	n.made.put(rec, r.Stack.Path)
+	n.last = rec
 	n.changed.Store(true)
 	n.unsynced.Store(true)
 	err := n.store.AppendLazily(n.commit.Hash, rec)
@@ -155,6 +186,7 @@ func (n *session) finish(count map[runner.Status]int) error {
 	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run,
 		OK: count[runner.StatusOK], Failed: count[runner.StatusFailed], Blocked: count[runner.StatusBlocked],
 		Canceled: count[runner.StatusCanceled], Drifts: count[runner.StatusDrifted]}
+	end.SetSkipped(count[runner.StatusSkipped])
 	end.SetLeg(n.leg)
 	return n.store.Append(n.commit.Hash, end)
 }
@@ -178,6 +210,9 @@ func (r *recorded) followed(l *gitstate.Latest, commit, run string) {
 		if prev != run {
 			r.prev = append(r.prev, prev)
 		}
+	}
+	if l.Op == r.op.Name && (l.Status == gitstate.OK || l.Status == gitstate.Drifted) {
+		r.usual = l.Took
 	}
 	if r.op.Name == gitstate.Drift && l.Commit == commit && !l.At.IsZero() && l.Record.Variant == r.op.Variant {
 		r.driftAs, r.since, r.seen = l.Record.Status, l.Since, max(l.Seen, 1)
@@ -213,6 +248,14 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 		if is, why := doneAs(&l, n.commit.Hash, r.op); done && is && !r.dirty {
 			off[p] = taken{path: p, why: why}
 		} else if deploy && !allowRollback {
+			why, err := n.newer.back(&l, p)
+			if err != nil {
+				return nil, err
+			}
+			if why != "" {
+				off[p] = taken{path: p, superseded: true, why: why}
+				continue
+			}
 			ask, paths = append(ask, l), append(paths, p)
 		}
 	}

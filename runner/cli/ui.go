@@ -36,7 +36,7 @@ func newUI(env Env) *ui {
 }
 
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := w.(interface{ Fd() uintptr }) // *os.File, *screen
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

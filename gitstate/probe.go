@@ -1,0 +1,267 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What has to work before a deployment is announced, tried for real without
+// anything being changed: neither here nor on the remote.
+
+// GitVersion is what `git version` says, without the words before it.
+func GitVersion(ctx context.Context) (string, error) {
+	out, err := (&repo{dir: "."}).git(ctx, nil, "version")
+	return strings.TrimPrefix(strings.TrimSpace(out), "git version "), err
+}
+
+// Shallow reports whether a part of the history is not here.
+func (s *Store) Shallow() bool { return s.repo.shallow }
+
+// GitConfig are the values of any key of git's configuration, in order.
+func (s *Store) GitConfig(ctx context.Context, key string) ([]string, error) {
+	out, err := s.repo.git(ctx, nil, "config", "-z", "--get-all", key)
+	if ge := (*gitError)(nil); errors.As(err, &ge) && ge.code == 1 {
+		return nil, nil
+	}
+	if err != nil || out == "" {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(out, "\x00"), "\x00"), nil
+}
+
+// Hook is the path of a hook that git runs here, "" if there is none.
+func (s *Store) Hook(ctx context.Context, name string) (string, error) {
+	out, err := s.repo.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-path", "hooks/"+name)
+	if err != nil {
+		return "", err
+	}
+	path := strings.TrimSuffix(out, "\n")
+	if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+		return "", nil
+	}
+	return path, nil
+}
+
+// RemoteView is what a remote answers.
+type RemoteView struct {
+	Branch string        // that its HEAD names, "" if it says none
+	Notes  string        // commit that the notes ref stands on, "" if it is not there
+	Spools int           // writers whose records wait to be folded in
+	Ahead  time.Duration // this machine's clock against the remote's
+	Timed  bool          // whether that is known: a server that speaks HTTP says its time
+}
+
+// Ask asks a remote what it has, as git does with the user's credentials. The error
+// is an ErrRemote.
+func (s *Store) Ask(ctx context.Context, remote string) (v RemoteView, err error) {
+	trace, err := os.CreateTemp("", "tmnotes-trace-")
+	if err != nil {
+		return v, err
+	}
+	defer os.Remove(trace.Name())
+	trace.Close()
+	// Git takes secrets out of its trace (GIT_TRACE_REDACT).
+	env := []string{"GIT_TRACE_CURL=" + trace.Name(), "GIT_TRACE_CURL_NO_DATA=1"}
+	out, err := s.networkWith(ctx, env, "ls-remote", "--symref", remote, "HEAD", s.ref, s.spoolPrefix(s.ref)+"*")
+	if err != nil {
+		return v, fmt.Errorf("%w: %w", ErrRemote, err)
+	}
+	for line := range strings.Lines(out) {
+		what, ref, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		switch branch, isBranch := strings.CutPrefix(what, "ref: refs/heads/"); {
+		case isBranch && ref == "HEAD":
+			v.Branch = branch
+		case ref == s.ref:
+			v.Notes = what
+		case strings.HasPrefix(ref, s.spoolPrefix(s.ref)):
+			v.Spools++
+		}
+	}
+	if text, err := os.ReadFile(trace.Name()); err == nil {
+		v.Ahead, v.Timed = s.ahead(string(text))
+	}
+	return v, nil
+}
+
+// ahead reads the server's time from the trace of its last answer, which came just now.
+func (s *Store) ahead(trace string) (time.Duration, bool) {
+	for _, line := range slices.Backward(strings.Split(trace, "\n")) {
+		_, header, ok := strings.Cut(line, "<= Recv header: ")
+		name, value, _ := strings.Cut(header, ":")
+		if !ok || !strings.EqualFold(name, "date") {
+			continue
+		}
+		if at, err := time.Parse(time.RFC1123, strings.TrimSpace(value)); err == nil {
+			return s.now().Sub(at), true
+		}
+	}
+	return 0, false
+}
+
+// errUntested: the remote lets nobody try.
+var errUntested = errors.New("it cannot be tried without doing it")
+
+// TryPush finds out whether a remote takes a push of the notes: it pushes a commit on
+// top of them, together with a ref that cannot exist beside theirs, on the condition
+// that both are taken. So the server asks its own permissions and its pre-receive and
+// update hooks, as it would for records, and then takes neither. No object
+// is left in this repository.
+//
+// nil means that it would be taken. Where it would not, but the records would be on
+// the spool ref, until the sync of somebody who may, spool is true; and the error,
+// which wraps ErrNotPushed, says what the remote said.
+func (s *Store) TryPush(ctx context.Context, remote, tip string) (spool bool, err error) {
+	tmp, err := os.MkdirTemp("", "tmnotes-probe-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(tmp)
+	alternates := s.repo.objects
+	if more := os.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
+		alternates += string(os.PathListSeparator) + more
+	}
+	who := s.signature(ctx)
+	env := []string{"GIT_OBJECT_DIRECTORY=" + tmp, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternates,
+		"GIT_AUTHOR_NAME=" + who.Name, "GIT_AUTHOR_EMAIL=" + who.Email, "GIT_COMMITTER_NAME=" + who.Name, "GIT_COMMITTER_EMAIL=" + who.Email}
+	tree, parent := emptyTree, []string{}
+	if tip != "" {
+		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, s.ref); err != nil {
+			return false, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
+		}
+		tree, parent = tip+"^{tree}", []string{"-p", tip}
+	}
+	run := func(stdin string, args ...string) (string, error) {
+		cmd := s.repo.command(ctx, args...)
+		cmd.Env = append(cmd.Env, env...)
+		cmd.Stdin = strings.NewReader(stdin)
+		out, err := cmd.Output()
+		if err != nil {
+			return "", fmt.Errorf("git %s: %w", args[0], err)
+		}
+		return strings.TrimSpace(string(out)), nil
+	}
+	if _, err := run("", "hash-object", "-t", "tree", "-w", "--stdin"); err != nil {
+		return false, err
+	}
+	probe, err := run("a probe of tmnotes doctor, which is not to be taken\n", slices.Concat([]string{"commit-tree", tree}, parent)...)
+	if err != nil {
+		return false, err
+	}
+	if err = s.tryPush(ctx, remote, env, probe, s.ref); err == nil || !errors.Is(err, errRefused) {
+		return false, err
+	}
+	writer, werr := s.writer()
+	if werr != nil {
+		return false, fmt.Errorf("%w: %w", ErrNotPushed, err)
+	}
+	spool = s.tryPush(ctx, remote, env, probe, s.spoolPrefix(s.ref)+writer) == nil
+	return spool, fmt.Errorf("%w: %w", ErrNotPushed, err)
+}
+
+// emptyTree is the name of the tree without entries, in any repository.
+const emptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+func (s *Store) tryPush(ctx context.Context, remote string, env []string, commit, ref string) error {
+	beside := ref + "/never"
+	out, err := s.networkWith(ctx, env, "push", "--porcelain", "--atomic", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no", remote, commit+":"+ref, commit+":"+beside)
+	if err == nil {
+		return fmt.Errorf("%s took two refs that cannot stand beside each other; look at %s and %s there", remote, ref, beside)
+	}
+	for line := range strings.Lines(out) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
+		if len(f) < 3 || f[0] != "!" || !strings.HasSuffix(f[1], ":"+ref) {
+			continue
+		}
+		// How git says that all would have been taken but for the other one
+		// (receive-pack.c, execute_commands_atomic).
+		for _, taken := range []string{"transaction failed", "atomic push failure", "failed to update ref", "cannot lock ref"} {
+			if strings.Contains(f[2], taken) {
+				return nil
+			}
+		}
+	}
+	if ge := (*gitError)(nil); errors.As(err, &ge) && strings.Contains(ge.stderr, "does not support --atomic") {
+		return fmt.Errorf("%w: %s takes no push that is all or nothing", errUntested, remote)
+	}
+	return pushError(remote, ref, out, err)
+}
+
+// Untested reports whether an error of TryPush says nothing about a real push.
+func Untested(err error) bool { return errors.Is(err, errUntested) || errors.Is(err, errContended) }
+
+// TryWrite finds out whether the notes can be written here: whether the journal can
+// be, and whether the ref can be moved, which a reference-transaction hook may
+// refuse. The ref is locked for a moment, and stays where it is.
+func (s *Store) TryWrite(ctx context.Context) error {
+	if s.readOnly != nil {
+		return s.readOnly
+	}
+	old, err := s.repo.resolve(s.ref)
+	if err != nil {
+		return err
+	}
+	to := old
+	if to.IsZero() {
+		if to, err = s.repo.resolve("HEAD"); err != nil || to.IsZero() {
+			return err
+		}
+	}
+	script := fmt.Sprintf("start\nupdate %s %s %s\nprepare\nabort\n", s.ref, to, old)
+	for try := 0; ; try++ {
+		_, err := s.repo.git(ctx, strings.NewReader(script), "update-ref", "--stdin")
+		switch {
+		case err == nil:
+			return nil
+		case !lockedOut(err):
+			return fmt.Errorf("%s cannot be moved: %w", s.ref, err)
+		case slices.Contains(s.StaleLocks(), s.lockPath()):
+			return nil // who moves it removes that one
+		case try == 5:
+			return fmt.Errorf("%s cannot be moved: %w", s.ref, err)
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) lockPath() string {
+	return filepath.Join(s.repo.commonDir, filepath.FromSlash(s.ref)) + ".lock"
+}
+
+// StaleLocks are lock files that nobody can hold any more, in the way of the notes.
+func (s *Store) StaleLocks() (files []string) {
+	look := []string{filepath.Join(s.repo.commonDir, "packed-refs.lock"), s.lockPath()}
+	for _, dir := range []string{filepath.FromSlash(s.textsRef()), filepath.Join("refs", "tmnotes")} {
+		_ = filepath.WalkDir(filepath.Join(s.repo.commonDir, dir), func(path string, d os.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, ".lock") {
+				look = append(look, path)
+			}
+			return nil
+		})
+	}
+	for _, f := range look {
+		if info, err := os.Lstat(f); err == nil && time.Since(info.ModTime()) > staleLock {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// Future is how far ahead of this machine's clock the newest record of any stack is;
+// 0 if it is not.
+func (st *State) Future() (ahead time.Duration) {
+	now := st.s.now()
+	for _, slot := range st.x.slots {
+		for _, h := range slot.heads {
+			ahead = max(ahead, h.At.Sub(now))
+		}
+	}
+	return ahead
+}

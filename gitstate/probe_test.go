@@ -1,0 +1,64 @@
+package gitstate
+
+import (
+	"errors"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+// What a server that speaks HTTP says of its time, and whether it takes a push: git's
+// own http-backend, behind a clock that is an hour late and a gate that may let
+// nobody write. Nothing of it stays, here or there.
+func TestProbesOverHTTP(t *testing.T) {
+	t.Parallel()
+	git, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo := gittest.New(t)
+	other := open(t, repo.Clone().Dir)
+	must[int](t)(0, other.Append(repo.Head(), result(OK, "/a", "elsewhere")))
+	push(t, other)
+	readOnly := false
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+		if readOnly && strings.Contains(r.URL.String(), "git-receive-pack") {
+			http.Error(w, "Write access to repository not granted.", http.StatusForbidden)
+			return
+		}
+		(&cgi.Handler{Path: git, Args: []string{"http-backend"}, Env: append(os.Environ(), "GIT_PROJECT_ROOT="+repo.Remote, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=alice")}).ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	repo.Git("remote", "set-url", "origin", server.URL)
+	s := open(t, repo.Dir)
+	ctx := t.Context()
+
+	must[int](t)(0, s.Append(repo.Head(), result(OK, "/b", "here")))
+	must[int](t)(0, s.Flush(ctx))
+	before := repo.Git("count-objects") + repo.Git("for-each-ref") + repo.InRemote("for-each-ref")
+	v := must[RemoteView](t)(s.Ask(ctx, "origin"))
+	if !v.Timed || v.Ahead < 59*time.Minute || v.Ahead > 61*time.Minute || v.Notes != repo.InRemote("rev-parse", DefaultRef) || v.Branch != "main" {
+		t.Errorf("%+v", v)
+	}
+	if _, err := s.TryPush(ctx, "origin", v.Notes); err != nil {
+		t.Errorf("a push that would be taken: %v", err)
+	}
+	readOnly = true
+	if spool, err := s.TryPush(ctx, "origin", v.Notes); spool || !errors.Is(err, ErrNotPushed) || !strings.Contains(err.Error(), "403") {
+		t.Errorf("a push that is forbidden: %v, %v", spool, err)
+	}
+	if n, _, err := s.Unpushed(ctx, "origin"); n != 1 || err != nil {
+		t.Errorf("%d records are said not to be on the remote, %v", n, err)
+	}
+	if after := repo.Git("count-objects") + repo.Git("for-each-ref") + repo.InRemote("for-each-ref"); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}

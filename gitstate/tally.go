@@ -1,0 +1,111 @@
+package gitstate
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// TallyKey is what deployments are counted by.
+type TallyKey struct {
+	Op, Target string
+	Status     Status
+}
+
+// tally is how often deployments ended how in the notes of one tree.
+type tally struct {
+	tree   plumbing.Hash
+	counts map[TallyKey]int
+}
+
+// Tally counts the deployments (deploy, destroy, and parts of a destroy) that
+// have ended and are on record. What was forgotten was a deployment, too, so that
+// no count ever falls; what was recorded by hand (mark, adopt) was none.
+//
+// The first call reads all notes, a later one only those that changed.
+func (s *Store) Tally(ctx context.Context) (map[TallyKey]int, error) {
+	t, tree, overlay, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	old := s.tally
+	s.mu.Unlock()
+	now := &tally{tree: tree}
+	if old != nil {
+		// A tree that was squashed away may be gone.
+		if changes, err := s.changes(old.tree, tree); err == nil {
+			now.counts = maps.Clone(old.counts)
+			countChanges(now.counts, changes)
+		}
+	}
+	if now.counts == nil {
+		now.counts = map[TallyKey]int{}
+		if err := s.each(t, func(_ string, lines []string) error {
+			countDeployments(now.counts, lines, 1)
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	s.tally = now
+	s.mu.Unlock()
+	counts := maps.Clone(now.counts)
+	countChanges(counts, overlay)
+	return counts, nil
+}
+
+func countChanges(counts map[TallyKey]int, changes []change) {
+	for _, c := range changes {
+		added, removed := diffLines(c.old, c.new)
+		countDeployments(counts, added, 1)
+		countDeployments(counts, removed, -1)
+	}
+}
+
+func countDeployments(counts map[TallyKey]int, lines []string, by int) {
+	for _, line := range lines {
+		r, err := ParseRecord(line)
+		if err != nil || groupOf(r.Op) != Deploy || r.Variant == AnyVariant {
+			continue
+		}
+		status := r.Status
+		if r.Event == Forgotten {
+			status = r.Had
+		}
+		switch status {
+		case OK, Failed, Canceled, Blocked:
+			counts[TallyKey{r.Op, r.Target, status}] += by
+		}
+	}
+}
+
+// Unpushed counts the records that are here, in the notes or in the journal, and
+// were not seen on the remote, and says when the oldest of them was made.
+func (s *Store) Unpushed(ctx context.Context, remote string) (n int, oldest time.Time, err error) {
+	_, theirs, err := s.tip(s.tracking(remote))
+	if err != nil {
+		return 0, oldest, err
+	}
+	_, ours, overlay, err := s.current(ctx)
+	if err != nil {
+		return 0, oldest, err
+	}
+	changes, err := s.changes(theirs, ours)
+	if err != nil {
+		return 0, oldest, err
+	}
+	for _, c := range append(changes, overlay...) {
+		added, _ := diffLines(c.old, c.new)
+		for _, line := range added {
+			n++
+			if r, err := ParseRecord(line); err == nil && (oldest.IsZero() || r.At.Before(oldest)) {
+				oldest = r.At
+			}
+		}
+	}
+	return n, oldest, nil
+}

@@ -1,0 +1,604 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+func doctorCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:  "doctor",
+		Usage: "try what a deployment needs before it needs it, and say how to mend what it lacks",
+		Description: "Asks the remote whether it would take the notes, with all that it checks then, and looks at git, the clone, the project\n" +
+			"and the CI job. Nothing is changed, here or there. Exits with 1 if something is a problem, and with 0 where there\n" +
+			"are warnings only. Run it as a step of the job that is to deploy.",
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, syncFlags()[:1], storeFlags()),
+		Action: func(c *cli.Context) error {
+			if err := errors.Join(noArgs(c), checkFormat(c), setLogLevel(c)); err != nil {
+				return err
+			}
+			dir, err := workingDir(c)
+			if err != nil {
+				return err
+			}
+			d := &doctor{c: c, dir: dir, ci: detectCI(os.Getenv), getenv: os.Getenv, now: time.Now}
+			d.examine()
+			return d.print(env)
+		},
+	}
+}
+
+// finding is what a check found, with what to do about it.
+type finding struct {
+	Level string `json:"level"` // ok; warning; problem: a deployment would fail
+	Check string `json:"check"`
+	What  string `json:"what"`
+	Do    string `json:"do,omitempty"`
+}
+
+// doctor goes through the checks. None of them needs another to have gone well; what
+// it has not got (no repository, no project) it does not look at.
+type doctor struct {
+	c      *cli.Context
+	dir    string
+	ci     ciJob
+	getenv func(string) string
+	now    func() time.Time
+
+	check string // that is under way
+	found []finding
+
+	s      *gitstate.Store
+	p      *project.Project
+	remote string
+	asked  bool
+	view   gitstate.RemoteView
+}
+
+func (d *doctor) ok(format string, args ...any) { d.add("ok", "", format, args...) }
+
+func (d *doctor) warn(do, format string, args ...any) { d.add("warning", do, format, args...) }
+
+func (d *doctor) problem(do, format string, args ...any) { d.add("problem", do, format, args...) }
+
+func (d *doctor) add(level, do, format string, args ...any) {
+	d.found = append(d.found, finding{level, d.check, fmt.Sprintf(format, args...), do})
+}
+
+func (d *doctor) examine() {
+	defer func() {
+		if d.s != nil {
+			d.s.Close()
+		}
+	}()
+	for _, check := range []struct {
+		name string
+		run  func()
+		has  func() bool
+	}{
+		{name: "git", run: d.git},
+		{name: "repository", run: d.repository},
+		{name: "settings", run: d.settings, has: d.hasStore},
+		{name: "commit", run: d.commit, has: d.hasStore},
+		{name: "history", run: d.history, has: d.hasStore},
+		{name: "writing", run: d.writing, has: d.hasStore},
+		{name: "notes", run: d.notes, has: d.hasStore},
+		{name: "project", run: d.project},
+		{name: "remote", run: d.findRemote, has: d.hasStore},
+		{name: "credential", run: d.credential, has: d.hasRemote},
+		{name: "fetch", run: d.fetch, has: d.hasRemote},
+		{name: "push", run: d.push, has: func() bool { return d.asked }},
+		{name: "clock", run: d.clock, has: d.hasStore},
+		{name: "refspecs", run: d.refspecs, has: d.hasRemote},
+		{name: "changes", run: d.changes, has: func() bool { return d.p != nil && d.hasStore() }},
+		{name: "safeguards", run: d.safeguards, has: func() bool { return d.p != nil }},
+		{name: "terraform", run: d.terraform},
+		{name: "ci", run: d.job},
+	} {
+		if check.has != nil && !check.has() {
+			continue
+		}
+		d.check = check.name
+		func() {
+			defer func() {
+				// A check that breaks must not hide what the others find.
+				if r := recover(); r != nil {
+					d.problem("", "the check itself failed: %v", r)
+				}
+			}()
+			check.run()
+		}()
+	}
+}
+
+func (d *doctor) hasStore() bool { return d.s != nil }
+
+func (d *doctor) hasRemote() bool { return d.s != nil && d.remote != "" }
+
+func (d *doctor) print(env Env) error {
+	if d.c.String("format") == "json" {
+		if err := printJSON(env.Stdout, d.found); err != nil {
+			return err
+		}
+	} else {
+		u := newUI(env)
+		var rows [][]string
+		for _, f := range d.found {
+			line := f.What
+			if f.Do != "" {
+				line += " (" + f.Do + ")"
+			}
+			rows = append(rows, []string{f.Level, f.Check, line})
+		}
+		u.table(env.Stdout, rows, func(i int) string {
+			return map[string]string{"ok": green, "warning": yellow, "problem": red}[rows[i][0]]
+		})
+	}
+	if slices.ContainsFunc(d.found, func(f finding) bool { return f.Level == "problem" }) {
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// minGit is the oldest git that has the options that are used.
+var minGit = [2]int{2, 31}
+
+func (d *doctor) git() {
+	v, err := gitstate.GitVersion(d.c.Context)
+	if err != nil {
+		d.problem("install git 2.31 or newer", "%v", err)
+		return
+	}
+	program, terramate := version()
+	if number := gitNumber(v); number[0] < minGit[0] || number[0] == minGit[0] && number[1] < minGit[1] {
+		d.problem("install 2.31 or newer", "git %s is too old", v)
+		return
+	}
+	d.ok("git %s, tmnotes %s, which works as terramate %s", v, program, terramate)
+}
+
+// gitNumber reads "2.39.5 (Apple Git-154)" as far as it matters.
+func gitNumber(v string) (n [2]int) {
+	for i, part := range strings.SplitN(v, ".", 3)[:min(2, strings.Count(v, ".")+1)] {
+		n[i], _ = strconv.Atoi(part)
+	}
+	return n
+}
+
+func (d *doctor) repository() {
+	s, err := gitstate.Open(d.c.Context, gitstate.Options{Dir: d.dir, Ref: d.c.String("ref"), StaleAfter: d.c.Duration("stale-after")})
+	if err != nil {
+		do := ""
+		if strings.Contains(err.Error(), "dubious ownership") {
+			do = "git config --global --add safe.directory " + shellQuote(d.dir)
+		}
+		d.problem(do, "%v", err)
+		return
+	}
+	d.s = s
+	if s.WorkTree() == "" {
+		d.problem("clone it without --bare", "%s is bare: no stack can run in it", s.GitDir())
+		return
+	}
+	d.ok("%s, records in %s", s.WorkTree(), s.Ref())
+}
+
+func (d *doctor) settings() {
+	before := len(d.found)
+	if err := checkSettings(d.s, func(what string) { d.warn("", "%s", what) }); err != nil {
+		d.problem("", "%v", err)
+	}
+	_, execution := parseExecution(d.c, d.s)
+	_, waves := parseWaves(d.c, d.s)
+	_, parallel := intSetting(d.c, d.s, "parallel", "parallel", 1)
+	_, interval := durationSetting(d.c, d.s, "push-interval", "pushInterval", 0)
+	_, sync := planSync(d.c, d.s, "", d.ci) // a mode that is unknown; the remote is looked at below
+	if sync != nil && !strings.HasPrefix(sync.Error(), "--sync: ") {
+		sync = nil
+	}
+	for _, err := range []error{execution, waves, parallel, interval, sync} {
+		if err != nil {
+			d.problem("", "%v", err)
+		}
+	}
+	for _, name := range d.unknownVariables() {
+		d.warn("tmnotes run --help names those that there are", "nothing reads the variable %s", name)
+	}
+	if len(d.found) == before {
+		d.ok("all are known")
+	}
+}
+
+// unknownVariables are those of the environment that look like settings, and are none.
+func (d *doctor) unknownVariables() (unknown []string) {
+	known := []string{"TMNOTES_WAVES", "TMNOTES_RUN",
+		"TMNOTES_WAVE", "TMNOTES_NEXT_WAVE", "TMNOTES_COMMIT", // of a gate
+		"TMNOTES_PUSH_TOKEN"} // the README's name for one
+	for _, cmd := range d.c.App.Commands {
+		for _, cmd := range append(cmd.Subcommands, cmd) {
+			for _, f := range cmd.Flags {
+				if f, ok := f.(cli.DocGenerationFlag); ok {
+					known = append(known, f.GetEnvVars()...)
+				}
+			}
+		}
+	}
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "TMNOTES_") && !slices.Contains(known, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
+func (d *doctor) commit() {
+	head, err := d.s.Resolve("HEAD")
+	switch {
+	case err != nil:
+		d.problem("", "%v", err)
+	case d.getenv("GITHUB_EVENT_NAME") == "pull_request" && d.ci.name == "github":
+		d.warn("deploy from a job that runs on: push", "HEAD is the merge commit that GitHub makes for a pull request: records on it are on no branch")
+	default:
+		d.ok("%s %q", shortHash(head.Hash), head.Subject)
+	}
+}
+
+func (d *doctor) history() {
+	if !d.s.Shallow() {
+		d.ok("all of it is here")
+		return
+	}
+	do := map[string]string{"github": "fetch-depth: 0 in actions/checkout", "gitlab": `GIT_DEPTH: "0" in the job's variables`}[d.ci.name]
+	if do == "" {
+		do = "git fetch --unshallow"
+	}
+	d.warn(do, "the clone is shallow: --changed cannot compare commits that are not here, and what came later is told by commit times")
+}
+
+func (d *doctor) writing() {
+	if err := d.s.TryWrite(d.c.Context); err != nil {
+		do := "see what runs as hook here"
+		if errors.Is(err, gitstate.ErrReadOnly) {
+			do = "let this user write to " + filepath.Join(d.s.GitDir(), "tmnotes") + " and to the refs beside it"
+		}
+		if hook, herr := d.s.Hook(d.c.Context, "reference-transaction"); herr == nil && hook != "" && !errors.Is(err, gitstate.ErrReadOnly) {
+			do = "the hook " + hook + " may refuse it"
+		}
+		d.problem(do, "%v", err)
+	} else {
+		d.ok("%s can be moved (tried, and left where it is)", d.s.Ref())
+	}
+	for _, file := range d.s.StaleLocks() {
+		d.warn("if no git process is at work: rm "+shellQuote(file), "a lock was left behind: %s", file)
+	}
+	if hook, err := d.s.Hook(d.c.Context, "pre-push"); err == nil && hook != "" {
+		d.ok("the hook %s is not run for notes: they are pushed with --no-verify", hook)
+	}
+}
+
+func (d *doctor) notes() {
+	st, err := d.s.State(d.c.Context)
+	if err != nil {
+		d.problem("tmnotes check names what is wrong", "the notes cannot be read: %v", err)
+		return
+	}
+	switch {
+	case st.Empty():
+		d.ok("nothing is recorded here yet; before the first run --pending: tmnotes adopt --all, or --init")
+	default:
+		d.ok("they can be read")
+	}
+	if ahead := st.Future(); ahead > maxSkew {
+		d.warn("tmnotes check names it; look at the clock of the machine that made it", "a record is %s ahead of this machine's clock: its time is not followed", took(ahead))
+	}
+}
+
+// maxSkew is how far clocks may be apart; see FORMAT.md, `at`.
+const maxSkew = 10 * time.Minute
+
+func (d *doctor) project() {
+	p, err := project.Load(d.c.Context, project.Options{Dir: d.dir})
+	if err != nil {
+		do := ""
+		if strings.Contains(err.Error(), "required_version") {
+			_, terramate := version()
+			do = "this tmnotes works as terramate " + terramate + "; take one that works as the version that is required"
+		}
+		d.problem(do, "%v", err)
+		return
+	}
+	all, err := p.All()
+	if err != nil {
+		d.problem("", "%v", err)
+		return
+	}
+	d.p = p
+	if len(all) == 0 {
+		d.warn("terramate create DIR makes one", "the project has no stack")
+		return
+	}
+	if d.s != nil {
+		if w, err := parseWaves(d.c, d.s); err == nil && w.exist(all) != nil {
+			d.problem("", "%v", w.exist(all))
+		}
+	}
+	none := 0
+	for _, s := range all {
+		if s.ID == "" {
+			none++
+		}
+	}
+	if none > 0 {
+		d.warn("terramate create --ensure-stack-ids", "%s of %d have no id: one that moves is another stack, and tmnotes cloud does not know them", plural(none, "stack"), len(all))
+		return
+	}
+	d.ok("%s, each with an id", plural(len(all), "stack"))
+}
+
+func (d *doctor) findRemote() {
+	projects := ""
+	if d.p != nil {
+		projects = d.p.DefaultRemote()
+	}
+	remote, err := findRemote(d.c, d.s, projects)
+	switch {
+	case err != nil:
+		d.problem("", "%v", err)
+	case setting(d.c, d.s, "sync", "sync", "auto") == "off":
+		d.warn("", "--sync=off: the records stay in this clone")
+	case remote == "" && d.ci.name != "":
+		d.problem("git remote add origin URL", "there is none: the records are gone with the job's clone")
+	case remote == "":
+		d.warn("git remote add origin URL", "there is none: the records stay in this clone")
+	default:
+		d.remote = remote
+		where, err := d.s.RemoteURL(d.c.Context, remote)
+		if err != nil {
+			d.problem("git remote set-url "+remote+" URL", "%s has no URL: %v", remote, err)
+			d.remote = ""
+			return
+		}
+		d.ok("%s is %s", remote, gitstate.NewRedactor(os.Environ()).Text(where, 300))
+		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
+			d.problem("tmnotes check", "%v", err)
+		} else if n > 0 {
+			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, plural(n, "record"))
+		}
+	}
+}
+
+// credential says which one git would show the remote, as far as that can be seen.
+func (d *doctor) credential() {
+	where, err := d.s.RemoteURL(d.c.Context, d.remote)
+	if err != nil {
+		return // said before
+	}
+	u, err := url.Parse(where)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		switch {
+		case err == nil && (u.Scheme == "file" || u.Scheme == "") && !strings.Contains(strings.SplitN(where, "/", 2)[0], ":"):
+			d.ok("none is needed for a local path")
+		case d.getenv("SSH_AUTH_SOCK") != "":
+			d.ok("SSH, with the keys of the agent")
+		default:
+			d.ok("SSH, with the keys of this user")
+		}
+		return
+	}
+	if _, has := u.User.Password(); has {
+		if d.ci.name == "gitlab" {
+			d.ok("a token in the URL, as GitLab's runner writes it; the clone must not outlive the job")
+			return
+		}
+		d.warn("a credential helper, SSH, or http.extraheader keeps it out of .git/config and of `git remote -v`", "a password or token stands in the URL of %s", d.remote)
+		return
+	}
+	if d.configured("http", where, "extraheader") {
+		d.ok("http.extraheader, as actions/checkout leaves it")
+		return
+	}
+	if d.configured("credential", where, "helper") || d.getenv("GIT_ASKPASS") != "" || d.getenv("SSH_ASKPASS") != "" {
+		d.ok("a credential helper")
+		return
+	}
+	do := "git config credential.helper, or a token in http.extraheader"
+	if d.ci.name == "github" {
+		do = "leave persist-credentials of actions/checkout as it is"
+	}
+	d.warn(do, "none is configured for %s: where it asks for one, a push fails", u.Scheme+"://"+u.Host)
+}
+
+// configured reports whether git's configuration has a key for a URL.
+func (d *doctor) configured(section, where, key string) bool {
+	cmd := exec.CommandContext(d.c.Context, "git", "config", "--get-urlmatch", section+"."+key, where)
+	cmd.Dir = d.dir
+	out, err := cmd.Output()
+	return err == nil && len(strings.TrimSpace(string(out))) > 0
+}
+
+func (d *doctor) fetch() {
+	v, err := d.s.Ask(d.c.Context, d.remote)
+	if err != nil {
+		d.problem("git ls-remote "+d.remote+" has to work", "%v", err)
+		return
+	}
+	d.asked, d.view = true, v
+	notes := "it has the notes"
+	if v.Notes == "" {
+		notes = "it has no notes yet"
+	}
+	if v.Spools > 0 {
+		notes += fmt.Sprintf(", and %s on spool refs, which the next sync of who may push folds in", plural(v.Spools, "clone's records"))
+	}
+	d.ok("%s answers; %s", d.remote, notes)
+}
+
+func (d *doctor) push() {
+	spool, err := d.s.TryPush(d.c.Context, d.remote, d.view.Notes)
+	do := "let the one who deploys push " + d.s.Ref() + " and " + d.s.Ref() + "-spool/*"
+	switch d.ci.name {
+	case "github":
+		do = "permissions: contents: write in the job"
+	case "gitlab":
+		do = "Settings, CI/CD, Job token permissions: allow Git push requests; or a token with write_repository"
+	}
+	switch {
+	case err == nil:
+		d.ok("%s takes %s from here (tried with all that it checks, and taken back)", d.remote, d.s.Ref())
+	case gitstate.Untested(err):
+		d.warn("", "whether %s takes a push is not known: %v", d.remote, err)
+	case spool:
+		d.warn(do, "%v; the records would be on a spool ref until somebody who may syncs", err)
+	default:
+		d.problem(do, "%v", err)
+	}
+}
+
+func (d *doctor) clock() {
+	head, err := d.s.Resolve("HEAD")
+	ahead := time.Duration(0)
+	if err == nil {
+		ahead = head.Time.Sub(d.now())
+	}
+	const do = "set the clock, by NTP"
+	switch {
+	case d.view.Timed && d.view.Ahead > maxSkew:
+		d.problem(do, "this machine's clock is %s ahead of that of %s: others do not follow the times of its records", took(d.view.Ahead), d.remote)
+	case d.view.Timed && d.view.Ahead < -maxSkew:
+		d.problem(do, "this machine's clock is %s behind that of %s: it takes the records of others for ones from the future", took(-d.view.Ahead), d.remote)
+	case ahead > maxSkew:
+		d.warn(do, "HEAD was committed %s in the future: this clock is behind, or that one was ahead", took(ahead))
+	case d.view.Timed:
+		d.ok("as that of %s, and not behind HEAD", d.remote)
+	default:
+		d.ok("not behind HEAD")
+	}
+}
+
+// refspecs looks for what would overwrite the notes, or hide them.
+func (d *doctor) refspecs() {
+	specs, err := d.s.GitConfig(d.c.Context, "remote."+d.remote+".fetch")
+	if err != nil {
+		d.problem("", "%v", err)
+		return
+	}
+	for _, spec := range specs {
+		_, to, _ := strings.Cut(spec, ":")
+		prefix, _, glob := strings.Cut(to, "*")
+		if to == d.s.Ref() || glob && strings.HasPrefix(d.s.Ref(), prefix) {
+			d.problem(fmt.Sprintf("git config --fixed-value --unset-all remote.%s.fetch '%s'; tmnotes setup brings the notes safely", d.remote, spec),
+				"`git fetch %s` overwrites notes that were not pushed yet: %s", d.remote, spec)
+			return
+		}
+	}
+	shown, err := d.s.GitConfig(d.c.Context, "notes.displayRef")
+	switch {
+	case err != nil:
+		d.problem("", "%v", err)
+	case len(shown) == 0 && d.ci.name == "":
+		d.ok("git log --notes=%s shows the records; tmnotes setup makes plain git log do so", strings.TrimPrefix(d.s.Ref(), "refs/notes/"))
+	default:
+		d.ok("git fetch leaves the notes alone")
+	}
+}
+
+// changes is about what --changed compares with.
+func (d *doctor) changes() {
+	remote, branch := d.p.DefaultRemote(), d.p.DefaultBranch()
+	const do = "terramate.config.git in terramate.tm.hcl says which it is"
+	switch {
+	case !slices.Contains(d.s.Remotes(), remote):
+		d.warn(do, "the project's default_remote %s is no remote here: --changed fails", remote)
+	case d.view.Branch != "" && d.view.Branch != branch:
+		d.warn(do, "the default branch of %s is %s, the project's is %s: --changed compares with the latter", remote, d.view.Branch, branch)
+	default:
+		if _, err := d.s.Resolve("refs/remotes/" + remote + "/" + branch); err != nil {
+			d.warn("git fetch "+remote+" "+branch+":refs/remotes/"+remote+"/"+branch, "%s/%s is not here: --changed fails", remote, branch)
+			return
+		}
+		d.ok("--changed compares with %s/%s", remote, branch)
+	}
+}
+
+func (d *doctor) safeguards() {
+	sf, err := project.ParseSafeguards(false, nil, d.getenv)
+	if err != nil {
+		d.problem("", "%v", err)
+		return
+	}
+	err = d.p.CheckSafeguards(d.c.Context, sf, project.Selection{}, false)
+	switch {
+	case err == nil:
+		d.ok("none refuses")
+	case d.ci.name != "":
+		d.problem("", "tmnotes run would refuse: %v", err)
+	default: // somebody is working here
+		d.warn("", "tmnotes run would refuse: %v", err)
+	}
+}
+
+// terraform looks for the wrapper that setup-terraform and setup-opentofu install,
+// which turns exit code 2 into 0.
+func (d *doctor) terraform() {
+	var has []string
+	for _, name := range []string{"terraform", "tofu", "terragrunt"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		has = append(has, name)
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), name+"-bin")); err == nil {
+			d.warn(strings.Replace(name, "terragrunt", "terraform", 1)+"_wrapper: false in the setup action", "%s is the wrapper of a setup action: exit code 2 of plan -detailed-exitcode comes out as 0, so no drift is ever seen", path)
+			return
+		}
+	}
+	if len(has) == 0 {
+		d.warn("install the one that the stacks use", "neither terraform, tofu nor terragrunt is in PATH")
+		return
+	}
+	d.ok("%s in PATH", strings.Join(has, ", "))
+}
+
+func (d *doctor) job() {
+	var missing []string
+	want := map[string][]string{
+		"github": {"GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GITHUB_ACTOR"},
+		"gitlab": {"CI_JOB_ID", "CI_PIPELINE_URL", "CI_JOB_NAME", "GITLAB_USER_NAME"},
+	}[d.ci.name]
+	for _, v := range want {
+		if d.getenv(v) == "" {
+			missing = append(missing, v)
+		}
+	}
+	switch {
+	case len(missing) > 0:
+		d.warn("hand them to the container or step that runs tmnotes", "%s is not set: the records cannot tell who started the job, and which attempt it is", strings.Join(missing, ", "))
+	case d.ci.name == "ci":
+		d.warn("", "CI is set, but it is none that tmnotes knows: the records do not name the job, and a run that vanishes is noticed after --stale-after only")
+	case d.ci.name == "":
+		d.ok("this is no CI job; records name %s", d.who())
+	default:
+		d.ok("%s, job %s, started by %s", d.ci.name, d.ci.job, d.ci.by)
+	}
+}
+
+func (d *doctor) who() string {
+	if d.s == nil {
+		return "nobody"
+	}
+	return d.s.Who(d.c.Context)
+}

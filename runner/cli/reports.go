@@ -1,0 +1,251 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/report"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+// reportFormats are what a report can be written as; each is a flag that takes
+// a FILE.
+var reportFormats = []reportFormat{
+	{"html", "write a page to `FILE`, which needs nothing else", (*report.Report).WriteHTML},
+	{"json", "write all of it as JSON to `FILE`", (*report.Report).WriteJSON},
+	{"markdown", "write a table to `FILE`, for a comment on a merge request", func(r *report.Report, w io.Writer) error { return r.WriteMarkdown(w, 0) }},
+	{"junit", "write the state as JUnit test results to `FILE`", (*report.Report).WriteJUnit},
+}
+
+type reportFormat struct {
+	name, usage string
+	write       func(*report.Report, io.Writer) error
+}
+
+func reportCommand(env Env) *cli.Command {
+	flags := []cli.Flag{}
+	for _, f := range reportFormats {
+		flags = append(flags, &cli.StringFlag{Name: f.name, Usage: f.usage})
+	}
+	flags = append(flags, &cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, NAME.prom in the folder of node_exporter's textfile collector; of all stacks, whatever is selected"}, metricsFlag())
+	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits on which something was recorded"})
+	return &cli.Command{
+		Name:  "report",
+		Usage: "write what the notes say of all stacks to a file: as a page, as JSON, Markdown, JUnit, metrics",
+		Description: "FILE may be - for stdout. Reads what is here; `tmnotes fetch` brings what is on the remote. Without --target it has all\n" +
+			"targets that something is recorded for.",
+		Flags:  slices.Concat(flags, chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), storeFlags()),
+		Action: func(c *cli.Context) error { return writeReports(c, env) },
+	}
+}
+
+func writeReports(c *cli.Context, env Env) error {
+	if err := errors.Join(noArgs(c), setLogLevel(c)); err != nil {
+		return err
+	}
+	files := map[string]string{} // by format
+	var names []string
+	for _, f := range reportFormats {
+		names = append(names, "--"+f.name+" FILE")
+		if c.IsSet(f.name) {
+			if files[f.name] = c.String(f.name); files[f.name] == "" {
+				return fmt.Errorf("--%s: to which file? - is stdout", f.name)
+			}
+		}
+	}
+	prom := c.String("prometheus")
+	if c.IsSet("prometheus") {
+		if err := checkMetricsFile(prom); err != nil {
+			return err
+		}
+	}
+	if len(files) == 0 && prom == "" {
+		return fmt.Errorf("a report in which form? Use %s; - is stdout", strings.Join(names, " or "))
+	}
+	if c.Int("commits") < 1 {
+		return fmt.Errorf("--commits: %d is too few; use at least 1", c.Int("commits"))
+	}
+	sel, err := selection(c)
+	if err != nil {
+		return err
+	}
+	filter, err := parseStatusFilter(c)
+	if err != nil {
+		return err
+	}
+	return withStore(c, env, func(s *gitstate.Store, dir string) error {
+		age, err := readLocal(c, s)
+		if err != nil {
+			return err
+		}
+		if prom != "" {
+			if err := writeMetrics(c, s, prom); err != nil || len(files) == 0 {
+				return err
+			}
+		}
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
+		if err != nil {
+			return err
+		}
+		r, err := makeReport(c, s, p, sel, filter)
+		if err != nil {
+			return err
+		}
+		for _, f := range reportFormats {
+			if to := files[f.name]; to != "" {
+				if err := writeFile(env, to, func(w io.Writer) error { return f.write(r, w) }); err != nil {
+					return fmt.Errorf("--%s: %w", f.name, err)
+				}
+			}
+		}
+		if age != "" {
+			newUI(env).say("%s", age)
+		}
+		return nil
+	})
+}
+
+// makeReport reports the selected stacks of a project, and, unless they were
+// chosen by what those have not, the ones that are gone from it.
+func makeReport(c *cli.Context, s *gitstate.Store, p *project.Project, sel project.Selection, filter statusFilter) (*report.Report, error) {
+	st, err := s.State(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	selected, err := p.List(sel)
+	if err != nil {
+		return nil, err
+	}
+	stacks := make([]shownStack, len(selected))
+	for i, x := range selected {
+		stacks[i].Stack = x.Stack
+	}
+	target := targetOf(sel.Target, workspace())
+	targets := []string{target}
+	if target == "" {
+		targets = allTargets(st)
+	}
+	known, err := knownStacks(c.Context, s, st, p, stacks, targets, narrowed(sel))
+	if err != nil {
+		return nil, err
+	}
+	remote, err := findRemote(c, s, p.DefaultRemote())
+	if err != nil {
+		return nil, err
+	}
+	opt := report.Options{Stacks: known, Commits: c.Int("commits"), Remote: remote, Repository: repositoryName(c.Context, s, remote)}
+	if remote != "" {
+		opt.Fetched = s.LastFetch(remote)
+	}
+	if filter.set() {
+		opt.Keep = func(deploy, drift gitstate.Latest, own gitstate.Status) bool {
+			return filter.admits(view{deploy, drift, own})
+		}
+	}
+	return report.Build(c.Context, s, st, opt)
+}
+
+// allTargets are those that something is recorded for, at least the one without
+// a name.
+func allTargets(st *gitstate.State) []string {
+	targets := []string{}
+	for _, slot := range st.Slots() {
+		if i, found := slices.BinarySearch(targets, slot.Target); !found {
+			targets = slices.Insert(targets, i, slot.Target)
+		}
+	}
+	if len(targets) == 0 {
+		return []string{""}
+	}
+	return targets
+}
+
+// knownStacks are the stacks with the targets that they have records for, or,
+// if there is one target only, for that; and those that are gone.
+func knownStacks(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *project.Project, stacks []shownStack, targets []string, narrowed bool) ([]report.Known, error) {
+	type place struct{ target, stack string }
+	has := map[place]bool{}
+	for _, slot := range st.Slots() {
+		has[place{slot.Target, cmp.Or(slot.ID, slot.Path)}] = true
+	}
+	var known []report.Known
+	for _, x := range stacks {
+		k := report.Known{Path: x.Path, ID: x.ID, Name: x.Name, Tags: x.Tags}
+		before := len(known)
+		for _, k.Target = range targets {
+			if len(targets) == 1 || has[place{k.Target, x.ID}] || has[place{k.Target, x.Path}] {
+				known = append(known, k)
+			}
+		}
+		if len(known) == before {
+			k.Target = ""
+			known = append(known, k)
+		}
+	}
+	if !narrowed {
+		for _, target := range targets {
+			gone, err := orphans(ctx, s, st, p, stacks, target)
+			if err != nil {
+				return nil, err
+			}
+			for _, o := range gone {
+				known = append(known, report.Known{Path: o.Path, ID: o.ID, Target: target, Gone: true, LastCommit: o.gone.last})
+			}
+		}
+	}
+	slices.SortStableFunc(known, func(a, b report.Known) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Target, b.Target))
+	})
+	return known, nil
+}
+
+// repositoryName is what people call a repository: as its remote does, without
+// scheme and credentials, or else as its folder.
+func repositoryName(ctx context.Context, s *gitstate.Store, remote string) string {
+	if remote != "" {
+		if url, err := s.RemoteURL(ctx, remote); err == nil {
+			if name, err := project.CloudRepository(url); err == nil {
+				return name
+			}
+		}
+	}
+	dir := cmp.Or(s.WorkTree(), strings.TrimSuffix(s.GitDir(), ".git"))
+	return filepath.Base(dir)
+}
+
+// writeFile writes a file whole or not at all, so that who serves it never
+// serves a half; - is stdout.
+func writeFile(env Env, path string, write func(io.Writer) error) error {
+	if path == "-" {
+		return write(env.Stdout)
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		if info.IsDir() {
+			return fmt.Errorf("%s is a folder; name a file", path)
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY, 0) // a pipe, or /dev/stdout
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate/report"
+)
+
+func runReportFlag() cli.Flag {
+	return &cli.StringFlag{Name: "report", EnvVars: []string{"TMNOTES_REPORT"},
+		Usage: "write reports of the run when it has ended, `FORMAT=FILE`,...: " + strings.Join(formatNames(), ", ") + " (git config tmnotes.report)"}
+}
+
+func formatNames() []string {
+	var names []string
+	for _, f := range reportFormats {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// runReport is a report to write at the end of a run.
+type runReport struct {
+	file  string
+	write func(*report.Report, io.Writer) error
+}
+
+// parseRunReports reads --report. The folders have to be there already: what
+// cannot be written is said before anything is executed.
+func parseRunReports(spec string) (reports []runReport, err error) {
+	if spec == "" {
+		return nil, nil
+	}
+	for _, part := range strings.Split(spec, ",") {
+		name, file, _ := strings.Cut(part, "=")
+		i := slices.IndexFunc(reportFormats, func(f reportFormat) bool { return f.name == name })
+		switch {
+		case i < 0 || file == "":
+			return nil, fmt.Errorf("--report: %q is no FORMAT=FILE; the formats are %s", part, strings.Join(formatNames(), ", "))
+		case file == "-":
+			return nil, fmt.Errorf("--report: %s: name a file; stdout is for the commands' output", part)
+		}
+		path, err := filepath.Abs(file)
+		if err != nil {
+			return nil, fmt.Errorf("--report: %s: %w", part, err)
+		}
+		if slices.ContainsFunc(reports, func(r runReport) bool { return r.file == path }) {
+			return nil, fmt.Errorf("--report: two reports cannot be %s", file)
+		}
+		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
+			return nil, fmt.Errorf("--report: %s: there is no folder %s", part, filepath.Dir(file))
+		}
+		if info, err := os.Stat(file); err == nil && info.IsDir() {
+			return nil, fmt.Errorf("--report: %s: that is a folder; name a file", part)
+		}
+		reports = append(reports, runReport{path, reportFormats[i].write})
+	}
+	return reports, nil
+}
+
+// writeReports writes what --report names, and in GitHub Actions the summary of
+// the step, whatever came of the run. What cannot be written is a warning: the run
+// is over, and its exit code says what came of it.
+func (n *session) writeReports(ctx context.Context, u *ui, env Env, reports []runReport, remote string, order []string) {
+	summary := os.Getenv("GITHUB_STEP_SUMMARY")
+	if len(reports) == 0 && summary == "" {
+		return
+	}
+	r, err := n.runReport(context.WithoutCancel(ctx), remote, order)
+	if err != nil {
+		u.warn(fmt.Sprintf("no report of the run: %v", err))
+		return
+	}
+	for _, to := range reports {
+		if err := writeFile(env, to.file, func(w io.Writer) error { return to.write(r, w) }); err != nil {
+			u.warn(fmt.Sprintf("the report %s was not written: %v", to.file, err))
+		}
+	}
+	if summary != "" {
+		if err := appendSummary(summary, r); err != nil {
+			u.warn(fmt.Sprintf("the summary of the step (GITHUB_STEP_SUMMARY) was not written: %v", err))
+		}
+	}
+}
+
+// runReport is the report of the stacks of this run, that it is about.
+func (n *session) runReport(ctx context.Context, remote string, order []string) (*report.Report, error) {
+	st, err := n.store.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	opt := report.Options{Run: n.run, Remote: remote, Repository: repositoryName(ctx, n.store, remote)}
+	if remote != "" {
+		opt.Fetched = n.store.LastFetch(remote)
+	}
+	for _, path := range order {
+		r := n.stacks[path]
+		opt.Stacks = append(opt.Stacks, report.Known{Path: path, ID: r.stack.ID, Name: r.stack.Name, Tags: r.stack.Tags, Target: r.target})
+	}
+	return report.Build(ctx, n.store, st, opt)
+}
+
+// appendSummary adds the run to the summary of a step, of which there may be more
+// than one run.
+func appendSummary(file string, r *report.Report) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	left := report.SummaryLimit - int(info.Size()) - 1
+	if left < 4096 {
+		return fmt.Errorf("there is no room left in it: GitHub takes %d bytes", report.SummaryLimit)
+	}
+	if info.Size() > 0 {
+		if _, err := f.WriteString("\n"); err != nil {
+			return err
+		}
+	}
+	if err := r.WriteMarkdown(f, left); err != nil {
+		return err
+	}
+	return f.Close()
+}

@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/telemetry"
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+// spansAtEnd is how long a run waits at its end for a collector that does not
+// answer; exec, of which there is one a stack, waits for less.
+const (
+	spansAtEnd     = 5 * time.Second
+	spansAtEndExec = time.Second
+)
+
+// tell has the outside told of the run: as spans, by --on-change, in reports. What
+// it returns is to be called at the end of the run, whatever came of it.
+func (n *session) tell(ctx context.Context, u *ui, st *gitstate.State, run telemetry.Run, whole bool, tasks map[string]runner.Task, todo []string, onChange string) (end func(), err error) {
+	var ends []func()
+	if onChange != "" {
+		done, err := n.onChange(u, st, onChange, todo)
+		if err != nil {
+			return nil, err
+		}
+		ends = append(ends, done)
+	}
+	run.ID, run.Commit, run.Stacks = n.run, n.commit.Hash, len(todo)
+	ends = append(ends, n.trace(ctx, u, run, whole, tasks))
+	return func() {
+		for _, f := range ends {
+			f()
+		}
+	}, nil
+}
+
+// trace sends the spans of the run, and makes the children's spans descendants of
+// their stack's.
+func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole bool, tasks map[string]runner.Task) (end func()) {
+	program, _ := version()
+	t := telemetry.Begin(ctx, run, program, whole, u.warn)
+	if t == nil {
+		return func() {}
+	}
+	for path, task := range tasks {
+		task.Commands = slices.Clone(task.Commands)
+		for i := range task.Commands {
+			prepare := task.Commands[i].Prepare
+			task.Commands[i].Prepare = func(ctx context.Context) (extra []string, err error) {
+				if prepare != nil {
+					extra, err = prepare(ctx)
+				}
+				return append(slices.Clip(extra), t.Environ(path)...), err
+			}
+		}
+		tasks[path] = task
+	}
+	counts := map[gitstate.Status]int{}
+	interrupted := false
+	n.watch = append(n.watch, func(e runner.Event) {
+		r := n.stacks[e.Result.Stack.Path]
+		stack := telemetry.Stack{Path: e.Result.Stack.Path, ID: r.stack.ID, Tags: r.stack.Tags, Op: r.op.Name, Target: r.target}
+		switch e.Kind {
+		case runner.Started:
+			t.Started(stack, e.Result.Started)
+		case runner.Retrying:
+			t.Retrying(stack.Path, gitstate.NewRedactor(tasks[stack.Path].Env).Text(e.Result.Reason, 500), e.Wait)
+		case runner.Interrupted:
+			interrupted = true
+		case runner.Finished:
+			if n.last == nil || n.last.Stack != stack.Path {
+				return // nothing is on record of it: it was not needed
+			}
+			at := time.Now()
+			if !e.Result.Started.IsZero() {
+				at = e.Result.Started.Add(e.Result.Took)
+			}
+			t.Finished(stack, n.last, at)
+			counts[n.last.Status]++
+		}
+	})
+	limit := spansAtEnd
+	if !whole {
+		limit = spansAtEndExec
+	}
+	return func() { t.End(counts, interrupted, limit) }
+}
+
+func metricsFlag() cli.Flag {
+	return &cli.IntFlag{Name: "metrics-stacks", EnvVars: []string{"TMNOTES_METRICS_STACKS"}, Value: telemetry.DefaultMaxStacks,
+		Usage: "metrics of each stack only where there are at most `N`; 0: none (git config tmnotes.metricsStacks)"}
+}
+
+// metrics are those of the store.
+func metrics(c *cli.Context, s *gitstate.Store) (*prometheus.Registry, error) {
+	most, err := intSetting(c, s, "metrics-stacks", "metricsStacks", telemetry.DefaultMaxStacks)
+	if err != nil {
+		return nil, err
+	}
+	if most < 0 {
+		return nil, fmt.Errorf("--metrics-stacks: %d is no number of stacks", most)
+	}
+	remote, err := findRemote(c, s, "")
+	if err != nil {
+		return nil, err
+	}
+	r := prometheus.NewRegistry()
+	return r, r.Register(telemetry.NewCollector(s, telemetry.Options{Remote: remote, MaxStacks: most}))
+}
+
+// writeMetrics writes the metrics for node_exporter's textfile collector, which reads
+// files *.prom and may do so at any moment.
+func writeMetrics(c *cli.Context, s *gitstate.Store, file string) error {
+	r, err := metrics(c, s)
+	if err != nil {
+		return err
+	}
+	if err := prometheus.WriteToTextfile(file, r); err != nil {
+		return fmt.Errorf("--prometheus: %w", err)
+	}
+	return nil
+}
+
+// checkMetricsFile refuses what the textfile collector would never read.
+func checkMetricsFile(file string) error {
+	if !strings.HasSuffix(file, ".prom") {
+		return fmt.Errorf("--prometheus: %q: node_exporter reads files that end in .prom", file)
+	}
+	if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
+		return fmt.Errorf("--prometheus: there is no folder %s", filepath.Dir(file))
+	}
+	return nil
+}
+
+// metricsHandler answers a scrape. The remote's notes are brought first, for as long as a
+// scrape can wait; when that was done last is a metric. State that cannot be read fails the scrape.
+func (h *cloudHost) metricsHandler(r *prometheus.Registry) http.Handler {
+	answer := promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, ErrorLog: metricsLog{h.ui}, MaxRequestsInFlight: 4})
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		ctx, cancel := context.WithTimeout(req.Context(), 4*time.Second)
+		err := h.refresh(ctx)
+		cancel()
+		if err != nil && req.Context().Err() == nil {
+			h.ui.warn(fmt.Sprintf("metrics: %v", err))
+		}
+		answer.ServeHTTP(w, req)
+	})
+}
+
+type metricsLog struct{ *ui }
+
+func (l metricsLog) Println(v ...any) { l.warn("metrics: " + strings.TrimSpace(fmt.Sprintln(v...))) }

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+// Over random graphs, waves, failures and limits: nothing starts before all of an
+// earlier wave has ended, nor before what it depends on; every stack has one result;
+// and it is blocked if and only if what it depends on failed, or its wave was not
+// reached, or was stopped.
+func TestWavesRandomGraphs(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		count := rapid.IntRange(1, 9).Draw(rt, "stacks")
+		w := waves{of: map[string]int{}, list: make([]wave, rapid.IntRange(1, 4).Draw(rt, "waves"))}
+		for k := range w.list {
+			w.list[k].name = fmt.Sprint("wave", k)
+			w.filters = append(w.filters, w.list[k].name)
+		}
+		var nodes []string
+		after, tasks, skip, fails := map[string][]string{}, map[string]runner.Task{}, map[string]bool{}, map[string]bool{}
+		for i := range count {
+			p := fmt.Sprintf("/%c", 'a'+i)
+			k := rapid.IntRange(0, len(w.list)-1).Draw(rt, "wave")
+			for _, q := range nodes {
+				if rapid.IntRange(0, 3).Draw(rt, "edge") == 0 {
+					after[p] = append(after[p], q)
+					k = max(k, w.of[q])
+				}
+			}
+			nodes = append(nodes, p)
+			w.of[p] = k
+			fails[p], skip[p] = rapid.IntRange(0, 3).Draw(rt, "fails") == 0, rapid.IntRange(0, 4).Draw(rt, "done") == 0
+			args := []string{"true"}
+			if fails[p] {
+				args = []string{"false"}
+			}
+			tasks[p] = runner.Task{Stack: runner.Stack{Path: p, Dir: os.TempDir()}, Commands: []runner.Command{{Args: args}}, Env: os.Environ()}
+		}
+		order, err := runner.Sort(nodes, after)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		g, err := runner.NewGraph(order, after)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for _, p := range order {
+			w.list[w.of[p]].stacks = append(w.list[w.of[p]].stacks, p)
+		}
+		parallel := 1
+		switch rapid.IntRange(0, 2).Draw(rt, "limit") {
+		case 1:
+			w.limit = failureLimit{set: true, n: rapid.IntRange(0, 3).Draw(rt, "n")}
+		case 2:
+			w.limit = failureLimit{set: true, n: rapid.IntRange(0, 100).Draw(rt, "percent"), percent: true}
+		default:
+			// How many fail before the rest is stopped is then a matter of luck.
+			parallel = rapid.IntRange(1, 4).Draw(rt, "parallel")
+		}
+
+		want, total, stopped := map[string]runner.Status{}, 0, false
+		blocked := map[string]bool{}
+		for k, wv := range w.list {
+			todo, failed := w.todo(k, skip), 0
+			allowed := count // of other stacks of the wave
+			switch {
+			case w.limit.percent:
+				allowed = len(todo) * w.limit.n / 100
+			case w.limit.set:
+				allowed = w.limit.n - total
+			}
+			for _, p := range wv.stacks {
+				blocked[p] = slices.ContainsFunc(after[p], func(q string) bool { return blocked[q] })
+				switch {
+				case skip[p]:
+				case blocked[p] || stopped || failed > allowed:
+					want[p], blocked[p] = runner.StatusBlocked, true
+				case fails[p]:
+					want[p], blocked[p] = runner.StatusFailed, true
+					failed++
+				default:
+					want[p] = runner.StatusOK
+				}
+			}
+			total += failed
+			stopped = stopped || failed > allowed
+			if !w.limit.set {
+				stopped = stopped || slices.ContainsFunc(todo, func(p string) bool { return want[p] != runner.StatusOK })
+			}
+		}
+
+		ended := map[string]int{}
+		env := Env{Stdout: io.Discard, Stderr: io.Discard}
+		results, err := w.execute(context.Background(), newUI(env), &session{}, g, tasks, runner.Options{Parallel: parallel, Skip: skip}, "", func(e runner.Event) error {
+			p := e.Result.Stack.Path
+			switch e.Kind {
+			case runner.Started:
+				for _, q := range order {
+					if !skip[q] && ended[q] == 0 && (w.of[q] < w.of[p] || slices.Contains(after[p], q)) {
+						rt.Errorf("%s starts before %s has ended", p, q)
+					}
+				}
+			case runner.Finished:
+				ended[p]++
+			}
+			return nil
+		})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		got := map[string]runner.Status{}
+		for _, r := range results {
+			got[r.Stack.Path] = r.Status
+			if r.Status == runner.StatusBlocked && want[r.Cause] != runner.StatusFailed {
+				rt.Errorf("%s is blocked by %q, which is %q", r.Stack.Path, r.Cause, want[r.Cause])
+			}
+		}
+		for _, p := range order {
+			if n := ended[p]; got[p] != want[p] || skip[p] != (n == 0) || n > 1 {
+				rt.Errorf("%s in %s is %q, observed %d times, want %q (%v, limit %+v)", p, w.name(p), got[p], n, want[p], order, w.limit)
+			}
+		}
+		if len(results) != len(want) {
+			rt.Errorf("%d results, want %d", len(results), len(want))
+		}
+	})
+}
