@@ -433,7 +433,7 @@ func (c *Claimer) push(ctx context.Context, free map[string]*Claim) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/3, fmt.Errorf("no answer within %v", c.about.Lease/3))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, fmt.Errorf("no answer within %v", c.about.Lease/2))
 	defer cancel()
 	if err := c.s.pushClaims(ctx, c.remote, true, changes); err != nil {
 		return err
