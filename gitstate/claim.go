@@ -668,6 +668,21 @@ func (c *Claimer) Release(ctx context.Context, stacks []Claim) error {
 	return err
 }
 
+// Sweep removes the claims that it has seen to be nobody's any more.
+func (c *Claimer) Sweep(ctx context.Context) {
+	var changes []claimChange
+	c.mu.Lock()
+	for ref, v := range c.seen {
+		if v.expired() {
+			changes = append(changes, claimChange{ref: ref, old: v.claim.hash})
+		}
+	}
+	c.mu.Unlock()
+	if len(changes) > 0 {
+		_ = c.s.pushClaims(ctx, c.remote, false, changes) // the next one may, or takes them over
+	}
+}
+
 // Held are the stacks that are claimed now.
 func (c *Claimer) Held() []Claim {
 	c.mu.Lock()
