@@ -46,6 +46,7 @@ type Claim struct {
 	Stack, ID, Target string
 	Commit            string // that is being deployed
 	Run, By, Job      string
+	Leg               int // of the run, from 1; 0 where it has none
 	Lease             time.Duration
 	Renewed           int       // how often
 	At                time.Time // by the holder's clock: for people
@@ -81,6 +82,7 @@ func (s *Store) claimRef(c *Claim) string {
 func (c *Claim) text(holder string) (string, error) {
 	r := Record{At: c.At.UTC().Truncate(time.Millisecond), Event: Claimed, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Run: c.Run, By: c.By, Job: c.Job,
 		Extra: []Pair{{"commit", c.Commit}, {"holder", holder}, {"lease", c.Lease.String()}, {"renewed", strconv.Itoa(c.Renewed)}}}
+	r.SetLeg(c.Leg)
 	line, err := r.Line()
 	if err != nil {
 		return "", err
@@ -97,7 +99,7 @@ func parseClaim(message string) (Claim, error) {
 	if r.Event != Claimed || r.Stack == "" {
 		return Claim{}, errors.New("it is no claim")
 	}
-	c := Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, At: r.At}
+	c := Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At}
 	for _, p := range r.Extra {
 		switch p.Key {
 		case "commit":
@@ -496,7 +498,7 @@ func (c *Claimer) look(ctx context.Context) error {
 	end := time.Now()
 	here := map[string]liveness{}
 	for _, n := range claims {
-		if here[n.ref], err = c.s.liveness(n.Run, n.Stack); err != nil {
+		if here[n.ref], err = c.s.liveness(n.Run, n.Stack, n.Leg); err != nil {
 			return err
 		}
 	}

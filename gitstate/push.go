@@ -273,8 +273,16 @@ func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) erro
 	return s.push(ctx, remote, nil, "+"+local.String()+":"+s.spoolPrefix(s.ref)+writer)
 }
 
+// OwnWriter gives this process a name of its own among those that spool, where
+// it would take its clone's. So jobs that got their clones as copies of one do
+// not write over each other's.
+func (s *Store) OwnWriter() { s.spoolName = ulid.Make().String() }
+
 // writer is this clone's name among those that spool.
 func (s *Store) writer() (string, error) {
+	if s.spoolName != "" {
+		return s.spoolName, nil
+	}
 	path := filepath.Join(s.private, "writer")
 	if b, err := os.ReadFile(path); err == nil {
 		if id, err := ulid.ParseStrict(strings.TrimSpace(string(b))); err == nil {

@@ -105,6 +105,8 @@ func (r *Record) Why() string {
 		return r.Reason
 	case r.Reason == "":
 		return r.Cause + " failed"
+	case strings.HasPrefix(r.Reason, r.Cause+" "): // it is not that it failed
+		return r.Reason
 	}
 	return r.Cause + " failed; " + r.Reason
 }

@@ -46,6 +46,7 @@ type Store struct {
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
 	textless   atomic.Bool // the remote refused texts
+	spoolName  string      // of this process, if it has one of its own
 
 	mu         sync.Mutex
 	journal    *journal

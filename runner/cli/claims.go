@@ -86,7 +86,7 @@ func (n *session) claim(u *ui, remote string, o runOptions, head *gitstate.Recor
 	}
 	k := &claims{n: n, u: u, opt: o.claims, remote: remote, g: g, skip: o.exec.Skip, before: n.before, newer: n.newer, resume: o.resume, rollback: o.allowRollback, force: o.force,
 		overtook: overtook, elsewhere: map[string]bool{}, kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
-	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, By: head.By, Job: head.Job, Lease: o.claims.lease})
+	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, Leg: n.leg, By: head.By, Job: head.Job, Lease: o.claims.lease})
 	go k.releasing()
 	return k
 }

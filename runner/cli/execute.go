@@ -8,13 +8,18 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
 // execute announces the run, runs it, and records what comes of it.
 func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env, again *bool) error {
 	s := n.store
-	done, err := s.Live(n.run, "")
+	part := ""
+	if n.leg > 0 {
+		part = gitstate.LegName(n.leg)
+	}
+	done, err := s.Live(n.run, part)
 	if err != nil {
 		return err
 	}
@@ -28,22 +33,8 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	// Recording outlives cancellation: what is known is always written down.
 	ctx = context.WithoutCancel(ctx)
 	head := n.head(ctx, ci, op, target, len(todo), o.command)
-	if err := n.announce(head, todo); err != nil {
+	if err := n.declare(ctx, u, sync, head, todo); err != nil {
 		return err
-	}
-	if sync.remote != "" {
-		tr, err := s.Push(ctx, sync.remote)
-		if err != nil {
-			why := "the run could not be announced: nothing was executed"
-			if werr := n.withdraw(todo, why); werr != nil {
-				return errors.Join(err, werr)
-			}
-			_ = s.Flush(ctx)
-			return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
-		}
-		if tr.Spooled {
-			u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
-		}
 	}
 	push := startPusher(ctx, n, sync.remote, o.interval)
 
@@ -55,6 +46,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	defer d.end()
 	n.waves.pause = d.pause
 	var admit []admitter
+	if x.Admit != nil {
+		admit = append(admit, x.Admit)
+	}
 	claims := n.claim(u, sync.remote, o, head, g, again)
 	if claims != nil {
 		admit = append(admit, claims.admit) // the last: what is claimed starts
@@ -140,3 +134,28 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 
 // killAfter is how long a child that was interrupted may take to end.
 const killAfter = 30 * time.Second
+
+// declare announces a run, also on the remote. Where that fails, what was announced
+// is withdrawn, and nothing may be executed.
+func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitstate.Record, todo []string) error {
+	s := n.store
+	if err := n.announce(head, todo); err != nil {
+		return err
+	}
+	if sync.remote == "" {
+		return nil
+	}
+	tr, err := s.Push(ctx, sync.remote)
+	if err != nil {
+		why := "the run could not be announced: nothing was executed"
+		if werr := n.withdraw(todo, why); werr != nil {
+			return errors.Join(err, werr)
+		}
+		_ = s.Flush(ctx)
+		return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
+	}
+	if tr.Spooled {
+		u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
+	}
+	return nil
+}

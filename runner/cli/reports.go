@@ -21,6 +21,7 @@ import (
 // reportFormats are what a report can be written as; each is a flag that takes
 // a FILE.
 var reportFormats = []reportFormat{
+	{"html", "write a page to `FILE`, which needs nothing else", (*report.Report).WriteHTML},
 	{"json", "write all of it as JSON to `FILE`", (*report.Report).WriteJSON},
 	{"markdown", "write a table to `FILE`, for a comment on a merge request", func(r *report.Report, w io.Writer) error { return r.WriteMarkdown(w, 0) }},
 	{"junit", "write the state as JUnit test results to `FILE`", (*report.Report).WriteJUnit},
@@ -40,7 +41,7 @@ func reportCommand(env Env) *cli.Command {
 	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits on which something was recorded"})
 	return &cli.Command{
 		Name:  "report",
-		Usage: "write what the notes say of all stacks to a file, as JSON",
+		Usage: "write what the notes say of all stacks to a file: as a page, as JSON, Markdown, JUnit, metrics",
 		Description: "FILE may be - for stdout. Reads what is here; `tmnotes fetch` brings what is on the remote. Without --target it has all\n" +
 			"targets that something is recorded for.",
 		Flags:  slices.Concat(flags, chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), storeFlags()),

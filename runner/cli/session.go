@@ -22,6 +22,8 @@ type session struct {
 	stacks  map[string]recorded // by path
 	made    *made               // what they are made of, where that is known
 	waves   *waves              // in which they run; nil before that is known
+	leg     int                 // which leg of the run this is; 0 where the run is not in legs
+	legs    map[string]int      // of a run that others execute in legs: which leg has which stack
 	changed atomic.Bool         // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
@@ -96,8 +98,10 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 		by = n.store.Who(ctx)
 	}
 	n.by = by
-	return &gitstate.Record{Event: gitstate.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
+	head := &gitstate.Record{Event: gitstate.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
 		By: by, Job: ci.job, Attempt: ci.attempt, Cmd: gitstate.NewRedactor(os.Environ(), cmd).Command(cmd), Version: 1}
+	head.SetLeg(n.leg)
+	return head
 }
 
 func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
@@ -108,6 +112,9 @@ func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	rec := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
 	if n.waves != nil {
 		rec.SetWave(n.waves.name(path))
+	}
+	if status == gitstate.Queued || status == gitstate.Running {
+		rec.SetLeg(max(n.leg, n.legs[path]))
 	}
 	return rec
 }
@@ -174,12 +181,13 @@ func (n *session) started(path string) error {
 	return n.store.AppendLazily(n.commit.Hash, n.record(path, gitstate.Running))
 }
 
-// finish records the end of the run, with how many stacks ended how.
+// finish records the end of the run, or of its leg, with how many stacks ended how.
 func (n *session) finish(count map[runner.Status]int) error {
 	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run,
 		OK: count[runner.StatusOK], Failed: count[runner.StatusFailed], Blocked: count[runner.StatusBlocked],
 		Canceled: count[runner.StatusCanceled], Drifts: count[runner.StatusDrifted]}
 	end.SetSkipped(count[runner.StatusSkipped])
+	end.SetLeg(n.leg)
 	return n.store.Append(n.commit.Hash, end)
 }
 
@@ -191,8 +199,9 @@ func (n *session) withdraw(paths []string, reason string) error {
 		r.Reason = reason
 		records = append(records, r)
 	}
-	records = append(records, &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)})
-	return n.store.Append(n.commit.Hash, records...)
+	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)}
+	end.SetLeg(n.leg)
+	return n.store.Append(n.commit.Hash, append(records, end)...)
 }
 
 // followed takes from the state what the records of a stack follow.

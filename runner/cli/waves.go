@@ -394,7 +394,9 @@ func (r *rollout) judge(k int, results []runner.Result) {
 func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 	hold := func(wait time.Duration, reason string) {
 		for _, p := range todo {
-			_ = r.observe(runner.Event{Kind: runner.Held, Wait: wait, Result: runner.Result{Stack: tasks[p].Stack, Exit: -1, Reason: reason}})
+			for _, w := range r.n.watch { // what is said of it is said of the wave
+				w(runner.Event{Kind: runner.Held, Wait: wait, Result: runner.Result{Stack: tasks[p].Stack, Exit: -1, Reason: reason}})
+			}
 		}
 	}
 	before := k - 1
