@@ -25,7 +25,7 @@ func doctorCommand(env Env) *cli.Command {
 		Description: "Asks the remote whether it would take the notes, with all that it checks then, and looks at git, the clone, the project\n" +
 			"and the CI job. Nothing is changed, here or there. Exits with 1 if something is a problem, and with 0 where there\n" +
 			"are warnings only. Run it as a step of the job that is to deploy.",
-		Flags: slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, syncFlags()[:1], storeFlags()),
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, claimFlags()[:1], syncFlags()[:1], storeFlags()),
 		Action: func(c *cli.Context) error {
 			if err := errors.Join(noArgs(c), checkFormat(c), setLogLevel(c)); err != nil {
 				return err
@@ -209,7 +209,8 @@ func (d *doctor) settings() {
 	if sync != nil && !strings.HasPrefix(sync.Error(), "--sync: ") {
 		sync = nil
 	}
-	for _, err := range []error{execution, waves, parallel, interval, sync} {
+	_, claims := parseClaims(d.c, d.s)
+	for _, err := range []error{execution, waves, claims, parallel, interval, sync} {
 		if err != nil {
 			d.problem("", "%v", err)
 		}
@@ -448,23 +449,31 @@ func (d *doctor) fetch() {
 }
 
 func (d *doctor) push() {
-	spool, err := d.s.TryPush(d.c.Context, d.remote, d.view.Notes)
-	do := "let the one who deploys push " + d.s.Ref() + " and " + d.s.Ref() + "-spool/*"
+	try, err := d.s.TryPush(d.c.Context, d.remote, d.view.Notes)
+	if err != nil {
+		d.problem("", "whether %s takes a push cannot be tried: %v", d.remote, err)
+		return
+	}
+	do := "let the one who deploys push " + d.s.Ref() + "*"
 	switch d.ci.name {
 	case "github":
 		do = "permissions: contents: write in the job"
 	case "gitlab":
 		do = "Settings, CI/CD, Job token permissions: allow Git push requests; or a token with write_repository"
 	}
-	switch {
+	switch err := try.Notes; {
 	case err == nil:
 		d.ok("%s takes %s from here (tried with all that it checks, and taken back)", d.remote, d.s.Ref())
 	case gitstate.Untested(err):
 		d.warn("", "whether %s takes a push is not known: %v", d.remote, err)
-	case spool:
+	case try.Spool:
 		d.warn(do, "%v; the records would be on a spool ref until somebody who may syncs", err)
 	default:
 		d.problem(do, "%v", err)
+	}
+	claims, err := parseClaims(d.c, d.s)
+	if err == nil && !claims.off && try.Claims != nil && (try.Notes == nil || try.Spool || gitstate.Untested(try.Notes)) {
+		d.problem(do+"; or --claims=off", "stacks cannot be claimed: %v", try.Claims)
 	}
 }
 
