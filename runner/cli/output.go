@@ -222,8 +222,8 @@ func (d *display) resultLine(r runner.Result) string {
 	if r.Tries > 1 {
 		line += fmt.Sprintf(", %d tries", r.Tries)
 	}
-	if reason := redactedReason(r, d.tasks[r.Stack.Path]); reason != "" {
-		line += ": " + printable(reason)
+	if why := (&gitstate.Record{Cause: r.Cause, Reason: redactedReason(r, d.tasks[r.Stack.Path])}).Why(); why != "" {
+		line += ": " + printable(why)
 	}
 	return line + "\n"
 }
