@@ -380,6 +380,7 @@ func (r *Run) count(s gitstate.Status) {
 		r.Open++
 		r.Status = gitstate.Running
 	case gitstate.Interrupted:
+		r.Interrupted++
 		if r.Status == "" {
 			r.Status = gitstate.Interrupted
 		}

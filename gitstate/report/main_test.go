@@ -91,7 +91,16 @@ func (p *project) records(commit string, at time.Time, op string, results ...git
 	run := fmt.Sprintf("RUN%d", p.run)
 	all := []*gitstate.Record{{At: at, Event: gitstate.Started, Op: op, Target: results[0].Target, Run: run, Stacks: len(results), CommitTime: at.Unix(),
 		By: "Alice <alice@example.com>", Job: "https://ci.example/" + run, Attempt: 1, Cmd: "terraform apply -auto-approve", Version: 1}}
+	st, err := p.store.State(context.Background())
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	for i, r := range results {
+		l, err := st.Latest(r.ID, r.Stack, r.Target, op)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		r.Prev = l.Runs()
 		r.At, r.Op, r.Run, r.Variant = at.Add(time.Duration(i+1)*time.Second), op, run, "v1"
 		all = append(all, &r)
 	}
@@ -128,3 +137,7 @@ func (p *project) remove(hash string) {
 		p.t.Fatal(err)
 	}
 }
+
+// raceEnabled says that the race detector slows everything down, so that times
+// mean nothing.
+var raceEnabled bool

@@ -1,8 +1,10 @@
 // Package report is what the notes say of a project's stacks, for people who
-// were not there: a model of the state and of its recent history.
+// were not there: a model of the state and of its recent history, and the page
+// that shows it.
 //
 //	r, err := report.Build(ctx, store, state, report.Options{Stacks: stacks})
 //	err = r.WriteJSON(w)
+//	err = r.WriteHTML(w)
 //
 // It knows git's state and no Terramate: which stacks there are, what they are
 // called, and which of them are gone is for the caller to say. Whatever else
@@ -138,7 +140,9 @@ type Run struct {
 	Blocked  int `json:"blocked,omitempty"`
 	Canceled int `json:"canceled,omitempty"`
 	Drifted  int `json:"drifted,omitempty"`
-	Open     int `json:"open,omitempty"`
+	// Interrupted are those that did not end and never will.
+	Interrupted int `json:"interrupted,omitempty"`
+	Open        int `json:"open,omitempty"`
 	// ByHand is a record that somebody made: nothing was executed.
 	ByHand bool `json:"by_hand,omitempty"`
 }
@@ -147,7 +151,7 @@ type Run struct {
 type Commit struct {
 	Hash    string    `json:"commit"`
 	Subject string    `json:"subject,omitempty"` // "" of a commit that is not in this clone
-	Time    time.Time `json:"ct,omitzero"`       // commit time
+	Time    time.Time `json:"time,omitzero"`     // the committer's
 }
 
 // Figures sum up the deployments of a report, in the words of DORA

@@ -35,7 +35,7 @@ func sample(t testing.TB) (*project, Options) {
 	c3 := p.commit(day(5, 0), "nothing \"deployed\" here yet & now")
 	p.records(c3, day(5, 1), gitstate.Deploy, failed, gitstate.Record{Status: "running", Stack: "/prod/app", ID: "id-prod-app"})
 	mark := gitstate.Record{At: day(6, 0), Status: "ok", Op: gitstate.Deploy, Stack: "/prod/db", ID: "id-prod-db", Variant: gitstate.AnyVariant,
-		By: "Bob <bob@example.com>", Reason: "repaired by hand", Run: "RUN-MARK", CommitTime: day(5, 0).Unix()}
+		By: "Bob <bob@example.com>", Reason: "repaired by hand", Run: "RUN-MARK", Prev: []string{"RUN6"}, CommitTime: day(5, 0).Unix()}
 	if err := p.store.Append(c3, &mark); err != nil {
 		t.Fatal(err)
 	}

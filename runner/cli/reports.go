@@ -21,6 +21,7 @@ import (
 // reportFormats are what a report can be written as; each is a flag that takes
 // a FILE.
 var reportFormats = []reportFormat{
+	{"html", "write a page to `FILE`, which needs nothing else", (*report.Report).WriteHTML},
 	{"json", "write all of it as JSON to `FILE`", (*report.Report).WriteJSON},
 	{"markdown", "write a table to `FILE`, for a comment on a merge request", func(r *report.Report, w io.Writer) error { return r.WriteMarkdown(w, 0) }},
 	{"junit", "write the state as JUnit test results to `FILE`", (*report.Report).WriteJUnit},
@@ -40,7 +41,7 @@ func reportCommand(env Env) *cli.Command {
 	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits on which something was recorded"})
 	return &cli.Command{
 		Name:  "report",
-		Usage: "write what the notes say of all stacks to a file, as JSON",
+		Usage: "write what the notes say of all stacks to a file: as a page, JSON, Markdown, JUnit, metrics",
 		Description: "FILE may be - for stdout. Reads what is here; `tmnotes fetch` brings what is on the remote. Without --target it has all\n" +
 			"targets that something is recorded for.",
 		Flags:  slices.Concat(flags, chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), storeFlags()),
@@ -69,7 +70,7 @@ func writeReports(c *cli.Context, env Env) error {
 		}
 	}
 	if len(files) == 0 && prom == "" {
-		return fmt.Errorf("a report in which form? Use %s; - is stdout", strings.Join(names, " or "))
+		return fmt.Errorf("a report in which form? Use %s or --prometheus FILE; - is stdout", strings.Join(names, ", "))
 	}
 	if c.Int("commits") < 1 {
 		return fmt.Errorf("--commits: %d is too few; use at least 1", c.Int("commits"))

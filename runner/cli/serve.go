@@ -24,8 +24,8 @@ import (
 func serveCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
-		Usage: "be Terramate Cloud for this repository, until interrupted",
-		Description: "Says which variables terramate needs. Whoever has the token can read and record; it is sent as it is,\n" +
+		Usage: "be Terramate Cloud for this repository, with a page of its stacks, until interrupted",
+		Description: "Says which variables terramate needs, and where the page is. Whoever has the token can read and record; it is sent as it is,\n" +
 			"so an address that others reach belongs behind a proxy with TLS.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "listen", EnvVars: []string{"TMNOTES_LISTEN"}, Value: "127.0.0.1:3006", Usage: "`ADDRESS` to listen at, HOST:PORT"},
@@ -80,6 +80,8 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	mux.Handle("/v1/", api)
 	mux.Handle("/v2/", api)
 	mux.Handle("/.well-known/", api)
+	page := newLivePage(c, h, token)
+	page.register(mux, api.Authorize)
 	mux.Handle("GET /metrics", api.Authorize(h.metricsHandler(registry)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.State(r.Context()); err != nil {
@@ -100,6 +102,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	go func() { failed <- server.Serve(listener) }()
 	fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", printable(listener.Addr().String()), cloudapi.Organization, shellQuote(file))
 	h.ui.say("serving %s; Ctrl-C ends it", cmp.Or(repository, s.GitDir()))
+	h.ui.say("the page is at http://%s/ and asks for the token in %s", listener.Addr(), file)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving: %w", err)
@@ -112,6 +115,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
+	page.end()
 	return errors.Join(err, api.Close(), h.end(ctx))
 }
 

@@ -1,0 +1,500 @@
+package report
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+// The page is one file that asks nobody for anything; its policy (CSP) forbids
+// it to. Everything that there is to read stands in the document as text and
+// tables. The script adds the grid of results by commits, whose cells it makes of the
+// data before it, for as many stacks as are in view. It stands before the details,
+// which are most of the document: the filters need not wait for these.
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+	//go:embed page.js
+	pageJS string
+
+	page = template.Must(template.New("page").Parse(pageHTML))
+)
+
+// plainCSS shows what the script would: it is for browsers without one.
+const plainCSS = `:root{--bar:0px}.js{display:none!important}.plain{display:revert!important}#details{display:block}#grid .when{width:150px}#stacks{margin-top:16px}`
+
+// PageLimit is how many bytes a page of up to a thousand stacks may have; that of
+// more may be larger by as much. What does not fit is left out of the lists and
+// plots, then the oldest commits out of the grid, and the page says so.
+const PageLimit = 3_000_000
+
+// Page says how to show a report.
+type Page struct {
+	// Live is where the page is served, if it is: it then looks for a newer one
+	// by itself.
+	Live string
+	// Problem is what keeps the report from being of now, "" if nothing does.
+	Problem string
+}
+
+// WriteHTML writes the report as a page.
+func (r *Report) WriteHTML(w io.Writer) error { return r.WritePage(w, Page{}) }
+
+// WritePage writes the report as a page that may be live.
+func (r *Report) WritePage(w io.Writer, p Page) error {
+	limit := PageLimit * max(1000, len(r.Stacks)) / 1000
+	columns, terse := len(r.Commits), false
+	for {
+		var b bytes.Buffer
+		v, err := newPageView(r, p, columns, terse)
+		if err != nil {
+			return err
+		}
+		if err := page.Execute(&b, v); err != nil {
+			return err
+		}
+		over := b.Len() - limit
+		switch {
+		case over > 0 && !terse:
+			terse = true
+		case over > 0 && columns > 1 && over < v.packed:
+			// The rest is what it is; what the columns take shrinks with them.
+			columns = max(1, min(columns-1, int(float64(columns)*(1-1.02*float64(over)/float64(v.packed)))))
+		default:
+			_, err = w.Write(b.Bytes())
+			return err
+		}
+	}
+}
+
+// Policy is the content security policy of a page, as an HTTP header has it.
+func Policy(live bool) string {
+	hash := func(text string) string {
+		sum := sha256.Sum256([]byte(text))
+		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	}
+	policy := "default-src 'none'; script-src " + hash(pageJS) + "; style-src " + hash(pageCSS) + " " + hash(plainCSS) + "; base-uri 'none'; form-action 'none'"
+	if live {
+		policy += "; connect-src 'self'"
+	}
+	return policy
+}
+
+// pageView is what the template shows.
+type pageView struct {
+	R               *Report
+	Title, Live     string
+	Problem         string
+	Policy          string
+	CSS, PlainCSS   template.CSS
+	JS              template.JS
+	Head            *commitView
+	F               figuresView
+	Runs            []runView
+	RunsNote        string
+	Running         bool
+	Rows            []rowView
+	Statuses        []statusCount
+	Tags            []string
+	Targets, Ops    []option
+	Legend          []gitstate.Status
+	HistoryNote     string
+	Notes           []string
+	Data            template.HTML
+	packed          int // bytes of Data, where they are those of many results
+	commits         map[string]commitView
+	heads           map[runOf]*Run
+	recent, plotted int // how many results of a stack are listed, and drawn
+}
+
+type (
+	commitView  struct{ Short, Subject string }
+	statusCount struct {
+		Name  gitstate.Status
+		Count int
+	}
+	option      struct{ Value, Name string }
+	figuresView struct {
+		PerDay, Rate, Recover, Median, P95, Since           string
+		Succeeded, Failed, Deployments, Recoveries, Failing int
+		Took                                                int
+	}
+	runView struct {
+		*Run
+		commitView
+		What, Cmd, Who, Took, Counts string
+		Link                         bool
+	}
+	rowView struct {
+		*Stack
+		Index                                    int
+		PathText, NameText, TagsText, Why, Strip string
+		TookSays                                 string
+		Shown, Failure, LastDrifted              *resultView
+		Recent                                   []resultView
+		Plot                                     *plotView
+		Next                                     []string
+	}
+	resultView struct {
+		commitView
+		Status, Op, Who, TookText, WhyText string
+		Exit, Job                          string
+		Link                               bool
+		Tries                              int
+		At                                 time.Time
+	}
+	plotView struct{ Label, Line, Dots, Bad, Max, From, To string }
+)
+
+// order is how bad a status is, the worst first; it is also the legend.
+var order = []gitstate.Status{gitstate.Failed, gitstate.Interrupted, gitstate.Blocked, gitstate.Canceled, gitstate.Drifted, gitstate.Orphaned,
+	gitstate.Running, gitstate.Queued, gitstate.Triggered, gitstate.Never, gitstate.OK}
+
+func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) {
+	v := &pageView{R: r, Title: visible(cmp.Or(r.Repository, "tmnotes")), Live: p.Live, Problem: visible(p.Problem), Policy: Policy(p.Live != ""),
+		CSS: template.CSS(pageCSS), PlainCSS: plainCSS, JS: template.JS(pageJS), commits: map[string]commitView{}, heads: map[runOf]*Run{}}
+	// The more stacks, the less of each.
+	n := max(len(r.Stacks), 1)
+	v.recent, v.plotted = min(max(4000/n, 3), 50), min(max(24000/n, 20), 100)
+	if terse {
+		v.recent, v.plotted = min(v.recent, 2), min(v.plotted, 16)
+	}
+	for _, c := range r.Commits {
+		v.commits[c.Hash] = commitView{short(c.Hash), visible(c.Subject)}
+	}
+	for i := range r.Runs {
+		v.heads[runOf{r.Runs[i].Run, r.Runs[i].Commit}] = &r.Runs[i]
+	}
+	if r.Head != "" {
+		head := v.commit(r.Head)
+		v.Head = &head
+	}
+	v.figures()
+	v.runs()
+	counts := map[gitstate.Status]int{}
+	targets, tags, ops := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	longer := false
+	for i := range r.Stacks {
+		s := &r.Stacks[i]
+		counts[s.Status]++
+		targets[s.Target] = true
+		for _, t := range s.Tags {
+			tags[t] = true
+		}
+		for _, h := range s.History {
+			if !isDeployment(h.Record.Op) {
+				ops[h.Record.Op] = true
+			}
+		}
+		longer = longer || len(s.History) > v.recent
+		v.Rows = append(v.Rows, v.row(i, s))
+	}
+	for _, s := range order {
+		if counts[s] > 0 {
+			v.Statuses = append(v.Statuses, statusCount{s, counts[s]})
+		}
+		if s != gitstate.Orphaned && s != gitstate.Never {
+			v.Legend = append(v.Legend, s)
+		}
+	}
+	v.Legend = append(v.Legend, "destroyed")
+	v.Tags = sorted(tags)
+	if len(targets) > 1 {
+		for _, t := range sorted(targets) {
+			v.Targets = append(v.Targets, option{"=" + t, cmp.Or(visible(t), "no target")})
+		}
+	}
+	v.Ops = []option{{gitstate.Deploy, "deployments"}}
+	for _, op := range sorted(ops) {
+		v.Ops = append(v.Ops, option{op, visible(op)})
+	}
+	if longer {
+		v.HistoryNote = fmt.Sprintf("the newest %d", v.recent)
+	}
+	var err error
+	if v.Data, v.packed, err = v.data(columns); err != nil {
+		return nil, err
+	}
+	if r.OlderCommits > 0 {
+		v.Notes = append(v.Notes, fmt.Sprintf("The history is that of the %d commits on which something was recorded last; %d older ones have records, too (tmnotes report --commits N).", len(r.Commits), r.OlderCommits))
+	}
+	if columns < len(r.Commits) {
+		v.Notes = append(v.Notes, fmt.Sprintf("The grid has the newest %d of %d commits: with all of them this page would be too large. The figures and the lists are of all of them.", columns, len(r.Commits)))
+	}
+	return v, nil
+}
+
+func sorted(set map[string]bool) (all []string) {
+	for s := range set {
+		all = append(all, s)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (v *pageView) commit(hash string) commitView {
+	if c, ok := v.commits[hash]; ok {
+		return c
+	}
+	return commitView{Short: short(hash)}
+}
+
+func short(hash string) string { return hash[:min(len(hash), 12)] }
+
+func (v *pageView) figures() {
+	f := &v.R.Figures
+	v.F = figuresView{Rate: "–", Recover: "–", Median: "–", P95: "–", Succeeded: f.Deployments - f.Failed, Failed: f.Failed, Deployments: f.Deployments,
+		Recoveries: f.Recoveries, Failing: f.Failing, Took: f.Took.Count}
+	if f.FailureRate != nil {
+		v.F.Rate = fmt.Sprintf("%.0f %%", *f.FailureRate*100)
+		if *f.FailureRate > 0 && *f.FailureRate < 0.1 {
+			v.F.Rate = fmt.Sprintf("%.1f %%", *f.FailureRate*100)
+		}
+		v.F.PerDay = fmt.Sprintf("%.1f", f.PerDay)
+		if f.PerDay < 1 {
+			v.F.PerDay = fmt.Sprintf("%.2g", f.PerDay)
+		}
+	}
+	if f.Recoveries > 0 {
+		v.F.Recover = took(time.Duration(f.TimeToRecover))
+	}
+	if f.Took.Count > 0 {
+		v.F.Median, v.F.P95 = took(time.Duration(f.Took.Median)), took(time.Duration(f.Took.P95))
+	}
+	if !f.Since.IsZero() {
+		v.F.Since = " since " + f.Since.Format("2 Jan 2006")
+	}
+}
+
+// mostRuns is how many runs are listed.
+const mostRuns = 50
+
+func (v *pageView) runs() {
+	all := v.R.Runs
+	v.RunsNote = fmt.Sprint(len(all))
+	if len(all) > mostRuns {
+		v.RunsNote = fmt.Sprintf("the newest %d of %d", mostRuns, len(all))
+		all = all[:mostRuns]
+	}
+	for i := range all {
+		r := &all[i]
+		x := runView{Run: r, commitView: v.commit(r.Commit), Cmd: visible(r.Cmd), Who: who(r.By), Link: isLink(r.Job), What: cmp.Or(r.Op, "several operations")}
+		if r.Target != "" {
+			x.What += " to " + visible(r.Target)
+		}
+		if r.ByHand {
+			x.What += ", recorded by hand"
+		}
+		if !r.Finished.IsZero() {
+			x.Took = took(r.Finished.Sub(r.Started))
+		}
+		var parts []string
+		for _, n := range []struct {
+			n    int
+			what string
+		}{{r.Failed, "failed"}, {r.Interrupted, "interrupted"}, {r.Blocked, "blocked"}, {r.Canceled, "canceled"}, {r.Drifted, "drifted"}, {r.Open, "to go"}, {r.OK, "ok"}} {
+			if n.n > 0 {
+				parts = append(parts, fmt.Sprint(n.n, " ", n.what))
+			}
+		}
+		x.Counts = strings.Join(parts, ", ")
+		v.Running = v.Running || r.Status == gitstate.Running
+		v.Runs = append(v.Runs, x)
+	}
+}
+
+func (v *pageView) row(i int, s *Stack) rowView {
+	x := rowView{Stack: s, Index: i, PathText: visible(s.Path), NameText: visible(s.Name), TagsText: visible(strings.Join(s.Tags, ", ")), Strip: v.strip(s)}
+	if "/"+s.Name == s.Path || strings.HasSuffix(s.Path, "/"+s.Name) {
+		x.NameText = "" // says nothing new
+	}
+	d, drift := s.Deployment(), s.Drift()
+	shown := d
+	if shown == nil || s.Status == gitstate.Drifted && drift != nil {
+		shown = cmp.Or(drift, d)
+	}
+	if shown != nil {
+		r := v.result(shown)
+		x.Shown = &r
+		if s.Status != gitstate.OK && s.Status != gitstate.Drifted || d != nil && d.Status == gitstate.Triggered {
+			x.Why = r.WhyText
+		}
+	}
+	switch {
+	case s.Status == gitstate.Orphaned:
+		x.Why = "gone from HEAD, and not destroyed"
+		if s.LastCommit != "" {
+			x.Why += "; " + short(s.LastCommit) + " had it last"
+		}
+	case len(s.Diverged) > 0:
+		x.Why = "by runs that did not know of each other: " + strings.Join(append([]string{d.Record.Run}, s.Diverged...), ", ")
+	}
+	if s.LastFailure != nil {
+		r := v.result(s.LastFailure)
+		x.Failure = &r
+	}
+	if s.LastDrift != nil {
+		r := v.result(s.LastDrift)
+		x.LastDrifted = &r
+	}
+	if s.Took.Count > 0 {
+		x.TookSays = fmt.Sprintf("%s, median of %d; 95 %% take up to %s", took(time.Duration(s.Took.Median)), s.Took.Count, took(time.Duration(s.Took.P95)))
+	}
+	for j := len(s.History) - 1; j >= max(0, len(s.History)-v.recent); j-- {
+		x.Recent = append(x.Recent, v.result(&s.History[j]))
+	}
+	x.Plot = v.plot(s)
+	name := shellWord(s.Path)
+	if s.Target != "" {
+		name += " --target " + shellWord(s.Target)
+	}
+	switch s.Status {
+	case gitstate.Failed:
+		x.Next = append(x.Next, "tmnotes blame "+name)
+	case gitstate.Drifted:
+		x.Next = append(x.Next, "tmnotes show --plan "+name)
+	}
+	return x
+}
+
+func (v *pageView) result(h *Result) resultView {
+	r := &h.Record
+	x := resultView{commitView: v.commit(h.Commit), Status: shownStatus(h), Op: r.Op, Who: who(h.By), Tries: r.Tries, At: r.At, WhyText: visible(why(r))}
+	if r.Took > 0 {
+		x.TookText = took(r.Took)
+	}
+	if r.Exit != nil && *r.Exit != 0 {
+		x.Exit = fmt.Sprint(*r.Exit)
+	}
+	if run := v.heads[runOf{r.Run, h.Commit}]; run != nil {
+		x.Job, x.Link = run.Job, isLink(run.Job)
+	}
+	return x
+}
+
+// shownStatus is the status, or what a destruction came to.
+func shownStatus(h *Result) string {
+	if h.Status == gitstate.OK && h.Record.Op == gitstate.Destroy {
+		return "destroyed"
+	}
+	return string(h.Status)
+}
+
+func why(r *gitstate.Record) string {
+	var parts []string
+	if r.Dirty {
+		parts = append(parts, "with uncommitted changes")
+	}
+	if w := r.Why(); w != "" {
+		parts = append(parts, w)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// stripLength is how many results are shown in a row without the script.
+const stripLength = 20
+
+// strip shows the newest deployments, the latest first, a sign each.
+func (v *pageView) strip(s *Stack) string {
+	var b strings.Builder
+	n := 0
+	for i := len(s.History) - 1; i >= 0 && n < stripLength; i-- {
+		if h := &s.History[i]; isDeployment(h.Record.Op) {
+			b.WriteString(signs[shownStatus(h)])
+			n++
+		}
+	}
+	return b.String()
+}
+
+// signs are what tells the statuses apart without colours; page.css has them, too.
+var signs = map[string]string{"ok": "✓", "failed": "✕", "interrupted": "!", "blocked": "⊘", "canceled": "–", "drifted": "≠", "running": "▸", "queued": "…",
+	"triggered": "↻", "destroyed": "∅"}
+
+// plot draws how long the deployments of a stack took, the oldest on the left.
+func (v *pageView) plot(s *Stack) *plotView {
+	var of []*Result
+	for i := range s.History {
+		h := &s.History[i]
+		if h.Record.Op == gitstate.Deploy && h.Record.Took > 0 && (h.Status == gitstate.OK || h.Status == gitstate.Failed) {
+			of = append(of, h)
+		}
+	}
+	of = of[max(0, len(of)-v.plotted):]
+	if len(of) < 2 {
+		return nil
+	}
+	most := of[0].Record.Took
+	for _, h := range of {
+		most = max(most, h.Record.Took)
+	}
+	p := &plotView{Max: took(most), From: of[0].Record.At.Format("2 Jan 2006"), To: of[len(of)-1].Record.At.Format("2 Jan 2006")}
+	bad := 0
+	var line, dots, crosses strings.Builder
+	for i, h := range of {
+		x, y := 3+314*i/(len(of)-1), 60-int(46*int64(h.Record.Took)/int64(most))
+		if h.Status != gitstate.OK {
+			bad++
+			fmt.Fprintf(&crosses, "M%d %dl4 4m0-4l-4 4", x-2, y-2)
+			continue
+		}
+		op := "L"
+		if line.Len() == 0 {
+			op = "M"
+		}
+		fmt.Fprintf(&line, "%s%d %d", op, x, y)
+		if len(of) <= 12 || v.plotted == 100 && len(of) <= 40 {
+			fmt.Fprintf(&dots, "M%d %dh0", x, y)
+		}
+	}
+	p.Line, p.Dots, p.Bad = line.String(), dots.String(), crosses.String()
+	p.Label = fmt.Sprintf("How long its last %d deployments took: up to %s; %d of them failed", len(of), p.Max, bad)
+	return p
+}
+
+func who(by string) string {
+	name, _, _ := strings.Cut(by, " <")
+	return cmp.Or(visible(name), "somebody")
+}
+
+func isLink(job string) bool {
+	return strings.HasPrefix(job, "https://") || strings.HasPrefix(job, "http://")
+}
+
+// visible is a text of which nothing hides, reorders or drives anything: what
+// cannot be seen is shown by its number. HTML is the template's to escape.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) || r == '\n' {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		}
+	}
+	return b.String()
+}
+
+// shellWord is a word as a shell reads it back.
+func shellWord(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(visible(s), "'", `'\''`) + "'"
+}
