@@ -171,6 +171,13 @@ func TestLive(t *testing.T) {
 	}
 	golden(t, "live/end.txt", regexp.MustCompile(`(?m)^/[ab] \| hello.*\n`).ReplaceAllString(got, "")+"\n")
 	e.clean()
+
+	// The next time it is known how long it takes, of what succeeded.
+	w.run(".", "rm", w.path("release-a"), w.path("release-b"))
+	e = w.terminal(80, 24, "work", "tmnotes", "run", "-j2", "--force", "--sync=off", "--op", "deploy", "--", "gate")
+	e.sees(`^running  /a +\ds  of about \ds$`, `^running  /b +\ds$`)
+	w.release("a", "b")
+	e.ends(exitFailed)
 }
 
 // clean checks that the terminal is as it was.
@@ -351,6 +358,32 @@ func TestLiveAsks(t *testing.T) {
 	e := w.terminal(80, 24, "work", "tmnotes", "run", "--output", "live", "--sync=off", "--op", "deploy", "--", "ask")
 	e.ends(exitOK)
 	e.sees(`^/a \| Enter a value: no answer$`)
+}
+
+// A terminal that is closed ends the run in order, view or not.
+func TestLiveHangup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.project("work", "/a", "/b", "/c:/a")
+	w.script("gate", gate)
+	e := w.terminal(80, 24, "work", "tmnotes", "run", "-j2", "--op", "deploy", "--", "gate")
+	e.sees(`^running  /a`, `^running  /b`)
+	_ = e.pty.Close()
+	w.await("the push at once", func() bool { return strings.Contains(w.remoteNotes(), "status=running") })
+	w.release("a", "b")
+	done := make(chan struct{})
+	go func() { _ = e.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not end")
+	}
+	if code := e.cmd.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
+	}
+	if n := w.remoteNotes(); !strings.Contains(n, "status=canceled op=deploy stack=/c ") || strings.Count(n, "status=ok") != 2 {
+		t.Errorf("on the remote:\n%s", n)
+	}
 }
 
 // A kill -9 finds the terminal in the mode that it was in.
