@@ -39,7 +39,7 @@ const (
 	StatusOK       Status = "ok"
 	StatusFailed   Status = "failed"
 	StatusCanceled Status = "canceled" // interrupted, or never started because the run was stopped
-	StatusBlocked  Status = "blocked"  // a stack that it depends on failed
+	StatusBlocked  Status = "blocked"  // a stack that it depends on failed, or too many others did
 	StatusDrifted  Status = "drifted"  // exit code 2 of a Command with Changes
 	StatusSkipped  Status = "skipped"  // not needed any more, as Options.Admit found
 	StatusRunning  Status = "running"

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 )
@@ -252,8 +251,6 @@ func (v *pageView) commit(hash string) commitView {
 	return commitView{Short: short(hash)}
 }
 
-func short(hash string) string { return hash[:min(len(hash), 8)] }
-
 func (v *pageView) figures() {
 	f := &v.R.Figures
 	v.F = figuresView{Rate: "–", Recover: "–", Median: "–", P95: "–", Succeeded: f.Deployments - f.Failed, Failed: f.Failed, Deployments: f.Deployments,
@@ -269,10 +266,10 @@ func (v *pageView) figures() {
 		}
 	}
 	if f.Recoveries > 0 {
-		v.F.Recover = long(time.Duration(f.TimeToRecover))
+		v.F.Recover = took(time.Duration(f.TimeToRecover))
 	}
 	if f.Took.Count > 0 {
-		v.F.Median, v.F.P95 = long(time.Duration(f.Took.Median)), long(time.Duration(f.Took.P95))
+		v.F.Median, v.F.P95 = took(time.Duration(f.Took.Median)), took(time.Duration(f.Took.P95))
 	}
 	if !f.Since.IsZero() {
 		v.F.Since = " since " + f.Since.Format("2 Jan 2006")
@@ -299,7 +296,7 @@ func (v *pageView) runs() {
 			x.What += ", recorded by hand"
 		}
 		if !r.Finished.IsZero() {
-			x.Took = long(r.Finished.Sub(r.Started))
+			x.Took = took(r.Finished.Sub(r.Started))
 		}
 		var parts []string
 		for _, n := range []struct {
@@ -351,7 +348,7 @@ func (v *pageView) row(i int, s *Stack) rowView {
 		x.LastDrifted = &r
 	}
 	if s.Took.Count > 0 {
-		x.TookSays = fmt.Sprintf("%s, median of %d; 95 %% take up to %s", long(time.Duration(s.Took.Median)), s.Took.Count, long(time.Duration(s.Took.P95)))
+		x.TookSays = fmt.Sprintf("%s, median of %d; 95 %% take up to %s", took(time.Duration(s.Took.Median)), s.Took.Count, took(time.Duration(s.Took.P95)))
 	}
 	for j := len(s.History) - 1; j >= max(0, len(s.History)-v.recent); j-- {
 		x.Recent = append(x.Recent, v.result(&s.History[j]))
@@ -374,7 +371,7 @@ func (v *pageView) result(h *Result) resultView {
 	r := &h.Record
 	x := resultView{commitView: v.commit(h.Commit), Status: shownStatus(h), Op: r.Op, Who: who(h.By), Tries: r.Tries, At: r.At, WhyText: visible(why(r))}
 	if r.Took > 0 {
-		x.TookText = long(r.Took)
+		x.TookText = took(r.Took)
 	}
 	if r.Exit != nil && *r.Exit != 0 {
 		x.Exit = fmt.Sprint(*r.Exit)
@@ -441,7 +438,7 @@ func (v *pageView) plot(s *Stack) *plotView {
 	for _, h := range of {
 		most = max(most, h.Record.Took)
 	}
-	p := &plotView{Max: long(most), From: of[0].Record.At.Format("2 Jan 2006"), To: of[len(of)-1].Record.At.Format("2 Jan 2006")}
+	p := &plotView{Max: took(most), From: of[0].Record.At.Format("2 Jan 2006"), To: of[len(of)-1].Record.At.Format("2 Jan 2006")}
 	bad := 0
 	var line, dots, crosses strings.Builder
 	for i, h := range of {
@@ -472,36 +469,6 @@ func who(by string) string {
 
 func isLink(job string) bool {
 	return strings.HasPrefix(job, "https://") || strings.HasPrefix(job, "http://")
-}
-
-// long is a duration as people say it.
-func long(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < time.Hour:
-		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%.1f days", d.Hours()/24)
-}
-
-// visible is a text of which nothing hides, reorders or drives anything: what
-// cannot be seen is shown by its number. HTML is the template's to escape.
-func visible(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) || r == '\n' {
-			b.WriteRune(r)
-		} else {
-			fmt.Fprintf(&b, "\\u%04x", r)
-		}
-	}
-	return b.String()
 }
 
 // shellWord is a word as a shell reads it back.

@@ -48,9 +48,9 @@ const tellTimes = (root, both) => root.querySelectorAll("time").forEach((t) => {
 });
 const took = (tenths) => {
 	const s = tenths / 10;
-	if (s < 60) return s.toFixed(1) + " s";
-	if (s < 3600) return Math.floor(s / 60) + " min " + pad(Math.floor(s % 60)) + " s";
-	return Math.floor(s / 3600) + " h " + pad(Math.floor(s / 60 % 60)) + " min";
+	if (s < 60) return s.toFixed(1) + "s";
+	if (s < 3600) return Math.floor(s / 60) + "m" + pad(Math.floor(s % 60)) + "s";
+	return Math.floor(s / 3600) + "h" + pad(Math.floor(s / 60 % 60)) + "m";
 };
 
 // On a narrow screen the table is laid out as something else, and is to be read

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"html/template"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -78,21 +79,31 @@ func reportNow(c *cli.Context, s *gitstate.Store, dir string) (*report.Report, e
 	return report.Build(c.Context, s, st, opt)
 }
 
-// register adds the page to a server.
-func (l *livePage) register(mux *http.ServeMux) {
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		if !l.authorized(r) {
-			signIn(w, "")
-			return
-		}
+// register adds the page to a server. authorize lets through who has the token as
+// the API is told it.
+func (l *livePage) register(mux *http.ServeMux, authorize func(http.Handler) http.Handler) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		l.send(w, r, "text/html; charset=utf-8", func(m *madePage) []byte { return m.html })
 	})
+	data := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.send(w, r, "application/json", func(m *madePage) []byte { return m.js })
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case l.signedIn(r):
+			page(w, r)
+		case r.Header.Get("Authorization") != "":
+			authorize(page).ServeHTTP(w, r)
+		default:
+			signIn(w, "")
+		}
+	})
 	mux.HandleFunc("GET /report.json", func(w http.ResponseWriter, r *http.Request) {
-		if !l.authorized(r) {
-			http.Error(w, "this needs the server's token", http.StatusUnauthorized)
+		if l.signedIn(r) {
+			data(w, r)
 			return
 		}
-		l.send(w, r, "application/json", func(m *madePage) []byte { return m.js })
+		authorize(data).ServeHTTP(w, r)
 	})
 	mux.HandleFunc("POST /session", func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
@@ -113,10 +124,7 @@ func (l *livePage) cookie() (name, value string) {
 	return "tmnotes-" + hex.EncodeToString(sum[:4]), hex.EncodeToString(sum[8:])
 }
 
-func (l *livePage) authorized(r *http.Request) bool {
-	if user, _, ok := r.BasicAuth(); ok { // as the API has it, for curl and its like
-		return same(user, l.token)
-	}
+func (l *livePage) signedIn(r *http.Request) bool {
 	name, want := l.cookie()
 	c, err := r.Cookie(name)
 	return err == nil && same(c.Value, want)
@@ -174,17 +182,16 @@ func (l *livePage) make() error {
 	if err != nil {
 		return err
 	}
+	// When it was made does not make it another one.
+	timeless := *r
+	timeless.At, timeless.Fetched, timeless.Figures.Until = time.Time{}, time.Time{}, time.Time{}
+	timeless.Figures.PerDay = math.Round(timeless.Figures.PerDay*100) / 100
 	page := report.Page{Live: "/"}
 	if l.fetched != nil {
 		page.Problem = fmt.Sprintf("What others recorded lately may be missing: %v.", l.fetched)
-	} else {
-		r.Remote = "" // it was asked just now
 	}
-	// When it was made does not make it another one.
-	at, fetched := r.At, r.Fetched
-	r.At, r.Fetched = time.Time{}, time.Time{}
 	var b bytes.Buffer
-	if err := r.WriteJSON(&b); err != nil {
+	if err := timeless.WriteJSON(&b); err != nil {
 		return err
 	}
 	sum := sha256.Sum256(append(b.Bytes(), page.Problem...))
@@ -192,10 +199,12 @@ func (l *livePage) make() error {
 	if etag == l.now.etag {
 		return nil
 	}
-	r.At, r.Fetched = at, fetched
 	var js, html, zipped bytes.Buffer
 	if err := r.WriteJSON(&js); err != nil {
 		return err
+	}
+	if page.Problem == "" {
+		r.Remote = "" // which is asked all the time
 	}
 	if err := r.WritePage(&html, page); err != nil {
 		return err
@@ -221,6 +230,9 @@ func (l *livePage) fetch() {
 	defer l.mu.Unlock()
 	l.fetched = err
 }
+
+// end waits for what is under way.
+func (l *livePage) end() { l.asking.Lock() }
 
 const (
 	signInCSS = `:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:100dvh;margin:0}` +

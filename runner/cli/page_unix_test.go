@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -131,7 +132,7 @@ func TestLivePage(t *testing.T) {
 	w := newWorld(t)
 	w.project("work", "/a", "/b:/a", "/c:/b")
 	w.run(".", "git", "clone", "-q", w.path("work.git"), w.path("other"))
-	vars, _, _ := w.serving()
+	vars, server, stderr := w.serving()
 	address, token := w.serverOf(vars)
 
 	tab := gittest.Browse(t)
@@ -177,4 +178,12 @@ func TestLivePage(t *testing.T) {
 	if u := gittest.Eval[string](tab, `location.href`); strings.Contains(u, token) {
 		t.Errorf("the token is in the address %s", u)
 	}
+
+	// It is still a page when nobody serves it any more, and says so.
+	_ = server.Process.Signal(syscall.SIGTERM)
+	if err := server.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, stderr.String())
+	}
+	tab.Wait(`document.getElementById("problem").textContent.includes("could not be brought up to date")`)
+	statuses("/a ok, /b ok, /c ok")
 }

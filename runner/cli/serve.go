@@ -80,8 +80,9 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	mux.Handle("/v1/", api)
 	mux.Handle("/v2/", api)
 	mux.Handle("/.well-known/", api)
+	page := newLivePage(c, h, token)
+	page.register(mux, api.Authorize)
 	mux.Handle("GET /metrics", api.Authorize(h.metricsHandler(registry)))
-	newLivePage(c, h, token).register(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.State(r.Context()); err != nil {
 			h.ui.warn(err.Error())
@@ -114,6 +115,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
+	page.end()
 	return errors.Join(err, api.Close(), h.end(ctx))
 }
 

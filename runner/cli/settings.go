@@ -13,8 +13,8 @@ import (
 // settings are the keys tmnotes.* that are read from git's configuration and from
 // gitstate.ConfigFile.
 var settings = []string{
-	"gate", "maxFailures", "metricsStacks", "onChange", "output", "parallel", "pushInterval", "ref", "remote", "report", "retry", "retryOn", "soak", "staleAfter", "sync", "timeout",
-	"wave",
+	"claims", "gate", "lease", "maxFailures", "metricsStacks", "onChange", "onClaimed", "output", "parallel", "pushInterval", "ref", "remote",
+	"report", "retry", "retryOn", "soak", "staleAfter", "sync", "timeout", "wave",
 }
 
 // checkSettings refuses keys that nobody reads: a limit whose name is misspelt must
@@ -42,11 +42,11 @@ func unknownSetting(key string) string {
 	if ours && slices.ContainsFunc(settings, func(k string) bool { return strings.ToLower(k) == name }) {
 		return ""
 	}
-	nearest := slices.MinFunc(settings, func(a, b string) int {
-		distance := func(k string) int {
-			return levenshtein.Distance(strings.ToLower(k), name[strings.LastIndexByte(name, '.')+1:], nil)
-		}
-		return distance(a) - distance(b)
-	})
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	distance := func(k string) int { return levenshtein.Distance(strings.ToLower(k), last, nil) }
+	nearest := slices.MinFunc(settings, func(a, b string) int { return distance(a) - distance(b) })
+	if distance(nearest) > len(last)/2 {
+		return fmt.Sprintf("there is no setting %s; the settings are %s", key, strings.Join(settings, ", "))
+	}
 	return fmt.Sprintf("there is no setting %s; is tmnotes.%s meant?", key, nearest)
 }

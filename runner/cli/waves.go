@@ -146,10 +146,10 @@ func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []st
 	if err != nil {
 		return err
 	}
-	for i, f := range w.filters {
-		if f != "*" && !slices.ContainsFunc(all, w.match[i]) {
-			return fmt.Errorf("no stack of the project matches the wave %s; `terramate list --tags` shows which a tag has", f)
-		}
+	if err := w.exist(all); err != nil {
+		return err
+	}
+	for _, f := range w.filters {
 		w.list = append(w.list, wave{name: f})
 	}
 	for _, path := range g.Order() {
@@ -164,6 +164,17 @@ func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []st
 				return fmt.Errorf("%s runs after %s, but is in the wave %s, which is before %s; put the two into one wave, or %s into the earlier one",
 					path, first, w.filters[i], w.filters[w.of[first]], first)
 			}
+		}
+	}
+	return nil
+}
+
+// exist refuses a wave that none of the project's stacks could be in: a canary whose tag is
+// misspelt must not be left out.
+func (w *waves) exist(all []runner.Stack) error {
+	for i, f := range w.filters {
+		if f != "*" && !slices.ContainsFunc(all, w.match[i]) {
+			return fmt.Errorf("no stack of the project matches the wave %s; `terramate list --tags TAG` shows which have a tag", f)
 		}
 	}
 	return nil
@@ -383,7 +394,9 @@ func (r *rollout) judge(k int, results []runner.Result) {
 func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 	hold := func(wait time.Duration, reason string) {
 		for _, p := range todo {
-			_ = r.observe(runner.Event{Kind: runner.Held, Wait: wait, Result: runner.Result{Stack: tasks[p].Stack, Exit: -1, Reason: reason}})
+			for _, w := range r.n.watch { // what is said of it is said of the wave
+				w(runner.Event{Kind: runner.Held, Wait: wait, Result: runner.Result{Stack: tasks[p].Stack, Exit: -1, Reason: reason}})
+			}
 		}
 	}
 	before := k - 1
