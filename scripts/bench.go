@@ -114,6 +114,7 @@ func (b *bench) run() int {
 	b.bytes()
 	b.memory()
 	b.cloud()
+	b.service()
 	if b.missed > 0 {
 		fmt.Printf("%d missed\n", b.missed)
 		return 1

@@ -59,6 +59,25 @@ build_opentofu() {
 	mv "$1/tofu.$$" "$1/tofu" # whole or not at all, also for another who builds it now
 }
 
+# find_chromium: sets chromium to the path of a browser for the tests of pages. As
+# root on Debian and its like it installs one, elsewhere it says how to get one.
+find_chromium() {
+	local name
+	for name in chromium chromium-browser google-chrome; do
+		if chromium=$(command -v "$name"); then
+			return
+		fi
+	done
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		say "no chromium in PATH: installing it (once, some minutes)" >&2
+		if apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null &&
+			chromium=$(command -v chromium); then
+			return
+		fi
+	fi
+	die "the pages are tested in a real browser, and no chromium is in PATH; install it (apt install chromium, dnf install chromium, brew install --cask chromium) and run this again"
+}
+
 # find_xmllint sees to it that xmllint, which holds JUnit reports against their schema,
 # is there.
 find_xmllint() {
@@ -101,23 +120,4 @@ find_gitlab_ci_local() {
 		npm install --silent --no-audit --no-fund --prefix "$cache.$$" "gitlab-ci-local@$gitlab_ci_local_version" || die "gitlab-ci-local could not be installed"
 		mv "$cache.$$" "$cache"
 	fi
-}
-
-# find_chromium: sets chromium to the path of a browser for the tests of pages. As
-# root on Debian and its like it installs one, elsewhere it says how to get one.
-find_chromium() {
-	local name
-	for name in chromium chromium-browser google-chrome; do
-		if chromium=$(command -v "$name"); then
-			return
-		fi
-	done
-	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		say "no chromium in PATH: installing it (once, some minutes)" >&2
-		if apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null &&
-			chromium=$(command -v chromium); then
-			return
-		fi
-	fi
-	die "the pages are tested in a real browser, and no chromium is in PATH; install it (apt install chromium, dnf install chromium, brew install --cask chromium) and run this again"
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 )
@@ -251,6 +252,8 @@ func (v *pageView) commit(hash string) commitView {
 	return commitView{Short: short(hash)}
 }
 
+func short(hash string) string { return hash[:min(len(hash), 12)] }
+
 func (v *pageView) figures() {
 	f := &v.R.Figures
 	v.F = figuresView{Rate: "–", Recover: "–", Median: "–", P95: "–", Succeeded: f.Deployments - f.Failed, Failed: f.Failed, Deployments: f.Deployments,
@@ -469,6 +472,23 @@ func who(by string) string {
 
 func isLink(job string) bool {
 	return strings.HasPrefix(job, "https://") || strings.HasPrefix(job, "http://")
+}
+
+// visible is a text of which nothing hides, reorders or drives anything: what
+// cannot be seen is shown by its number. HTML is the template's to escape.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) || r == '\n' {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		}
+	}
+	return b.String()
 }
 
 // shellWord is a word as a shell reads it back.

@@ -180,18 +180,23 @@ func (l *leg) check() error {
 // runOf is the run that the process takes part in: that of the leg, --run or
 // TMNOTES_RUN, or a new one.
 func runOf(c *cli.Context, s *gitstate.Store, l *leg) (string, error) {
-	id := c.String("run")
+	id, from := c.String("run"), "--run"
+	if id == os.Getenv("TMNOTES_RUN") {
+		from = "TMNOTES_RUN"
+	}
 	switch {
 	case id != "" && !validRun(id):
-		return "", fmt.Errorf("--run (TMNOTES_RUN): %q is no id of a run; take one from `tmnotes log` or tmnotes matrix", id)
-	case l != nil && id != "" && id != l.Run:
-		return "", fmt.Errorf("--run (TMNOTES_RUN): %s is of the run %s, not of %s", l.file, l.Run, id)
+		return "", fmt.Errorf("%s=%q is no id of a run; leave it out, or take one from `tmnotes log`", from, id)
 	case l != nil && l.aside:
 		return s.NewRun(), nil
+	case l != nil && id != "" && id != l.Run:
+		return "", fmt.Errorf("%s=%s: %s is of the run %s", from, id, l.file, l.Run)
 	case l != nil:
 		return l.Run, nil
+	case id != "":
+		return id, nil
 	}
-	return runID(s)
+	return s.NewRun(), nil
 }
 
 // at reports whether the leg was made for the commit that is checked out.
