@@ -169,6 +169,9 @@ func TestLive(t *testing.T) {
 	for _, m := range masks {
 		got = m.re.ReplaceAllString(got, m.to)
 	}
+	if raw := e.output(); regexp.MustCompile(`\x1b\[[0-9;]*m`).MatchString(raw) {
+		t.Errorf("with NO_COLOR: %q", raw)
+	}
 	golden(t, "live/end.txt", regexp.MustCompile(`(?m)^/[ab] \| hello.*\n`).ReplaceAllString(got, "")+"\n")
 	e.clean()
 
