@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -20,25 +21,36 @@ type Line struct {
 
 // Note is the note of a commit in normal form, with what the journal has for
 // it. A commit without a note has no lines.
-func (s *Store) Note(commit string) ([]Line, error) {
-	var found []Line
-	err := s.notes(func(t *notesTree, over map[string][]string) error {
-		lines, ok := over[commit]
-		if !ok {
-			blobs, err := t.get(plumbing.NewHash(commit))
-			if err != nil {
-				return &RecordError{commit, err}
-			}
-			text, err := s.text(blobs)
-			if err != nil {
-				return &RecordError{commit, err}
-			}
-			lines = normalLines(appendLines(nil, text))
-		}
-		found = parseLines(commit, lines)
+func (s *Store) Note(commit string) (found []Line, err error) {
+	err = s.NotesOf([]string{commit}, func(_ string, lines []Line) error {
+		found = lines
 		return nil
 	})
 	return found, err
+}
+
+// NotesOf hands on the notes of some commits, as Note does that of one.
+func (s *Store) NotesOf(commits []string, fn func(commit string, lines []Line) error) error {
+	return s.notes(func(t *notesTree, over map[string][]string) error {
+		for _, commit := range commits {
+			lines, ok := over[commit]
+			if !ok {
+				blobs, err := t.get(plumbing.NewHash(commit))
+				if err != nil {
+					return &RecordError{commit, err}
+				}
+				text, err := s.text(blobs)
+				if err != nil {
+					return &RecordError{commit, err}
+				}
+				lines = normalLines(appendLines(nil, text))
+			}
+			if err := fn(commit, parseLines(commit, lines)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func parseLines(commit string, lines []string) []Line {
@@ -257,7 +269,7 @@ func (x *index) differs(y *index) string {
 		return "more stacks"
 	}
 	for k, b := range y.runs {
-		if a := x.runs[k]; a == nil || *a != *b {
+		if a := x.runs[k]; !reflect.DeepEqual(a, b) {
 			return "another head or end of run " + k.run
 		}
 	}

@@ -41,7 +41,7 @@ const (
 	OK       Status = "ok"       // the command succeeded
 	Failed   Status = "failed"   // the command failed
 	Canceled Status = "canceled" // interrupted, or never started
-	Blocked  Status = "blocked"  // a stack it depends on failed
+	Blocked  Status = "blocked"  // a stack it depends on failed, or its wave was not reached
 	Drifted  Status = "drifted"  // a drift run found changes
 	// Triggered by hand: what the stack was before is in Had and Was, and it is
 	// pending until something follows.

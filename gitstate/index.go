@@ -62,11 +62,12 @@ type Stored struct {
 	line string
 }
 
-// runInfo is the head and the end of a run.
+// runInfo is the head and the end of a run, or of one of its legs.
 type runInfo struct {
 	line     string // of the head
 	finished string // of the end
 	newest   int    // the newest attempt of the head's CI job in the same note
+	legs     map[int]*runInfo
 }
 
 func (ri *runInfo) head() Record {
@@ -220,20 +221,40 @@ func readRuns(lines []string, runs map[string]*runInfo) {
 		if r.Job != "" {
 			jobs[r.Job] = max(jobs[r.Job], r.Attempt)
 		}
-		switch ri := runs[r.Run]; {
+		ri := runs[r.Run]
+		if leg := r.Leg(); ri != nil && leg > 0 {
+			if ri.legs == nil {
+				ri.legs = map[int]*runInfo{}
+			}
+			if ri.legs[leg] == nil {
+				ri.legs[leg] = new(runInfo)
+			}
+			ri = ri.legs[leg]
+		}
+		switch {
 		case ri == nil:
 		case r.Event == Finished:
 			ri.finished = max(ri.finished, line)
-		case ri.line == "" || line < ri.line: // of several heads the first counts
+		case ri.line == "" || r.Leg() > 0 && line > ri.line || r.Leg() == 0 && line < ri.line:
+			// Of several heads of a run the first counts, of a leg the last: it is
+			// who took it up again.
 			ri.line = line
 		}
 	}
 	for _, ri := range runs {
-		if ri.line != "" {
-			ri.newest = jobs[ri.head().Job]
+		ri.settle(jobs)
+		for _, leg := range ri.legs {
+			leg.settle(jobs)
 		}
-		ri.line, ri.finished = strings.Clone(ri.line), strings.Clone(ri.finished)
 	}
+}
+
+// settle keeps what readRuns found, without the memory of the note.
+func (ri *runInfo) settle(jobs map[string]int) {
+	if ri.line != "" {
+		ri.newest = jobs[ri.head().Job]
+	}
+	ri.line, ri.finished = strings.Clone(ri.line), strings.Clone(ri.finished)
 }
 
 // isRunEvent tells the head and the end of a run from other lines, as far as

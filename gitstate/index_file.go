@@ -13,7 +13,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-const indexMagic = "tmnotes index 3 "
+const indexMagic = "tmnotes index 4 "
 
 // save writes the index beside its place and renames it. It is not synced: a
 // file that a crash damaged does not end as it should, and is made anew.
@@ -33,11 +33,10 @@ func (x *index) save(path string) error {
 	}
 	for k, ri := range x.runs {
 		fmt.Fprintf(&b, "r %q %s %d\n", k.run, k.commit, ri.newest)
-		if ri.line != "" {
-			b.WriteString("b " + ri.line + "\n")
-		}
-		if ri.finished != "" {
-			b.WriteString("e " + ri.finished + "\n")
+		ri.save(&b)
+		for leg, ri := range ri.legs {
+			fmt.Fprintf(&b, "l %d %d\n", leg, ri.newest)
+			ri.save(&b)
 		}
 	}
 	b.WriteString("end\n")
@@ -53,6 +52,15 @@ func (x *index) save(path string) error {
 		os.Remove(tmp.Name())
 	}
 	return err
+}
+
+func (ri *runInfo) save(b *bytes.Buffer) {
+	if ri.line != "" {
+		b.WriteString("b " + ri.line + "\n")
+	}
+	if ri.finished != "" {
+		b.WriteString("e " + ri.finished + "\n")
+	}
 }
 
 var errIndex = errors.New("no usable index")
@@ -72,7 +80,7 @@ func loadIndex(path string) (*index, error) {
 	x := newIndex()
 	x.tree = plumbing.NewHash(tree)
 	var s *slot
-	var ri *runInfo
+	var run, ri *runInfo // ri is the run or one of its legs
 	for text != "" {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
@@ -106,7 +114,8 @@ func loadIndex(path string) (*index, error) {
 			}
 			s.heads = append(s.heads, Stored{commit, r, l})
 		case kind == "r":
-			ri = new(runInfo)
+			run = new(runInfo)
+			ri = run
 			var k runKey
 			if rest, ok = unquote(rest, &k.run); !ok {
 				return nil, errIndex
@@ -117,6 +126,20 @@ func loadIndex(path string) (*index, error) {
 			}
 			k.commit = commit
 			x.runs[k] = ri
+		case kind == "l" && run != nil:
+			number, newest, _ := strings.Cut(rest, " ")
+			leg, err := strconv.Atoi(number)
+			if err != nil {
+				return nil, errIndex
+			}
+			ri = new(runInfo)
+			if ri.newest, err = strconv.Atoi(newest); err != nil {
+				return nil, errIndex
+			}
+			if run.legs == nil {
+				run.legs = map[int]*runInfo{}
+			}
+			run.legs[leg] = ri
 		case kind == "b" && ri != nil:
 			ri.line = rest
 		case kind == "e" && ri != nil:

@@ -188,8 +188,11 @@ func TestIndexProperties(t *testing.T) {
 				}
 				r.Prev = l.Runs()
 				if rapid.IntRange(0, 3).Draw(t, "with a head") > 0 {
-					write(Record{Event: Started, Run: r.Run, Job: rapid.SampledFrom([]string{"", "j"}).Draw(t, "job"), Attempt: rapid.IntRange(0, 3).Draw(t, "attempt")})
+					for _, leg := range rapid.SampledFrom([][]int{{0}, {0}, {0, 1, 2}, {2, 1}}).Draw(t, "legs") {
+						write(*of(leg, &Record{Event: Started, Run: r.Run, Job: rapid.SampledFrom([]string{"", "j"}).Draw(t, "job"), Attempt: rapid.IntRange(0, 3).Draw(t, "attempt")}))
+					}
 				}
+				r.SetLeg(rapid.IntRange(0, 2).Draw(t, "leg"))
 				write(r)
 				w.open = append(w.open, r)
 			case 3, 4, 5: // a run has a result, or another one
@@ -200,7 +203,7 @@ func TestIndexProperties(t *testing.T) {
 				r.At, r.Status = time.Time{}, rapid.SampledFrom([]Status{Running, OK, OK, Failed, Drifted}).Draw(t, "status")
 				write(r)
 				if rapid.Bool().Draw(t, "finished") {
-					write(Record{Event: Finished, Run: r.Run})
+					write(*of(r.Leg(), &Record{Event: Finished, Run: r.Run}))
 				}
 			case 6:
 				if lines := w.notes[commit]; len(lines) > 0 {

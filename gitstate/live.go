@@ -17,7 +17,8 @@ import (
 // (A process number would say less: they are given out again.)
 
 // Live marks this process as the one that works on the run (and, if it is one
-// of several, on the stack) until the function that it returns is called.
+// of several, on the stack, or on a leg: see LegName) until the function that it
+// returns is called.
 func (s *Store) Live(run, stack string) (done func(), err error) {
 	if s.readOnly != nil {
 		return nil, s.readOnly
@@ -57,7 +58,7 @@ const (
 	gone
 )
 
-func (s *Store) liveness(run, stack string) (liveness, error) {
+func (s *Store) liveness(run, stack string, leg int) (liveness, error) {
 	dir := filepath.Join(s.private, "live")
 	list, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -66,7 +67,11 @@ func (s *Store) liveness(run, stack string) (liveness, error) {
 	if err != nil {
 		return elsewhere, err
 	}
-	for _, name := range []string{liveName(run, stack), liveName(run, "")} {
+	all := "" // whose end is the end of the record's stack, too
+	if leg > 0 {
+		all = LegName(leg)
+	}
+	for _, name := range []string{liveName(run, stack), liveName(run, all)} {
 		found := elsewhere
 		for _, d := range list {
 			// What follows the name is a number, so the run's own mark is not

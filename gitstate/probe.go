@@ -213,15 +213,31 @@ func (s *Store) TryWrite(ctx context.Context) error {
 		}
 	}
 	script := fmt.Sprintf("start\nupdate %s %s %s\nprepare\nabort\n", s.ref, to, old)
-	if _, err := s.repo.git(ctx, strings.NewReader(script), "update-ref", "--stdin"); err != nil {
-		return fmt.Errorf("%s cannot be moved: %w", s.ref, err)
+	for try := 0; ; try++ {
+		_, err := s.repo.git(ctx, strings.NewReader(script), "update-ref", "--stdin")
+		switch {
+		case err == nil:
+			return nil
+		case !lockedOut(err):
+			return fmt.Errorf("%s cannot be moved: %w", s.ref, err)
+		case slices.Contains(s.StaleLocks(), s.lockPath()):
+			return nil // who moves it removes that one
+		case try == 5:
+			return fmt.Errorf("%s cannot be moved: %w", s.ref, err)
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	return nil
+}
+
+func (s *Store) lockPath() string {
+	return filepath.Join(s.repo.commonDir, filepath.FromSlash(s.ref)) + ".lock"
 }
 
 // StaleLocks are lock files that nobody can hold any more, in the way of the notes.
 func (s *Store) StaleLocks() (files []string) {
-	look := []string{filepath.Join(s.repo.commonDir, "packed-refs.lock"), filepath.Join(s.repo.commonDir, "config.lock"), filepath.Join(s.repo.commonDir, filepath.FromSlash(s.ref)) + ".lock"}
+	look := []string{filepath.Join(s.repo.commonDir, "packed-refs.lock"), s.lockPath()}
 	for _, dir := range []string{filepath.FromSlash(s.textsRef()), filepath.Join("refs", "tmnotes")} {
 		_ = filepath.WalkDir(filepath.Join(s.repo.commonDir, dir), func(path string, d os.DirEntry, err error) error {
 			if err == nil && strings.HasSuffix(path, ".lock") {

@@ -52,12 +52,19 @@ type Record struct {
 	Version                               int    // of the format, in the head of a run
 
 	Extra []Pair // keys of later versions, in order
+
+	exact bool // Prev is all that it follows
 }
 
-// These are younger than version 1, and so stand among Extra: there, who does not
-// know them keeps them.
+// Follow says which runs the record follows, whatever earlier records of its own
+// run followed.
+func (r *Record) Follow(runs []string) { r.Prev, r.exact = runs, true }
+
+// Keys that are younger than version 1 stand among Extra: there, who does not know
+// them keeps them.
 const (
 	triggersKey = "triggers"
+	skippedKey  = "skipped"
 	waveKey     = "wave"
 )
 
@@ -104,8 +111,19 @@ func (r *Record) Why() string {
 		return r.Reason
 	case r.Reason == "":
 		return r.Cause + " failed"
+	case strings.HasPrefix(r.Reason, r.Cause+" "): // it is not that it failed
+		return r.Reason
 	}
 	return r.Cause + " failed; " + r.Reason
+}
+
+// SetSkipped says at the end of a run how many stacks were found not to need it.
+func (r *Record) SetSkipped(n int) {
+	text := ""
+	if n > 0 {
+		text = strconv.Itoa(n)
+	}
+	r.setExtra(skippedKey, text)
 }
 
 // Pair is a key with its value, as it stands in a line.

@@ -123,14 +123,10 @@ func idents(id, path string) []string {
 // record says: its run has ended, its process on this machine is gone, its CI
 // job was started anew, or it is older than any run should take.
 func (st *State) abandoned(r *Stored) (bool, error) {
-	if ri := st.x.runs[runKey{r.Run, r.Commit}]; ri != nil {
-		// A run that is taken up again by another job may have ended before.
-		at := len("at=") + len(timeLayout)
-		if len(ri.finished) > at && ri.finished[:at] > r.line[:at] || ri.newest > ri.head().Attempt {
-			return true, nil
-		}
+	if ri := st.x.runs[runKey{r.Run, r.Commit}]; ri != nil && ri.over(r) {
+		return true, nil
 	}
-	switch l, err := st.s.liveness(r.Run, r.Stack); {
+	switch l, err := st.s.liveness(r.Run, r.Stack, r.Leg()); {
 	case err != nil:
 		return false, err
 	case l == alive:

@@ -46,6 +46,7 @@ type Store struct {
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
 	textless   atomic.Bool // the remote refused texts
+	spoolName  string      // of this process, if it has one of its own
 
 	mu         sync.Mutex
 	journal    *journal
@@ -143,6 +144,9 @@ func (s *Store) fullRef(ctx context.Context, name string) (string, error) {
 	}
 	if strings.HasSuffix(ref, textsSuffix) {
 		return "", fmt.Errorf("%s is where the texts that belong to %s are kept; use another name", ref, strings.TrimSuffix(ref, textsSuffix))
+	}
+	if strings.HasSuffix(ref, claimsSuffix) {
+		return "", fmt.Errorf("%s is where the claims that belong to %s are; use another name", ref, strings.TrimSuffix(ref, claimsSuffix))
 	}
 	return ref, nil
 }
@@ -299,7 +303,7 @@ func (s *Store) stamp(r *Record) {
 	of := ident(r.ID, r.Stack)
 	last := s.lastAt[of]
 	if s.state != nil {
-		if r.Status != "" {
+		if r.Status != "" && !r.exact {
 			r.Prev = s.state.follows(r)
 		}
 		if t := s.state.newestAt(r.ID, r.Stack); t.After(last) {

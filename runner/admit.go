@@ -52,7 +52,7 @@ func (x *execution) admit() {
 		x.do(func() {
 			x.asking = 0
 			if err != nil {
-				x.observed(err)
+				x.fail(err, oneLine(err.Error()))
 			}
 			for k, i := range ask {
 				var a Admission

@@ -355,13 +355,17 @@ func fullJitter(try int) time.Duration {
 func (x *execution) observe(ev Event) { x.observed(x.observer(ev)) }
 
 func (x *execution) observed(err error) {
-	if err == nil {
-		return
+	if err != nil {
+		x.fail(err, "the results cannot be recorded")
 	}
+}
+
+// fail stops the run for an error that is Execute's.
+func (x *execution) fail(err error, reason string) {
 	if x.err == nil {
 		x.err = err
 	}
-	x.stop("the results cannot be recorded")
+	x.stop(reason)
 }
 
 // stop sees to it that nothing further starts.

@@ -39,7 +39,7 @@ const (
 	StatusOK       Status = "ok"
 	StatusFailed   Status = "failed"
 	StatusCanceled Status = "canceled" // interrupted, or never started because the run was stopped
-	StatusBlocked  Status = "blocked"  // a stack that it depends on failed
+	StatusBlocked  Status = "blocked"  // a stack that it depends on failed, or too many others did
 	StatusDrifted  Status = "drifted"  // exit code 2 of a Command with Changes
 	StatusSkipped  Status = "skipped"  // not needed any more, as Options.Admit found
 	StatusRunning  Status = "running"
@@ -166,7 +166,7 @@ const (
 	Retrying                         // a try failed (Result), another follows after Wait
 	Finished                         // Result is final; also of stacks that were never started
 	Interrupted                      // Signal arrived, the first one
-	Held                             // put off by Options.Admit for at least Wait; Result.Reason says why
+	Held                             // put off by Options.Admit, or by who calls Execute, for at least Wait; Result.Reason says why
 )
 
 func (k EventKind) String() string {

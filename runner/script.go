@@ -9,6 +9,20 @@ var (
 	configWriter = []string{"from-module", "generate-config-out"}
 )
 
+// Harmless reports whether it is known of a command, run with env, that it leaves
+// what is deployed as it is: terraform init, validate, plan and the like.
+func Harmless(cmd, env []string) bool {
+	c, known := callOf(programName(cmd), cmd, env)
+	args, problem := tfEnv(env).args(c.sub)
+	return known && c.harmless(problem, parseOptions(append(args, c.args...)))
+}
+
+// harmless is Harmless of a call with options p, of which problem says what is not
+// understood.
+func (c call) harmless(problem string, p options) bool {
+	return c.problem == "" && problem == "" && !c.many && (harmless[c.sub] && p.firstOf(configWriter) == "" || c.help || c.version)
+}
+
 // RecogniseScript is [Recognise] for commands that run one after the other in a
 // stack, as those of a Terramate script with these labels. declared is the
 // operation that options of the script name (sync_deployment is "deploy",
@@ -47,7 +61,7 @@ func RecogniseScript(labels []string, cmds [][]string, env []string, declared, o
 			}
 		case one.Name == opDeploy:
 			deploys = true
-		case known && c.problem == "" && problem == "" && !c.many && (harmless[c.sub] && p.firstOf(configWriter) == "" || c.help || c.version):
+		case known && c.harmless(problem, p):
 			destroyPlanned = destroyPlanned || c.sub == "plan" && p.isTrue("destroy")
 		case unknown == "" && one.Note != "":
 			unknown = one.Note

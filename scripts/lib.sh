@@ -77,3 +77,47 @@ find_chromium() {
 	fi
 	die "the pages are tested in a real browser, and no chromium is in PATH; install it (apt install chromium, dnf install chromium, brew install --cask chromium) and run this again"
 }
+
+# find_xmllint sees to it that xmllint, which holds JUnit reports against their schema,
+# is there.
+find_xmllint() {
+	if ! command -v xmllint >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libxml2-utils >/dev/null
+	fi
+	command -v xmllint >/dev/null || die "xmllint validates the JUnit reports, and is not in PATH; install it (apt install libxml2-utils, dnf install libxml2, brew install libxml2) and run this again"
+}
+
+# The engines that run the files of scripts/ci; see scripts/engines.
+act_version=v0.2.89
+gitlab_ci_local_version=4.56.2
+
+# find_act: sets act to the path of act (github.com/nektos/act), which it builds once.
+find_act() {
+	local cache=${XDG_CACHE_HOME:-$HOME/.cache}/tmnotes/act-$act_version
+	act=$cache/act
+	if [ ! -x "$act" ]; then
+		say "building act $act_version (once, a minute) into $cache" >&2
+		# Not in our own module, whose go.mod is not concerned.
+		mkdir -p "$cache"
+		(cd "$cache" && GOWORK=off GOFLAGS="${GOFLAGS:-} -mod=mod" GOBIN=$cache/new.$$ go install "github.com/nektos/act@$act_version") || die "act could not be built"
+		mv "$cache/new.$$/act" "$act"
+		rmdir "$cache/new.$$"
+	fi
+}
+
+# find_gitlab_ci_local: sets gitlab_ci_local to the path of gitlab-ci-local, which it
+# installs once, by npm. It needs Node.js, and rsync.
+find_gitlab_ci_local() {
+	local cache=${XDG_CACHE_HOME:-$HOME/.cache}/tmnotes/gitlab-ci-local-$gitlab_ci_local_version
+	if ! command -v rsync >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		apt-get update -qq && apt-get install -y -qq rsync >/dev/null
+	fi
+	need node npm rsync
+	gitlab_ci_local=$cache/node_modules/.bin/gitlab-ci-local
+	if [ ! -x "$gitlab_ci_local" ]; then
+		say "installing gitlab-ci-local $gitlab_ci_local_version (once) into $cache" >&2
+		rm -rf "$cache.$$"
+		npm install --silent --no-audit --no-fund --prefix "$cache.$$" "gitlab-ci-local@$gitlab_ci_local_version" || die "gitlab-ci-local could not be installed"
+		mv "$cache.$$" "$cache"
+	fi
+}

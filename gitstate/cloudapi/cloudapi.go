@@ -89,6 +89,9 @@ type Options struct {
 	// Recorded is called after something was recorded for an operation, which is
 	// on its way to the disk. If it is nil, the server waits for the disk.
 	Recorded func(op string)
+	// Watch is called before records are made on a commit, and what it returns
+	// when they were.
+	Watch func(commit string, records []*gitstate.Record) (made func())
 	// Live marks a run as one that is worked on, until done is called.
 	Live func(run string) (done func(), err error)
 	// WorkTree reads what only the files of the project say.

@@ -228,14 +228,20 @@ func (s *Server) append(r *run, records ...*gitstate.Record) error {
 	if s.opt.DryRun {
 		return nil
 	}
+	made := func() {}
+	if s.opt.Watch != nil {
+		made = s.opt.Watch(r.commit, records)
+	}
+	var err error
 	if s.opt.Recorded == nil {
-		return s.store.Append(r.commit, records...)
+		err = s.store.Append(r.commit, records...)
+	} else if err = s.store.AppendLazily(r.commit, records...); err == nil {
+		s.opt.Recorded(r.op)
 	}
-	if err := s.store.AppendLazily(r.commit, records...); err != nil {
-		return err
+	if err == nil {
+		made()
 	}
-	s.opt.Recorded(r.op)
-	return nil
+	return err
 }
 
 // find is the run that is meant, from memory or, where another process began

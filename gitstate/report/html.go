@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 )
@@ -256,6 +257,8 @@ func (v *pageView) commit(hash string) commitView {
 	return commitView{Short: short(hash)}
 }
 
+func short(hash string) string { return hash[:min(len(hash), 12)] }
+
 func (v *pageView) figures() {
 	f := &v.R.Figures
 	v.F = figuresView{Rate: "–", Recover: "–", Median: "–", P95: "–", Succeeded: f.Deployments - f.Failed, Failed: f.Failed, Deployments: f.Deployments,
@@ -400,11 +403,8 @@ func why(r *gitstate.Record) string {
 	if r.Dirty {
 		parts = append(parts, "with uncommitted changes")
 	}
-	if r.Cause != "" {
-		parts = append(parts, r.Cause+" failed")
-	}
-	if r.Reason != "" {
-		parts = append(parts, r.Reason)
+	if w := r.Why(); w != "" {
+		parts = append(parts, w)
 	}
 	return strings.Join(parts, "; ")
 }
@@ -477,6 +477,23 @@ func who(by string) string {
 
 func isLink(job string) bool {
 	return strings.HasPrefix(job, "https://") || strings.HasPrefix(job, "http://")
+}
+
+// visible is a text of which nothing hides, reorders or drives anything: what
+// cannot be seen is shown by its number. HTML is the template's to escape.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) || r == '\n' {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		}
+	}
+	return b.String()
 }
 
 // shellWord is a word as a shell reads it back.

@@ -104,7 +104,7 @@ func (r *Report) runSuite() junitSuite {
 	run, _ := r.theRun()
 	s := newSuite("tmnotes."+cmp.Or(run.Op, "run"), run.Target, run.Started)
 	who, _, _ := strings.Cut(run.By, " <")
-	s.Properties = []junitProperty{{"run", r.Run}, {"commit", run.Commit}, {"op", run.Op}, {"target", run.Target}, {"by", visible(who)}, {"job", visible(run.Job)}, {"cmd", visible(run.Cmd)}}
+	s.Properties = []junitProperty{{"run", r.Run}, {"commit", run.Commit}, {"op", run.Op}, {"target", run.Target}, {"by", inline(who)}, {"job", inline(run.Job)}, {"cmd", inline(run.Cmd)}}
 	for _, x := range r.runResults() {
 		s.add(x.stack.Path, x.Status, x.Result.why(), &x.Result)
 	}
@@ -124,7 +124,7 @@ func (r *Report) stateSuites() []junitSuite {
 			n = len(suites)
 			of[x.Target] = n
 			s := newSuite("tmnotes", x.Target, r.At)
-			s.Properties = []junitProperty{{"repository", visible(r.Repository)}, {"ref", r.Ref}, {"head", r.Head}, {"target", x.Target}}
+			s.Properties = []junitProperty{{"repository", inline(r.Repository)}, {"ref", r.Ref}, {"head", r.Head}, {"target", x.Target}}
 			suites = append(suites, s)
 		}
 		status, result := x.Status, x.Deployment()
@@ -142,16 +142,16 @@ func (r *Report) stateSuites() []junitSuite {
 func newSuite(name, target string, at time.Time) junitSuite {
 	s := junitSuite{Package: name, Name: name, Timestamp: at.UTC().Format("2006-01-02T15:04:05"), Cases: []junitCase{}}
 	if target != "" {
-		s.Package += "." + visible(target)
-		s.Name += " " + visible(target)
+		s.Package += "." + inline(target)
+		s.Name += " " + inline(target)
 	}
 	return s
 }
 
 // add adds a stack. result is what the status comes from, nil if nothing is recorded.
 func (s *junitSuite) add(path string, status gitstate.Status, why string, result *Result) {
-	c := junitCase{Name: visible(path), Classname: s.Package, Time: decimal(0)}
-	is := &junitResult{Message: visible(cmp.Or(why, string(status))), Type: string(status)}
+	c := junitCase{Name: inline(path), Classname: s.Package, Time: decimal(0)}
+	is := &junitResult{Message: inline(cmp.Or(why, string(status))), Type: string(status)}
 	if result != nil {
 		c.Time = decimal(result.Record.Took)
 		s.took += result.Record.Took
@@ -176,7 +176,7 @@ func details(x *Result) string {
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%s: %s\n", name, visible(value))
+			fmt.Fprintf(&b, "%s: %s\n", name, inline(value))
 		}
 	}
 	b.WriteString("\n")

@@ -220,21 +220,11 @@ func (r *Report) subject(commit string) string {
 
 // why is why the result is not simply ok, in a line.
 func (x *Result) why() string {
-	var why []string
-	r := &x.Record
-	if r.Tries > 1 {
-		why = append(why, fmt.Sprintf("%d tries", r.Tries))
+	says := why(&x.Record)
+	if x.Record.Tries > 1 {
+		says = strings.TrimSuffix(fmt.Sprintf("%d tries; %s", x.Record.Tries, says), "; ")
 	}
-	if r.Dirty {
-		why = append(why, "uncommitted changes")
-	}
-	if r.Cause != "" {
-		why = append(why, r.Cause+" failed")
-	}
-	if r.Reason != "" && r.Status != gitstate.Blocked {
-		why = append(why, r.Reason)
-	}
-	return strings.Join(why, "; ")
+	return says
 }
 
 // why is why the stack has its status, in a line.
@@ -329,7 +319,7 @@ func code(s string, most int) string {
 // one might, it is a numeric character reference (CommonMark 0.31, 2.5).
 func text(s string) string {
 	var b strings.Builder
-	s = visible(s)
+	s = inline(s)
 	for i, r := range s {
 		plain := r > unicode.MaxASCII || unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" /-,;()+='", r)
 		if r == '.' { // GFM makes a link of what starts with www. (6.9)
@@ -344,40 +334,21 @@ func text(s string) string {
 	return b.String()
 }
 
-// visible has in place of what nobody sees, or would mean another line, what it is.
-func visible(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r == '\t':
-			b.WriteByte(' ')
-		case r > 0xffff:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
-}
+// inline is visible in one line.
+func inline(s string) string { return strings.ReplaceAll(visible(s), "\n", `\u000a`) }
 
 // by is who did it, without the mail address: what is written may be public.
 func by(who string) string {
 	name, _, _ := strings.Cut(who, " <")
-	if name == "" {
-		return ""
-	}
-	return "by " + code(name, 80)
+	return strings.TrimSuffix("by "+code(name, 80), "by ")
 }
 
 // job is a link to a CI job, if its name is an address of the web.
 func job(name string) string {
-	u, err := url.Parse(name)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return code(name, 120)
+	if u, err := url.Parse(name); err == nil && isLink(name) && u.Host != "" {
+		return `<a href="` + html.EscapeString(u.String()) + `">job</a>`
 	}
-	return `<a href="` + html.EscapeString(u.String()) + `">job</a>`
+	return code(name, 120)
 }
 
 func join(parts []string, sep string) string {
@@ -386,9 +357,7 @@ func join(parts []string, sep string) string {
 
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
-func short(hash string) string { return hash[:min(len(hash), 12)] }
-
-// took is a duration as people say it.
+// took is how long something ran, "" if it did not.
 func took(d time.Duration) string {
 	switch {
 	case d <= 0:

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/extension"
@@ -122,7 +121,7 @@ func FuzzMarkdownText(f *testing.F) {
 		if got := strings.Join(elements, " "); got != want {
 			t.Fatalf("%q makes %s", s, got)
 		}
-		if want := visible(s); len([]rune(s)) < 1000 && said.String() != want {
+		if want := inline(s); len([]rune(s)) < 1000 && said.String() != want {
 			t.Fatalf("%q is shown as %q", want, said.String())
 		}
 	})
@@ -140,15 +139,6 @@ func TestJobLink(t *testing.T) {
 		link := strings.HasPrefix(name, "https://")
 		if got := out.String(); strings.Contains(got, "<script") || strings.Contains(got, `href="javascript`) || strings.Contains(got, "<a ") != link {
 			t.Errorf("%q: %s", name, got)
-		}
-	}
-}
-
-func TestTook(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{0: "", 100 * time.Millisecond: "0.1s", 61 * time.Second: "1m01s", 3 * time.Hour: "3h00m", 100 * time.Hour: "4 days"} {
-		if got := took(d); got != want {
-			t.Errorf("%v: %q", d, got)
 		}
 	}
 }

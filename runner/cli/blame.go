@@ -153,7 +153,9 @@ func investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, sta
 		for _, line := range lines {
 			switch r := line.Record; {
 			case r.Event == gitstate.Started:
-				heads[[2]string{r.Run, commit}] = r
+				if r.Leg() == 0 {
+					heads[[2]string{r.Run, commit}] = r
+				}
 			case r.Status != "" && r.Target == target && (r.Op == op || isDeployment(r.Op) && isDeployment(op)):
 				all = append(all, logged{Commit: commit, Record: r})
 			}

@@ -103,9 +103,9 @@ func newApp(env Env) *cli.App {
 		CustomAppHelpTemplate:     cli.AppHelpTemplate + "\n" + exitCodesHelp,
 		OnUsageError:              usageError,
 		Commands: []*cli.Command{
-			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), listCommand(env), statusCommand(env),
+			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), matrixCommand(env), listCommand(env), statusCommand(env),
 			logCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
-			forgetCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
+			forgetCommand(env), unlockCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
 			doctorCommand(env), checkCommand(env), versionCommand(env), completionCommand(env),
 		},
 		Action: func(c *cli.Context) error {
@@ -176,7 +176,7 @@ loop:
 				command += " " + a
 				continue
 			}
-			if command == "" || command == "run" || command == "exec" || command == "cloud" || strings.HasPrefix(command, "script ") {
+			if command == "" || command == "run" || command == "exec" || command == "cloud" || command == "matrix" || strings.HasPrefix(command, "script ") {
 				break loop // what follows is a command line of its own, or a script's labels
 			}
 			words = append(words, a)

@@ -355,7 +355,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\b1:[0-9a-f]{24}\b`), "INPUTS"},
 	{regexp.MustCompile(`\b([0-9a-f]{40}|[0-9a-f]{12})\b`), "HASH"},
 	{regexp.MustCompile(`(variant"?[=:] ?"?)[0-9a-f]{8}\b`), "${1}VARIANT"},
-	{regexp.MustCompile(`\b\d+(\.\d+)?(ms|s)\b`), "TOOK"},
+	{regexp.MustCompile(`\b\d+(\.\d+)? ?(ms|s)\b`), "TOOK"},
 	{regexp.MustCompile(`("took": )\d+\.\d`), "${1}TOOK"},
 	{regexp.MustCompile(`\b\d+ min ago\b`), "just now"}, // on a slow machine
 	{regexp.MustCompile(`(?m) {2,}`), "  "},

@@ -32,7 +32,7 @@ func cloudCommand(env Env) *cli.Command {
 		Description: "tmnotes cloud -- terramate run --status=failed --sync-deployment -- terraform apply -auto-approve\n" +
 			"tmnotes cloud -- terramate script run deploy\n\n" +
 			"COMMAND is terramate, or a program that calls it. Exits as it did, but for what the table below says of tmnotes itself.",
-		Flags: slices.Concat(chdirFlags(), []cli.Flag{keepLogsFlag()}, syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{keepLogsFlag(), onChangeFlag()}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			return withStore(c, env, func(s *gitstate.Store, dir string) error { return cloud(c, env, s, dir) })
 		},
@@ -94,6 +94,9 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	opt := h.options(token)
 	opt.Repository, opt.KeepLogs, opt.Live = repository, c.Bool("keep-logs"), func(run string) (func(), error) { return s.Live(run, "") }
 	opt.By, opt.Job, opt.Attempt = byAndJob(ctx, s)
+	watch, told := h.onChange(setting(c, s, "on-change", "onChange", ""))
+	defer told()
+	opt.Watch = watch
 	opt.DryRun = isDryRun(argv, os.Getenv)
 	opt.Refused = func(err error) {
 		h.mu.Lock()

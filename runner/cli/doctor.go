@@ -313,7 +313,12 @@ const maxSkew = 10 * time.Minute
 func (d *doctor) project() {
 	p, err := project.Load(d.c.Context, project.Options{Dir: d.dir})
 	if err != nil {
-		d.problem("", "%v", err)
+		do := ""
+		if strings.Contains(err.Error(), "required_version") {
+			_, terramate := version()
+			do = "this tmnotes works as terramate " + terramate + "; take one that works as the version that is required"
+		}
+		d.problem(do, "%v", err)
 		return
 	}
 	all, err := p.All()
@@ -325,6 +330,11 @@ func (d *doctor) project() {
 	if len(all) == 0 {
 		d.warn("terramate create DIR makes one", "the project has no stack")
 		return
+	}
+	if d.s != nil {
+		if w, err := parseWaves(d.c, d.s); err == nil && w.exist(all) != nil {
+			d.problem("", "%v", w.exist(all))
+		}
 	}
 	none := 0
 	for _, s := range all {

@@ -6,14 +6,20 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
+	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
 // execute announces the run, runs it, and records what comes of it.
-func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env) error {
+func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g *runner.Graph, tasks map[string]runner.Task, todo []string, off map[string]taken, o runOptions, op, target string, env Env, again *bool) error {
 	s := n.store
-	done, err := s.Live(n.run, "")
+	part := ""
+	if n.leg > 0 {
+		part = gitstate.LegName(n.leg)
+	}
+	done, err := s.Live(n.run, part)
 	if err != nil {
 		return err
 	}
@@ -26,22 +32,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	}
 	// Recording outlives cancellation: what is known is always written down.
 	ctx = context.WithoutCancel(ctx)
-	if err := n.announce(n.head(ctx, ci, op, target, len(todo), o.command), todo); err != nil {
+	head := n.head(ctx, ci, op, target, len(todo), o.command)
+	if err := n.declare(ctx, u, sync, head, todo); err != nil {
 		return err
-	}
-	if sync.remote != "" {
-		tr, err := s.Push(ctx, sync.remote)
-		if err != nil {
-			why := "the run could not be announced: nothing was executed"
-			if werr := n.withdraw(todo, why); werr != nil {
-				return errors.Join(err, werr)
-			}
-			_ = s.Flush(ctx)
-			return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
-		}
-		if tr.Spooled {
-			u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
-		}
 	}
 	push := startPusher(ctx, n, sync.remote, o.interval)
 
@@ -51,13 +44,33 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
 	d := n.display(&x, u, ci, o, g, tasks, todo)
 	defer d.end()
-	interrupted := false
+	n.waves.pause = d.pause
+	var admit []admitter
+	if x.Admit != nil {
+		admit = append(admit, x.Admit)
+	}
+	claims := n.claim(u, sync.remote, o, head, g, again)
+	if claims != nil {
+		admit = append(admit, claims.admit) // the last: what is claimed starts
+		x.KillAfter = min(killAfter, o.claims.lease/4)
+	}
+	if len(admit) > 0 {
+		x.Admit = inTurn(admit...)
+	}
+	interrupted, started := false, false
+	held := map[string]string{}
 	observe := func(e runner.Event) error {
 		path := e.Result.Stack.Path
 		switch e.Kind {
 		case runner.Started:
+			started = true
 			d.entering(path)
 			return n.started(path)
+		case runner.Held:
+			if held[path] != e.Result.Reason {
+				held[path] = e.Result.Reason
+				u.say("%s waits: %s", path, e.Result.Reason)
+			}
 		case runner.Retrying:
 			u.say("%s failed (%s); trying again in %s", path, e.Result.Reason, took(e.Wait))
 		case runner.Interrupted:
@@ -65,7 +78,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
-			return n.result(e.Result, tasks[path])
+			err := n.result(e.Result, tasks[path])
+			claims.finished(e.Result)
+			return err
 		}
 		return nil
 	}
@@ -92,8 +107,13 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	} else {
 		s.Tidy()
 	}
+	claims.end(pushErr == nil && failed == nil)
 	n.report(u, results, off, sync, pushErr)
-	switch {
+	switch ae := (admitError{}); {
+	case errors.As(failed, &ae) && !started:
+		return fmt.Errorf("%w; nothing was executed", ae)
+	case errors.As(failed, &ae):
+		return &exitError{exitFailed, fmt.Errorf("the run was stopped: %w", ae)}
 	case failed != nil:
 		return &exitError{exitFailed, fmt.Errorf("the run was stopped because a result could not be recorded: %w", failed)}
 	case interrupted:
@@ -108,6 +128,34 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		return &exitError{code: exitFailed}
 	case pushErr != nil:
 		return notPushed(s, sync.remote, pushErr)
+	}
+	return nil
+}
+
+// killAfter is how long a child that was interrupted may take to end.
+const killAfter = 30 * time.Second
+
+// declare announces a run, also on the remote. Where that fails, what was announced
+// is withdrawn, and nothing may be executed.
+func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitstate.Record, todo []string) error {
+	s := n.store
+	if err := n.announce(head, todo); err != nil {
+		return err
+	}
+	if sync.remote == "" {
+		return nil
+	}
+	tr, err := s.Push(ctx, sync.remote)
+	if err != nil {
+		why := "the run could not be announced: nothing was executed"
+		if werr := n.withdraw(todo, why); werr != nil {
+			return errors.Join(err, werr)
+		}
+		_ = s.Flush(ctx)
+		return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
+	}
+	if tr.Spooled {
+		u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
 	}
 	return nil
 }

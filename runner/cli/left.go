@@ -51,6 +51,14 @@ func (l *live) simulate(now time.Time) (time.Duration, bool) {
 	pending := make([]int, len(l.stacks))
 	succs := make([][]int, len(l.stacks))
 	var ready, ends agenda // of those that are ready the time does not count
+	wave, later := l.wave(), make([]agenda, len(l.waves))
+	readied := func(i int) {
+		if k := l.stacks[i].wave; k > wave {
+			heap.Push(&later[k], simulated{i: i})
+		} else {
+			heap.Push(&ready, simulated{i: i})
+		}
+	}
 	for i := range l.stacks {
 		s := &l.stacks[i]
 		if s.final() || s.doomed {
@@ -68,7 +76,7 @@ func (l *live) simulate(now time.Time) (time.Duration, bool) {
 			// One that takes longer than it used to has an end all the same.
 			heap.Push(&ends, simulated{max(takes-now.Sub(s.started), takes/10), i})
 		case pending[i] == 0:
-			heap.Push(&ready, simulated{i: i})
+			readied(i)
 		}
 	}
 	var at time.Duration
@@ -78,13 +86,20 @@ func (l *live) simulate(now time.Time) (time.Duration, bool) {
 			heap.Push(&ends, simulated{at + l.stacks[i].takes(median), i})
 		}
 		if len(ends) == 0 {
-			return at, true
+			// The next wave that has something to run.
+			for wave++; wave < len(later) && len(later[wave]) == 0; wave++ {
+			}
+			if wave >= len(later) {
+				return at, true
+			}
+			ready, at = later[wave], at+l.soak
+			continue
 		}
 		e := heap.Pop(&ends).(simulated)
 		at = e.at
 		for _, s := range succs[e.i] {
 			if pending[s]--; pending[s] == 0 {
-				heap.Push(&ready, simulated{i: s})
+				readied(s)
 			}
 		}
 	}

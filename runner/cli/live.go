@@ -29,6 +29,8 @@ type live struct {
 	done   int
 	failed []int  // in the order in which they did
 	halt   string // the signal that interrupted the run
+	waves  []string
+	soak   time.Duration // between two of them
 
 	leftAt, leftSince time.Time // when the rest is estimated to be done, and when that was
 	leftKnown         bool
@@ -38,6 +40,7 @@ type live struct {
 type liveStack struct {
 	path    string
 	preds   []int         // those among the stacks
+	wave    int           // its place in live.waves
 	usual   time.Duration // what it took the last time that it succeeded; 0 if that is not known
 	status  runner.Status // "" until it is started
 	started time.Time
@@ -79,6 +82,25 @@ func newLive(u *ui, g *runner.Graph, todo []string, usual func(path string) time
 		l.stacks = append(l.stacks, s)
 	}
 	return l
+}
+
+// divide says which wave each stack is in.
+func (l *live) divide(w *waves) {
+	l.waves, l.soak = w.filters, w.soak
+	for i := range l.stacks {
+		l.stacks[i].wave = w.of[l.stacks[i].path]
+	}
+}
+
+// wave is the one that is under way, or about to start.
+func (l *live) wave() int {
+	k := max(len(l.waves)-1, 0)
+	for i := range l.stacks {
+		if s := &l.stacks[i]; !s.final() && !s.doomed {
+			k = min(k, s.wave)
+		}
+	}
+	return k
 }
 
 // event is told of what happens, once it is on record.
@@ -229,6 +251,8 @@ func (l *live) waitsFor(s *liveStack) string {
 		return "for " + strings.Join(names, ", ")
 	case s.hold != "":
 		return printable(s.hold)
+	case s.wave > l.wave():
+		return "for the wave " + printable(l.waves[l.wave()])
 	}
 	return "for its turn"
 }

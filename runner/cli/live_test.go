@@ -253,3 +253,37 @@ func TestClean(t *testing.T) {
 		}
 	}
 }
+
+// Stacks of a later wave wait for the one that is under way, and the estimate counts the
+// waves one after the other, with the pauses between them.
+func TestLiveWaves(t *testing.T) {
+	t.Parallel()
+	usual := map[string]time.Duration{"/a": 10 * time.Second, "/b": 20 * time.Second, "/c": 30 * time.Second, "/d": 5 * time.Second}
+	r := newLiveRun(t, false, 4, usual, nil, "/a", "/b", "/c", "/d:/b")
+	r.divide(&waves{filters: []string{"tag:canary", "tag:none", "*"}, soak: time.Minute, of: map[string]int{"/a": 0, "/b": 0, "/c": 2, "/d": 2}})
+	check := func(when string, left time.Duration, frame ...string) {
+		t.Helper()
+		if got, ok := r.simulate(r.clock); !ok || got != left {
+			t.Errorf("%s: %v left, %v, want %v", when, got, ok, left)
+		}
+		got := r.frame(80, 24)
+		for _, want := range frame {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in\n%s", when, want, got)
+			}
+		}
+	}
+	check("at first", 110*time.Second, "waiting  /a  for its turn", "waiting  /c  for the wave tag:canary", "waiting  /d  for /b")
+	r.start("/a", "/b")
+	r.wait(10 * time.Second)
+	r.end("/a", runner.Result{Status: runner.StatusOK})
+	check("one has ended", 100*time.Second, "waiting  /c       for the wave tag:canary")
+	r.wait(10 * time.Second)
+	r.end("/b", runner.Result{Status: runner.StatusOK})
+	r.event(runner.Event{Kind: runner.Held, Result: runner.Result{Stack: runner.Stack{Path: "/c"}, Reason: "soaking until 15:01:20"}})
+	check("between two", 30*time.Second, "waiting  /c  soaking until 15:01:20", "waiting  /d  for its turn")
+	r.start("/c", "/d")
+	r.wait(5 * time.Second)
+	r.end("/d", runner.Result{Status: runner.StatusOK})
+	check("in the last", 25*time.Second)
+}

@@ -5,9 +5,12 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -276,6 +279,80 @@ exit 1
 	e.clean()
 }
 
+// After Ctrl-Z and fg the view is drawn below what the shell wrote meanwhile.
+func TestLiveStopped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.project("work", "/a", "/b")
+	w.script("gate", gate)
+	e := w.terminal(80, 40, "work", "tmnotes", "run", "-j2", "--sync=off", "--op", "deploy", "--", "gate")
+	e.sees(`^/a \| hello`, `^/b \| hello`, `^running  /a`, `^running  /b`)
+	_ = e.cmd.Process.Signal(syscall.SIGSTOP)
+	w.await("the stop", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.cmd.Process.Pid))
+		return err != nil || strings.Contains(string(b), ") T ")
+	})
+	e.mu.Lock()
+	_, _ = e.term.Write([]byte("\r\n$ one\r\n$ two\r\n$ three\r\n$ fg\r\n"))
+	e.mu.Unlock()
+	_ = e.cmd.Process.Signal(syscall.SIGCONT)
+	e.sees(`(?s)^\$ one\n\$ two\n\$ three\n\$ fg\nrunning  /a[^\n]*\nrunning  /b[^\n]*\n0 of 2 done, [^\n]*$`)
+	w.release("a", "b")
+	e.ends(exitOK)
+	e.sees(`(?s)^\$ one\n\$ two\n\$ three\n\$ fg\ntmnotes: ok /.\S* `)
+	e.clean()
+}
+
+// A view that crashes costs the view: what is printed is there all the same, however much
+// it is.
+func TestLiveCrashed(t *testing.T) {
+	t.Parallel()
+	master, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	var out syncBuffer
+	read := make(chan struct{})
+	go func() { _, _ = io.Copy(&out, master); close(read) }()
+	if err := pty.Setsize(tty, &pty.Winsize{Cols: 80, Rows: 24}); err != nil {
+		t.Fatal(err)
+	}
+	s := withScreen(Env{Stdout: tty, Stderr: tty}).Stderr.(*screen)
+	v := s.show(func(int, int) string { panic("for a test") })
+	big := strings.Repeat("x", 99) + "\n"
+	for i := range 10_000 { // more than is ever queued
+		fmt.Fprintf(s, "%d %s", i, big)
+	}
+	if err := waitFor(30*time.Second, func() bool { return strings.Contains(out.String(), "this view does not work: for a test") }); err != nil {
+		t.Error(err)
+	}
+	v.end()
+	fmt.Fprintln(s, "the end")
+	_ = tty.Close()
+	<-read
+	next := 0
+	for _, m := range regexp.MustCompile(`(\d+) x{99}`).FindAllStringSubmatch(out.String(), -1) {
+		if m[1] == strconv.Itoa(next) {
+			next++
+		}
+	}
+	if got := out.String(); next != 10_000 || !strings.HasSuffix(got, "the end\r\n") {
+		t.Errorf("%d lines in order, the end is %q", next, got[max(0, len(got)-300):])
+	}
+}
+
+// With a view a command has nothing to read from, as nobody would see what it asks.
+func TestLiveAsks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.project("work", "/a")
+	w.script("ask", `printf 'Enter a value: '; read x && echo "it is $x" || echo "no answer"`)
+	e := w.terminal(80, 24, "work", "tmnotes", "run", "--output", "live", "--sync=off", "--op", "deploy", "--", "ask")
+	e.ends(exitOK)
+	e.sees(`^/a \| Enter a value: no answer$`)
+}
+
 // A kill -9 finds the terminal in the mode that it was in.
 func TestLiveKilled(t *testing.T) {
 	t.Parallel()
@@ -333,17 +410,15 @@ func TestNotLive(t *testing.T) {
 func TestNothingIsAskedOfTheTerminal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	e := w.terminal(80, 24, ".", "tmnotes", "version")
-	e.ends(exitOK)
-	if raw := e.output(); strings.Contains(raw, "\x1b") || !strings.Contains(raw, "tmnotes") {
-		t.Errorf("%q", raw)
-	}
 	w.project("work", "/a")
 	w.script("ci", `echo "CI is ${CI-not set}"`)
-	for _, ci := range []string{"", "CI=woodpecker"} {
-		want := "CI is not set"
-		if ci != "" {
-			w.env, want = append(w.env, ci), "CI is woodpecker"
+	plain := w.env
+	for ci, want := range map[string]string{"X=1": "CI is not set", "CI=": "CI is ", "CI=woodpecker": "CI is woodpecker"} {
+		w.env = append(slices.Clip(plain), ci)
+		e := w.terminal(80, 24, ".", "tmnotes", "version")
+		e.ends(exitOK)
+		if raw := e.output(); strings.Contains(raw, "\x1b") || !strings.Contains(raw, "tmnotes") {
+			t.Errorf("%s: %q", ci, raw)
 		}
 		if out := w.run("work", "tmnotes", "run", "-X", "--sync=off", "--", "ci"); !strings.Contains(out, want+"\n") {
 			t.Errorf("want %q: %s", want, out)

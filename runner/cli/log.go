@@ -64,7 +64,9 @@ func logRecords(c *cli.Context, env Env) error {
 				switch {
 				case l.Err != nil:
 				case r.Event == gitstate.Started:
-					by[r.Run] = r.By
+					if r.Leg() == 0 || by[r.Run] == "" {
+						by[r.Run] = r.By
+					}
 				case r.Status == "" || !is(&r),
 					c.String("op") != "" && r.Op != c.String("op"),
 					c.IsSet("target") && r.Target != c.String("target"),
@@ -234,7 +236,7 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 		switch {
 		case l.Err != nil:
 			rest = append(rest, l.Text)
-		case l.Record.Event == gitstate.Started:
+		case l.Record.Event == gitstate.Started && l.Record.Leg() == 0:
 			heads[l.Record.Run] = l.Record
 			fallthrough
 		default:
@@ -266,13 +268,24 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 			what := string(r.Status)
 			switch r.Event {
 			case gitstate.Started:
-				continue
+				if r.Leg() == 0 {
+					continue
+				}
+				what = "started"
 			case gitstate.Finished:
 				what = "finished"
 			case gitstate.Forgotten:
-				what = "forgotten"
+				if what = "forgotten"; r.Had == gitstate.Queued {
+					what = "skipped" // it was announced, and need not be run
+				}
+			case gitstate.Unlocked:
+				what = "unlocked"
 			}
-			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), r.Stack, took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
+			about := r.Stack
+			if r.Event != "" && r.Leg() > 0 {
+				about = fmt.Sprintf("leg %d", r.Leg())
+			}
+			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), about, took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
 			colors = append(colors, statusColor(what))
 		}
 		if len(rows) > 0 {

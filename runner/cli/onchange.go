@@ -2,12 +2,15 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -32,12 +35,21 @@ const (
 // which never waits for them but at its end.
 type changeHook struct {
 	command string
-	n       *session
+	dir     string // where they run
 	u       *ui
-	before  map[string]standing
 	queue   chan changed
+	ending  chan struct{} // closed when nothing more comes that is waited for
 	done    chan struct{}
-	stop    context.CancelFunc
+	late    atomic.Bool    // the time at the end is over
+	signals chan os.Signal // to the command that runs then
+}
+
+// newChangeHook makes a hook that at most so many changes wait for. It runs its
+// command at the top of the work tree, as git does its hooks.
+func newChangeHook(u *ui, s *gitstate.Store, command string, room int) *changeHook {
+	h := &changeHook{command: command, dir: cmp.Or(s.WorkTree(), s.GitDir()), u: u, queue: make(chan changed, room), ending: make(chan struct{}), done: make(chan struct{}), signals: make(chan os.Signal, 3)}
+	go h.work()
+	return h
 }
 
 // standing is what a stack's own status came from before the run.
@@ -63,60 +75,81 @@ func (c changed) MarshalJSON() ([]byte, error) {
 	return append(append(rec[:len(rec)-1], ','), more[1:]...), err
 }
 
+// standingOf is what the notes say of a stack.
+func standingOf(st *gitstate.State, id, path, target string) (s standing, err error) {
+	if s.deploy, err = st.Latest(id, path, target, gitstate.Deploy); err == nil {
+		s.drift, err = st.Latest(id, path, target, gitstate.Drift)
+	}
+	return s, err
+}
+
 // onChange has the command told of the stacks whose status changes in this run.
 // end returns when it was told of all, or too long after.
-func (n *session) onChange(ctx context.Context, u *ui, st *gitstate.State, command string, todo []string) (end func(), err error) {
-	h := &changeHook{command: command, n: n, u: u, before: map[string]standing{}, queue: make(chan changed, len(todo)), done: make(chan struct{})}
+func (n *session) onChange(u *ui, st *gitstate.State, command string, todo []string) (end func(), err error) {
+	before := make(map[string]standing, len(todo))
 	for _, path := range todo {
 		r := n.stacks[path]
-		var s standing
-		if s.deploy, err = st.Latest(r.stack.ID, path, r.target, gitstate.Deploy); err != nil {
+		if before[path], err = standingOf(st, r.stack.ID, path, r.target); err != nil {
 			return nil, err
 		}
-		if s.drift, err = st.Latest(r.stack.ID, path, r.target, gitstate.Drift); err != nil {
-			return nil, err
-		}
-		h.before[path] = s
 	}
-	ctx, h.stop = context.WithCancel(context.WithoutCancel(ctx))
-	n.watch = append(n.watch, h.observe)
-	go h.work(ctx)
+	h := newChangeHook(u, n.store, command, len(todo))
+	n.watch = append(n.watch, func(e runner.Event) {
+		// Of a stack that was not needed there is no record.
+		if rec := n.last; e.Kind == runner.Finished && rec != nil && rec.Stack == e.Result.Stack.Path {
+			h.told(before[rec.Stack], rec, n.commit.Hash)
+		}
+	})
 	return h.end, nil
 }
 
-// observe queues what changed. Each stack ends once, so that there is always room.
+// told queues the record, if it gave its stack another status.
 //
 // The first success of a stack is no change: nobody waits for that news. Its first
 // failure is one. What was running is of a run that did not end; a success after that
 // is none, either, since what it follows is not known.
-func (h *changeHook) observe(e runner.Event) {
-	rec := h.n.last
-	if e.Kind != runner.Finished || rec == nil || rec.Stack != e.Result.Stack.Path {
-		return
-	}
-	s := h.before[rec.Stack]
+func (h *changeHook) told(s standing, rec *gitstate.Record, commit string) {
 	was, is := gitstate.StackStatus(s.deploy, s.drift), gitstate.After(s.deploy, s.drift, rec)
 	if was == is || is == gitstate.OK && (was == gitstate.Never || was == gitstate.Running) {
 		return
 	}
-	h.queue <- changed{*rec, was, is, h.n.commit.Hash}
+	select {
+	case h.queue <- changed{*rec, was, is, commit}:
+	default:
+		h.u.warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: too much waits for it", rec.Stack, was, is))
+	}
 }
 
-func (h *changeHook) work(ctx context.Context) {
+func (h *changeHook) work() {
 	defer close(h.done)
-	for c := range h.queue {
-		if ctx.Err() != nil {
-			h.u.warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: there was no time left", c.Stack, c.was, c.is))
+	for {
+		select {
+		case c := <-h.queue:
+			h.tell(c)
 			continue
+		case <-h.ending:
 		}
-		if err := h.call(ctx, c); err != nil {
-			h.u.warn(fmt.Sprintf("--on-change, of %s (%s, %s before): %v", c.Stack, c.is, c.was, err))
+		for {
+			select {
+			case c := <-h.queue:
+				h.tell(c)
+				continue
+			default:
+			}
+			return
 		}
 	}
 }
 
-// call runs the command at the top of the work tree, as git runs its hooks.
-func (h *changeHook) call(ctx context.Context, c changed) error {
+func (h *changeHook) tell(c changed) {
+	if h.late.Load() {
+		h.u.warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: there was no time left", c.Stack, c.was, c.is))
+	} else if err := h.call(c); err != nil {
+		h.u.warn(fmt.Sprintf("--on-change, of %s (%s, %s before): %v", c.Stack, c.is, c.was, err))
+	}
+}
+
+func (h *changeHook) call(c changed) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false) // for people and jq, not for a page
@@ -127,15 +160,15 @@ func (h *changeHook) call(ctx context.Context, c changed) error {
 	if runtime.GOOS == "windows" {
 		shell = []string{"cmd", "/c", h.command}
 	}
-	task := runner.Task{Stack: runner.Stack{Path: c.Stack, Dir: h.n.store.WorkTree()}, Commands: []runner.Command{{Args: shell}},
+	task := runner.Task{Stack: runner.Stack{Path: c.Stack, Dir: h.dir}, Commands: []runner.Command{{Args: shell}},
 		Env: append(os.Environ(), "TMNOTES_STACK="+c.Stack, "TMNOTES_STATUS="+string(c.is), "TMNOTES_WAS="+string(c.was), "TMNOTES_RUN="+c.Run, "TMNOTES_COMMIT="+c.commit)}
 	g, err := runner.NewGraph([]string{c.Stack}, nil)
 	if err != nil {
 		return err
 	}
 	said := &gitstate.Excerpt{Limit: 4 << 10}
-	opt := runner.Options{Stdin: &text, Stdout: said, Stderr: said, Timeout: hookTimeout, KillAfter: time.Second}
-	results, err := runner.Execute(ctx, g, map[string]runner.Task{c.Stack: task}, opt, nil)
+	opt := runner.Options{Stdin: &text, Stdout: said, Stderr: said, Signals: h.signals, Timeout: hookTimeout, KillAfter: time.Second}
+	results, err := runner.Execute(context.Background(), g, map[string]runner.Task{c.Stack: task}, opt, nil)
 	if err != nil {
 		return err
 	}
@@ -148,14 +181,72 @@ func (h *changeHook) call(ctx context.Context, c changed) error {
 	return nil
 }
 
+// end waits until all is told. What takes too long is interrupted, and then killed,
+// which takes three signals.
 func (h *changeHook) end() {
-	close(h.queue)
-	late := time.AfterFunc(hooksAtEnd, h.stop)
-	defer late.Stop()
-	select {
-	case <-h.done:
-	case <-time.After(hooksAtEnd + 2*time.Second): // it does not heed the interrupt
-		h.u.warn("--on-change still runs, and is not waited for")
+	close(h.ending)
+	for i, wait := range []time.Duration{hooksAtEnd, 2 * time.Second, 2 * time.Second} {
+		select {
+		case <-h.done:
+			return
+		case <-time.After(wait):
+		}
+		h.late.Store(true)
+		for range 1 + i {
+			select {
+			case h.signals <- os.Interrupt:
+			default:
+			}
+		}
 	}
-	h.stop()
+}
+
+// mostWaiting is how many changes may wait for --on-change of a server.
+const mostWaiting = 1000
+
+// onChange has the command told of the stacks whose status terramate changes.
+// watch is called before records are made, and what it returns after that; end
+// as that of a session.
+func (h *cloudHost) onChange(command string) (watch func(commit string, records []*gitstate.Record) func(), end func()) {
+	if command == "" {
+		return nil, func() {}
+	}
+	type place struct{ run, op, target, stack string }
+	before := map[place]standing{} // of the stacks that a run has taken up
+	var mu sync.Mutex
+	hook := newChangeHook(h.ui, h.store, command, mostWaiting)
+	of := func(r *gitstate.Record) place { return place{r.Run, r.Op, r.Target, r.Stack} }
+	return func(commit string, records []*gitstate.Record) func() {
+		mu.Lock()
+		defer mu.Unlock()
+		var st *gitstate.State
+		for _, r := range records {
+			if _, has := before[of(r)]; has || r.Status == "" {
+				continue
+			}
+			var err error
+			if st == nil {
+				st, err = h.store.State(context.Background())
+			}
+			var s standing
+			if err == nil {
+				s, err = standingOf(st, r.ID, r.Stack, r.Target)
+			}
+			if err != nil {
+				h.ui.warn(fmt.Sprintf("--on-change: what was before is not known: %v", err))
+				return func() {}
+			}
+			before[of(r)] = s
+		}
+		return func() {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, r := range records {
+				if r.Status != "" && r.Status != gitstate.Queued && r.Status != gitstate.Running {
+					hook.told(before[of(r)], r, commit)
+					delete(before, of(r))
+				}
+			}
+		}
+	}, hook.end
 }

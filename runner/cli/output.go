@@ -89,6 +89,7 @@ func (n *session) display(x *runner.Options, u *ui, ci ciJob, o runOptions, g *r
 		// Nobody would see what a command asks; one that does fails at once.
 		x.Stdin, x.Stdout, x.Stderr = nil, scr, scr
 		d.view = newLive(u, g, todo, func(path string) time.Duration { return n.stacks[path].usual }, x.Parallel, time.Now)
+		d.view.divide(n.waves)
 		d.overlay = scr.show(d.view.frame)
 	default:
 		x.Output = runner.OutputDirect
@@ -112,6 +113,16 @@ func (d *display) end() {
 	if d.overlay != nil {
 		d.overlay.end()
 	}
+}
+
+// pause takes the view away for as long as something else has the terminal.
+func (d *display) pause() (resume func()) {
+	scr, is := d.u.env.Stderr.(*screen)
+	if !is || d.overlay == nil {
+		return func() {}
+	}
+	d.overlay.end()
+	return func() { d.overlay = scr.show(d.view.frame) }
 }
 
 // entering says what is about to start, where nothing else names the stack.

@@ -13,7 +13,7 @@ import (
 // report is the table at the end, and what to type next.
 func (n *session) report(u *ui, results []runner.Result, off map[string]taken, sync syncPlan, pushErr error) {
 	counts := count(results)
-	bad := len(results) - counts[runner.StatusOK]
+	bad := len(results) - counts[runner.StatusOK] - counts[runner.StatusSkipped]
 	if u.quiet && bad == 0 {
 		return
 	}
@@ -56,7 +56,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		})
 	}
 	var parts []string
-	for _, st := range []runner.Status{runner.StatusOK, runner.StatusDrifted, runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled} {
+	for _, st := range []runner.Status{runner.StatusOK, runner.StatusDrifted, runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled, runner.StatusSkipped} {
 		if counts[st] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[st], st))
 		}

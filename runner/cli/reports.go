@@ -41,7 +41,7 @@ func reportCommand(env Env) *cli.Command {
 	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits on which something was recorded"})
 	return &cli.Command{
 		Name:  "report",
-		Usage: "write what the notes say of all stacks to a file: as a page, as JSON, Markdown, JUnit, metrics",
+		Usage: "write what the notes say of all stacks to a file: as a page, JSON, Markdown, JUnit, metrics",
 		Description: "FILE may be - for stdout. Reads what is here; `tmnotes fetch` brings what is on the remote. Without --target it has all\n" +
 			"targets that something is recorded for.",
 		Flags:  slices.Concat(flags, chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), storeFlags()),
@@ -70,7 +70,7 @@ func writeReports(c *cli.Context, env Env) error {
 		}
 	}
 	if len(files) == 0 && prom == "" {
-		return fmt.Errorf("a report in which form? Use %s; - is stdout", strings.Join(names, " or "))
+		return fmt.Errorf("a report in which form? Use %s or --prometheus FILE; - is stdout", strings.Join(names, ", "))
 	}
 	if c.Int("commits") < 1 {
 		return fmt.Errorf("--commits: %d is too few; use at least 1", c.Int("commits"))

@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +25,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -89,10 +87,13 @@ type runOptions struct {
 	safeguards project.Safeguards
 	exec       runner.Options
 	waves      waves
+	claims     claimOptions
 	interval   time.Duration
 	quiet      bool
 	reports    []runReport
 	output     string
+
+	force, resume, allowRollback bool
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -132,9 +133,16 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	}
 	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
+	if o.claims, err = parseClaims(c, s); err != nil {
+		return o, err
+	}
+	if len(o.waves.filters) > 0 && o.claims.onClaimed == "skip" {
+		return o, errors.New("--on-claimed skip leaves a stack to another job, and the next wave would start before that is done; use wait or fail with waves")
+	}
 	if o.output, err = parseOutput(c, s); err != nil {
 		return o, err
 	}
+	o.force, o.resume, o.allowRollback = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback")
 	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	return o, err
 }
@@ -186,51 +194,89 @@ func opFlag(c *cli.Context) (string, error) {
 // its stack. A stack without a task is not selected any more.
 type work func(p *project.Project, n *session, u *ui, o runOptions, stacks []runner.Stack) (map[string]runner.Task, error)
 
-// run is what `run` and `script run` have in common: all but what is executed.
-func run(c *cli.Context, env Env, command []string, plan work) error {
-	env = withScreen(env)
+// chosen is what the flags of a run come to: which stacks, in which order, with what,
+// and what is known of them.
+type chosen struct {
+	*session
+	u       *ui
+	ci      ciJob
+	o       runOptions
+	project *project.Project
+	sync    syncPlan
+	st      *gitstate.State
+	graph   *runner.Graph
+	tasks   map[string]runner.Task
+	order   []string          // all that are selected
+	todo    []string          // those of them that are to run,
+	off     map[string]taken  // and why the others need not
+	ops     []string          // what is done to them,
+	asked   []string          // and what st was read for
+	pending bool              // --pending,
+	why     map[string]string // and why a stack is
+	leg     *leg              // --stacks-from
+}
+
+// choose is what `run`, `script run` and `matrix` have in common: all that comes before
+// something is announced. Who is done with it closes its store.
+func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, err error) {
 	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
 	u.quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
-		return err
+		return nil, err
 	}
 	dir, err := workingDir(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s, err := openStore(c, env, dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer s.Close()
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	leg, err := readLeg(c, command)
+	if err != nil {
+		return nil, err
+	}
 	o, err := parseRun(c, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	o.command = command
 	if c.Bool("pending") && c.Bool("force") {
-		return errPendingForce
+		return nil, errPendingForce
 	}
 	if c.Bool("continue-on-error") {
 		u.say("--continue-on-error is the default here, and stacks that depend on a failed one do not run")
 	}
 	head, err := s.Resolve("HEAD")
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if err := leg.at(head); err != nil {
+		return nil, err
 	}
 
 	// Which stacks, in Terramate's way; nothing runs where a safeguard refuses.
 	restore := relaxGC()
-	pending := c.Bool("pending")
+	leg.narrow(&o)
+	pending := c.Bool("pending") && leg == nil
 	p, err := project.Load(ctx, project.Options{Dir: dir, Terragrunt: o.sel.Terragrunt() || pending, Inputs: !o.exec.DryRun || pending, Memory: s})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n := &session{store: s, commit: head, stacks: map[string]recorded{}}
-	if n.run, err = runID(s); err != nil {
-		return err
+	if n.run, err = runOf(c, s, leg); err != nil {
+		return nil, err
 	}
 	s.UseJournal(n.run)
+	if leg != nil && !leg.aside {
+		n.leg = leg.Leg
+		s.OwnWriter()
+	}
 	tasks := map[string]runner.Task{}
 	prepare := func(stacks []runner.Stack) ([]runner.Stack, error) {
 		more, err := plan(p, n, u, o, stacks)
@@ -239,10 +285,12 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	}
 	var sync syncPlan
 	var st *gitstate.State
+	var asked []string // the operations that the state was read for
 	know := func(ops []string) error {
 		if st != nil {
 			return nil
 		}
+		asked = ops
 		var err error
 		if sync, err = planSync(c, s, p.DefaultRemote(), ci, ops...); err != nil {
 			return err
@@ -288,10 +336,13 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	}
 	selected, err := p.Select(o.sel)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if selected, err = leg.pick(selected); err != nil {
+		return nil, err
 	}
 	if err := p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun); err != nil {
-		return err
+		return nil, err
 	}
 	var stacks, added []runner.Stack
 	for _, sel := range selected {
@@ -306,25 +357,31 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 	}
 	if len(added) > 0 || o.sel.Keep == nil {
 		if added, err = prepare(added); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	stacks = append(stacks, added...)
+	if err := leg.same(n, stacks); err != nil {
+		return nil, err
+	}
 	restore()
 	ops := n.operations(stacks)
 	if err := know(ops); err != nil {
-		return err
+		return nil, err
 	}
 	graph, err := p.Graph(stacks)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.Bool("reverse") {
 		graph = graph.Reverse()
 	}
 	n.waves = &o.waves
 	if err := n.waves.divide(p, n, graph, ops); err != nil {
-		return err
+		return nil, err
+	}
+	if n.leg > 0 && len(n.waves.filters) > 0 {
+		return nil, errWavesInLegs
 	}
 	order := graph.Order()
 	busy := 0
@@ -333,8 +390,9 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		r := n.stacks[path]
 		l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		r.was = l
 		r.followed(&l, head.Hash, n.run)
 		n.stacks[path] = r
 		if (l.Status == gitstate.Queued || l.Status == gitstate.Running) && l.Run != n.run {
@@ -344,13 +402,17 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		}
 	}
 	if busy > 0 && !o.exec.DryRun {
-		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; if that run is alive, both run it", plural(busy, "stack"), at))
+		both := "if that run is alive, both run it"
+		if sync.remote != "" && !o.claims.off {
+			both = "what it has claimed is waited for"
+		}
+		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; %s", plural(busy, "stack"), at, both))
 	}
 
 	// What need not run. What has uncommitted changes is not what was deployed.
 	dirty, err := p.DirtyStacks(stacks)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for path := range dirty {
 		r := n.stacks[path]
@@ -358,10 +420,19 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		n.stacks[path] = r
 	}
 	off := map[string]taken{}
+	n.before, n.reselect = st, pending
+	if sync.remote != "" && !o.exec.DryRun {
+		if n.newer, err = newNewer(ctx, n, p, st, sync.remote, o.sel.Target); err != nil {
+			return nil, err
+		}
+	}
 	if !c.Bool("force") && !o.filter.set() {
 		// What is pending, or was asked for beside it, is not done.
 		if off, err = takeOff(ctx, st, n, order, !pending, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
-			return err
+			return nil, err
+		}
+		if err := leg.takeOff(st, n, order, off); err != nil {
+			return nil, err
 		}
 	}
 	o.exec.Skip = map[string]bool{}
@@ -374,43 +445,63 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		}
 	}
 	if err := n.waves.standing(st, n, o.exec.Skip); err != nil {
+		return nil, err
+	}
+	return &chosen{session: n, u: u, ci: ci, o: o, project: p, sync: sync, st: st, graph: graph, tasks: tasks, order: order, todo: todo,
+		off: off, ops: ops, asked: asked, pending: pending, why: why, leg: leg}, nil
+}
+
+// runOnce is what `run` and `script run` have in common: all but what is executed.
+// again is set where the selection has to be made anew; see run.
+func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) error {
+	env = withScreen(env)
+	x, err := choose(c, env, command, plan)
+	if err != nil {
 		return err
 	}
-	describe(u, n, order, ops, off, o)
-	if pending && !o.exec.DryRun {
-		describePending(u, todo, why)
+	defer x.store.Close()
+	ctx, n, u, o, order, todo, off := c.Context, x.session, x.u, x.o, x.order, x.todo, x.off
+	describe(u, n, order, x.ops, off, o)
+	if n.leg > 0 {
+		u.say("leg %d of %d of run %s", x.leg.Leg, x.leg.Legs, n.run)
+	}
+	if x.pending && !o.exec.DryRun {
+		describePending(u, todo, x.why)
 	}
 	if len(order) == 0 || len(todo) == 0 && !o.exec.DryRun {
 		if len(order) == 0 {
-			if pending {
+			if x.pending {
 				u.say("no stack is pending: nothing to do")
 			} else {
 				u.say("no stack is selected: nothing to do")
 			}
 		} else {
-			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(head.Hash))
+			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(n.commit.Hash))
 		}
-		if err := s.Flush(ctx); err != nil || len(o.reports) == 0 {
+		if err := n.lookedAt(ctx, u, x.ci, x.sync, strings.Join(x.asked, ","), o, again); err != nil || len(o.reports) == 0 {
 			return err
 		}
-		n.writeReports(ctx, u, env, o.reports, sync.remote, order)
+		n.writeReports(ctx, u, env, o.reports, x.sync.remote, order)
 		return nil
 	}
 	if o.exec.DryRun {
-		return dryRun(ctx, u, graph, tasks, o)
+		return dryRun(ctx, u, x.graph, x.tasks, o)
 	}
-	n.keepPlans(u, tasks, o.planFile)
-	if n.made, err = madeOf(ctx, p); err != nil {
+	n.keepPlans(u, x.tasks, o.planFile)
+	if n.made, err = madeOf(ctx, x.project); err != nil {
 		return err
 	}
-	of := telemetry.Run{Op: strings.Join(ops, ","), Target: o.sel.Target, Job: ci.job}
-	end, err := n.tell(ctx, u, st, of, true, tasks, todo, setting(c, s, "on-change", "onChange", ""))
+	if n.leg > 0 {
+		o.exec.Admit = x.legGate(c)
+	}
+	of := telemetry.Run{Op: strings.Join(x.ops, ","), Target: o.sel.Target, Job: x.ci.job}
+	end, err := n.tell(ctx, u, x.st, of, true, x.tasks, todo, setting(c, n.store, "on-change", "onChange", ""))
 	if err != nil {
 		return err
 	}
-	defer n.writeReports(ctx, u, env, o.reports, sync.remote, order)
+	defer n.writeReports(ctx, u, env, o.reports, x.sync.remote, order)
 	defer end()
-	return n.execute(ctx, u, ci, sync, graph, tasks, todo, off, o, of.Op, of.Target, env)
+	return n.execute(ctx, u, x.ci, x.sync, x.graph, x.tasks, todo, off, o, of.Op, of.Target, env, again)
 }
 
 // plan makes the tasks: each stack's command, environment and operation.
@@ -471,107 +562,4 @@ func (n *session) operations(stacks []runner.Stack) []string {
 	}
 	slices.Sort(ops)
 	return ops
-}
-
-// describe says what is about to happen, in a few lines.
-func describe(u *ui, n *session, order, ops []string, off map[string]taken, o runOptions) {
-	if len(order) == 0 {
-		return
-	}
-	said := map[string]bool{"": true}
-	for _, path := range order {
-		if op := n.stacks[path].op; !said[op.Note] {
-			said[op.Note] = true
-			u.say("%s: %s", op.Name, op.Note)
-		}
-	}
-	done, late := 0, 0
-	var why string
-	for _, path := range order {
-		switch t, is := off[path]; {
-		case !is:
-		case !t.superseded:
-			done++
-		default:
-			if late++; late == 1 {
-				why = t.path + ": " + t.why
-			}
-		}
-	}
-	left := len(order) - len(off)
-	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(ops, ", "), plural(left, "stack"), shortHash(n.commit.Hash), n.commit.Subject, strconv.Itoa(len(order)))
-	if done > 0 {
-		line += fmt.Sprintf(", %d done already", done)
-	}
-	if late > 0 {
-		line += fmt.Sprintf(", %d superseded", late)
-	}
-	u.say("%s", line)
-	if left > 0 && len(o.waves.filters) > 0 {
-		u.say("in waves %s", o.waves.String(o.exec.Skip))
-	}
-	if late > 0 {
-		u.say("superseded, as in %s (--allow-rollback deploys this commit all the same)", why)
-	}
-}
-
-func allDone(off map[string]taken) string {
-	late := 0
-	for _, t := range off {
-		if t.superseded {
-			late++
-		}
-	}
-	switch {
-	case late == len(off):
-		return "every selected stack is superseded"
-	case late > 0:
-		return "every selected stack is deployed or superseded"
-	}
-	return "every selected stack is deployed"
-}
-
-// commandLine is what a task does, for a person.
-func commandLine(t runner.Task) string {
-	var commands []string
-	for _, c := range t.Commands {
-		commands = append(commands, strings.Join(c.Args, " "))
-	}
-	return strings.Join(commands, " && ")
-}
-
-func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
-	for k, w := range o.waves.list {
-		todo := o.waves.todo(k, o.exec.Skip)
-		if len(todo) == 0 {
-			continue
-		}
-		if w.name != "" {
-			if k > 0 && o.waves.soak > 0 {
-				u.say("(dry-run) Soaking for %s", took(o.waves.soak))
-			}
-			if k > 0 && o.waves.gate != "" {
-				u.say("(dry-run) Asking the gate %s", strconv.Quote(o.waves.gate))
-			}
-			u.say("(dry-run) Wave %s", w.name)
-		}
-		_, err := runner.Execute(ctx, g, tasks, only(o.exec, g, todo), func(e runner.Event) error {
-			task := tasks[e.Result.Stack.Path]
-			switch {
-			case e.Kind != runner.Started:
-			case task.Commands[0].Line != "":
-				for _, c := range task.Commands {
-					fmt.Fprintln(u.env.Stderr, c.Line)
-				}
-			default:
-				u.say("(dry-run) Entering stack in %s", task.Stack.Path)
-				u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

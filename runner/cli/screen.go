@@ -2,10 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -117,21 +121,32 @@ func (s *screen) release() {
 
 // drawing is the terminal as bubbletea has it. It changes no mode of it: were it
 // to hide the cursor, the cursor would stay hidden after a kill -9.
-type drawing struct{ file *os.File }
+type drawing struct {
+	file  *os.File
+	fresh atomic.Bool // somebody else has written: the next frame starts where the cursor is
+}
 
-func (d drawing) Write(p []byte) (int, error) {
+var cursorUp = regexp.MustCompile(`^\x1b\[[0-9]*A`)
+
+func (d *drawing) Write(p []byte) (int, error) {
 	if bytes.HasPrefix(p, []byte("\x1b[?")) {
 		return len(p), nil
 	}
+	size := len(p)
+	if d.fresh.Swap(false) {
+		p = p[len(cursorUp.Find(p)):]
+	}
 	// What is typed is echoed, as ^C is, and leaves the cursor behind itself.
-	n, err := d.file.Write(append([]byte{'\r'}, p...))
-	return max(n-1, 0), err
+	if _, err := d.file.Write(append([]byte{'\r'}, p...)); err != nil {
+		return 0, err
+	}
+	return size, nil
 }
 
 // Fd, Read and Close have bubbletea take it for a terminal, of which it reads the size.
-func (d drawing) Fd() uintptr              { return d.file.Fd() }
-func (d drawing) Read([]byte) (int, error) { return 0, io.EOF }
-func (d drawing) Close() error             { return nil }
+func (d *drawing) Fd() uintptr              { return d.file.Fd() }
+func (d *drawing) Read([]byte) (int, error) { return 0, io.EOF }
+func (d *drawing) Close() error             { return nil }
 
 // overlay is a view on a screen, drawn by bubbletea at its own pace: who writes to the
 // screen, or changes what the view is of, does not wait for it. It reads no
@@ -139,6 +154,7 @@ func (d drawing) Close() error             { return nil }
 // Ctrl-C is a signal, and what is typed is there for who asks.
 type overlay struct {
 	s     *screen
+	d     *drawing
 	stop  chan struct{}
 	ended chan struct{} // the program has, be it for an error of its own
 	once  sync.Once
@@ -146,16 +162,15 @@ type overlay struct {
 
 // show shows what render returns for a width and a height, until end.
 func (s *screen) show(render func(width, height int) string) *overlay {
-	v := &overlay{s: s, stop: make(chan struct{}), ended: make(chan struct{})}
+	v := &overlay{s: s, d: &drawing{file: s.file}, stop: make(chan struct{}), ended: make(chan struct{})}
 	m := teaModel{render: render}
 	m.width, m.height, _ = s.size()
-	p := tea.NewProgram(m, tea.WithOutput(drawing{s.file}), tea.WithInput(nil), tea.WithoutSignalHandler(), tea.WithoutBracketedPaste(), tea.WithFPS(int(2*time.Second/frameTime)))
+	p := tea.NewProgram(m, tea.WithOutput(v.d), tea.WithInput(nil), tea.WithoutSignalHandler(), tea.WithoutBracketedPaste(), tea.WithFPS(int(2*time.Second/frameTime)))
 	s.mu.Lock()
 	s.view = true
 	s.mu.Unlock()
 	go func() {
-		// An error or a crash of the view costs the view, not the run.
-		_, _ = p.Run()
+		_, _ = p.Run() // it fails where the terminal is gone; nobody sees the view then
 		s.release()
 		close(v.ended)
 	}()
@@ -167,9 +182,20 @@ func (s *screen) show(render func(width, height int) string) *overlay {
 func (v *overlay) pump(p *tea.Program) {
 	tick := time.NewTicker(frameTime)
 	defer tick.Stop()
+	resumed := make(chan os.Signal, 1)
+	if len(resumes) > 0 {
+		signal.Notify(resumed, resumes...)
+		defer signal.Stop(resumed)
+	}
 	for {
 		ending := false
 		select {
+		case <-resumed:
+			// A shell was here meanwhile. A size has bubbletea draw all anew.
+			v.d.fresh.Store(true)
+			if w, h, ok := v.s.size(); ok {
+				p.Send(tea.WindowSizeMsg{Width: w, Height: h})
+			}
 		case <-tick.C:
 		case <-v.s.much:
 		case <-v.stop:
@@ -223,10 +249,16 @@ func (m teaModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
-func (m teaModel) View() string {
+func (m teaModel) View() (frame string) {
 	if m.over {
 		return ""
 	}
+	// A crash of the view costs the view, not the run, nor what is printed above it.
+	defer func() {
+		if r := recover(); r != nil {
+			frame = printable(fmt.Sprintf("this view does not work: %v", r))
+		}
+	}()
 	// The last column stays free: what is erased behind a full line takes its last
 	// character along.
 	return m.render(max(m.width-1, 1), m.height)

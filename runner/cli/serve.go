@@ -30,7 +30,7 @@ func serveCommand(env Env) *cli.Command {
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "listen", EnvVars: []string{"TMNOTES_LISTEN"}, Value: "127.0.0.1:3006", Usage: "`ADDRESS` to listen at, HOST:PORT"},
 			&cli.StringFlag{Name: "token-file", EnvVars: []string{"TMNOTES_TOKEN_FILE"}, Usage: "`FILE` with the token; made with a new one if it is not there (default: tmnotes/serve-token in the git directory)"},
-			keepLogsFlag(), metricsFlag(),
+			keepLogsFlag(), metricsFlag(), onChangeFlag(),
 		}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
@@ -72,6 +72,9 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	}
 	opt := h.options(token)
 	opt.Repository, opt.KeepLogs = repository, c.Bool("keep-logs")
+	watch, told := h.onChange(setting(c, s, "on-change", "onChange", ""))
+	defer told()
+	opt.Watch = watch
 	api := cloudapi.New(s, opt)
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", api)

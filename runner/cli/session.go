@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,11 +22,24 @@ type session struct {
 	stacks  map[string]recorded // by path
 	made    *made               // what they are made of, where that is known
 	waves   *waves              // in which they run; nil before that is known
+	leg     int                 // which leg of the run this is; 0 where the run is not in legs
+	legs    map[string]int      // of a run that others execute in legs: which leg has which stack
 	changed atomic.Bool         // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
 	// machine in between finds them interrupted, and runs them again.
 	unsynced atomic.Bool
+
+	by           string                      // who, as its head says
+	queued       map[string]*gitstate.Record // what was announced, by path
+	follows      sync.Map                    // path → []string: what a stack follows, as far as that is newer than its prev
+	mu           sync.Mutex                  // guards the two
+	settledState *gitstate.State
+	settledAt    time.Time
+	left         sync.Map        // path → true: stacks that another job is at
+	before       *gitstate.State // by which the stacks were selected
+	newer        *newer          // pipelines of later commits
+	reselect     bool            // the selection is by what is deployed, so that others' runs may change it
 
 	// watch is told of every event of the run once it is on record, from one
 	// goroutine at a time, which starts nothing meanwhile: it must be quick.
@@ -41,7 +55,8 @@ type recorded struct {
 	target  string
 	dirty   bool
 	prev    []string
-	since   time.Time // of a drift series: see design section 3
+	was     gitstate.Latest // when it was selected
+	since   time.Time       // of a drift series: see design section 3
 	seen    int
 	driftAs gitstate.Status
 	usual   time.Duration // what the latest took, if it succeeded
@@ -85,31 +100,103 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 	if by == "" {
 		by = n.store.Who(ctx)
 	}
-	return &gitstate.Record{Event: gitstate.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
+	n.by = by
+	head := &gitstate.Record{Event: gitstate.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
 		By: by, Job: ci.job, Attempt: ci.attempt, Cmd: gitstate.NewRedactor(os.Environ(), cmd).Command(cmd), Version: 1}
+	head.SetLeg(n.leg)
+	return head
 }
 
 func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	s := n.stacks[path]
-	rec := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
-	if n.waves != nil {
-		rec.SetWave(n.waves.name(path))
+	r := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
+	if follows, ok := n.follows.Load(path); ok {
+		r.Follow(follows.([]string))
 	}
-	return rec
+	if n.waves != nil {
+		r.SetWave(n.waves.name(path))
+	}
+	if status == gitstate.Queued || status == gitstate.Running {
+		r.SetLeg(max(n.leg, n.legs[path]))
+	}
+	return r
+}
+
+// settled is gitstate.Settled for this run, not older than a few seconds.
+func (n *session) settled() (*gitstate.State, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.settledState != nil && time.Since(n.settledAt) < 5*time.Second {
+		return n.settledState, nil
+	}
+	dead := map[string]bool{}
+	for _, r := range n.stacks {
+		if r.was.Status == gitstate.Interrupted {
+			dead[r.was.Run] = true
+		}
+	}
+	st, err := n.store.Settled(context.Background(), n.run, dead)
+	if err == nil {
+		n.settledState, n.settledAt = st, time.Now()
+	}
+	return st, err
+}
+
+// unsettle has settled look anew.
+func (n *session) unsettle() {
+	n.mu.Lock()
+	n.settledState = nil
+	n.mu.Unlock()
+}
+
+// follow takes down what a stack follows now, as is settled.
+func (n *session) follow(st *gitstate.State, path string) (gitstate.Latest, error) {
+	r := n.stacks[path]
+	l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+	if err == nil {
+		n.follows.Store(path, l.Runs())
+	}
+	return l, err
 }
 
 // announce records the head and that every one of the stacks is queued.
 func (n *session) announce(head *gitstate.Record, paths []string) error {
 	records := []*gitstate.Record{head}
+	n.queued = map[string]*gitstate.Record{}
 	for _, p := range paths {
-		records = append(records, n.record(p, gitstate.Queued))
+		n.queued[p] = n.record(p, gitstate.Queued)
+		records = append(records, n.queued[p])
 	}
 	return n.store.Append(n.commit.Hash, records...)
+}
+
+// elsewhere reports whether a stack that was not started is another job's business:
+// it was found done, or that job is at it, or at what it comes after.
+func (n *session) elsewhere(r runner.Result) bool {
+	of := r.Stack.Path
+	if r.Status == runner.StatusBlocked {
+		of = r.Cause
+	}
+	_, left := n.left.Load(of)
+	return r.Started.IsZero() && (left || r.Status == runner.StatusSkipped)
 }
 
 // result records what came of a stack. The reason is what the command said:
 // it passes a redactor that knows the stack's own environment and commands.
 func (n *session) result(r runner.Result, t runner.Task) error {
+	if q := n.queued[r.Stack.Path]; q != nil && n.elsewhere(r) {
+		n.changed.Store(true)
+		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
+	}
+	if was := n.stacks[r.Stack.Path].was; r.Started.IsZero() && was.Underway(n.run) {
+		st, err := n.settled()
+		if err == nil {
+			_, err = n.follow(st, r.Stack.Path)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	rec := n.record(r.Stack.Path, gitstate.Status(r.Status))
 	if r.Exit >= 0 && !r.Started.IsZero() {
 		rec.Exit = &r.Exit
@@ -143,11 +230,14 @@ func (n *session) started(path string) error {
 	return n.store.AppendLazily(n.commit.Hash, n.record(path, gitstate.Running))
 }
 
-// finish records the end of the run, with how many stacks ended how.
+// finish records the end of the run, or of its leg, with how many stacks ended how.
 func (n *session) finish(count map[runner.Status]int) error {
-	return n.store.Append(n.commit.Hash, &gitstate.Record{Event: gitstate.Finished, Run: n.run,
+	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run,
 		OK: count[runner.StatusOK], Failed: count[runner.StatusFailed], Blocked: count[runner.StatusBlocked],
-		Canceled: count[runner.StatusCanceled], Drifts: count[runner.StatusDrifted]})
+		Canceled: count[runner.StatusCanceled], Drifts: count[runner.StatusDrifted]}
+	end.SetSkipped(count[runner.StatusSkipped])
+	end.SetLeg(n.leg)
+	return n.store.Append(n.commit.Hash, end)
 }
 
 // withdraw records that what was announced is not going to happen.
@@ -158,8 +248,9 @@ func (n *session) withdraw(paths []string, reason string) error {
 		r.Reason = reason
 		records = append(records, r)
 	}
-	records = append(records, &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)})
-	return n.store.Append(n.commit.Hash, records...)
+	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)}
+	end.SetLeg(n.leg)
+	return n.store.Append(n.commit.Hash, append(records, end)...)
 }
 
 // followed takes from the state what the records of a stack follow.
@@ -206,6 +297,14 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 		if is, why := doneAs(&l, n.commit.Hash, r.op); done && is && !r.dirty {
 			off[p] = taken{path: p, why: why}
 		} else if deploy && !allowRollback {
+			why, err := n.newer.back(&l, p)
+			if err != nil {
+				return nil, err
+			}
+			if why != "" {
+				off[p] = taken{path: p, superseded: true, why: why}
+				continue
+			}
 			ask, paths = append(ask, l), append(paths, p)
 		}
 	}

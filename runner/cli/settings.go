@@ -42,11 +42,11 @@ func unknownSetting(key string) string {
 	if ours && slices.ContainsFunc(settings, func(k string) bool { return strings.ToLower(k) == name }) {
 		return ""
 	}
-	nearest := slices.MinFunc(settings, func(a, b string) int {
-		distance := func(k string) int {
-			return levenshtein.Distance(strings.ToLower(k), name[strings.LastIndexByte(name, '.')+1:], nil)
-		}
-		return distance(a) - distance(b)
-	})
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	distance := func(k string) int { return levenshtein.Distance(strings.ToLower(k), last, nil) }
+	nearest := slices.MinFunc(settings, func(a, b string) int { return distance(a) - distance(b) })
+	if distance(nearest) > len(last)/2 {
+		return fmt.Sprintf("there is no setting %s; the settings are %s", key, strings.Join(settings, ", "))
+	}
 	return fmt.Sprintf("there is no setting %s; is tmnotes.%s meant?", key, nearest)
 }

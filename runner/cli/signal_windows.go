@@ -8,3 +8,5 @@ import (
 // interrupts end a run in order: nothing further starts, what is known is
 // recorded.
 var interrupts = []os.Signal{os.Interrupt, syscall.SIGTERM}
+
+var resumes []os.Signal // there is no stopping

@@ -31,7 +31,7 @@ const (
 func (n *session) tell(ctx context.Context, u *ui, st *gitstate.State, run telemetry.Run, whole bool, tasks map[string]runner.Task, todo []string, onChange string) (end func(), err error) {
 	var ends []func()
 	if onChange != "" {
-		done, err := n.onChange(ctx, u, st, onChange, todo)
+		done, err := n.onChange(u, st, onChange, todo)
 		if err != nil {
 			return nil, err
 		}

@@ -51,6 +51,8 @@ type waves struct {
 	list []wave
 	of   map[string]int // by path
 	came map[string]gitstate.Record
+
+	pause func() (resume func()) // takes away what is drawn on the terminal
 }
 
 type wave struct {
@@ -144,10 +146,10 @@ func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []st
 	if err != nil {
 		return err
 	}
-	for i, f := range w.filters {
-		if f != "*" && !slices.ContainsFunc(all, w.match[i]) {
-			return fmt.Errorf("no stack of the project matches the wave %s; `terramate list --tags` shows which a tag has", f)
-		}
+	if err := w.exist(all); err != nil {
+		return err
+	}
+	for _, f := range w.filters {
 		w.list = append(w.list, wave{name: f})
 	}
 	for _, path := range g.Order() {
@@ -162,6 +164,17 @@ func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []st
 				return fmt.Errorf("%s runs after %s, but is in the wave %s, which is before %s; put the two into one wave, or %s into the earlier one",
 					path, first, w.filters[i], w.filters[w.of[first]], first)
 			}
+		}
+	}
+	return nil
+}
+
+// exist refuses a wave that none of the project's stacks could be in: a canary whose tag is
+// misspelt must not be left out.
+func (w *waves) exist(all []runner.Stack) error {
+	for i, f := range w.filters {
+		if f != "*" && !slices.ContainsFunc(all, w.match[i]) {
+			return fmt.Errorf("no stack of the project matches the wave %s; `terramate list --tags TAG` shows which have a tag", f)
 		}
 	}
 	return nil
@@ -255,7 +268,7 @@ func (w *waves) execute(ctx context.Context, u *ui, n *session, g *runner.Graph,
 			continue
 		}
 		if k > 0 && r.over == nil {
-			r.pass(k)
+			r.pass(k, tasks, todo)
 		}
 		blocked := blockedBy(g, came, r.over == nil)
 		var part []runner.Result
@@ -377,8 +390,15 @@ func (r *rollout) judge(k int, results []runner.Result) {
 	}
 }
 
-// pass waits, and asks, before a wave may start.
-func (r *rollout) pass(k int) {
+// pass waits, and asks, before a wave may start, whose stacks are told so.
+func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
+	hold := func(wait time.Duration, reason string) {
+		for _, p := range todo {
+			for _, w := range r.n.watch { // what is said of it is said of the wave
+				w(runner.Event{Kind: runner.Held, Wait: wait, Result: runner.Result{Stack: tasks[p].Stack, Exit: -1, Reason: reason}})
+			}
+		}
+	}
 	before := k - 1
 	var records []gitstate.Record
 	for i := k - 1; i >= 0; i-- {
@@ -401,7 +421,9 @@ func (r *rollout) pass(k int) {
 	}
 	from, to := r.list[before].name, r.list[k].name
 	if wait := min(r.soak-time.Since(r.ended), r.soak); !r.ended.IsZero() && wait > 0 {
-		r.u.say("soaking for %s before the wave %s, until %s", took(wait), to, time.Now().Add(wait).Format("15:04:05"))
+		until := time.Now().Add(wait).Format("15:04:05")
+		r.u.say("soaking for %s before the wave %s, until %s", took(wait), to, until)
+		hold(wait, "soaking until "+until)
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
@@ -419,6 +441,7 @@ func (r *rollout) pass(k int) {
 		r.u.warn(err.Error())
 	}
 	r.u.say("the gate after the wave %s: %s", from, gitstate.NewRedactor(os.Environ()).Text(r.gate, 200))
+	hold(0, "for the gate after the wave "+from)
 	exit, err := r.ask(from, to, records)
 	switch {
 	case r.over != nil: // interrupted
@@ -448,7 +471,14 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 	cmd := exec.Command("sh", "-c", r.gate)
 	cmd.Dir = r.n.store.WorkTree()
 	cmd.Env = append(os.Environ(), "TMNOTES_WAVE="+from, "TMNOTES_NEXT_WAVE="+to, "TMNOTES_RUN="+r.n.run, "TMNOTES_COMMIT="+r.n.commit.Hash, "TMNOTES_TARGET="+r.target)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = &stdin, r.x.Stderr, r.x.Stderr
+	out := r.x.Stderr
+	if r.pause != nil {
+		defer r.pause()()
+	}
+	if scr, is := out.(*screen); is {
+		out = scr.file // with no view on it, it is the gate's
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &stdin, out, out
 	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
 	gate, err := runner.StartProgram(cmd, r.x.Foreground)
 	if err != nil {

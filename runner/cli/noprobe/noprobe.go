@@ -19,10 +19,10 @@ import "os"
 
 const name = "CI"
 
-var _, had = os.LookupEnv(name)
+var was, had = os.LookupEnv(name)
 
 func init() {
-	if !had {
+	if was == "" {
 		_ = os.Setenv(name, "true")
 	}
 }
@@ -30,7 +30,10 @@ func init() {
 // Restore gives CI back what it was. To be called from an init function of the
 // package that imports bubbletea, before anybody looks at the environment.
 func Restore() {
-	if !had {
+	switch {
+	case !had:
 		_ = os.Unsetenv(name)
+	case was == "":
+		_ = os.Setenv(name, was)
 	}
 }

@@ -1,0 +1,148 @@
+package gitstate
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+// of makes a record one of a leg.
+func of(leg int, r *Record) *Record {
+	r.SetLeg(leg)
+	return r
+}
+
+// What a leg leaves open is interrupted once that leg is over, however it ended,
+// and nothing of the others is.
+func TestLegInterrupted(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	now := time.Now()
+	s := openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }, StaleAfter: time.Hour})
+	want := func(stack string, want Status) {
+		t.Helper()
+		got := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", stack, "", Deploy))
+		if got.Status != want {
+			t.Errorf("%s is %s, not %s", stack, got.Status, want)
+		}
+	}
+	// later writes a second after everything that was written before.
+	later := func(records ...*Record) {
+		t.Helper()
+		now = now.Add(time.Second)
+		for _, r := range records {
+			r.At = now
+		}
+		noError(t, s.Append(head, records...))
+	}
+	start := func(run, job string, attempt int) *Record {
+		return &Record{Event: Started, Op: Deploy, Run: run, Job: job, Attempt: attempt, By: "Alice <alice@example.com>", Version: 1}
+	}
+	announced := start("R1", "https://ci/1", 1)
+	announced.SetLegs(3)
+	later(announced, of(1, result(Queued, "/a", "R1")), of(2, result(Queued, "/b", "R1")), of(3, result(Queued, "/c", "R1")))
+	later(of(1, start("R1", "https://ci/1", 1)), of(1, result(Running, "/a", "R1")))
+	later(of(2, start("R1", "https://ci/1", 1)), of(2, result(Running, "/b", "R1")))
+	later(of(1, &Record{Event: Finished, Run: "R1"}))
+	want("/a", Interrupted) // it went on without a word
+	want("/b", Running)
+	want("/c", Queued)
+
+	// "Re-run failed jobs": of the same CI run, and only some of the legs. GitHub
+	// lets nobody do that before all jobs of the first attempt are over.
+	later(of(1, start("R1", "https://ci/1", 2)), of(1, result(Queued, "/a", "R1")))
+	want("/a", Queued)
+	want("/b", Interrupted)
+	want("/c", Interrupted)
+	later(of(1, result(OK, "/a", "R1")))
+	want("/a", OK)
+
+	// Jobs of their own, of which one is tried again, as on GitLab: nobody else's
+	// concern.
+	announced = start("R2", "https://ci/2#matrix", 10)
+	later(announced, of(1, result(Queued, "/d", "R2")), of(2, result(Queued, "/e", "R2")), of(2, result(Queued, "/f", "R2")))
+	later(of(1, start("R2", "https://ci/2#leg-1", 11)), of(1, result(Running, "/d", "R2")))
+	later(of(2, start("R2", "https://ci/2#leg-2", 12)), of(2, result(Running, "/e", "R2")), of(2, result(Running, "/f", "R2")))
+	later(of(2, start("R2", "https://ci/2#leg-2", 13)), of(2, result(Queued, "/e", "R2")))
+	want("/d", Running)
+	want("/e", Queued)
+	want("/f", Interrupted) // the second try has not taken it up
+
+	// The announcement was withdrawn, and with it all legs.
+	later(&Record{Event: Finished, Run: "R2"})
+	want("/d", Interrupted)
+
+	// A process on this machine is that of its leg.
+	later(start("R3", "", 0), of(1, result(Running, "/g", "R3")), of(2, result(Running, "/h", "R3")))
+	leg, out := child(t, "live", repo.Dir, "R3", LegName(1))
+	out.Scan()
+	leg.Process.Kill()
+	leg.Wait()
+	want("/g", Interrupted)
+	want("/h", Running)
+
+	noError(t, s.Flush(ctx))
+	checkStore(t, s) // the index is what a reading of all notes gives
+	noError(t, os.Remove(s.indexPath()))
+	want("/f", Interrupted)
+	want("/h", Running)
+}
+
+// Legs in clones of their own are one run: whatever order their notes arrive in,
+// what is left of each stack is the last word on it.
+func TestLegsMerge(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	planner, one, two := open(t, repo.Dir), open(t, repo.Clone().Dir), open(t, repo.Clone().Dir)
+	for _, s := range []*Store{planner, one, two} {
+		s.UseJournal("R1")
+	}
+	noError(t, planner.Append(head, &Record{Event: Started, Op: Deploy, Run: "R1", Version: 1},
+		of(1, result(Queued, "/a", "R1")), of(1, result(Queued, "/b", "R1")), of(2, result(Queued, "/c", "R1"))))
+	push(t, planner)
+	for _, s := range []*Store{one, two} {
+		fetch(t, s)
+		must[*State](t)(s.State(ctx))
+	}
+	noError(t, one.Append(head, of(1, &Record{Event: Started, Op: Deploy, Run: "R1"}), of(1, result(Running, "/a", "R1")), result(OK, "/a", "R1"), of(1, result(Running, "/b", "R1"))))
+	noError(t, two.Append(head, of(2, &Record{Event: Started, Op: Deploy, Run: "R1"}), of(2, result(Running, "/c", "R1")), result(Failed, "/c", "R1"), of(2, &Record{Event: Finished, Run: "R1", Failed: 1})))
+	push(t, two)
+	push(t, one)
+	noError(t, one.Append(head, result(OK, "/b", "R1"), of(1, &Record{Event: Finished, Run: "R1", OK: 2})))
+	push(t, one)
+	for _, s := range []*Store{planner, one, two} {
+		fetch(t, s)
+		st := must[*State](t)(s.State(ctx))
+		for stack, want := range map[string]Status{"/a": OK, "/b": OK, "/c": Failed} {
+			if l := must[Latest](t)(st.Latest("", stack, "", Deploy)); l.Status != want || len(l.Diverged) > 0 {
+				t.Errorf("%s is %s, beside it %d", stack, l.Status, len(l.Diverged))
+			}
+		}
+		if lines := must[[]Line](t)(s.Note(head)); len(lines) != 3+3+2 {
+			t.Errorf("3 results, 3 heads and 2 ends are left, not %q", texts(lines))
+		}
+		checkStore(t, s)
+	}
+}
+
+// Clones that are copies of one clone have its name among those that spool. Each
+// leg takes one of its own, so that no copy writes over another's records.
+func TestOwnWriter(t *testing.T) {
+	t.Parallel()
+	s := open(t, gittest.New(t).Dir)
+	clone := must[string](t)(s.writer())
+	names := map[string]bool{clone: true}
+	for range 2 {
+		leg := open(t, s.WorkTree())
+		leg.OwnWriter()
+		names[must[string](t)(leg.writer())] = true
+	}
+	if again := must[string](t)(open(t, s.WorkTree()).writer()); again != clone || len(names) != 3 {
+		t.Errorf("%s became %s; %v", clone, again, names)
+	}
+}

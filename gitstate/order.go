@@ -1,0 +1,158 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// What happened while a run waited, and what stands on later commits: a run asks
+// again right before it starts a stack.
+
+// Withdraw says that a stack which was announced is not going to be run, because it
+// need not be: a tombstone takes the place of its queued line, as if it had never
+// been announced. by has By and Reason.
+func (s *Store) Withdraw(commit string, queued *Record, by Record) error {
+	line, err := queued.Line()
+	if err != nil {
+		return &RecordError{commit, err}
+	}
+	t := tombstone(line, by)
+	return s.AppendLazily(commit, &t)
+}
+
+// Settled is the state without what was only announced: as if no stack had been queued,
+// but by runs that are dead, and as if a run had recorded nothing. A run that starts a
+// stack follows what is settled. If it followed an announcement, and who made that
+// follows it in turn, both would be the latest.
+//
+// Its cost is that of StateAt.
+func (s *Store) Settled(ctx context.Context, run string, dead map[string]bool) (*State, error) {
+	return s.StateAt(ctx, func(_ string, r *Record) bool { return (r.Status != Queued || dead[r.Run]) && r.Run != run })
+}
+
+// News reports whether something that a run does not know of may have been done to
+// a stack since it was selected: was is the latest record then, of which the run's own
+// queued line took the place.
+func (st *State) News(was *Latest, id, path, target, op, run string) (bool, error) {
+	if was.Underway(run) {
+		return true, nil // it went on, and this run follows it already
+	}
+	l, err := st.Latest(id, path, target, op)
+	return err != nil || l.Run != run || len(l.Diverged) > 0, err
+}
+
+// Underway reports whether another run than the one named was at the stack, or was
+// going to be.
+func (l *Latest) Underway(run string) bool {
+	return l.Status.open() && l.Run != run || slices.ContainsFunc(l.Diverged, func(d Stored) bool { return d.Status.open() && d.Run != run })
+}
+
+// Began are the heads of runs that came into the notes between two states.
+func (st *State) Began(before *State) ([]Stored, error) {
+	return st.s.began(before.x.tree, st.x.tree)
+}
+
+func (s *Store) began(before, now plumbing.Hash) ([]Stored, error) {
+	changes, err := s.changes(before, now)
+	if err != nil {
+		return nil, err
+	}
+	var found []Stored
+	for _, c := range changes {
+		add, _ := diffLines(c.old, c.new)
+		found = append(found, runHeads(c.commit, add)...)
+	}
+	return found, nil
+}
+
+func runHeads(commit string, lines []string) (found []Stored) {
+	for _, line := range lines {
+		if !isRunEvent(line) {
+			continue
+		}
+		if r, err := ParseRecord(line); err == nil && r.Event == Started {
+			found = append(found, Stored{commit, r, line})
+		}
+	}
+	return found
+}
+
+// RunsSince are the heads of the runs that came into the notes since a time, by the
+// notes' own history; a few earlier ones may be among them.
+func (st *State) RunsSince(ctx context.Context, t time.Time) ([]Stored, error) {
+	tip, _, err := st.s.tip(st.s.ref)
+	if err != nil || tip.IsZero() {
+		return nil, err
+	}
+	out, err := st.s.repo.git(ctx, nil, "rev-list", "-1", "--first-parent", "--before="+t.UTC().Format(time.RFC3339), tip.String())
+	if err != nil {
+		return nil, fmt.Errorf("looking for the notes of %s: %w", t.Format(time.DateTime), err)
+	}
+	before := plumbing.ZeroHash
+	if out = strings.TrimSpace(out); out != "" {
+		if _, before, err = st.s.tip(out); err != nil {
+			return nil, err
+		}
+	}
+	return st.s.began(before, st.x.tree)
+}
+
+// After tells which of some commits are descendants of another one. Of those that are
+// not here it is not known, and not said.
+func (s *Store) After(ctx context.Context, commit string, of []string) (after map[string]bool, err error) {
+	after = map[string]bool{}
+	var ask strings.Builder
+	for _, c := range of {
+		if c == commit {
+			continue
+		}
+		switch has, err := s.Has(c); {
+		case err != nil:
+			return nil, err
+		case has:
+			ask.WriteString(c + "\n")
+		}
+	}
+	if ask.Len() == 0 {
+		return after, nil
+	}
+	out, err := s.repo.git(ctx, strings.NewReader("^"+commit+"\n"+ask.String()), "rev-list", "--ancestry-path", "--stdin")
+	if err != nil {
+		return nil, fmt.Errorf("comparing %s with the commits of other runs: %w", short(commit), err)
+	}
+	for line := range strings.Lines(out) {
+		if c := strings.TrimSpace(line); slices.Contains(of, c) {
+			after[c] = true
+		}
+	}
+	return after, nil
+}
+
+// Bring fetches commits that are not here, with their history, to no ref: a job's
+// clone does not have what was pushed after it was made. A shallow clone stays as it is.
+// What the remote does not give, or has no more, stays away, and that is no error.
+func (s *Store) Bring(ctx context.Context, remote string, commits []string) error {
+	if s.repo.shallow || s.readOnly != nil {
+		return nil
+	}
+	for _, c := range commits {
+		if has, err := s.Has(c); err != nil || has {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		// One by one: git fetch brings none where one of several is missing.
+		_, err := s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=", remote, c)
+		if ge := (*gitError)(nil); err != nil && !errors.As(err, &ge) {
+			return err
+		}
+	}
+	return nil
+}

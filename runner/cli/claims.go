@@ -1,0 +1,444 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+// Claims keep two jobs from starting one stack of one target at once
+// (gitstate.Claimer). A stack is claimed right before it starts; then the notes are
+// read again, since it may have been done by who had it before; and it is let go of
+// once its result is on the remote.
+
+func claimFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "claims", EnvVars: []string{"TMNOTES_CLAIMS"}, DefaultText: "auto", Usage: "`MODE` auto: claim a stack on the remote before it is deployed; off: do not (git config tmnotes.claims)"},
+		&cli.StringFlag{Name: "on-claimed", EnvVars: []string{"TMNOTES_ON_CLAIMED"}, DefaultText: "wait", Usage: "`WHAT` to do about a stack that another job has claimed: wait, skip or fail (git config tmnotes.onClaimed)"},
+		&cli.DurationFlag{Name: "lease", EnvVars: []string{"TMNOTES_LEASE"}, DefaultText: "2m", Usage: "`DURATION` after which others take over a claim that is not renewed (git config tmnotes.lease)"},
+	}
+}
+
+// claimOptions is what these flags say.
+type claimOptions struct {
+	off       bool
+	onClaimed string
+	lease     time.Duration
+}
+
+func parseClaims(c *cli.Context, s *gitstate.Store) (o claimOptions, err error) {
+	switch mode := setting(c, s, "claims", "claims", "auto"); mode {
+	case "off":
+		o.off = true
+	case "auto":
+	default:
+		return o, fmt.Errorf("--claims: unknown mode %q; use auto or off", mode)
+	}
+	switch o.onClaimed = setting(c, s, "on-claimed", "onClaimed", "wait"); o.onClaimed {
+	case "wait", "skip", "fail":
+	default:
+		return o, fmt.Errorf("--on-claimed: %q is not known; use wait, skip or fail", o.onClaimed)
+	}
+	if o.lease, err = durationSetting(c, s, "lease", "lease", 2*time.Minute); err == nil && o.lease < gitstate.MinLease {
+		err = fmt.Errorf("--lease: %v is too short to renew a claim in; use %v or more", o.lease, gitstate.MinLease)
+	}
+	return o, err
+}
+
+// claims are those of a run. A nil one claims nothing.
+type claims struct {
+	n       *session
+	u       *ui
+	opt     claimOptions
+	claimer *gitstate.Claimer
+	remote  string
+	g       *runner.Graph
+	skip    map[string]bool
+
+	// What is decided again when a stack is about to start.
+	before                  *gitstate.State // by which the stacks were selected
+	newer                   *newer
+	resume, rollback, force bool
+	lookedBack              bool
+	overtook                *bool           // set if another pipeline began while the stacks were being selected
+	unreachable             time.Time       // since when the remote cannot be asked
+	elsewhere               map[string]bool // stacks that --on-claimed=skip left to others
+
+	mu    sync.Mutex
+	ended []gitstate.Claim // stacks whose result is not on the remote yet
+	kick  chan struct{}
+	stop  chan struct{}
+	done  chan struct{}
+}
+
+func (n *session) claim(u *ui, remote string, o runOptions, head *gitstate.Record, g *runner.Graph, overtook *bool) *claims {
+	if remote == "" || o.claims.off {
+		return nil
+	}
+	k := &claims{n: n, u: u, opt: o.claims, remote: remote, g: g, skip: o.exec.Skip, before: n.before, newer: n.newer, resume: o.resume, rollback: o.allowRollback, force: o.force,
+		overtook: overtook, elsewhere: map[string]bool{}, kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, Leg: n.leg, By: head.By, Job: head.Job, Lease: o.claims.lease})
+	go k.releasing()
+	return k
+}
+
+// of is what is claimed for a stack.
+func (k *claims) of(path string) (gitstate.Claim, bool) {
+	r := k.n.stacks[path]
+	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, deploys(r.op.Name)
+}
+
+// admit claims the stacks that are ready and decides again whether they need to run.
+func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error) {
+	answers := make([]runner.Admission, len(ready))
+	at := map[string]int{}
+	var want []gitstate.Claim
+	for i, s := range ready {
+		at[s.Path] = i
+		if after := k.afterElsewhere(s.Path); after != "" {
+			k.elsewhere[s.Path] = true
+			answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: "it comes after " + after + ", which another job is at"}
+		} else if c, is := k.of(s.Path); is {
+			want = append(want, c)
+		}
+	}
+	err := k.take(ctx, want, func(path string, a runner.Admission) { answers[at[path]] = a })
+	switch {
+	case ctx.Err() != nil:
+		return make([]runner.Admission, len(ready)), nil // what is interrupted does not start, whatever is said here
+	case errors.Is(err, gitstate.ErrClaims):
+		return nil, admitError{fmt.Errorf("stacks cannot be claimed: %w (--claims=off does without, and does not see other jobs)", err)}
+	case errors.Is(err, gitstate.ErrRemote):
+		if k.unreachable.IsZero() {
+			k.unreachable = time.Now()
+		}
+		if time.Since(k.unreachable) > k.opt.lease {
+			return nil, admitError{fmt.Errorf("stacks cannot be claimed: %w", err)}
+		}
+		for _, c := range want {
+			if answers[at[c.Stack]] == (runner.Admission{}) {
+				answers[at[c.Stack]] = runner.Admission{Later: k.soon(), Reason: oneLine(err)}
+			}
+		}
+		return answers, nil
+	case err != nil:
+		return nil, admitError{err}
+	}
+	k.unreachable = time.Time{}
+	return answers, nil
+}
+
+// soon is when to look again: not all at once.
+func (k *claims) soon() time.Duration { return k.claimer.Poll/2 + rand.N(k.claimer.Poll/2) }
+
+// take says what becomes of the stacks that are wanted. What others are at, or were, is
+// looked at before it is claimed, so that a stack that is done is not claimed for nothing.
+func (k *claims) take(ctx context.Context, want []gitstate.Claim, say func(string, runner.Admission)) error {
+	skip := func(off map[string]taken) {
+		want = slices.DeleteFunc(want, func(c gitstate.Claim) bool {
+			t, is := off[c.Stack]
+			if is {
+				say(c.Stack, runner.Admission{Status: runner.StatusSkipped, Reason: t.why})
+			}
+			return is
+		})
+	}
+	var busy []string
+	for _, c := range want {
+		_, left := k.n.left.Load(c.Stack)
+		if r := k.n.stacks[c.Stack]; left || r.was.Underway(k.n.run) {
+			busy = append(busy, c.Stack)
+		}
+	}
+	for range 2 { // by what is here, and by what there is to fetch
+		off, err := k.decide(ctx, busy)
+		if err != nil {
+			return err
+		}
+		skip(off)
+		busy = slices.DeleteFunc(busy, func(p string) bool { _, is := off[p]; return is })
+		if len(busy) == 0 {
+			break
+		}
+		others, err := k.claimer.Others(ctx, want)
+		if err != nil {
+			return err
+		}
+		free := want[:0:0]
+		for i, by := range others {
+			if by != nil {
+				k.claimed(want[i].Stack, by, say)
+				busy = slices.DeleteFunc(busy, func(p string) bool { return p == want[i].Stack })
+			} else {
+				free = append(free, want[i])
+			}
+		}
+		want = free
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	got, err := k.claimer.Take(ctx, want)
+	if err != nil {
+		return err
+	}
+	var mine []string
+	for i, t := range got {
+		switch {
+		case t.Hold != nil:
+			mine = append(mine, want[i].Stack)
+		case t.By != nil:
+			k.claimed(want[i].Stack, t.By, say)
+		default:
+			k.n.left.Store(want[i].Stack, true)
+			say(want[i].Stack, runner.Admission{Later: k.soon(), Reason: "others are claiming it"})
+		}
+	}
+	off, err := k.decide(ctx, mine)
+	if err == nil {
+		err = k.lookBack()
+	}
+	if err != nil {
+		return err
+	}
+	for i, t := range got {
+		if t.Hold == nil {
+			continue
+		}
+		k.n.left.Delete(want[i].Stack)
+		if done, is := off[want[i].Stack]; is {
+			say(want[i].Stack, runner.Admission{Status: runner.StatusSkipped, Reason: done.why})
+			k.letGo(want[i])
+		} else {
+			say(want[i].Stack, runner.Admission{Hold: t.Hold})
+		}
+	}
+	return nil
+}
+
+// claimed says what becomes of a stack that another job has claimed.
+func (k *claims) claimed(path string, by *gitstate.Claim, say func(string, runner.Admission)) {
+	k.n.left.Store(path, true)
+	reason := "claimed by " + by.Who()
+	switch k.opt.onClaimed {
+	case "skip":
+		k.elsewhere[path] = true
+		say(path, runner.Admission{Status: runner.StatusSkipped, Reason: reason})
+	case "fail":
+		say(path, runner.Admission{Status: runner.StatusFailed, Reason: reason + " (--on-claimed=fail)"})
+	default:
+		say(path, runner.Admission{Later: k.soon(), Reason: reason})
+	}
+}
+
+// afterElsewhere is a stack that was left to another job and that comes before this
+// one, also over stacks that were done before.
+func (k *claims) afterElsewhere(path string) string {
+	for _, p := range k.g.Predecessors(path) {
+		if k.elsewhere[p] {
+			return p
+		}
+		if k.skip[p] {
+			if after := k.afterElsewhere(p); after != "" {
+				return after
+			}
+		}
+	}
+	return ""
+}
+
+// decide looks at stacks as the selection did, with what has been recorded since, and
+// says which need not run. What they follow is taken down.
+func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	st, err := k.n.store.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	began, err := st.Began(k.before)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.newer.know(ctx, began); err != nil {
+		return nil, err
+	}
+	off := map[string]taken{}
+	var settled *gitstate.State
+	var again []string
+	for _, p := range paths {
+		r := k.n.stacks[p]
+		news, err := st.News(&r.was, r.stack.ID, p, r.target, r.op.Name, k.n.run)
+		if err != nil {
+			return nil, err
+		}
+		l := r.was
+		if news {
+			if settled == nil {
+				k.n.unsettle()
+				if settled, err = k.n.settled(); err != nil {
+					return nil, err
+				}
+			}
+			if l, err = k.n.follow(settled, p); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case k.force:
+		case news && (l.Run != r.was.Run || !l.At.Equal(r.was.At) || len(r.was.Diverged) > 0):
+			again = append(again, p)
+		case r.op.Name == gitstate.Deploy && !k.rollback:
+			if why, err := k.newer.back(&l, p); err != nil {
+				return nil, err
+			} else if why != "" {
+				off[p] = taken{path: p, superseded: true, why: why}
+			}
+		}
+	}
+	if len(again) == 0 {
+		return off, nil
+	}
+	if err := k.bring(ctx, settled, again); err != nil {
+		return nil, err
+	}
+	more, err := takeOff(ctx, settled, k.n, again, true, k.resume, k.rollback, k.u.warn)
+	for p, t := range more {
+		off[p] = t
+	}
+	return off, err
+}
+
+// lookBack finds out, once the notes were fetched after the announcement, whether
+// another pipeline announced itself before: what it did not know of, and what this
+// one did not, is selected anew.
+func (k *claims) lookBack() error {
+	if k.lookedBack || !k.n.reselect {
+		return nil
+	}
+	st, err := k.n.store.State(context.Background())
+	if err != nil {
+		return err
+	}
+	began, err := st.Began(k.before)
+	k.lookedBack = true
+	*k.overtook = k.n.overtaken(began, k.newer.target)
+	return err
+}
+
+// bring has the commits here on which the stacks were deployed meanwhile: which of two
+// is later is told by the history.
+func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) error {
+	var commits []string
+	for _, p := range paths {
+		r := k.n.stacks[p]
+		l, err := st.Latest(r.stack.ID, p, r.target, r.op.Name)
+		if err != nil {
+			return err
+		}
+		if l.OKCommit != "" {
+			commits = append(commits, l.OKCommit)
+		}
+	}
+	return k.n.store.Bring(ctx, k.remote, commits)
+}
+
+// letGo has a stack released once all that is recorded is on the remote.
+func (k *claims) letGo(c gitstate.Claim) {
+	k.mu.Lock()
+	k.ended = append(k.ended, c)
+	k.mu.Unlock()
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
+}
+
+// finished lets go of a stack that has ended, after its result was recorded.
+func (k *claims) finished(r runner.Result) {
+	if k == nil || r.Started.IsZero() {
+		return
+	}
+	if c, is := k.of(r.Stack.Path); is {
+		k.letGo(c)
+	}
+}
+
+// releaseWait is how long others that end are waited for, so that they are released together.
+const releaseWait = 200 * time.Millisecond
+
+func (k *claims) releasing() {
+	defer close(k.done)
+	for {
+		select {
+		case <-k.stop:
+			return
+		case <-k.kick:
+		}
+		for try := 0; ; try++ {
+			wait := min(releaseWait<<min(try, 5), k.claimer.Poll)
+			select {
+			case <-k.stop:
+				return
+			case <-time.After(wait):
+			}
+			if k.release(try) {
+				break
+			}
+		}
+	}
+}
+
+// release pushes the results of stacks that ended, and then lets go of them. Who comes
+// next has to find them: while they are only on a spool ref, somebody who folds
+// that in may be between his two pushes.
+func (k *claims) release(try int) bool {
+	ctx := context.Background()
+	k.mu.Lock()
+	ended := k.ended
+	k.ended = nil
+	k.mu.Unlock()
+	if len(ended) == 0 {
+		return true
+	}
+	tr, err := k.n.store.PushFetched(ctx, k.remote)
+	if err != nil || tr.Spooled && try < 4 {
+		k.mu.Lock()
+		k.ended = append(k.ended, ended...)
+		k.mu.Unlock()
+		return false
+	}
+	_ = k.claimer.Release(ctx, ended) // what is not released expires
+	return true
+}
+
+// end lets go of all that is held, if all that is recorded is on the remote.
+func (k *claims) end(pushed bool) {
+	if k == nil {
+		return
+	}
+	close(k.stop)
+	<-k.done
+	if pushed {
+		k.mu.Lock()
+		k.ended = k.claimer.Held()
+		k.mu.Unlock()
+		for try := 0; try < 8 && !k.release(try); try++ {
+			time.Sleep(releaseWait)
+		}
+		if err := k.lookBack(); err != nil {
+			k.u.warn(err.Error())
+		}
+	}
+	k.claimer.Close()
+}

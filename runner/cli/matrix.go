@@ -1,0 +1,310 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+func matrixCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "matrix",
+		Usage:     "divide a run among the jobs of a CI pipeline",
+		ArgsUsage: "[--] COMMAND [ARG...] | --script LABEL...",
+		Description: "Selects stacks as `tmnotes run` does, with the same flags, and packs them into legs. With --out it announces\n" +
+			"the run, writes a file for each leg, and prints what the engine of the pipeline wants to know; a job of the pipeline does\n" +
+			"tmnotes run --stacks-from DIR/leg-1.json -- COMMAND. Without --out it shows what the legs would be.",
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of the output: text, json, github (lines for $GITHUB_OUTPUT), gitlab (a child pipeline)"},
+			&cli.StringFlag{Name: "out", Usage: "announce the run, and write leg-1.json, leg-2.json, ... to `DIR`"},
+			&cli.IntFlag{Name: "jobs", DefaultText: "a leg for each stack, as far as the engine takes them", Usage: "at most `N` legs at once, of even length"},
+			&cli.IntFlag{Name: "levels", DefaultText: "github: 8; else as many as there are", Usage: "at most `N` legs one after the other"},
+			&cli.StringFlag{Name: "job-template", Usage: "gitlab: include the project's `FILE`, where a job .tmnotes-leg says what the legs' jobs have besides (image, before_script, tags)"},
+			&cli.BoolFlag{Name: "script", Usage: "the words are the labels of a Terramate script"},
+		}, chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), matrixRunFlags(), commandFlags(), syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error { return matrix(c, env) },
+	}
+}
+
+// matrixRunFlags are those flags of run that say what is to run, and with what.
+func matrixRunFlags() []cli.Flag {
+	return slices.DeleteFunc(slices.Concat(runFlags(), executionFlags()), func(f cli.Flag) bool {
+		return !slices.Contains([]string{"no-recursive", "continue-on-error", "reverse", "X", "disable-safeguards", "quiet", "op", "force", "resume", "allow-rollback"}, f.Names()[0])
+	})
+}
+
+// matrixPlan is a run that is divided into legs.
+type matrixPlan struct {
+	*chosen
+	dir   string // of the files; "" where nothing is announced
+	graph *runner.Graph
+	legs  []runner.Leg
+	of    map[string]int // which leg a stack is in, from 1
+	took  map[string]time.Duration
+	known int           // of how many stacks it is known how long they take
+	whole time.Duration // estimate
+}
+
+func matrix(c *cli.Context, env Env) error {
+	command, work := c.Args().Slice(), work(plan)
+	if len(command) == 0 || command[0] == "" {
+		return errors.New("no command given; write the one that the legs run after --, as in: tmnotes matrix --format github --out legs -- terraform apply -auto-approve")
+	}
+	format, jobs, levels := c.String("format"), c.Int("jobs"), c.Int("levels")
+	engine, ok := engines[format]
+	switch {
+	case !ok:
+		return fmt.Errorf("--format: unknown format %q; use text, json, github or gitlab", format)
+	case c.IsSet("jobs") && jobs < 1 || c.IsSet("levels") && levels < 1:
+		return errors.New("--jobs, --levels: at least one leg is needed")
+	case engine.jobs > 0 && jobs > engine.jobs:
+		return fmt.Errorf("--jobs %d: a matrix of GitHub Actions has at most %d jobs; use --jobs %d or less", jobs, engine.jobs, engine.jobs)
+	case engine.files && c.String("out") == "":
+		return fmt.Errorf("--format %s: a job has to find its leg; add --out DIR, and hand DIR to the jobs as an artifact", format)
+	case c.IsSet("job-template") && format != "gitlab":
+		return errors.New("--job-template goes with --format gitlab")
+	}
+	if c.Bool("script") {
+		work, command = scriptTasks(command), append([]string{"script", "run"}, command...)
+	}
+	x, err := choose(c, env, command, work)
+	if err != nil {
+		return err
+	}
+	defer x.store.Close()
+	if len(x.waves.filters) > 0 {
+		return errWavesInLegs
+	}
+	m := &matrixPlan{chosen: x, of: map[string]int{}, graph: x.graph.Without(x.o.exec.Skip)}
+	if m.took, m.known, err = x.durations(); err != nil {
+		return err
+	}
+	if jobs < 1 {
+		jobs = engine.jobs
+	}
+	if levels < 1 {
+		levels = engine.levels
+	}
+	m.pack(jobs, levels)
+	if !c.IsSet("jobs") && engine.total > 0 && len(m.legs) > engine.total {
+		// As many at once as the whole pipeline has room for.
+		if levels < 1 || levels > engine.total {
+			levels = engine.total
+		}
+		m.pack(sort.Search(m.widest(), func(n int) bool { m.pack(n+2, levels); return len(m.legs) > engine.total })+1, levels)
+	}
+	describe(x.u, x.session, x.order, x.ops, x.off, x.o)
+	if x.pending {
+		describePending(x.u, x.todo, x.why)
+	}
+	x.u.say("%s in %s, %s one after the other: about %s", plural(len(m.todo), "stack"), plural(len(m.legs), "leg"), plural(m.levels(), "level"), took(m.whole))
+	if dir := c.String("out"); dir != "" {
+		if m.dir, err = filepath.Abs(dir); err != nil {
+			return err
+		}
+	}
+	out, err := engine.print(c, m)
+	if err != nil {
+		return err
+	}
+	if m.dir != "" {
+		if err := m.announce(c); err != nil {
+			return err
+		}
+	}
+	if _, err := env.Stdout.Write(out); err != nil {
+		err = fmt.Errorf("printing the matrix: %w", err)
+		if m.dir != "" && len(m.todo) > 0 {
+			// Nobody is going to run it.
+			ctx := context.WithoutCancel(c.Context)
+			err = errors.Join(err, m.withdraw(m.todo, "the matrix could not be printed: nothing was executed"), m.store.Flush(ctx))
+			if m.sync.remote != "" {
+				_, perr := m.store.Push(ctx, m.sync.remote)
+				err = errors.Join(err, perr)
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+func (m *matrixPlan) pack(jobs, levels int) {
+	m.legs = runner.Pack(m.graph, func(path string) time.Duration { return m.took[path] }, jobs, levels)
+	longest := map[int]time.Duration{}
+	for n, leg := range m.legs {
+		for _, path := range leg.Stacks {
+			m.of[path] = n + 1
+		}
+		longest[leg.Level] = max(longest[leg.Level], leg.Took)
+	}
+	m.whole = 0
+	for _, d := range longest {
+		m.whole += d
+	}
+}
+
+func (m *matrixPlan) levels() int {
+	if len(m.legs) == 0 {
+		return 0
+	}
+	return m.legs[len(m.legs)-1].Level + 1
+}
+
+// widest is how many legs the level with the most has.
+func (m *matrixPlan) widest() (most int) {
+	n := map[int]int{}
+	for _, leg := range m.legs {
+		n[leg.Level]++
+		most = max(most, n[leg.Level])
+	}
+	return most
+}
+
+// durations are how long the stacks that are to run took when they succeeded last, by
+// path. Of which that is not known, it is the median of the others, or a second.
+func (x *chosen) durations() (map[string]time.Duration, int, error) {
+	took := map[string]time.Duration{}
+	type when struct {
+		at       int64
+		stack    string
+		op, tget string
+	}
+	ask := map[string]map[when]string{} // by commit
+	for _, path := range x.todo {
+		r := x.stacks[path]
+		l, err := x.st.Latest(r.stack.ID, path, r.target, r.op.Name)
+		if err != nil {
+			return nil, 0, err
+		}
+		switch {
+		case (l.Status == gitstate.OK || l.Status == gitstate.Drifted) && l.Took > 0:
+			took[path] = l.Took
+		case l.OKCommit != "":
+			if ask[l.OKCommit] == nil {
+				ask[l.OKCommit] = map[when]string{}
+			}
+			ask[l.OKCommit][when{l.OKAt.UnixMilli(), path, r.op.Name, r.target}] = path
+		}
+	}
+	err := x.store.NotesOf(slices.Sorted(maps.Keys(ask)), func(commit string, lines []gitstate.Line) error {
+		for _, line := range lines {
+			r := &line.Record
+			if r.Status != gitstate.OK || r.Took == 0 {
+				continue
+			}
+			if path, is := ask[commit][when{r.At.UnixMilli(), r.Stack, r.Op, r.Target}]; is {
+				took[path] = r.Took
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	usual, known := time.Second, len(took)
+	if all := slices.Sorted(maps.Values(took)); known > 0 {
+		usual = all[known/2]
+	}
+	for _, path := range x.todo {
+		if took[path] == 0 {
+			took[path] = usual
+		}
+	}
+	return took, known, nil
+}
+
+// announce writes the files of the legs, and then has the run on record: its head, and every
+// stack as queued, with its leg.
+func (m *matrixPlan) announce(c *cli.Context) error {
+	files, err := m.write(c)
+	if err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	ctx := context.WithoutCancel(c.Context)
+	if len(m.todo) > 0 {
+		m.session.legs = m.of
+		head := m.head(ctx, m.ci, strings.Join(m.ops, ","), m.o.sel.Target, len(m.todo), m.o.command)
+		head.SetLegs(len(m.legs))
+		if err := m.declare(ctx, m.u, m.sync, head, m.todo); err != nil {
+			for _, f := range files {
+				os.Remove(f) // no job may take them for announced ones
+			}
+			return err
+		}
+	}
+	return m.store.Flush(ctx)
+}
+
+// legFile is the name of a leg's file below --out.
+func legFile(leg int) string { return fmt.Sprintf("leg-%d.json", leg) }
+
+// write writes the files of the legs into a folder in which nothing is left of others.
+func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
+	if err := os.MkdirAll(m.dir, 0o777); err != nil {
+		return nil, err
+	}
+	old, err := os.ReadDir(m.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range old {
+		if is, _ := filepath.Match("leg-*.json", f.Name()); is {
+			if err := os.Remove(filepath.Join(m.dir, f.Name())); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// The folder may be in the work tree, here and where the jobs unpack it; Terramate
+	// refuses to run beside files that git neither tracks nor ignores.
+	if err := os.WriteFile(filepath.Join(m.dir, ".gitignore"), []byte("*\n"), 0o666); err != nil {
+		return nil, err
+	}
+	program, _ := version()
+	unit := func(path string) legUnit {
+		r := m.stacks[path]
+		return legUnit{Stack: path, ID: r.stack.ID, Op: r.op.Name, Target: r.target, Variant: r.op.Variant}
+	}
+	for n, packed := range m.legs {
+		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.legs), Level: packed.Level, Seconds: packed.Took.Seconds(),
+			Commit: m.commit.Hash, Target: m.o.sel.Target, Reverse: c.Bool("reverse"), Late: c.Bool("allow-rollback")}
+		others := map[string]bool{}
+		for _, path := range packed.Stacks {
+			u := unit(path)
+			for _, p := range m.graph.Predecessors(path) {
+				if m.of[p] != n+1 {
+					u.After = append(u.After, p)
+					others[p] = true
+				}
+			}
+			l.Stacks = append(l.Stacks, u)
+		}
+		for _, p := range slices.Sorted(maps.Keys(others)) {
+			u := unit(p)
+			u.Leg, u.Variant = m.of[p], ""
+			l.Others = append(l.Others, u)
+		}
+		b, err := json.MarshalIndent(l, "", " ")
+		if err != nil {
+			return nil, err
+		}
+		file := filepath.Join(m.dir, legFile(n+1))
+		if err := os.WriteFile(file, append(b, '\n'), 0o666); err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}

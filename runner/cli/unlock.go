@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+func unlockCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "unlock",
+		Usage:     "list the stacks that jobs have claimed, or remove claims by hand",
+		ArgsUsage: "[--reason TEXT (STACK... | --all)]",
+		Description: "A claim that is not renewed expires by itself. Whoever holds one that is removed interrupts its command\n" +
+			"when it learns of it; a command that lives on without its tmnotes is not stopped by anything here.",
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required with stacks, or --all)"},
+			&cli.BoolFlag{Name: "all", Usage: "all claims"},
+			&cli.StringFlag{Name: "target", EnvVars: []string{"TM_ARG_RUN_TARGET", "TMNOTES_TARGET"}, Usage: "only claims for this `TARGET`"},
+			formatFlag(),
+		}, storeFlags()),
+		Action: func(c *cli.Context) error { return unlock(c, env) },
+	}
+}
+
+// claimShown is a claim in JSON.
+type claimShown struct {
+	Stack  string    `json:"stack"`
+	ID     string    `json:"id,omitempty"`
+	Target string    `json:"target,omitempty"`
+	Run    string    `json:"run"`
+	By     string    `json:"by,omitempty"`
+	Job    string    `json:"job,omitempty"`
+	Commit string    `json:"commit"`
+	At     time.Time `json:"at"` // of the last renewal, by the holder's clock
+	Lease  string    `json:"lease"`
+}
+
+func unlock(c *cli.Context, env Env) error {
+	u := newUI(env)
+	if err := checkFormat(c); err != nil {
+		return err
+	}
+	reason := strings.TrimSpace(c.String("reason"))
+	remove := c.Args().Present() || c.Bool("all")
+	switch {
+	case c.Args().Present() && c.Bool("all"):
+		return errors.New("--all is all claims; leave out the stacks, or --all")
+	case remove && reason == "":
+		return errors.New("removing a claim needs a reason: add --reason 'the runner is gone'")
+	case !remove && reason != "":
+		return errors.New("which claims? Name the stacks, or add --all; `tmnotes unlock` lists them")
+	}
+	return withStore(c, env, func(s *gitstate.Store, dir string) error {
+		remote, err := findRemote(c, s, "")
+		if err != nil {
+			return err
+		}
+		if remote == "" {
+			return errors.New("the repository has no remote, and claims are kept there")
+		}
+		if _, err := s.Fetch(c.Context, remote); err != nil {
+			return err
+		}
+		found, err := s.Claims(c.Context, remote)
+		if err != nil {
+			return err
+		}
+		if c.IsSet("target") {
+			found = slices.DeleteFunc(found, func(n gitstate.Claim) bool {
+				target, _, _ := strings.Cut(n.Target, "+")
+				return c.String("target") != target && c.String("target") != n.Target
+			})
+		}
+		if !remove {
+			return listClaims(c, env, remote, found)
+		}
+		if c.Args().Present() {
+			var named []gitstate.Claim
+			for _, want := range c.Args().Slice() {
+				is, n := stackMatcher(c.Context, s, dir, want), len(named)
+				for _, n := range found {
+					if is(&gitstate.Record{Stack: n.Stack, ID: n.ID}) {
+						named = append(named, n)
+					}
+				}
+				if len(named) == n {
+					return fmt.Errorf("nobody has claimed %s on %s; `tmnotes unlock` lists the claims (nothing was removed)", want, remote)
+				}
+			}
+			found = named
+		}
+		if len(found) == 0 {
+			u.say("no stack is claimed on %s", remote)
+			return nil
+		}
+		if err := s.Unclaim(c.Context, remote, found); err != nil {
+			return fmt.Errorf("the claims were not removed: %w; `tmnotes unlock` lists them as they are now", err)
+		}
+		s.UseJournal(s.NewRun())
+		who := cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context))
+		for _, n := range found {
+			u.say("%s was claimed by %s", n.Stack, n.Who())
+			if err := s.Append(n.Commit, n.Unlocked(who, reason)); err != nil {
+				return err
+			}
+		}
+		u.say("removed %s", plural(len(found), "claim"))
+		return finishEdit(c, s, u, syncPlan{remote: remote})
+	})
+}
+
+func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) error {
+	if c.String("format") == "json" {
+		shown := make([]claimShown, len(found))
+		for i, n := range found {
+			shown[i] = claimShown{n.Stack, n.ID, n.Target, n.Run, n.By, n.Job, n.Commit, n.At, n.Lease.String()}
+		}
+		return printJSON(env.Stdout, shown)
+	}
+	u := newUI(env)
+	if len(found) == 0 {
+		u.say("no stack is claimed on %s", remote)
+		return nil
+	}
+	rows := [][]string{{"STACK", "TARGET", "RENEWED", "LEASE", "COMMIT", "BY", "RUN", "JOB"}}
+	for _, n := range found {
+		who, _, _ := strings.Cut(n.By, " <")
+		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), ago(time.Since(n.At)), n.Lease.String(), shortHash(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
+	}
+	u.table(env.Stdout, rows, func(i int) string {
+		if i == 0 {
+			return faint
+		}
+		return ""
+	})
+	return nil
+}

@@ -1,0 +1,224 @@
+//go:build ignore
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+// service measures what a long history costs where it is read most often: a project of 10,000
+// stacks on 5 levels, of which each pipeline deployed thirty, and 300 are pending. Every job of a
+// pipeline begins with a clone that has no notes; a machine that is kept has those of yesterday.
+func (b *bench) service() {
+	stacks := b.n(10000)
+	name := fmt.Sprintf("a service of %d stacks", stacks)
+	if !b.want(name) {
+		return
+	}
+	type figures struct {
+		pipelines, records       int
+		size                     int64 // of the notes, packed, in bytes
+		fetch, more, cold, again time.Duration
+	}
+	var all []figures
+	for _, pipelines := range []int{b.n(10), b.n(100), b.n(1000)} {
+		dir := b.deployed(fmt.Sprintf("service-%d", pipelines), stacks, pipelines)
+		origin := filepath.Join(b.dir, fmt.Sprintf("service-%d.git", pipelines))
+		b.git(b.dir, "clone", "-q", "--mirror", dir, origin)
+		b.git(origin, "gc", "-q", "--prune=now")
+		f := figures{pipelines: pipelines, records: stacks + 30*pipelines}
+		used, err := strconv.ParseInt(strings.TrimSpace(b.git(origin, "rev-list", "--disk-usage", "--objects", "refs/notes/tmnotes")), 10, 64)
+		if err != nil {
+			fatal(err)
+		}
+		f.size = used
+		matrix := []string{*tmnotes, "matrix", "--pending", "--jobs", "8", "--format", "json", "--", "terraform", "apply"}
+		var fetch, more, cold, again []time.Duration
+		for i := range *pairs {
+			clone := filepath.Join(b.dir, "clone")
+			os.RemoveAll(clone)
+			b.git(b.dir, "clone", "-q", "--single-branch", "file://"+origin, clone)
+			fetch = append(fetch, b.must(clone, *tmnotes, "fetch"))
+			cold = append(cold, b.must(clone, matrix...))
+			again = append(again, b.must(clone, matrix...))
+			pending := map[int]bool{}
+			for l := range min(300, stacks) {
+				pending[changed(pipelines, l, stacks)] = true
+			}
+			list := exec.Command(*tmnotes, "list", "--pending", "--sync=off")
+			list.Dir = clone
+			if out, err := list.Output(); err != nil || strings.Count(string(out), "\n") != len(pending) {
+				fatal(fmt.Sprintf("%d stacks are pending, and not %d as they should: %v", strings.Count(string(out), "\n"), len(pending), err))
+			}
+			// Somebody else deploys one stack.
+			b.must(dir, *tmnotes, "mark", "--sync=off", "--reason", fmt.Sprint("another ", i), "/g0/s1")
+			b.git(dir, "push", "-q", "-f", origin, "refs/notes/tmnotes")
+			more = append(more, b.must(clone, *tmnotes, "fetch"))
+		}
+		f.fetch, f.more, f.cold, f.again = median(fetch), median(more), median(cold), median(again)
+		all = append(all, f)
+		os.RemoveAll(dir)
+		os.RemoveAll(origin)
+	}
+	fmt.Printf("%s, 30 of them deployed by each pipeline:\n", name)
+	fmt.Printf("  %10s %10s %12s %14s %14s %14s %14s\n", "pipelines", "results", "notes, MB", "fetch all", "fetch one", "first matrix", "next matrix")
+	for _, f := range all {
+		ms := func(d time.Duration) string { return d.Round(time.Millisecond).String() }
+		fmt.Printf("  %10d %10d %12.2f %14s %14s %14s %14s\n", f.pipelines, f.records, float64(f.size)/1e6, ms(f.fetch), ms(f.more), ms(f.cold), ms(f.again))
+	}
+	first, last := all[0], all[len(all)-1]
+	b.row(name+": bytes a result, all of history", float64(last.size)/float64(last.records), 400, "B", "")
+	b.row(name+fmt.Sprintf(": next matrix after %d pipelines / after %d", last.pipelines, first.pipelines), float64(last.again)/float64(first.again), 1.3, "x", "")
+}
+
+// deployed makes a project whose commits each changed thirty stacks, with the notes of a pipeline on
+// each: two pushes, one that announces it and one with its results. The last commit, that
+// changes 300, has none.
+func (b *bench) deployed(name string, stacks, pipelines int) string {
+	dir := filepath.Join(b.dir, name)
+	b.git(b.dir, "init", "-q", "-b", "main", dir)
+	path := func(i int) string { return fmt.Sprintf("g%d/s%d", i/50, i) }
+	who, width := "B <b@example.com>", min(30, stacks)
+	b.fastImport(dir, func(w *bufio.Writer) {
+		blob := func(path, text string) { fmt.Fprintf(w, "M 100644 inline %s\ndata %d\n%s\n", path, len(text), text) }
+		fmt.Fprintf(w, "commit refs/heads/main\nmark :1\ncommitter %s 1700000000 +0000\ndata 1\n1\n", who)
+		for i := range stacks {
+			after := ""
+			if i%50 >= 10 {
+				after = fmt.Sprintf("  after = [\"/%s\"]\n", path(i-10))
+			}
+			blob(path(i)+"/stack.tm", fmt.Sprintf("stack {\n  name = \"s%d\"\n  id   = %q\n%s}\n", i, uuid(i), after))
+			blob(path(i)+"/main.tf", "# 1\n")
+		}
+		for p := range pipelines + 1 {
+			n := width
+			if p == pipelines {
+				n = min(300, stacks)
+			}
+			fmt.Fprintf(w, "commit refs/heads/main\nmark :%d\ncommitter %s %d +0000\ndata 1\nc\nfrom :%d\n", p+2, who, 1700000000+(p+1)*600, p+1)
+			for l := range n {
+				blob(path(changed(p, l, stacks))+"/main.tf", fmt.Sprintf("# %d\n", p+2))
+			}
+		}
+	})
+	// The digests are those that tmnotes finds at the commit before the last.
+	b.git(dir, "checkout", "-q", "--detach", "main~1")
+	b.must(dir, *tmnotes, "adopt", "--all", "--sync=off", "--reason", "digests")
+	digests := map[string]string{}
+	s, err := gitstate.Open(context.Background(), gitstate.Options{Dir: dir})
+	if err != nil {
+		fatal(err)
+	}
+	lines, err := s.Note(strings.TrimSpace(b.git(dir, "rev-parse", "HEAD")))
+	if err != nil {
+		fatal(err)
+	}
+	s.Close()
+	for _, l := range lines {
+		if l.Record.Inputs != "" {
+			digests[l.Record.Stack] = l.Record.Inputs
+		}
+	}
+	if len(digests) != stacks {
+		fatal(len(digests), "stacks were adopted")
+	}
+	os.RemoveAll(filepath.Join(dir, ".git", "tmnotes"))
+	b.git(dir, "update-ref", "-d", "refs/notes/tmnotes")
+	b.git(dir, "checkout", "-q", "main")
+
+	commits := strings.Fields(b.git(dir, "rev-list", "--reverse", "main"))
+	pipeline := make(map[string]int, stacks) // that deployed the stack last; 0 is the first commit
+	for p := range pipelines {
+		for l := range width {
+			pipeline[path(changed(p, l, stacks))] = p + 1
+		}
+	}
+	last := map[string]string{}
+	b.fastImport(dir, func(w *bufio.Writer) {
+		push := func(commit string, records []gitstate.Record) {
+			var note strings.Builder
+			for i := range records {
+				line, err := records[i].Line()
+				if err != nil {
+					fatal(err)
+				}
+				note.WriteString(line + "\n")
+			}
+			fmt.Fprintf(w, "commit refs/notes/tmnotes\ncommitter %s 1800000000 +0000\ndata 1\nn\nN inline %s\ndata %d\n%s\n", who, commit, note.Len(), note.String())
+		}
+		for p := range pipelines + 1 {
+			run, at := fmt.Sprintf("01KA%022d", p), time.Unix(int64(1700000000+p*600+60), 0).UTC()
+			deployed := map[string]int{}
+			if p == 0 {
+				for i := range stacks {
+					deployed[path(i)] = i
+				}
+			} else {
+				for l := range width {
+					i := changed(p-1, l, stacks)
+					deployed[path(i)] = i
+				}
+			}
+			head := gitstate.Record{At: at, Event: gitstate.Started, Op: "deploy", Run: run, Stacks: len(deployed), CommitTime: at.Unix() - 60,
+				By: "Alice <alice@example.com>", Job: fmt.Sprintf("https://ci.example.com/acme/infra/runs/%d", p), Attempt: 1, Cmd: "terraform apply -auto-approve", Version: 1}
+			announced, results := []gitstate.Record{head}, []gitstate.Record{head}
+			for name, i := range deployed {
+				r := gitstate.Record{At: at.Add(time.Millisecond), Status: gitstate.Queued, Op: "deploy", Stack: "/" + name, ID: uuid(i), Variant: "2c03bf52", Run: run}
+				if last[name] != "" {
+					r.Prev = []string{last[name]}
+				}
+				announced = append(announced, r)
+				exit := 0
+				r.At, r.Status, r.Exit, r.Took = at.Add(time.Duration(i%300+1)*time.Second), gitstate.OK, &exit, time.Duration(5+i*7919%300)*time.Second
+				if r.Inputs = "1:" + gitstate.Digest(name + run)[:24]; pipeline[name] == p {
+					r.Inputs = digests["/"+name]
+				}
+				results = append(results, r)
+			}
+			for name := range deployed {
+				last[name] = run
+			}
+			push(commits[p], announced)
+			push(commits[p], append(results, gitstate.Record{At: at.Add(310 * time.Second), Event: gitstate.Finished, Run: run, OK: len(deployed)}))
+		}
+	})
+	return dir
+}
+
+// fastImport has git make what is written to it.
+func (b *bench) fastImport(dir string, write func(w *bufio.Writer)) {
+	cmd := exec.Command("git", "fast-import", "--quiet")
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		fatal(err)
+	}
+	w := bufio.NewWriterSize(in, 1<<20)
+	write(w)
+	w.Flush()
+	in.Close()
+	if err := cmd.Wait(); err != nil {
+		fatal("git fast-import:", err)
+	}
+}
+
+// changed is which stack a pipeline's commit changed as its l-th: some are changed often.
+func changed(p, l, stacks int) int {
+	if l%3 == 0 {
+		return (l * 17) % stacks
+	}
+	return (p*7919 + l*331) % stacks
+}
