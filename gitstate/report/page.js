@@ -262,7 +262,7 @@ const place = () => {
 		const d = day(c), label = d.toLocaleDateString(undefined, { day: "numeric", month: "short" });
 		if (label === before) continue;
 		before = label;
-		if (c < free) continue;
+		if (c < free || (last - c) * step < label.length * 7) continue;
 		const s = make("span", "", label);
 		s.style.left = (c - first) * step + "px";
 		axis.append(s);
@@ -352,7 +352,7 @@ body.addEventListener("mouseover", (e) => hint(e.target.closest(".c")));
 body.addEventListener("mouseleave", () => hint(null));
 body.addEventListener("focusin", (e) => hint(e.target.closest(".c")));
 body.addEventListener("focusout", () => hint(null));
-addEventListener("scroll", () => hint(null), { passive: true });
+addEventListener("scroll", () => hint(document.activeElement.closest(".c")), { passive: true });
 
 // ---- the panel of one stack
 
