@@ -148,6 +148,32 @@ func TestPage(t *testing.T) {
 	is("the panel, from the stack itself", `document.getElementById("panel").open + " " + document.getElementById("panel-title").textContent`, "true /prod/app")
 }
 
+// An address with a filter in it opens the page so filtered, and one of a stack
+// that stack.
+func TestPageAddress(t *testing.T) {
+	t.Parallel()
+	p, opt := sample(t)
+	tab := gittest.Browse(t)
+	url := save(t, p.build(opt))
+	for _, tc := range []struct{ hash, check, want string }{
+		{"#status=failed+drifted&sort=status", visiblePaths, "/prod/app /prod/vpc"},
+		{"#tag=prod&q=v", visiblePaths, "/prod/vpc"},
+		{"#sort=took", visiblePaths, "/old /prod/vpc /<script>alert(1)</script> /prod/app /prod/db /new"},
+		{"#show=drift&target=", visiblePaths, "/new /old /prod/app /prod/db /prod/vpc"},
+		{"#s4", `document.getElementById("panel-title").textContent`, "/prod/db"},
+		{"#tag=nonesuch&status=%3Cb%3E&sort=x", visiblePaths, ""},
+	} {
+		tab.Do(chromedp.Navigate("about:blank"), chromedp.Navigate(url+tc.hash))
+		tab.Wait(`performance.getEntriesByName("grid").length > 0`)
+		if got := gittest.Eval[string](tab, tc.check); got != tc.want {
+			t.Errorf("%s: %q, not %q", tc.hash, got, tc.want)
+		}
+		if got := gittest.Eval[string](tab, `document.getElementById("problem").textContent`); got != "" {
+			t.Errorf("%s: %s", tc.hash, got)
+		}
+	}
+}
+
 // Everything that there is to read is there without JavaScript.
 func TestPageWithoutScript(t *testing.T) {
 	t.Parallel()

@@ -67,6 +67,29 @@ const roles = () => {
 };
 narrow.addEventListener("change", roles);
 
+// ---- the data, which takes a moment to unpack
+
+let data = null;
+const unpack = async (el) => {
+	if (el.type === "application/json") return JSON.parse(el.textContent);
+	const bytes = Uint8Array.from(atob(el.textContent), (c) => c.charCodeAt(0));
+	return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+};
+const size = (i) => (data && data.rows[i] ? data.rows[i].length / PER : 0);
+const runsOf = (i) => { // of each result; they are written as distances
+	if (!runsOf.known[i]) for (let k = 0, at = 0, known = (runsOf.known[i] = []); k < size(i); k++) known.push(at += data.rows[i][k]);
+	return runsOf.known[i];
+};
+runsOf.known = [];
+const result = (i, k) => {
+	const a = data.rows[i], n = size(i), run = data.runs[runsOf(i)[k]];
+	return {
+		k, commit: run[0], op: run[1], target: run[2], by: run[3], job: run[4], cmd: run[5], run: run[7], status: data.status[a[n + k]],
+		at: new Date((run[6] + a[2 * n + k]) * 1000), took: a[3 * n + k], tries: a[4 * n + k], why: data.texts[a[5 * n + k]],
+	};
+};
+const latest = (i) => (size(i) ? result(i, 0) : null);
+
 // ---- filters; their state is in the address, so that a link to it can be sent
 
 const q = $("q"), tag = $("tag"), target = $("target"), op = $("op"), sort = $("sort");
@@ -158,8 +181,6 @@ const live = document.documentElement.dataset.live;
 let source = live ? [...body.rows].map((tr) => tr.outerHTML) : []; // of the rows, as they came
 readRows();
 roles();
-let data = null; // not there yet
-const latest = (i) => (size(i) ? result(i, 0) : null);
 const linked = /^#s(\d+)$/.exec(location.hash);
 recall();
 filter();
@@ -168,28 +189,11 @@ tellTimes($("grid"));
 tellTimes($("runs"));
 performance.mark("interactive");
 
-// ---- the data
+// ---- the grid: cells are made for the stacks that are in view
 
-const unpack = async (el) => {
-	if (el.type === "application/json") return JSON.parse(el.textContent);
-	const bytes = Uint8Array.from(atob(el.textContent), (c) => c.charCodeAt(0));
-	return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-};
-const size = (i) => (data && data.rows[i] ? data.rows[i].length / PER : 0);
-const runsOf = (i) => { // of each result; they are written as distances
-	if (!runsOf.known[i]) for (let k = 0, at = 0, known = (runsOf.known[i] = []); k < size(i); k++) known.push(at += data.rows[i][k]);
-	return runsOf.known[i];
-};
-runsOf.known = [];
-const result = (i, k) => {
-	const a = data.rows[i], n = size(i), run = data.runs[runsOf(i)[k]];
-	return {
-		k, commit: run[0], op: run[1], target: run[2], by: run[3], job: run[4], cmd: run[5], run: run[7], status: data.status[a[n + k]],
-		at: new Date((run[6] + a[2 * n + k]) * 1000), took: a[3 * n + k], tries: a[4 * n + k], why: data.texts[a[5 * n + k]],
-	};
-};
 const deploys = new Set(["deploy", "destroy", "destroy-target"]);
-// of each commit the newest result of the operation that is shown, and how many there are
+// byCommit finds of each commit the newest result of the operation that is shown,
+// and how many there are.
 const byCommit = (i) => {
 	const found = new Map(), of = runsOf(i);
 	for (let k = 0; k < of.length; k++) {
@@ -200,8 +204,6 @@ const byCommit = (i) => {
 	}
 	return found;
 };
-
-// ---- the grid: cells are made for the stacks that are in view
 
 let first = 0, wide = 1, columns = []; // the commits that have results of the operation, or all
 const inView = new Set();
