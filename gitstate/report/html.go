@@ -210,6 +210,11 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 			v.Legend = append(v.Legend, s)
 		}
 	}
+	for s, n := range counts {
+		if !slices.Contains(order, s) { // of a later version
+			v.Statuses = append(v.Statuses, statusCount{s, n})
+		}
+	}
 	v.Legend = append(v.Legend, "destroyed")
 	v.Tags = sorted(tags)
 	if len(targets) > 1 {

@@ -26,7 +26,10 @@ const readRows = () => {
 		hist: tr.cells[5],
 	}));
 	byTR.clear();
-	for (const r of rows) byTR.set(r.tr, r);
+	for (const r of rows) {
+		byTR.set(r.tr, r);
+		r.tr.cells[1].firstElementChild.tabIndex = -1;
+	}
 };
 // ---- times: absolute in the document, relative here, with the absolute on hover
 
@@ -84,6 +87,15 @@ const arrange = () => {
 	rows.sort(orders[sorted]);
 	body.append(...rows.map((r) => r.tr));
 };
+// Of all stacks and results one can be reached by Tab; the arrows go on from there.
+const places = ".name a[tabindex='0'],.c[tabindex='0']";
+const rove = (anew) => {
+	const now = body.querySelector(places);
+	if (now && !now.closest("tr").hidden && (!anew || now === document.activeElement)) return;
+	if (now) now.tabIndex = -1;
+	const a = body.querySelector("tr:not([hidden]) .name a");
+	if (a) a.tabIndex = 0;
+};
 const filter = () => {
 	const words = q.value.toLowerCase().split(/\s+/).filter(Boolean);
 	let n = 0;
@@ -96,6 +108,7 @@ const filter = () => {
 	arrange();
 	$("count").textContent = n === rows.length ? n + (n === 1 ? " stack" : " stacks") : `${n} of ${rows.length} stacks`;
 	$("none").hidden = n > 0;
+	rove(true);
 	$("clear").hidden = !(q.value || picked.size || tag && tag.value || target && target.value);
 	remember();
 };
@@ -220,15 +233,10 @@ const draw = (r) => {
 		b.tabIndex = -1;
 		b.setAttribute("aria-label", describe(r, x, f.n));
 		box.append(b);
-		if (focused === String(c)) queueMicrotask(() => b.focus());
+		if (focused === String(c)) queueMicrotask(() => { if (b.isConnected) focusOn(b); });
 	}
 	r.hist.replaceChildren(box);
 	rove();
-};
-const rove = () => { // one cell can be reached by Tab, the arrows go on from there
-	if (body.querySelector(".c[tabindex='0']")) return;
-	const c = body.querySelector("tr:not([hidden]) .c");
-	if (c) c.tabIndex = 0;
 };
 const redraw = () => {
 	const all = op.value === "deploy" ? null : new Set(data.runs.filter((r) => r[1] === op.value).map((r) => r[0]));
@@ -280,38 +288,42 @@ $("grid").addEventListener("wheel", (e) => {
 // ---- moving in it
 
 const rowOf = (el) => byTR.get(el.closest("tbody tr"));
-const focusCell = (c) => {
-	body.querySelectorAll(".c[tabindex='0']").forEach((o) => { o.tabIndex = -1; });
-	c.tabIndex = 0;
-	c.focus();
-	c.scrollIntoView({ block: "nearest" });
+const focusOn = (el) => {
+	body.querySelectorAll(places).forEach((o) => { o.tabIndex = -1; });
+	el.tabIndex = 0;
+	el.focus();
+	el.scrollIntoView({ block: "nearest" });
 };
+// focusCell goes to the result in a column, which may be out of sight.
+const focusCell = (r, c) => {
+	if (c < first || c >= first + wide) go(c < first ? c : c - wide + 1);
+	if (!r.hist.querySelector(`[data-c='${c}']`)) draw(r);
+	focusOn(r.hist.querySelector(`[data-c='${c}']`));
+};
+const link = (r) => r.tr.cells[1].querySelector("a");
 body.addEventListener("keydown", (e) => {
-	const c = e.target.closest(".c");
-	if (!c || e.altKey || e.ctrlKey || e.metaKey) return;
-	let r = rowOf(c), at = +c.dataset.c, to = null;
-	const cols = () => { const f = byCommit(r.i); return columns.map((_, i) => i).filter((i) => f.has(columns[i])); };
+	const el = e.target.closest(".c,.name a"), r = el && rowOf(el);
+	if (!r || !data || e.altKey || e.ctrlKey || e.metaKey) return;
+	const at = el.dataset.c === undefined ? -1 : +el.dataset.c; // -1 is the stack itself
+	const results = (r) => { const f = byCommit(r.i); return columns.map((_, i) => i).filter((i) => f.has(columns[i])); };
+	const to = (r, c) => { if (c === undefined) return; if (c < 0) focusOn(link(r)); else focusCell(r, c); };
 	switch (e.key) {
-	case "ArrowLeft": to = cols().filter((i) => i < at).pop(); break;
-	case "ArrowRight": to = cols().find((i) => i > at); break;
-	case "Home": to = cols()[0]; break;
-	case "End": to = cols().pop(); break;
+	case "ArrowLeft": to(r, at < 0 ? undefined : [-1, ...results(r).filter((i) => i < at)].pop()); break;
+	case "ArrowRight": to(r, results(r).find((i) => i > at)); break;
+	case "Home": to(r, -1); break;
+	case "End": to(r, results(r).pop()); break;
 	case "ArrowUp": case "ArrowDown": {
 		const shown = rows.filter((x) => !x.tr.hidden), step = e.key === "ArrowUp" ? -1 : 1;
 		for (let n = shown.indexOf(r) + step; n >= 0 && n < shown.length; n += step) {
-			r = shown[n];
-			const all = cols();
-			if (all.length) { to = all.reduce((a, b) => (Math.abs(b - at) < Math.abs(a - at) ? b : a)); break; }
+			if (at < 0) { to(shown[n], -1); break; }
+			const all = results(shown[n]); // the nearest column; a stack without any is passed over
+			if (all.length) { to(shown[n], all.reduce((a, b) => (Math.abs(b - at) < Math.abs(a - at) ? b : a))); break; }
 		}
 		break;
 	}
 	default: return;
 	}
 	e.preventDefault();
-	if (to === undefined || to === null) return;
-	if (to < first || to >= first + wide) go(to < first ? to : to - wide + 1);
-	if (!r.hist.querySelector(`[data-c='${to}']`)) draw(r);
-	focusCell(r.hist.querySelector(`[data-c='${to}']`));
 });
 document.addEventListener("keydown", (e) => {
 	if (e.key === "/" && !e.target.closest("input,select,dialog")) { e.preventDefault(); q.focus(); q.select(); }
@@ -423,8 +435,8 @@ requestAnimationFrame(() => performance.mark("grid"));
 if (!live) return;
 let etag = "";
 const focusOf = () => {
-	const c = document.activeElement, r = c && c.classList.contains("c") && rowOf(c);
-	return r ? { i: r.i, commit: data.commits[columns[+c.dataset.c]][0] } : null;
+	const el = document.activeElement, r = el && rowOf(el);
+	return r ? { i: r.i, commit: el.dataset.c ? data.commits[columns[+el.dataset.c]][0] : "" } : null;
 };
 const take = async (doc) => {
 	const news = [...doc.getElementById("grid").tBodies[0].rows], sources = news.map((tr) => tr.outerHTML), focus = focusOf();
@@ -463,8 +475,8 @@ const take = async (doc) => {
 	redraw();
 	if (focus && rows[focus.i]) {
 		draw(rows[focus.i]);
-		const c = columns.findIndex((i) => data.commits[i][0] === focus.commit), cell = rows[focus.i].hist.querySelector(`[data-c='${c}']`);
-		if (cell) focusCell(cell);
+		const c = focus.commit ? columns.findIndex((i) => data.commits[i][0] === focus.commit) : -1;
+		if (c >= 0 && byCommit(focus.i).has(columns[c])) focusCell(rows[focus.i], c); else focusOn(link(rows[focus.i]));
 	}
 	if (panel.open && shown !== null) { const at = panel.scrollTop; fill(shown, -1); panel.scrollTop = at; }
 };
@@ -494,4 +506,12 @@ const soon = () => setTimeout(async () => {
 }, $("runs").querySelector(".s-running") ? 1500 : 5000);
 soon();
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-})();
+})().catch((e) => {
+	// What there is without this script is better than half of it.
+	const s = document.createElement("style");
+	s.textContent = document.querySelector("noscript").textContent.replace(/<\/?style>/g, "");
+	document.head.append(s);
+	const p = document.createElement("p");
+	p.textContent = "This browser cannot show the grid: " + e.message;
+	document.getElementById("problem").replaceChildren(p);
+});
