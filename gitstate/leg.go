@@ -1,6 +1,11 @@
 package gitstate
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
 
 // A run may be done by several jobs, of which each has a part of its stacks: a
 // leg. What has to be told apart then is who is at what. The head and the end
@@ -69,4 +74,14 @@ func (ri *runInfo) over(r *Stored) bool {
 		return true
 	}
 	return of.newest > of.head().Attempt
+}
+
+// Began is when a run was announced, as its name says; zero for a name that is no
+// ULID.
+func Began(run string) time.Time {
+	id, err := ulid.ParseStrict(run)
+	if err != nil {
+		return time.Time{}
+	}
+	return id.Timestamp().UTC()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,6 +74,9 @@ func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // git has ended well; what it left running in the background has its stderr
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return stdout.String(), context.Cause(ctx)

@@ -436,6 +436,7 @@ func (k *claims) end(pushed bool) {
 		for try := 0; try < 8 && !k.release(try); try++ {
 			time.Sleep(releaseWait)
 		}
+		k.claimer.Sweep(context.Background())
 		if err := k.lookBack(); err != nil {
 			k.u.warn(err.Error())
 		}

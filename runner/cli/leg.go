@@ -312,13 +312,19 @@ func (g *legGate) admit(ctx context.Context, ready []runner.Stack) ([]runner.Adm
 		}
 		return nil
 	}
-	if err := ask(); err != nil || len(open) == 0 {
-		return answers, err
+	unread := func(err error) error {
+		return admitError{fmt.Errorf("what became of the stacks of other legs cannot be read: %w", err)}
+	}
+	if err := ask(); err != nil {
+		return nil, unread(err)
+	}
+	if len(open) == 0 {
+		return answers, nil
 	}
 	err := g.refresh(ctx)
 	if err == nil {
 		if err := ask(); err != nil {
-			return nil, err
+			return nil, unread(err)
 		}
 	}
 	if ctx.Err() != nil { // interrupted: nothing starts any more
@@ -392,8 +398,10 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 func (g *legGate) stands(u *legUnit, l *gitstate.Latest) (cause, reason string, known bool) {
 	run, path := g.run, u.Stack
 	status, _ := l.Before()
-	// What others did to it before this run was announced says nothing.
-	if l.Status == gitstate.Never || l.Run < run && !slices.Contains(l.Prev, run) {
+	// What others did to it before this run was announced says nothing, unless it is
+	// what this run wants: then the other leg has left it as it is.
+	done := l.Status == gitstate.OK && l.Commit == g.commit.Hash && l.Op == u.Op && !l.Dirty
+	if l.Status == gitstate.Never || !done && l.Run != run && !slices.Contains(l.Prev, run) && l.At.Before(gitstate.Began(run)) {
 		if g.sync.remote != "" {
 			return path, fmt.Sprintf("%s is not on record for run %s", path, run), false
 		}

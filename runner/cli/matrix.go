@@ -80,32 +80,36 @@ func matrix(c *cli.Context, env Env) error {
 	if c.Bool("script") {
 		work, command = scriptTasks(command), append([]string{"script", "run"}, command...)
 	}
-	x, err := choose(c, env, command, work)
+	dir, err := os.Getwd()
 	if err != nil {
 		return err
 	}
+	const most = 3
+	for try := 1; ; try++ {
+		again, err := matrixOnce(c, env, engine, command, work, try < most)
+		if err != nil || !again || os.Chdir(dir) != nil {
+			return err
+		}
+		newUI(env).say("a pipeline of another commit began meanwhile: looking again at what is pending")
+	}
+}
+
+// matrixOnce makes a matrix. With again it withdraws it, and says so, where run
+// would select anew.
+func matrixOnce(c *cli.Context, env Env, engine engine, command []string, work work, again bool) (withdrawn bool, err error) {
+	x, err := choose(c, env, command, work)
+	if err != nil {
+		return false, err
+	}
 	defer x.store.Close()
 	if len(x.waves.filters) > 0 {
-		return errWavesInLegs
+		return false, errWavesInLegs
 	}
 	m := &matrixPlan{chosen: x, of: map[string]int{}, graph: x.graph.Without(x.o.exec.Skip)}
 	if m.took, m.known, err = x.durations(); err != nil {
-		return err
+		return false, err
 	}
-	if jobs < 1 {
-		jobs = engine.jobs
-	}
-	if levels < 1 {
-		levels = engine.levels
-	}
-	m.pack(jobs, levels)
-	if !c.IsSet("jobs") && engine.total > 0 && len(m.legs) > engine.total {
-		// As many at once as the whole pipeline has room for.
-		if levels < 1 || levels > engine.total {
-			levels = engine.total
-		}
-		m.pack(sort.Search(m.widest(), func(n int) bool { m.pack(n+2, levels); return len(m.legs) > engine.total })+1, levels)
-	}
+	m.divide(engine, c.Int("jobs"), c.Int("levels"))
 	describe(x.u, x.session, x.order, x.ops, x.off, x.o)
 	if x.pending {
 		describePending(x.u, x.todo, x.why)
@@ -113,32 +117,64 @@ func matrix(c *cli.Context, env Env) error {
 	x.u.say("%s in %s, %s one after the other: about %s", plural(len(m.todo), "stack"), plural(len(m.legs), "leg"), plural(m.levels(), "level"), took(m.whole))
 	if dir := c.String("out"); dir != "" {
 		if m.dir, err = filepath.Abs(dir); err != nil {
-			return err
+			return false, err
 		}
 	}
 	out, err := engine.print(c, m)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if m.dir != "" {
-		if err := m.announce(c); err != nil {
-			return err
+		overtaken, err := m.announce(c)
+		if err != nil {
+			return false, err
+		}
+		if overtaken && again {
+			return true, m.takeBack(c, "a pipeline of another commit began meanwhile: the matrix is made anew")
 		}
 	}
 	if _, err := env.Stdout.Write(out); err != nil {
 		err = fmt.Errorf("printing the matrix: %w", err)
-		if m.dir != "" && len(m.todo) > 0 {
-			// Nobody is going to run it.
-			ctx := context.WithoutCancel(c.Context)
-			err = errors.Join(err, m.withdraw(m.todo, "the matrix could not be printed: nothing was executed"), m.store.Flush(ctx))
-			if m.sync.remote != "" {
-				_, perr := m.store.Push(ctx, m.sync.remote)
-				err = errors.Join(err, perr)
-			}
+		if m.dir != "" {
+			err = errors.Join(err, m.takeBack(c, "the matrix could not be printed: nothing was executed"))
 		}
+		return false, err
+	}
+	return false, nil
+}
+
+// takeBack withdraws what was announced, as nobody is going to run it.
+func (m *matrixPlan) takeBack(c *cli.Context, why string) error {
+	if len(m.todo) == 0 {
+		return nil
+	}
+	ctx := context.WithoutCancel(c.Context)
+	if err := errors.Join(m.withdraw(m.todo, why), m.store.Flush(ctx)); err != nil || m.sync.remote == "" {
 		return err
 	}
-	return nil
+	_, err := m.store.Push(ctx, m.sync.remote)
+	return err
+}
+
+// divide packs the stacks as the engine takes them; jobs and levels are 0 where they
+// were not said.
+func (m *matrixPlan) divide(e engine, jobs, levels int) {
+	fit := jobs < 1 && e.total > 0
+	if jobs < 1 {
+		jobs = e.jobs
+	}
+	if levels < 1 {
+		levels = e.levels
+	}
+	m.pack(jobs, levels)
+	if !fit || len(m.legs) <= e.total {
+		return
+	}
+	// As many at once as the whole pipeline has room for.
+	if levels < 1 || levels > e.total {
+		levels = e.total
+	}
+	m.pack(1+sort.Search(m.widest(), func(n int) bool { m.pack(n+2, levels); return len(m.legs) > e.total }), levels)
 }
 
 func (m *matrixPlan) pack(jobs, levels int) {
@@ -227,25 +263,35 @@ func (x *chosen) durations() (map[string]time.Duration, int, error) {
 }
 
 // announce writes the files of the legs, and then has the run on record: its head, and every
-// stack as queued, with its leg.
-func (m *matrixPlan) announce(c *cli.Context) error {
+// stack as queued, with its leg. It is overtaken where a pipeline of another commit
+// announced itself since the stacks were selected, see run.
+func (m *matrixPlan) announce(c *cli.Context) (overtaken bool, err error) {
 	files, err := m.write(c)
 	if err != nil {
-		return fmt.Errorf("--out: %w", err)
+		return false, fmt.Errorf("--out: %w", err)
 	}
 	ctx := context.WithoutCancel(c.Context)
-	if len(m.todo) > 0 {
-		m.session.legs = m.of
-		head := m.head(ctx, m.ci, strings.Join(m.ops, ","), m.o.sel.Target, len(m.todo), m.o.command)
-		head.SetLegs(len(m.legs))
-		if err := m.declare(ctx, m.u, m.sync, head, m.todo); err != nil {
-			for _, f := range files {
-				os.Remove(f) // no job may take them for announced ones
-			}
-			return err
-		}
+	if len(m.todo) == 0 {
+		return overtaken, m.lookedAt(ctx, m.u, m.ci, m.sync, strings.Join(m.asked, ","), m.o, &overtaken)
 	}
-	return m.store.Flush(ctx)
+	m.session.legs = m.of
+	head := m.head(ctx, m.ci, strings.Join(m.ops, ","), m.o.sel.Target, len(m.todo), m.o.command)
+	head.SetLegs(len(m.legs))
+	if err := m.declare(ctx, m.u, m.sync, head, m.todo); err != nil {
+		for _, f := range files {
+			os.Remove(f) // no job may take them for announced ones
+		}
+		return false, err
+	}
+	if err := m.store.Flush(ctx); err != nil || m.sync.remote == "" || !m.reselect {
+		return false, err
+	}
+	st, err := m.store.State(ctx)
+	if err != nil {
+		return false, err
+	}
+	heads, err := st.Began(m.before)
+	return m.overtaken(heads, m.o.sel.Target), err
 }
 
 // legFile is the name of a leg's file below --out.

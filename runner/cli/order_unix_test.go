@@ -61,7 +61,7 @@ func overlap(t *testing.T, w *world, random *rand.Rand, name string) {
 			t.Fatal(err)
 		}
 	}
-	argv := []string{"run", "-X", "--pending", "--init", "-j3", "--lease", "10s", "--op", "deploy", "--", "gated"}
+	argv := []string{"run", "-X", "--pending", "--init", "-j3", "--lease", "20s", "--op", "deploy", "--", "gated"}
 	values := []int{0, 0, 0}
 	set(values)
 	for _, s := range stacks {
