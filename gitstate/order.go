@@ -27,13 +27,15 @@ func (s *Store) Withdraw(commit string, queued *Record, by Record) error {
 }
 
 // Settled is the state without what was only announced: as if no stack had been queued,
-// but by runs that are dead, and as if a run had recorded nothing. A run that starts a
+// but by runs that are dead, nor been started by the run itself. A run that starts a
 // stack follows what is settled. If it followed an announcement, and who made that
 // follows it in turn, both would be the latest.
 //
 // Its cost is that of StateAt.
 func (s *Store) Settled(ctx context.Context, run string, dead map[string]bool) (*State, error) {
-	return s.StateAt(ctx, func(_ string, r *Record) bool { return (r.Status != Queued || dead[r.Run]) && r.Run != run })
+	return s.StateAt(ctx, func(_ string, r *Record) bool {
+		return (r.Status != Queued || dead[r.Run]) && !(r.Run == run && r.Status.open())
+	})
 }
 
 // News reports whether something that a run does not know of may have been done to
@@ -44,7 +46,8 @@ func (st *State) News(was *Latest, id, path, target, op, run string) (bool, erro
 		return true, nil // it went on, and this run follows it already
 	}
 	l, err := st.Latest(id, path, target, op)
-	return err != nil || l.Run != run || len(l.Diverged) > 0, err
+	// Several processes may take part in a run.
+	return err != nil || l.Run != run || !l.Record.Status.open() || len(l.Diverged) > 0, err
 }
 
 // Underway reports whether another run than the one named was at the stack, or was

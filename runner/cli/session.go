@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,7 +155,7 @@ func (n *session) follow(st *gitstate.State, path string) (gitstate.Latest, erro
 	r := n.stacks[path]
 	l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
 	if err == nil {
-		n.follows.Store(path, l.Runs())
+		n.follows.Store(path, slices.DeleteFunc(l.Runs(), func(run string) bool { return run == n.run }))
 	}
 	return l, err
 }
