@@ -31,6 +31,8 @@ func (b *bench) service() {
 		fetch, more, cold, again time.Duration
 	}
 	var all []figures
+	fmt.Printf("%s, 30 of them deployed by each pipeline:\n", name)
+	fmt.Printf("  %10s %10s %12s %14s %14s %14s %14s\n", "pipelines", "results", "notes, MB", "fetch all", "fetch one", "first matrix", "next matrix")
 	for _, pipelines := range []int{b.n(10), b.n(100), b.n(1000)} {
 		dir := b.deployed(fmt.Sprintf("service-%d", pipelines), stacks, pipelines)
 		origin := filepath.Join(b.dir, fmt.Sprintf("service-%d.git", pipelines))
@@ -67,14 +69,10 @@ func (b *bench) service() {
 		}
 		f.fetch, f.more, f.cold, f.again = median(fetch), median(more), median(cold), median(again)
 		all = append(all, f)
-		os.RemoveAll(dir)
-		os.RemoveAll(origin)
-	}
-	fmt.Printf("%s, 30 of them deployed by each pipeline:\n", name)
-	fmt.Printf("  %10s %10s %12s %14s %14s %14s %14s\n", "pipelines", "results", "notes, MB", "fetch all", "fetch one", "first matrix", "next matrix")
-	for _, f := range all {
 		ms := func(d time.Duration) string { return d.Round(time.Millisecond).String() }
 		fmt.Printf("  %10d %10d %12.2f %14s %14s %14s %14s\n", f.pipelines, f.records, float64(f.size)/1e6, ms(f.fetch), ms(f.more), ms(f.cold), ms(f.again))
+		os.RemoveAll(dir)
+		os.RemoveAll(origin)
 	}
 	first, last := all[0], all[len(all)-1]
 	b.row(name+": bytes a result, all of history", float64(last.size)/float64(last.records), 400, "B", "")
