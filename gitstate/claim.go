@@ -435,7 +435,7 @@ func (c *Claimer) push(ctx context.Context, free map[string]*Claim) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/3, fmt.Errorf("no answer within %v", c.about.Lease/3))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, fmt.Errorf("no answer within %v", c.about.Lease/2))
 	defer cancel()
 	if err := c.s.pushClaims(ctx, c.remote, true, changes); err != nil {
 		return err
@@ -668,6 +668,21 @@ func (c *Claimer) Release(ctx context.Context, stacks []Claim) error {
 		held = slices.DeleteFunc(held, func(h *holding) bool { return h.gone })
 	}
 	return err
+}
+
+// Sweep removes the claims that it has seen to be nobody's any more.
+func (c *Claimer) Sweep(ctx context.Context) {
+	var changes []claimChange
+	c.mu.Lock()
+	for ref, v := range c.seen {
+		if v.expired() {
+			changes = append(changes, claimChange{ref: ref, old: v.claim.hash})
+		}
+	}
+	c.mu.Unlock()
+	if len(changes) > 0 {
+		_ = c.s.pushClaims(ctx, c.remote, false, changes) // the next one may, or takes them over
+	}
 }
 
 // Held are the stacks that are claimed now.

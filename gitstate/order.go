@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -25,10 +26,16 @@ func (s *Store) Withdraw(commit string, queued *Record, by Record) error {
 	return s.AppendLazily(commit, &t)
 }
 
-// Settled is the state without what was only announced: as if no stack had ever been
-// queued, and as if the run had recorded nothing. Its cost is that of StateAt.
-func (s *Store) Settled(ctx context.Context, run string) (*State, error) {
-	return s.StateAt(ctx, func(_ string, r *Record) bool { return r.Status != Queued && r.Run != run })
+// Settled is the state without what was only announced: as if no stack had been queued,
+// but by runs that are dead, nor been started by the run itself. A run that starts a
+// stack follows what is settled. If it followed an announcement, and who made that
+// follows it in turn, both would be the latest.
+//
+// Its cost is that of StateAt.
+func (s *Store) Settled(ctx context.Context, run string, dead map[string]bool) (*State, error) {
+	return s.StateAt(ctx, func(_ string, r *Record) bool {
+		return (r.Status != Queued || dead[r.Run]) && !(r.Run == run && r.Status.open())
+	})
 }
 
 // News reports whether something that a run does not know of may have been done to
@@ -39,18 +46,23 @@ func (st *State) News(was *Latest, id, path, target, op, run string) (bool, erro
 		return true, nil // it went on, and this run follows it already
 	}
 	l, err := st.Latest(id, path, target, op)
-	return err != nil || l.Run != run || len(l.Diverged) > 0, err
+	// Several processes may take part in a run.
+	return err != nil || l.Run != run || !l.Record.Status.open() || len(l.Diverged) > 0, err
 }
 
 // Underway reports whether another run than the one named was at the stack, or was
 // going to be.
 func (l *Latest) Underway(run string) bool {
-	return l.Record.Status.open() && l.Run != run || slices.ContainsFunc(l.Diverged, func(d Stored) bool { return d.Status.open() && d.Run != run })
+	return l.Status.open() && l.Run != run || slices.ContainsFunc(l.Diverged, func(d Stored) bool { return d.Status.open() && d.Run != run })
 }
 
 // Began are the heads of runs that came into the notes between two states.
 func (st *State) Began(before *State) ([]Stored, error) {
-	changes, err := st.s.changes(before.x.tree, st.x.tree)
+	return st.s.began(before.x.tree, st.x.tree)
+}
+
+func (s *Store) began(before, now plumbing.Hash) ([]Stored, error) {
+	changes, err := s.changes(before, now)
 	if err != nil {
 		return nil, err
 	}
@@ -74,37 +86,24 @@ func runHeads(commit string, lines []string) (found []Stored) {
 	return found
 }
 
-// RunsAfter are the heads of the runs that stand on descendants of a commit, as far
-// as branches, remote branches and tags of this clone lead to them.
-func (s *Store) RunsAfter(ctx context.Context, commit string) ([]Stored, error) {
-	out, err := s.repo.git(ctx, nil, "rev-list", "--ancestry-path", "^"+commit, "--branches", "--remotes", "--tags")
+// RunsSince are the heads of the runs that came into the notes since a time, by the
+// notes' own history; a few earlier ones may be among them.
+func (st *State) RunsSince(ctx context.Context, t time.Time) ([]Stored, error) {
+	tip, _, err := st.s.tip(st.s.ref)
+	if err != nil || tip.IsZero() {
+		return nil, err
+	}
+	out, err := st.s.repo.git(ctx, nil, "rev-list", "-1", "--first-parent", "--before="+t.UTC().Format(time.RFC3339), tip.String())
 	if err != nil {
-		return nil, fmt.Errorf("listing what comes after %s: %w", short(commit), err)
+		return nil, fmt.Errorf("looking for the notes of %s: %w", t.Format(time.DateTime), err)
 	}
-	var found []Stored
-	if out == "" {
-		return nil, nil
-	}
-	err = s.notes(func(t *notesTree, over map[string][]string) error {
-		for line := range strings.Lines(out) {
-			after := strings.TrimSpace(line)
-			lines, ok := over[after]
-			if !ok {
-				blobs, err := t.get(plumbing.NewHash(after))
-				if err != nil {
-					return &RecordError{after, err}
-				}
-				text, err := s.text(blobs)
-				if err != nil {
-					return &RecordError{after, err}
-				}
-				lines = appendLines(nil, text)
-			}
-			found = append(found, runHeads(after, lines)...)
+	before := plumbing.ZeroHash
+	if out = strings.TrimSpace(out); out != "" {
+		if _, before, err = st.s.tip(out); err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return found, err
+	}
+	return st.s.began(before, st.x.tree)
 }
 
 // After tells which of some commits are descendants of another one. Of those that are

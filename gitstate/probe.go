@@ -107,19 +107,22 @@ func (s *Store) ahead(trace string) (time.Duration, bool) {
 // errUntested: the remote lets nobody try.
 var errUntested = errors.New("it cannot be tried without doing it")
 
-// TryPush finds out whether a remote takes a push of the notes: it pushes a commit on
-// top of them, together with a ref that cannot exist beside theirs, on the condition
-// that both are taken. So the server asks its own permissions and its pre-receive and
-// update hooks, as it would for records, and then takes neither. No object
-// is left in this repository.
-//
-// nil means that it would be taken. Where it would not, but the records would be on
-// the spool ref, until the sync of somebody who may, spool is true; and the error,
-// which wraps ErrNotPushed, says what the remote said.
-func (s *Store) TryPush(ctx context.Context, remote, tip string) (spool bool, err error) {
+// PushTry is what a remote would say to the pushes of a deployment.
+type PushTry struct {
+	Notes  error // nil: it takes them
+	Spool  bool  // it does not, but would have them on the spool ref, until the sync of somebody who may
+	Claims error // nil: it takes them
+}
+
+// TryPush finds out whether a remote takes pushes: it pushes a commit on top of the
+// notes, together with a ref that cannot exist beside theirs, on the condition that
+// both are taken. So the server asks its own permissions and its pre-receive and
+// update hooks, as it would for records, and then takes neither; likewise for claims.
+// No object is left in this repository. tip is where the notes stand on the remote.
+func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, err error) {
 	tmp, err := os.MkdirTemp("", "tmnotes-probe-")
 	if err != nil {
-		return false, err
+		return try, err
 	}
 	defer os.RemoveAll(tmp)
 	alternates := s.repo.objects
@@ -132,7 +135,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (spool bool, er
 	tree, parent := emptyTree, []string{}
 	if tip != "" {
 		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, s.ref); err != nil {
-			return false, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
+			return try, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
 		}
 		tree, parent = tip+"^{tree}", []string{"-p", tip}
 	}
@@ -147,21 +150,23 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (spool bool, er
 		return strings.TrimSpace(string(out)), nil
 	}
 	if _, err := run("", "hash-object", "-t", "tree", "-w", "--stdin"); err != nil {
-		return false, err
+		return try, err
 	}
 	probe, err := run("a probe of tmnotes doctor, which is not to be taken\n", slices.Concat([]string{"commit-tree", tree}, parent)...)
 	if err != nil {
-		return false, err
+		return try, err
 	}
-	if err = s.tryPush(ctx, remote, env, probe, s.ref); err == nil || !errors.Is(err, errRefused) {
-		return false, err
+	if try.Notes = s.tryPush(ctx, remote, env, probe, s.ref); errors.Is(try.Notes, errRefused) {
+		try.Notes = fmt.Errorf("%w: %w", ErrNotPushed, try.Notes)
+		if writer, err := s.writer(); err == nil {
+			try.Spool = s.tryPush(ctx, remote, env, probe, s.spoolPrefix(s.ref)+writer) == nil
+		}
 	}
-	writer, werr := s.writer()
-	if werr != nil {
-		return false, fmt.Errorf("%w: %w", ErrNotPushed, err)
+	// Of a stack that nobody has.
+	if err := s.tryPush(ctx, remote, env, probe, s.claimRef(&Claim{Stack: "/a probe of tmnotes doctor"})); err != nil {
+		try.Claims = fmt.Errorf("%w: %w", ErrClaims, err)
 	}
-	spool = s.tryPush(ctx, remote, env, probe, s.spoolPrefix(s.ref)+writer) == nil
-	return spool, fmt.Errorf("%w: %w", ErrNotPushed, err)
+	return try, nil
 }
 
 // emptyTree is the name of the tree without entries, in any repository.

@@ -48,12 +48,12 @@ func TestProbesOverHTTP(t *testing.T) {
 	if !v.Timed || v.Ahead < 59*time.Minute || v.Ahead > 61*time.Minute || v.Notes != repo.InRemote("rev-parse", DefaultRef) || v.Branch != "main" {
 		t.Errorf("%+v", v)
 	}
-	if _, err := s.TryPush(ctx, "origin", v.Notes); err != nil {
-		t.Errorf("a push that would be taken: %v", err)
+	if try := must[PushTry](t)(s.TryPush(ctx, "origin", v.Notes)); try.Notes != nil || try.Claims != nil {
+		t.Errorf("a push that would be taken: %+v", try)
 	}
 	readOnly = true
-	if spool, err := s.TryPush(ctx, "origin", v.Notes); spool || !errors.Is(err, ErrNotPushed) || !strings.Contains(err.Error(), "403") {
-		t.Errorf("a push that is forbidden: %v, %v", spool, err)
+	if try := must[PushTry](t)(s.TryPush(ctx, "origin", v.Notes)); try.Spool || !errors.Is(try.Notes, ErrNotPushed) || !strings.Contains(try.Notes.Error(), "403") || !errors.Is(try.Claims, ErrClaims) {
+		t.Errorf("a push that is forbidden: %+v", try)
 	}
 	if n, _, err := s.Unpushed(ctx, "origin"); n != 1 || err != nil {
 		t.Errorf("%d records are said not to be on the remote, %v", n, err)

@@ -41,17 +41,29 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 	var texts textTips
 	for try := 0; try < pushTries; try++ {
 		var tips remoteTips
-		if tips, err = s.fetch(ctx, remote, ask, &tr); err != nil {
+		// Who comes again has only to know what was in the way: where hundreds push
+		// at once the spool refs are as many, and somebody reads them later.
+		if tips, err = s.fetch(ctx, remote, ask, try > 0, &tr); err != nil {
 			return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 		}
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
+		spool := ""
+		if try > 0 {
+			if spool, err = s.spoolRef(); err != nil {
+				return tr, err
+			}
+		}
 		var taken bool
-		if taken, err = s.pushOnce(ctx, remote, tips, &texts, &tr); err == nil {
+		if taken, err = s.pushOnce(ctx, remote, tips, &texts, spool, &tr); err == nil {
 			if taken {
 				tr.Pushed = true
 			}
 			s.settle(ctx, remote, tips)
 			s.pushTexts(ctx, remote, &texts, &tr)
+			return tr, nil
+		}
+		if errors.Is(err, errSpooled) {
+			tr.Pushed, tr.Spooled = true, true
 			return tr, nil
 		}
 		if !errors.Is(err, errContended) {
@@ -80,10 +92,12 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 var (
 	errContended = errors.New("others push to the same ref")
 	errRefused   = errors.New("refused")
+	errSpooled   = errors.New("others push to the same ref; the notes are on a ref of this writer's own")
 )
 
-// pushOnce puts what the remote lacks on top of its tip, as one commit.
-func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, texts *textTips, tr *Traveled) (pushed bool, err error) {
+// pushOnce puts what the remote lacks on top of its tip, as one commit. With a spool ref
+// it puts it there as well, in the same push: errSpooled if that is what was taken.
+func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, texts *textTips, spool string, tr *Traveled) (pushed bool, err error) {
 	local, tree, err := s.tip(s.ref)
 	if err != nil || local.IsZero() {
 		return false, err
@@ -107,7 +121,19 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 	}
 	if squashed != tips.main {
 		tr.Tries++
-		if err := s.pushWithTexts(ctx, remote, squashed, texts); err != nil {
+		if spool == "" {
+			err = s.pushWithTexts(ctx, remote, squashed, texts)
+		} else {
+			var out string
+			out, err = s.runPush(ctx, remote, nil, squashed.String()+":"+s.ref, "+"+squashed.String()+":"+spool)
+			spooled := pushError(remote, spool, out, err) == nil
+			if err = pushError(remote, s.ref, out, err); errors.Is(err, errContended) && spooled {
+				err = errSpooled
+			} else if err == nil && spooled {
+				tips.spool[spool] = squashed // not needed, and removed with those that were folded in
+			}
+		}
+		if err != nil {
 			return false, err
 		}
 		pushed = true
@@ -117,6 +143,9 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 	}
 	// The local ref takes the shape that all others see. If a foreign writer
 	// moved it meanwhile it stays, and the next sync merges.
+	if squashed == local {
+		return pushed, nil
+	}
 	if err := s.repo.setRef(ctx, s.ref, "tmnotes: pushed to "+remote, squashed, local); err != nil && !errors.Is(err, errMoved) {
 		return pushed, err
 	}
@@ -261,7 +290,7 @@ func (s *Store) Tidy() {
 // nobody contends for it, and whose name a rule for the shared ref may not
 // cover. It holds everything, so whatever stood there is in it.
 func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) error {
-	writer, err := s.writer()
+	ref, err := s.spoolRef()
 	if err != nil {
 		return err
 	}
@@ -270,7 +299,12 @@ func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) erro
 		return err
 	}
 	tr.Tries++
-	return s.push(ctx, remote, nil, "+"+local.String()+":"+s.spoolPrefix(s.ref)+writer)
+	return s.push(ctx, remote, nil, "+"+local.String()+":"+ref)
+}
+
+func (s *Store) spoolRef() (string, error) {
+	writer, err := s.writer()
+	return s.spoolPrefix(s.ref) + writer, err
 }
 
 // OwnWriter gives this process a name of its own among those that spool, where

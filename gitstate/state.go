@@ -109,6 +109,16 @@ func (st *State) Latest(id, path, target, op string) (Latest, error) {
 			out.Status = Interrupted
 		}
 	}
+	// Who has announced something before, and not begun, will know of it when he does.
+	for i, d := range slices.Backward(out.Diverged) {
+		if d.Record.Status == Queued && out.Record.Status != Queued {
+			if over, err := st.abandoned(&d); err != nil {
+				return Latest{}, err
+			} else if !over {
+				out.Diverged = slices.Delete(slices.Clone(out.Diverged), i, i+1)
+			}
+		}
+	}
 	return out, nil
 }
 

@@ -39,6 +39,8 @@ func TestLatestAndDone(t *testing.T) {
 		"another variant":            {[]note{{"c1", with(ok1, func(r *Record) { r.Variant = "x" })}}, "", OK, false, "c1", 0},
 		"another target":             {[]note{{"c1", with(ok1, func(r *Record) { r.Target = "x" })}}, "", Never, false, "", 0},
 		"neither knew of the other":  {[]note{{"c1", ok1}, {"c1", rec(2, OK, Deploy, "/a", "R2")}}, "", OK, false, "c1", 1},
+		"another is queued":          {[]note{{"c1", rec(2, OK, Deploy, "/a", "R1")}, {"c1", rec(1, Queued, Deploy, "/a", "R2")}}, "", OK, true, "c1", 0},
+		"and never began":            {[]note{{"c1", rec(7200, OK, Deploy, "/a", "R1")}, {"c1", rec(-7200, Queued, Deploy, "/a", "R2")}}, "", OK, false, "c1", 1},
 		"resolved by the next":       {[]note{{"c1", ok1}, {"c1", rec(2, OK, Deploy, "/a", "R2")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R1", "R2")}}, "", OK, true, "c1", 0},
 		"an hour ahead, then failed": {[]note{{"c1", rec(3600, OK, Deploy, "/a", "R1")}, {"c1", rec(2, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
 		"a day back":                 {[]note{{"c1", ok1}, {"c1", rec(-86400, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},

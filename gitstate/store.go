@@ -303,7 +303,7 @@ func (s *Store) stamp(r *Record) {
 	of := ident(r.ID, r.Stack)
 	last := s.lastAt[of]
 	if s.state != nil {
-		if r.Status != "" {
+		if r.Status != "" && !r.exact {
 			r.Prev = s.state.follows(r)
 		}
 		if t := s.state.newestAt(r.ID, r.Stack); t.After(last) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,7 +23,9 @@ import (
 
 const (
 	networkTimeout = 2 * time.Minute // of one git fetch or git push
-	pushTries      = 3               // on the ref that all share, before the spool
+	// The first push is to the ref that all share; where that is contended, another
+	// one is to that and to a ref of the writer's own, which nobody contends for.
+	pushTries = 2
 )
 
 // Traveled says what a Fetch or a Push did.
@@ -71,6 +74,9 @@ func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // git has ended well; what it left running in the background has its stderr
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return stdout.String(), context.Cause(ctx)
@@ -122,13 +128,13 @@ func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
 		return tr, err
 	}
 	defer unlock()
-	_, err = s.fetch(ctx, remote, true, &tr)
+	_, err = s.fetch(ctx, remote, true, false, &tr)
 	return tr, err
 }
 
-// fetch does one git fetch and merges what came. Unless it is to ask the
-// remote, it works with what came last time.
-func (s *Store) fetch(ctx context.Context, remote string, ask bool, tr *Traveled) (remoteTips, error) {
+// fetch does one git fetch and merges what came: of all refs, or of the notes alone.
+// Unless it is to ask the remote, it works with what came last time.
+func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *Traveled) (remoteTips, error) {
 	// git fetch would blame the remote for a ref that is broken here.
 	if _, _, err := s.tip(s.ref); err != nil {
 		return remoteTips{}, err
@@ -140,12 +146,16 @@ func (s *Store) fetch(ctx context.Context, remote string, ask bool, tr *Traveled
 	// One glob for the ref and its spool, since a glob that matches nothing is
 	// no error. Partial clones would leave the notes' blobs behind without
 	// --no-filter.
+	refspec := "+" + s.ref + "*:" + s.tracking(remote) + "*"
+	if alone && !before.main.IsZero() {
+		refspec = "+" + s.ref + ":" + s.tracking(remote)
+	}
 	for range 20 {
 		if !ask {
 			break
 		}
 		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
-			"--refmap=", remote, "+"+s.ref+"*:"+s.tracking(remote)+"*")
+			"--refmap=", remote, refspec)
 		if vanished(err) {
 			continue
 		}

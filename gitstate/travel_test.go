@@ -428,3 +428,70 @@ func foreignBase(repo *gittest.Repo) string {
 	repo.InRemote("update-ref", "refs/heads/before", DefaultRef+"^")
 	return "refs/heads/before"
 }
+
+// The legs of a run end within the same second, each with a clone of its own, and
+// with a remote that takes as long to answer as a hosted one: all arrive, and none
+// waits much longer than one alone.
+func TestManyLegs(t *testing.T) {
+	t.Parallel()
+	legs := 16
+	if long() {
+		legs = 256
+	}
+	repo, ctx := gittest.New(t), context.Background()
+	dir := t.TempDir()
+	leg := func(name string) *Store {
+		clone := filepath.Join(dir, name)
+		repo.Git("clone", "-q", "--shared", "file://"+repo.Remote, clone)
+		for _, service := range []string{"upload-pack", "receive-pack"} {
+			script := filepath.Join(dir, service)
+			noError(t, os.WriteFile(script, []byte("#!/bin/sh\nsleep 0.5\nexec git "+service+" \"$@\"\n"), 0o755))
+			repo.Git("-C", clone, "config", "remote.origin."+strings.ReplaceAll(service, "-", ""), script)
+		}
+		return open(t, clone)
+	}
+	head := repo.Head()
+	record := func(s *Store, name string) (took time.Duration, tr Traveled) {
+		noError(t, s.Append(head, result(OK, "/"+name, "R1")))
+		start := time.Now()
+		tr, err := s.Push(ctx, "origin")
+		noError(t, err)
+		return time.Since(start), tr
+	}
+	stores := make([]*Store, legs)
+	for i := range stores {
+		stores[i] = leg(fmt.Sprint("leg", i))
+	}
+	alone := leg("alone")
+	record(alone, "first")
+	one, _ := record(alone, "alone")
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var last time.Duration
+	spooled := 0
+	for i, s := range stores {
+		wait.Go(func() {
+			took, tr := record(s, fmt.Sprint("leg", i))
+			mu.Lock()
+			defer mu.Unlock()
+			if last = max(last, took); tr.Spooled {
+				spooled++
+			}
+		})
+	}
+	wait.Wait()
+	t.Logf("one push takes %v; the last of %d took %v (%.1f x), %d spooled", one, legs, last, float64(last)/float64(one), spooled)
+	if last > 60*one {
+		t.Errorf("the last of %d took %.1f times as long as one alone", legs, float64(last)/float64(one))
+	}
+	s := leg("reader")
+	start := time.Now()
+	fetch(t, s)
+	t.Logf("who reads them next takes %v", time.Since(start))
+	note := noteText(t, s, head)
+	for i := range legs {
+		if !strings.Contains(note, fmt.Sprintf("stack=/leg%d ", i)) {
+			t.Errorf("/leg%d did not arrive", i)
+		}
+	}
+}

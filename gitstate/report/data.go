@@ -54,7 +54,7 @@ func (v *pageView) data(columns int) (element template.HTML, size int, err error
 	}
 	for i := range r.Stacks {
 		d.IDs = append(d.IDs, r.Stacks[i].ID)
-		var columnsOf [6][]int64
+		var columnsOf [perResult][]int64
 		last := 0
 		for j := len(r.Stacks[i].History) - 1; j >= 0; j-- {
 			h := &r.Stacks[i].History[j]
@@ -70,7 +70,7 @@ func (v *pageView) data(columns int) (element template.HTML, size int, err error
 				runs[k] = n
 				d.Runs = append(d.Runs, []any{commit, k.op, visible(k.target), who(h.By), head.Job, visible(head.Cmd), head.Started.Unix(), k.run})
 			}
-			for to, n := range [6]int64{int64(n - last), index(statuses, &d.Status, shownStatus(h)), h.Record.At.Unix() - head.Started.Unix(),
+			for to, n := range [perResult]int64{int64(n - last), index(statuses, &d.Status, shownStatus(h)), h.Record.At.Unix() - head.Started.Unix(),
 				int64(h.Record.Took / tenth), int64(h.Record.Tries), index(texts, &d.Texts, visible(cut(why(&h.Record))))} {
 				columnsOf[to] = append(columnsOf[to], n)
 			}

@@ -34,7 +34,7 @@ var (
 )
 
 // plainCSS shows what the script would: it is for browsers without one.
-const plainCSS = `:root{--bar:0px}.js{display:none!important}.plain{display:revert!important}#details{display:block}#grid .when{width:150px}#stacks{margin-top:16px}`
+const plainCSS = `:root{--bar:0px}.js{display:none!important}.plain{display:revert!important}#details{display:block}#grid .when{width:168px}#stacks{margin-top:16px}`
 
 // PageLimit is how many bytes a page of up to a thousand stacks may have; that of
 // more may be larger by as much. What does not fit is left out of the lists and
@@ -208,6 +208,11 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 		}
 		if s != gitstate.Orphaned && s != gitstate.Never {
 			v.Legend = append(v.Legend, s)
+		}
+	}
+	for s, n := range counts {
+		if !slices.Contains(order, s) { // of a later version
+			v.Statuses = append(v.Statuses, statusCount{s, n})
 		}
 	}
 	v.Legend = append(v.Legend, "destroyed")

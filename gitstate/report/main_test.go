@@ -137,7 +137,3 @@ func (p *project) remove(hash string) {
 		p.t.Fatal(err)
 	}
 }
-
-// raceEnabled says that the race detector slows everything down, so that times
-// mean nothing.
-var raceEnabled bool

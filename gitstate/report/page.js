@@ -26,7 +26,10 @@ const readRows = () => {
 		hist: tr.cells[5],
 	}));
 	byTR.clear();
-	for (const r of rows) byTR.set(r.tr, r);
+	for (const r of rows) {
+		byTR.set(r.tr, r);
+		r.tr.cells[1].firstElementChild.tabIndex = -1;
+	}
 };
 // ---- times: absolute in the document, relative here, with the absolute on hover
 
@@ -64,6 +67,29 @@ const roles = () => {
 };
 narrow.addEventListener("change", roles);
 
+// ---- the data, which takes a moment to unpack
+
+let data = null;
+const unpack = async (el) => {
+	if (el.type === "application/json") return JSON.parse(el.textContent);
+	const bytes = Uint8Array.from(atob(el.textContent), (c) => c.charCodeAt(0));
+	return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+};
+const size = (i) => (data && data.rows[i] ? data.rows[i].length / PER : 0);
+const runsOf = (i) => { // of each result; they are written as distances
+	if (!runsOf.known[i]) for (let k = 0, at = 0, known = (runsOf.known[i] = []); k < size(i); k++) known.push(at += data.rows[i][k]);
+	return runsOf.known[i];
+};
+runsOf.known = [];
+const result = (i, k) => {
+	const a = data.rows[i], n = size(i), run = data.runs[runsOf(i)[k]];
+	return {
+		k, commit: run[0], op: run[1], target: run[2], by: run[3], job: run[4], cmd: run[5], run: run[7], status: data.status[a[n + k]],
+		at: new Date((run[6] + a[2 * n + k]) * 1000), took: a[3 * n + k], tries: a[4 * n + k], why: data.texts[a[5 * n + k]],
+	};
+};
+const latest = (i) => (size(i) ? result(i, 0) : null);
+
 // ---- filters; their state is in the address, so that a link to it can be sent
 
 const q = $("q"), tag = $("tag"), target = $("target"), op = $("op"), sort = $("sort");
@@ -84,6 +110,15 @@ const arrange = () => {
 	rows.sort(orders[sorted]);
 	body.append(...rows.map((r) => r.tr));
 };
+// Of all stacks and results one can be reached by Tab; the arrows go on from there.
+const places = ".name a[tabindex='0'],.c[tabindex='0']";
+const rove = (anew) => {
+	const now = body.querySelector(places);
+	if (now && !now.closest("tr").hidden && (!anew || now === document.activeElement)) return;
+	if (now) now.tabIndex = -1;
+	const a = body.querySelector("tr:not([hidden]) .name a");
+	if (a) a.tabIndex = 0;
+};
 const filter = () => {
 	const words = q.value.toLowerCase().split(/\s+/).filter(Boolean);
 	let n = 0;
@@ -96,6 +131,7 @@ const filter = () => {
 	arrange();
 	$("count").textContent = n === rows.length ? n + (n === 1 ? " stack" : " stacks") : `${n} of ${rows.length} stacks`;
 	$("none").hidden = n > 0;
+	rove(true);
 	$("clear").hidden = !(q.value || picked.size || tag && tag.value || target && target.value);
 	remember();
 };
@@ -145,8 +181,6 @@ const live = document.documentElement.dataset.live;
 let source = live ? [...body.rows].map((tr) => tr.outerHTML) : []; // of the rows, as they came
 readRows();
 roles();
-let data = null; // not there yet
-const latest = (i) => (size(i) ? result(i, 0) : null);
 const linked = /^#s(\d+)$/.exec(location.hash);
 recall();
 filter();
@@ -155,28 +189,11 @@ tellTimes($("grid"));
 tellTimes($("runs"));
 performance.mark("interactive");
 
-// ---- the data
+// ---- the grid: cells are made for the stacks that are in view
 
-const unpack = async (el) => {
-	if (el.type === "application/json") return JSON.parse(el.textContent);
-	const bytes = Uint8Array.from(atob(el.textContent), (c) => c.charCodeAt(0));
-	return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-};
-const size = (i) => (data && data.rows[i] ? data.rows[i].length / PER : 0);
-const runsOf = (i) => { // of each result; they are written as distances
-	if (!runsOf.known[i]) for (let k = 0, at = 0, known = (runsOf.known[i] = []); k < size(i); k++) known.push(at += data.rows[i][k]);
-	return runsOf.known[i];
-};
-runsOf.known = [];
-const result = (i, k) => {
-	const a = data.rows[i], n = size(i), run = data.runs[runsOf(i)[k]];
-	return {
-		k, commit: run[0], op: run[1], target: run[2], by: run[3], job: run[4], cmd: run[5], run: run[7], status: data.status[a[n + k]],
-		at: new Date((run[6] + a[2 * n + k]) * 1000), took: a[3 * n + k], tries: a[4 * n + k], why: data.texts[a[5 * n + k]],
-	};
-};
 const deploys = new Set(["deploy", "destroy", "destroy-target"]);
-// of each commit the newest result of the operation that is shown, and how many there are
+// byCommit finds of each commit the newest result of the operation that is shown,
+// and how many there are.
 const byCommit = (i) => {
 	const found = new Map(), of = runsOf(i);
 	for (let k = 0; k < of.length; k++) {
@@ -187,8 +204,6 @@ const byCommit = (i) => {
 	}
 	return found;
 };
-
-// ---- the grid: cells are made for the stacks that are in view
 
 let first = 0, wide = 1, columns = []; // the commits that have results of the operation, or all
 const inView = new Set();
@@ -220,15 +235,10 @@ const draw = (r) => {
 		b.tabIndex = -1;
 		b.setAttribute("aria-label", describe(r, x, f.n));
 		box.append(b);
-		if (focused === String(c)) queueMicrotask(() => b.focus());
+		if (focused === String(c)) queueMicrotask(() => { if (b.isConnected) focusOn(b); });
 	}
 	r.hist.replaceChildren(box);
 	rove();
-};
-const rove = () => { // one cell can be reached by Tab, the arrows go on from there
-	if (body.querySelector(".c[tabindex='0']")) return;
-	const c = body.querySelector("tr:not([hidden]) .c");
-	if (c) c.tabIndex = 0;
 };
 const redraw = () => {
 	const all = op.value === "deploy" ? null : new Set(data.runs.filter((r) => r[1] === op.value).map((r) => r[0]));
@@ -254,7 +264,7 @@ const place = () => {
 		const d = day(c), label = d.toLocaleDateString(undefined, { day: "numeric", month: "short" });
 		if (label === before) continue;
 		before = label;
-		if (c < free) continue;
+		if (c < free || (last - c) * step < label.length * 7) continue;
 		const s = make("span", "", label);
 		s.style.left = (c - first) * step + "px";
 		axis.append(s);
@@ -280,38 +290,42 @@ $("grid").addEventListener("wheel", (e) => {
 // ---- moving in it
 
 const rowOf = (el) => byTR.get(el.closest("tbody tr"));
-const focusCell = (c) => {
-	body.querySelectorAll(".c[tabindex='0']").forEach((o) => { o.tabIndex = -1; });
-	c.tabIndex = 0;
-	c.focus();
-	c.scrollIntoView({ block: "nearest" });
+const focusOn = (el) => {
+	body.querySelectorAll(places).forEach((o) => { o.tabIndex = -1; });
+	el.tabIndex = 0;
+	el.focus();
+	el.scrollIntoView({ block: "nearest" });
 };
+// focusCell goes to the result in a column, which may be out of sight.
+const focusCell = (r, c) => {
+	if (c < first || c >= first + wide) go(c < first ? c : c - wide + 1);
+	if (!r.hist.querySelector(`[data-c='${c}']`)) draw(r);
+	focusOn(r.hist.querySelector(`[data-c='${c}']`));
+};
+const link = (r) => r.tr.cells[1].querySelector("a");
 body.addEventListener("keydown", (e) => {
-	const c = e.target.closest(".c");
-	if (!c || e.altKey || e.ctrlKey || e.metaKey) return;
-	let r = rowOf(c), at = +c.dataset.c, to = null;
-	const cols = () => { const f = byCommit(r.i); return columns.map((_, i) => i).filter((i) => f.has(columns[i])); };
+	const el = e.target.closest(".c,.name a"), r = el && rowOf(el);
+	if (!r || !data || e.altKey || e.ctrlKey || e.metaKey) return;
+	const at = el.dataset.c === undefined ? -1 : +el.dataset.c; // -1 is the stack itself
+	const results = (r) => { const f = byCommit(r.i); return columns.map((_, i) => i).filter((i) => f.has(columns[i])); };
+	const to = (r, c) => { if (c === undefined) return; if (c < 0) focusOn(link(r)); else focusCell(r, c); };
 	switch (e.key) {
-	case "ArrowLeft": to = cols().filter((i) => i < at).pop(); break;
-	case "ArrowRight": to = cols().find((i) => i > at); break;
-	case "Home": to = cols()[0]; break;
-	case "End": to = cols().pop(); break;
+	case "ArrowLeft": to(r, at < 0 ? undefined : [-1, ...results(r).filter((i) => i < at)].pop()); break;
+	case "ArrowRight": to(r, results(r).find((i) => i > at)); break;
+	case "Home": to(r, -1); break;
+	case "End": to(r, results(r).pop()); break;
 	case "ArrowUp": case "ArrowDown": {
 		const shown = rows.filter((x) => !x.tr.hidden), step = e.key === "ArrowUp" ? -1 : 1;
 		for (let n = shown.indexOf(r) + step; n >= 0 && n < shown.length; n += step) {
-			r = shown[n];
-			const all = cols();
-			if (all.length) { to = all.reduce((a, b) => (Math.abs(b - at) < Math.abs(a - at) ? b : a)); break; }
+			if (at < 0) { to(shown[n], -1); break; }
+			const all = results(shown[n]); // the nearest column; a stack without any is passed over
+			if (all.length) { to(shown[n], all.reduce((a, b) => (Math.abs(b - at) < Math.abs(a - at) ? b : a))); break; }
 		}
 		break;
 	}
 	default: return;
 	}
 	e.preventDefault();
-	if (to === undefined || to === null) return;
-	if (to < first || to >= first + wide) go(to < first ? to : to - wide + 1);
-	if (!r.hist.querySelector(`[data-c='${to}']`)) draw(r);
-	focusCell(r.hist.querySelector(`[data-c='${to}']`));
 });
 document.addEventListener("keydown", (e) => {
 	if (e.key === "/" && !e.target.closest("input,select,dialog")) { e.preventDefault(); q.focus(); q.select(); }
@@ -340,7 +354,7 @@ body.addEventListener("mouseover", (e) => hint(e.target.closest(".c")));
 body.addEventListener("mouseleave", () => hint(null));
 body.addEventListener("focusin", (e) => hint(e.target.closest(".c")));
 body.addEventListener("focusout", () => hint(null));
-addEventListener("scroll", () => hint(null), { passive: true });
+addEventListener("scroll", () => hint(document.activeElement.closest(".c")), { passive: true });
 
 // ---- the panel of one stack
 
@@ -423,8 +437,8 @@ requestAnimationFrame(() => performance.mark("grid"));
 if (!live) return;
 let etag = "";
 const focusOf = () => {
-	const c = document.activeElement, r = c && c.classList.contains("c") && rowOf(c);
-	return r ? { i: r.i, commit: data.commits[columns[+c.dataset.c]][0] } : null;
+	const el = document.activeElement, r = el && rowOf(el);
+	return r ? { i: r.i, commit: el.dataset.c ? data.commits[columns[+el.dataset.c]][0] : "" } : null;
 };
 const take = async (doc) => {
 	const news = [...doc.getElementById("grid").tBodies[0].rows], sources = news.map((tr) => tr.outerHTML), focus = focusOf();
@@ -463,8 +477,8 @@ const take = async (doc) => {
 	redraw();
 	if (focus && rows[focus.i]) {
 		draw(rows[focus.i]);
-		const c = columns.findIndex((i) => data.commits[i][0] === focus.commit), cell = rows[focus.i].hist.querySelector(`[data-c='${c}']`);
-		if (cell) focusCell(cell);
+		const c = focus.commit ? columns.findIndex((i) => data.commits[i][0] === focus.commit) : -1;
+		if (c >= 0 && byCommit(focus.i).has(columns[c])) focusCell(rows[focus.i], c); else focusOn(link(rows[focus.i]));
 	}
 	if (panel.open && shown !== null) { const at = panel.scrollTop; fill(shown, -1); panel.scrollTop = at; }
 };
@@ -494,4 +508,12 @@ const soon = () => setTimeout(async () => {
 }, $("runs").querySelector(".s-running") ? 1500 : 5000);
 soon();
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-})();
+})().catch((e) => {
+	// What there is without this script is better than half of it.
+	const s = document.createElement("style");
+	s.textContent = document.querySelector("noscript").textContent.replace(/<\/?style>/g, "");
+	document.head.append(s);
+	const p = document.createElement("p");
+	p.textContent = "This browser cannot show the grid: " + e.message;
+	document.getElementById("problem").replaceChildren(p);
+});

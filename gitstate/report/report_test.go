@@ -30,7 +30,7 @@ func sample(t testing.TB) (*project, Options) {
 	drifted := res("drifted", "/prod/vpc")
 	drifted.Exit = &two
 	p.records(c2, day(4, 0), gitstate.Drift, drifted, gitstate.Record{Status: "ok", Stack: "/prod/db", ID: "id-prod-db", Took: 5 * sec})
-	evil := gitstate.Record{Status: "ok", Stack: "/<script>alert(1)<", Took: 1 * sec, Target: "staging"}
+	evil := gitstate.Record{Status: "ok", Stack: "/<script>alert(1)</script>", Took: 1 * sec, Target: "staging"}
 	p.records(c2, day(4, 5), gitstate.Deploy, evil)
 	c3 := p.commit(day(5, 0), "nothing \"deployed\" here yet & now")
 	p.records(c3, day(5, 1), gitstate.Deploy, failed, gitstate.Record{Status: "running", Stack: "/prod/app", ID: "id-prod-app"})
@@ -40,7 +40,7 @@ func sample(t testing.TB) (*project, Options) {
 		t.Fatal(err)
 	}
 	return p, Options{Repository: "git.example/acme/infra", Stacks: []Known{
-		{Path: "/<script>alert(1)<", Target: "staging", Name: "<img src=x onerror=alert(1)>"},
+		{Path: "/<script>alert(1)</script>", Target: "staging", Name: "<img src=x onerror=alert(1)>"},
 		{Path: "/new", ID: "ID-new", Tags: []string{"dev"}},
 		{Path: "/old", ID: "id-old", Gone: true, LastCommit: c1},
 		{Path: "/prod/app", ID: "id-prod-app", Name: "app", Tags: []string{"prod"}},

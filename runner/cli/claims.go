@@ -284,23 +284,13 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 		}
 		l := r.was
 		if news {
-			now, err := st.Latest(r.stack.ID, p, r.target, r.op.Name)
-			if err != nil {
-				return nil, err
-			}
-			var follows []string
-			for _, run := range now.Runs() {
-				if run != k.n.run {
-					follows = append(follows, run)
-				}
-			}
-			k.n.follows.Store(p, follows)
 			if settled == nil {
-				if settled, err = k.n.store.Settled(ctx, k.n.run); err != nil {
+				k.n.unsettle()
+				if settled, err = k.n.settled(); err != nil {
 					return nil, err
 				}
 			}
-			if l, err = settled.Latest(r.stack.ID, p, r.target, r.op.Name); err != nil {
+			if l, err = k.n.follow(settled, p); err != nil {
 				return nil, err
 			}
 		}
@@ -446,6 +436,7 @@ func (k *claims) end(pushed bool) {
 		for try := 0; try < 8 && !k.release(try); try++ {
 			time.Sleep(releaseWait)
 		}
+		k.claimer.Sweep(context.Background())
 		if err := k.lookBack(); err != nil {
 			k.u.warn(err.Error())
 		}

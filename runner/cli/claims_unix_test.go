@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,11 +19,10 @@ import (
 )
 
 // alone is a deployment that finds out if another one is at the same stack.
-const alone = `flat=$(pwd | sed "s,^$WORK/[^/]*,," | tr / -)
-mkdir "$WORK/at$flat" || echo "$flat" >>"$WORK/overlaps"
+const alone = `exec 9>"$WORK/at.${PWD##*/}"
+flock -n 9 || echo "${PWD##*/}" >>"$WORK/overlaps"
 sleep 0.1
 deploy
-rmdir "$WORK/at$flat"
 `
 
 // clones makes copies of the project's repository, as many jobs would.
@@ -65,7 +65,8 @@ func TestSamePipelineManyTimes(t *testing.T) {
 	w.project("work", "/a", "/b:/a", "/c:/a", "/d", "/e:/b", "/f")
 	begin := time.Now()
 	var wait sync.WaitGroup
-	for i, dir := range w.clones(n) {
+	dirs := w.clones(n)
+	for i, dir := range dirs {
 		cmd, out := w.start(dir, "run", "-X", "-j", strconv.Itoa(1+i%3), "--lease", "20s", "--op", "deploy", "--", "alone")
 		wait.Go(func() {
 			if err := cmd.Wait(); err != nil {
@@ -74,6 +75,11 @@ func TestSamePipelineManyTimes(t *testing.T) {
 		})
 	}
 	wait.Wait()
+	for _, dir := range dirs[1:] { // to look for damage in hundreds would take longer than the rest
+		if err := os.RemoveAll(w.path(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Logf("%d processes took %v", n, time.Since(begin))
 	if got := w.ran(); !slices.Equal(got, stacks) {
 		t.Errorf("deployed: %v", got)
@@ -151,5 +157,64 @@ func TestHolderWithoutNetwork(t *testing.T) {
 	status := w.run("work", "tmnotes", "status")
 	if !strings.Contains(status, "was not renewed in time") || !strings.Contains(status, "blocked") {
 		t.Errorf("the state:\n%s", status)
+	}
+}
+
+// kill -9 of jobs at random moments, each of which is started again: no two are at a
+// stack at once, all stacks are deployed, and nothing stays claimed.
+func TestHoldersKilled(t *testing.T) {
+	t.Parallel()
+	rounds := 2
+	if os.Getenv("TMNOTES_LONG_TESTS") != "" {
+		rounds = 15
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t)
+	w.script("alone", alone)
+	w.project("work", "/a", "/b:/a", "/c:/a", "/d", "/e:/b")
+	dirs := w.clones(3)
+	argv := []string{"run", "-X", "-j2", "--lease", "6s", "--push-interval", "100ms", "--op", "deploy", "--", "alone"}
+	for range rounds {
+		w.commit("work", "round")
+		w.run("work", "git", "push", "-q")
+		var wait sync.WaitGroup
+		for _, dir := range dirs {
+			w.run(dir, "git", "pull", "-q")
+			kill := time.Duration(random.Int64N(int64(4 * time.Second)))
+			cmd, _ := w.start(dir, argv...)
+			wait.Go(func() {
+				ended := make(chan struct{})
+				go func() { _ = cmd.Wait(); close(ended) }()
+				select {
+				case <-time.After(kill):
+					killSession(w, &exec.Cmd{Process: cmd.Process})
+					<-ended
+				case <-ended:
+				}
+				again, out := w.start(dir, argv...)
+				if err := again.Wait(); err != nil {
+					t.Errorf("%s: %v\n%s", dir, err, out)
+				}
+			})
+		}
+		wait.Wait()
+		w.ran()
+		w.run("work", append([]string{"tmnotes"}, argv...)...)
+		if got := w.ran(); len(got) > 0 {
+			t.Errorf("not deployed: %v", got)
+		}
+	}
+	// What the dead have claimed is taken over.
+	w.run("work", "tmnotes", "run", "-X", "--force", "--lease", "6s", "--op", "deploy", "--", "alone")
+	if got := w.ran(); len(got) != 5 {
+		t.Errorf("deployed again: %v", got)
+	}
+	if b, err := os.ReadFile(w.path("overlaps")); err == nil {
+		t.Errorf("two at once: %s", b)
+	}
+	if refs := w.run("work.git", "git", "for-each-ref", "refs/notes/tmnotes-claims"); refs != "" {
+		t.Errorf("still claimed:\n%s", refs)
 	}
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +24,7 @@ func doctorCommand(env Env) *cli.Command {
 		Description: "Asks the remote whether it would take the notes, with all that it checks then, and looks at git, the clone, the project\n" +
 			"and the CI job. Nothing is changed, here or there. Exits with 1 if something is a problem, and with 0 where there\n" +
 			"are warnings only. Run it as a step of the job that is to deploy.",
-		Flags: slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, syncFlags()[:1], storeFlags()),
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, claimFlags()[:1], syncFlags()[:1], storeFlags()),
 		Action: func(c *cli.Context) error {
 			if err := errors.Join(noArgs(c), checkFormat(c), setLogLevel(c)); err != nil {
 				return err
@@ -209,7 +208,8 @@ func (d *doctor) settings() {
 	if sync != nil && !strings.HasPrefix(sync.Error(), "--sync: ") {
 		sync = nil
 	}
-	for _, err := range []error{execution, waves, parallel, interval, sync} {
+	_, claims := parseClaims(d.c, d.s)
+	for _, err := range []error{execution, waves, claims, parallel, interval, sync} {
 		if err != nil {
 			d.problem("", "%v", err)
 		}
@@ -347,191 +347,6 @@ func (d *doctor) project() {
 		return
 	}
 	d.ok("%s, each with an id", plural(len(all), "stack"))
-}
-
-func (d *doctor) findRemote() {
-	projects := ""
-	if d.p != nil {
-		projects = d.p.DefaultRemote()
-	}
-	remote, err := findRemote(d.c, d.s, projects)
-	switch {
-	case err != nil:
-		d.problem("", "%v", err)
-	case setting(d.c, d.s, "sync", "sync", "auto") == "off":
-		d.warn("", "--sync=off: the records stay in this clone")
-	case remote == "" && d.ci.name != "":
-		d.problem("git remote add origin URL", "there is none: the records are gone with the job's clone")
-	case remote == "":
-		d.warn("git remote add origin URL", "there is none: the records stay in this clone")
-	default:
-		d.remote = remote
-		where, err := d.s.RemoteURL(d.c.Context, remote)
-		if err != nil {
-			d.problem("git remote set-url "+remote+" URL", "%s has no URL: %v", remote, err)
-			d.remote = ""
-			return
-		}
-		d.ok("%s is %s", remote, gitstate.NewRedactor(os.Environ()).Text(where, 300))
-		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
-			d.problem("tmnotes check", "%v", err)
-		} else if n > 0 {
-			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, plural(n, "record"))
-		}
-	}
-}
-
-// credential says which one git would show the remote, as far as that can be seen.
-func (d *doctor) credential() {
-	where, err := d.s.RemoteURL(d.c.Context, d.remote)
-	if err != nil {
-		return // said before
-	}
-	u, err := url.Parse(where)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-		switch {
-		case err == nil && (u.Scheme == "file" || u.Scheme == "") && !strings.Contains(strings.SplitN(where, "/", 2)[0], ":"):
-			d.ok("none is needed for a local path")
-		case d.getenv("SSH_AUTH_SOCK") != "":
-			d.ok("SSH, with the keys of the agent")
-		default:
-			d.ok("SSH, with the keys of this user")
-		}
-		return
-	}
-	if _, has := u.User.Password(); has {
-		if d.ci.name == "gitlab" {
-			d.ok("a token in the URL, as GitLab's runner writes it; the clone must not outlive the job")
-			return
-		}
-		d.warn("a credential helper, SSH, or http.extraheader keeps it out of .git/config and of `git remote -v`", "a password or token stands in the URL of %s", d.remote)
-		return
-	}
-	if d.configured("http", where, "extraheader") {
-		d.ok("http.extraheader, as actions/checkout leaves it")
-		return
-	}
-	if d.configured("credential", where, "helper") || d.getenv("GIT_ASKPASS") != "" || d.getenv("SSH_ASKPASS") != "" {
-		d.ok("a credential helper")
-		return
-	}
-	do := "git config credential.helper, or a token in http.extraheader"
-	if d.ci.name == "github" {
-		do = "leave persist-credentials of actions/checkout as it is"
-	}
-	d.warn(do, "none is configured for %s: where it asks for one, a push fails", u.Scheme+"://"+u.Host)
-}
-
-// configured reports whether git's configuration has a key for a URL.
-func (d *doctor) configured(section, where, key string) bool {
-	cmd := exec.CommandContext(d.c.Context, "git", "config", "--get-urlmatch", section+"."+key, where)
-	cmd.Dir = d.dir
-	out, err := cmd.Output()
-	return err == nil && len(strings.TrimSpace(string(out))) > 0
-}
-
-func (d *doctor) fetch() {
-	v, err := d.s.Ask(d.c.Context, d.remote)
-	if err != nil {
-		d.problem("git ls-remote "+d.remote+" has to work", "%v", err)
-		return
-	}
-	d.asked, d.view = true, v
-	notes := "it has the notes"
-	if v.Notes == "" {
-		notes = "it has no notes yet"
-	}
-	if v.Spools > 0 {
-		notes += fmt.Sprintf(", and %s on spool refs, which the next sync of who may push folds in", plural(v.Spools, "clone's records"))
-	}
-	d.ok("%s answers; %s", d.remote, notes)
-}
-
-func (d *doctor) push() {
-	spool, err := d.s.TryPush(d.c.Context, d.remote, d.view.Notes)
-	do := "let the one who deploys push " + d.s.Ref() + " and " + d.s.Ref() + "-spool/*"
-	switch d.ci.name {
-	case "github":
-		do = "permissions: contents: write in the job"
-	case "gitlab":
-		do = "Settings, CI/CD, Job token permissions: allow Git push requests; or a token with write_repository"
-	}
-	switch {
-	case err == nil:
-		d.ok("%s takes %s from here (tried with all that it checks, and taken back)", d.remote, d.s.Ref())
-	case gitstate.Untested(err):
-		d.warn("", "whether %s takes a push is not known: %v", d.remote, err)
-	case spool:
-		d.warn(do, "%v; the records would be on a spool ref until somebody who may syncs", err)
-	default:
-		d.problem(do, "%v", err)
-	}
-}
-
-func (d *doctor) clock() {
-	head, err := d.s.Resolve("HEAD")
-	ahead := time.Duration(0)
-	if err == nil {
-		ahead = head.Time.Sub(d.now())
-	}
-	const do = "set the clock, by NTP"
-	switch {
-	case d.view.Timed && d.view.Ahead > maxSkew:
-		d.problem(do, "this machine's clock is %s ahead of that of %s: others do not follow the times of its records", took(d.view.Ahead), d.remote)
-	case d.view.Timed && d.view.Ahead < -maxSkew:
-		d.problem(do, "this machine's clock is %s behind that of %s: it takes the records of others for ones from the future", took(-d.view.Ahead), d.remote)
-	case ahead > maxSkew:
-		d.warn(do, "HEAD was committed %s in the future: this clock is behind, or that one was ahead", took(ahead))
-	case d.view.Timed:
-		d.ok("as that of %s, and not behind HEAD", d.remote)
-	default:
-		d.ok("not behind HEAD")
-	}
-}
-
-// refspecs looks for what would overwrite the notes, or hide them.
-func (d *doctor) refspecs() {
-	specs, err := d.s.GitConfig(d.c.Context, "remote."+d.remote+".fetch")
-	if err != nil {
-		d.problem("", "%v", err)
-		return
-	}
-	for _, spec := range specs {
-		_, to, _ := strings.Cut(spec, ":")
-		prefix, _, glob := strings.Cut(to, "*")
-		if to == d.s.Ref() || glob && strings.HasPrefix(d.s.Ref(), prefix) {
-			d.problem(fmt.Sprintf("git config --fixed-value --unset-all remote.%s.fetch '%s'; tmnotes setup brings the notes safely", d.remote, spec),
-				"`git fetch %s` overwrites notes that were not pushed yet: %s", d.remote, spec)
-			return
-		}
-	}
-	shown, err := d.s.GitConfig(d.c.Context, "notes.displayRef")
-	switch {
-	case err != nil:
-		d.problem("", "%v", err)
-	case len(shown) == 0 && d.ci.name == "":
-		d.ok("git log --notes=%s shows the records; tmnotes setup makes plain git log do so", strings.TrimPrefix(d.s.Ref(), "refs/notes/"))
-	default:
-		d.ok("git fetch leaves the notes alone")
-	}
-}
-
-// changes is about what --changed compares with.
-func (d *doctor) changes() {
-	remote, branch := d.p.DefaultRemote(), d.p.DefaultBranch()
-	const do = "terramate.config.git in terramate.tm.hcl says which it is"
-	switch {
-	case !slices.Contains(d.s.Remotes(), remote):
-		d.warn(do, "the project's default_remote %s is no remote here: --changed fails", remote)
-	case d.view.Branch != "" && d.view.Branch != branch:
-		d.warn(do, "the default branch of %s is %s, the project's is %s: --changed compares with the latter", remote, d.view.Branch, branch)
-	default:
-		if _, err := d.s.Resolve("refs/remotes/" + remote + "/" + branch); err != nil {
-			d.warn("git fetch "+remote+" "+branch+":refs/remotes/"+remote+"/"+branch, "%s/%s is not here: --changed fails", remote, branch)
-			return
-		}
-		d.ok("--changed compares with %s/%s", remote, branch)
-	}
 }
 
 func (d *doctor) safeguards() {

@@ -159,18 +159,28 @@ func TestLive(t *testing.T) {
 	// Tall enough that all of it is on the screen at the end.
 	e := w.terminal(80, 60, "work", "tmnotes", "run", "-j2", "--sync=off", "--op", "deploy", "--", "gate")
 	e.sees(`^/a \| hello from /a$`, `^/b \| hello from /b$`,
-		`^running  /a  +\ds$`, `^running  /b  +\ds$`, `^waiting  /c +for /a, /b$`, `^waiting  /d +for /c$`, `^0 of 4 done, 2 running, 2 waiting; \ds$`)
+		`^running  /a  +[\dms]+$`, `^running  /b  +[\dms]+$`, `^waiting  /c +for /a, /b$`, `^waiting  /d +for /c$`, `^0 of 4 done, 2 running, 2 waiting; [\dms]+$`)
 	w.release("b")
-	e.sees(`^failed   /b  +\d\.\ds  Error: no capacity: in eu-central-1$`, `^         │ Error: no capacity$`, `^         │ in eu-central-1$`,
-		`^running  /a`, `^tmnotes: failed /b \d\.\ds: Error: no capacity: in eu-central-1$`, `^3 of 4 done, 1 failed, 2 blocked, 1 running, 0 waiting; \ds$`)
+	e.sees(`^failed   /b  +[\d.ms]+  Error: no capacity: in eu-central-1$`, `^         │ Error: no capacity$`, `^         │ in eu-central-1$`,
+		`^running  /a`, `^tmnotes: failed /b [\d.ms]+: Error: no capacity: in eu-central-1$`, `^3 of 4 done, 1 failed, 2 blocked, 1 running, 0 waiting; [\dms]+$`)
 	w.release("a")
 	e.ends(exitFailed)
 	got := e.screen()
 	for _, m := range masks {
 		got = m.re.ReplaceAllString(got, m.to)
 	}
+	if raw := e.output(); regexp.MustCompile(`\x1b\[[0-9;]*m`).MatchString(raw) {
+		t.Errorf("with NO_COLOR: %q", raw)
+	}
 	golden(t, "live/end.txt", regexp.MustCompile(`(?m)^/[ab] \| hello.*\n`).ReplaceAllString(got, "")+"\n")
 	e.clean()
+
+	// The next time it is known how long it takes, of what succeeded.
+	w.run(".", "rm", w.path("release-a"), w.path("release-b"))
+	e = w.terminal(80, 24, "work", "tmnotes", "run", "-j2", "--force", "--sync=off", "--op", "deploy", "--", "gate")
+	e.sees(`^running  /a +[\dms]+  of about [\dms]+$`, `^running  /b +[\dms]+$`)
+	w.release("a", "b")
+	e.ends(exitFailed)
 }
 
 // clean checks that the terminal is as it was.
@@ -194,9 +204,9 @@ func TestLiveSizes(t *testing.T) {
 		columns, lines int
 		sees           []string
 	}{
-		{80, 24, []string{`^running  /` + wide + `  \ds$`, `^waiting  /h +for /` + wide + `$`, `^         … and 11 more waiting$`, `^0 of 21 done, 1 running, 20 waiting; \ds$`}},
+		{80, 24, []string{`^running  /` + wide + ` +[\dms]+$`, `^waiting  /h +for /` + wide + `$`, `^         … and 11 more waiting$`, `^0 of 21 done, 1 running, 20 waiting; [\dms]+$`}},
 		{200, 50, []string{`^waiting  /t +for /` + wide + `$`}},
-		{30, 10, []string{`^running  ….*積み重ね  \ds$`, `^waiting  /a +…$`, `^0 of 21 done, 1 running, 20 …$`}},
+		{30, 10, []string{`^running  ….*積み重ね +[\dms]+$`, `^waiting  /a +…$`, `^0 of 21 done, 1 running, 20 …$`}},
 		{12, 2, []string{`^0 of 21 do…$`}},
 	} {
 		t.Run(fmt.Sprint(tt.columns, "x", tt.lines), func(t *testing.T) {
@@ -244,7 +254,7 @@ func TestLiveResize(t *testing.T) {
 	e.resize(24, 8)
 	e.sees(`^         … and \d+ more`, `^0 of 20 done, 2 runnin…$`)
 	e.resize(100, 40)
-	e.sees(`^waiting  /r +for /a, /b$`, `^0 of 20 done, 2 running, 18 waiting; \d+s$`)
+	e.sees(`^waiting  /r +for /a, /b$`, `^0 of 20 done, 2 running, 18 waiting; [\dms]+$`)
 	w.release(strings.Split("abcdefghijklmnopqrst", "")...)
 	e.ends(exitOK)
 	e.clean()
@@ -351,6 +361,32 @@ func TestLiveAsks(t *testing.T) {
 	e := w.terminal(80, 24, "work", "tmnotes", "run", "--output", "live", "--sync=off", "--op", "deploy", "--", "ask")
 	e.ends(exitOK)
 	e.sees(`^/a \| Enter a value: no answer$`)
+}
+
+// A terminal that is closed ends the run in order, view or not.
+func TestLiveHangup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.project("work", "/a", "/b", "/c:/a")
+	w.script("gate", gate)
+	e := w.terminal(80, 24, "work", "tmnotes", "run", "-j2", "--op", "deploy", "--", "gate")
+	e.sees(`^running  /a`, `^running  /b`)
+	_ = e.pty.Close()
+	w.await("the push at once", func() bool { return strings.Contains(w.remoteNotes(), "status=running") })
+	w.release("a", "b")
+	done := make(chan struct{})
+	go func() { _ = e.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not end")
+	}
+	if code := e.cmd.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
+	}
+	if n := w.remoteNotes(); !strings.Contains(n, "status=canceled op=deploy stack=/c ") || strings.Count(n, "status=ok") != 2 {
+		t.Errorf("on the remote:\n%s", n)
+	}
 }
 
 // A kill -9 finds the terminal in the mode that it was in.

@@ -75,21 +75,46 @@ func (c changed) MarshalJSON() ([]byte, error) {
 	return append(append(rec[:len(rec)-1], ','), more[1:]...), err
 }
 
-// standingOf is what the notes say of a stack.
-func standingOf(st *gitstate.State, id, path, target string) (s standing, err error) {
-	if s.deploy, err = st.Latest(id, path, target, gitstate.Deploy); err == nil {
-		s.drift, err = st.Latest(id, path, target, gitstate.Drift)
+// standings tell what stacks came from.
+type standings struct {
+	store *gitstate.Store
+	st    *gitstate.State
+	ended *gitstate.State // by the records of what has ended alone
+}
+
+func (x *standings) of(id, path, target string) (s standing, err error) {
+	if s.deploy, err = x.latest(id, path, target, gitstate.Deploy); err == nil {
+		s.drift, err = x.latest(id, path, target, gitstate.Drift)
 	}
 	return s, err
+}
+
+// latest is the latest record that has ended. What is queued or running may be so
+// in this run: tmnotes matrix announces for all legs.
+func (x *standings) latest(id, path, target, op string) (gitstate.Latest, error) {
+	l, err := x.st.Latest(id, path, target, op)
+	if err != nil || l.Status != gitstate.Queued && l.Status != gitstate.Running {
+		return l, err
+	}
+	if x.ended == nil {
+		x.ended, err = x.store.StateAt(context.Background(), func(_ string, r *gitstate.Record) bool {
+			return r.Status != gitstate.Queued && r.Status != gitstate.Running
+		})
+		if err != nil {
+			return l, err
+		}
+	}
+	return x.ended.Latest(id, path, target, op)
 }
 
 // onChange has the command told of the stacks whose status changes in this run.
 // end returns when it was told of all, or too long after.
 func (n *session) onChange(u *ui, st *gitstate.State, command string, todo []string) (end func(), err error) {
+	x := standings{store: n.store, st: st}
 	before := make(map[string]standing, len(todo))
 	for _, path := range todo {
 		r := n.stacks[path]
-		if before[path], err = standingOf(st, r.stack.ID, path, r.target); err != nil {
+		if before[path], err = x.of(r.stack.ID, path, r.target); err != nil {
 			return nil, err
 		}
 	}
@@ -106,11 +131,10 @@ func (n *session) onChange(u *ui, st *gitstate.State, command string, todo []str
 // told queues the record, if it gave its stack another status.
 //
 // The first success of a stack is no change: nobody waits for that news. Its first
-// failure is one. What was running is of a run that did not end; a success after that
-// is none, either, since what it follows is not known.
+// failure is one.
 func (h *changeHook) told(s standing, rec *gitstate.Record, commit string) {
 	was, is := gitstate.StackStatus(s.deploy, s.drift), gitstate.After(s.deploy, s.drift, rec)
-	if was == is || is == gitstate.OK && (was == gitstate.Never || was == gitstate.Running) {
+	if was == is || is == gitstate.OK && was == gitstate.Never {
 		return
 	}
 	select {
@@ -219,18 +243,18 @@ func (h *cloudHost) onChange(command string) (watch func(commit string, records 
 	return func(commit string, records []*gitstate.Record) func() {
 		mu.Lock()
 		defer mu.Unlock()
-		var st *gitstate.State
+		x := standings{store: h.store}
 		for _, r := range records {
 			if _, has := before[of(r)]; has || r.Status == "" {
 				continue
 			}
 			var err error
-			if st == nil {
-				st, err = h.store.State(context.Background())
+			if x.st == nil {
+				x.st, err = h.store.State(context.Background())
 			}
 			var s standing
 			if err == nil {
-				s, err = standingOf(st, r.ID, r.Stack, r.Target)
+				s, err = x.of(r.ID, r.Stack, r.Target)
 			}
 			if err != nil {
 				h.ui.warn(fmt.Sprintf("--on-change: what was before is not known: %v", err))

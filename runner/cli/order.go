@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -31,12 +32,16 @@ type newer struct {
 func newNewer(ctx context.Context, n *session, p *project.Project, st *gitstate.State, remote, target string) (*newer, error) {
 	o := &newer{digests: &pendings{ctx: context.WithoutCancel(ctx), s: n.store, p: p, st: st, then: map[string]map[string]string{}},
 		commit: n.commit.Hash, remote: remote, target: target}
-	heads, err := n.store.RunsAfter(ctx, o.commit)
+	// Those of later commits began after this one was made, if clocks are not too wrong.
+	heads, err := st.RunsSince(ctx, n.commit.Time.Add(-clockSlack))
 	if err != nil {
 		return nil, err
 	}
 	return o, o.know(ctx, heads)
 }
+
+// clockSlack is more than the clocks of those who commit and of those who deploy differ.
+const clockSlack = 6 * time.Hour
 
 // know takes in the heads of runs. A commit that is not here is asked for, since
 // what was pushed after a job's clone was made is what matters.

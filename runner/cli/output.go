@@ -38,13 +38,12 @@ func parseOutput(c *cli.Context, s *gitstate.Store) (string, error) {
 	return how, nil
 }
 
-// outputHere is how output is shown. A view needs a terminal, and is not the default where
-// one stack at a time runs, which has the terminal for itself: its command may ask.
+// outputHere is how output is shown. A view needs a terminal; without one, what was typed (or
+// stands in the repository) does not count. It is not the default where one stack at a
+// time runs, which has the terminal for itself: its command may ask.
 func outputHere(typed string, ci ciJob, terminal bool, atOnce int, quiet bool) string {
 	switch {
-	case typed == outputLive && !terminal:
-		return outputStream
-	case typed != "":
+	case typed != "" && (typed != outputLive || terminal):
 		return typed
 	case ci.folds():
 		return outputGrouped
@@ -222,8 +221,8 @@ func (d *display) resultLine(r runner.Result) string {
 	if r.Tries > 1 {
 		line += fmt.Sprintf(", %d tries", r.Tries)
 	}
-	if reason := redactedReason(r, d.tasks[r.Stack.Path]); reason != "" {
-		line += ": " + printable(reason)
+	if why := (&gitstate.Record{Cause: r.Cause, Reason: redactedReason(r, d.tasks[r.Stack.Path])}).Why(); why != "" {
+		line += ": " + printable(why)
 	}
 	return line + "\n"
 }

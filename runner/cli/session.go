@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,13 +31,16 @@ type session struct {
 	// machine in between finds them interrupted, and runs them again.
 	unsynced atomic.Bool
 
-	by       string                      // who, as its head says
-	queued   map[string]*gitstate.Record // what was announced, by path
-	follows  sync.Map                    // path → []string: what a stack follows, as far as that is newer than its prev
-	left     sync.Map                    // path → true: stacks that another job is at
-	before   *gitstate.State             // by which the stacks were selected
-	newer    *newer                      // pipelines of later commits
-	reselect bool                        // the selection is by what is deployed, so that others' runs may change it
+	by           string                      // who, as its head says
+	queued       map[string]*gitstate.Record // what was announced, by path
+	follows      sync.Map                    // path → []string: what a stack follows, as far as that is newer than its prev
+	mu           sync.Mutex                  // guards the two
+	settledState *gitstate.State
+	settledAt    time.Time
+	left         sync.Map        // path → true: stacks that another job is at
+	before       *gitstate.State // by which the stacks were selected
+	newer        *newer          // pipelines of later commits
+	reselect     bool            // the selection is by what is deployed, so that others' runs may change it
 
 	// watch is told of every event of the run once it is on record, from one
 	// goroutine at a time, which starts nothing meanwhile: it must be quick.
@@ -106,17 +110,54 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 
 func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	s := n.stacks[path]
+	r := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
 	if follows, ok := n.follows.Load(path); ok {
-		s.prev = follows.([]string)
+		r.Follow(follows.([]string))
 	}
-	rec := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
 	if n.waves != nil {
-		rec.SetWave(n.waves.name(path))
+		r.SetWave(n.waves.name(path))
 	}
 	if status == gitstate.Queued || status == gitstate.Running {
-		rec.SetLeg(max(n.leg, n.legs[path]))
+		r.SetLeg(max(n.leg, n.legs[path]))
 	}
-	return rec
+	return r
+}
+
+// settled is gitstate.Settled for this run, not older than a few seconds.
+func (n *session) settled() (*gitstate.State, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.settledState != nil && time.Since(n.settledAt) < 5*time.Second {
+		return n.settledState, nil
+	}
+	dead := map[string]bool{}
+	for _, r := range n.stacks {
+		if r.was.Status == gitstate.Interrupted {
+			dead[r.was.Run] = true
+		}
+	}
+	st, err := n.store.Settled(context.Background(), n.run, dead)
+	if err == nil {
+		n.settledState, n.settledAt = st, time.Now()
+	}
+	return st, err
+}
+
+// unsettle has settled look anew.
+func (n *session) unsettle() {
+	n.mu.Lock()
+	n.settledState = nil
+	n.mu.Unlock()
+}
+
+// follow takes down what a stack follows now, as is settled.
+func (n *session) follow(st *gitstate.State, path string) (gitstate.Latest, error) {
+	r := n.stacks[path]
+	l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+	if err == nil {
+		n.follows.Store(path, slices.DeleteFunc(l.Runs(), func(run string) bool { return run == n.run }))
+	}
+	return l, err
 }
 
 // announce records the head and that every one of the stacks is queued.
@@ -147,6 +188,15 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	if q := n.queued[r.Stack.Path]; q != nil && n.elsewhere(r) {
 		n.changed.Store(true)
 		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
+	}
+	if was := n.stacks[r.Stack.Path].was; r.Started.IsZero() && was.Underway(n.run) {
+		st, err := n.settled()
+		if err == nil {
+			_, err = n.follow(st, r.Stack.Path)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	rec := n.record(r.Stack.Path, gitstate.Status(r.Status))
 	if r.Exit >= 0 && !r.Started.IsZero() {

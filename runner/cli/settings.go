@@ -13,8 +13,8 @@ import (
 // settings are the keys tmnotes.* that are read from git's configuration and from
 // gitstate.ConfigFile.
 var settings = []string{
-	"gate", "maxFailures", "metricsStacks", "onChange", "output", "parallel", "pushInterval", "ref", "remote", "report", "retry", "retryOn", "soak", "staleAfter", "sync", "timeout",
-	"wave",
+	"claims", "gate", "lease", "maxFailures", "metricsStacks", "onChange", "onClaimed", "output", "parallel", "pushInterval", "ref", "remote", "report", "retry", "retryOn", "soak",
+	"staleAfter", "sync", "timeout", "wave",
 }
 
 // checkSettings refuses keys that nobody reads: a limit whose name is misspelt must

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -324,5 +325,32 @@ func TestServeMetrics(t *testing.T) {
 	w.await("the warning", func() bool { return strings.Contains(stderr.String(), "warning: metrics: ") })
 	if err := os.WriteFile(ref, was, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What --on-change runs and does not end is interrupted, then killed, and costs the run a
+// bounded time.
+func TestOnChangeHangs(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("TMNOTES_LONG_TESTS") == "" {
+		t.Skip("half a minute of waiting; TMNOTES_LONG_TESTS=1 runs it")
+	}
+	w := newWorld(t)
+	w.project("work", "/a", "/b")
+	w.script("hangs", `trap "" INT; echo $$ >"$WORK/pid"; while :; do sleep 1; done`)
+	began := time.Now()
+	out := w.exits(exitFailed, w.command("work", "tmnotes", "run", "--op", "deploy", "--on-change", "exec hangs", "--", "false"))
+	if took := time.Since(began); took < hooksAtEnd || took > hooksAtEnd+15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if !strings.Contains(out, "warning: --on-change, of /a (failed, never before): ") || !strings.Contains(out, "warning: --on-change was not told that /b, never before, is failed: there was no time left") {
+		t.Error(out)
+	}
+	pid, err := os.ReadFile(w.path("pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(pid))); err != nil || syscall.Kill(n, 0) == nil {
+		t.Errorf("the command %s lives on: %v", pid, err)
 	}
 }
