@@ -82,7 +82,7 @@ func (b *bench) service() {
 		os.RemoveAll(origin)
 	}
 	first, last := all[0], all[len(all)-1]
-	b.row(name+": bytes a result, all of history", float64(last.size)/float64(last.records), 400, "B", "")
+	b.row(name+": bytes a result, all of history", float64(last.size)/float64(last.records), 100, "B", "")
 	b.row(name+fmt.Sprintf(": CPU of a matrix after %d pipelines / after %d", last.pipelines, first.pipelines), float64(last.work)/float64(first.work), 1.3, "x", "")
 }
 
