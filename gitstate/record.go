@@ -52,13 +52,7 @@ type Record struct {
 	Version                               int    // of the format, in the head of a run
 
 	Extra []Pair // keys of later versions, in order
-
-	exact bool // Prev is all that it follows
 }
-
-// Follow says which runs the record follows, whatever earlier records of its own
-// run followed.
-func (r *Record) Follow(runs []string) { r.Prev, r.exact = runs, true }
 
 // Keys that are younger than version 1 stand among Extra: there, who does not know
 // them keeps them.

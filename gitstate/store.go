@@ -52,6 +52,7 @@ type Store struct {
 	journal    *journal
 	lastAt     map[string]time.Time // by ident: what this process recorded
 	lastResult time.Time            // the latest of these
+	exact      map[string]bool      // by ident: see Exactly
 	state      *State               // what was read last
 	tally      *tally               // what was counted last
 	ident      *object.Signature
@@ -69,7 +70,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -287,6 +288,14 @@ func (s *Store) append(commit string, sync bool, records []*Record) error {
 	return s.journal.append(entries, sync)
 }
 
+// Exactly says that records of a stack follow what they say and no more. Otherwise
+// they follow as well what the earlier ones of their run did, in whose place they come.
+func (s *Store) Exactly(id, path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exact[ident(id, path)] = true
+}
+
 // stamp gives the record a time, later than those it follows.
 func (s *Store) stamp(r *Record) {
 	if r.At.IsZero() {
@@ -303,7 +312,7 @@ func (s *Store) stamp(r *Record) {
 	of := ident(r.ID, r.Stack)
 	last := s.lastAt[of]
 	if s.state != nil {
-		if r.Status != "" && !r.exact {
+		if r.Status != "" && !s.exact[of] {
 			r.Prev = s.state.follows(r)
 		}
 		if t := s.state.newestAt(r.ID, r.Stack); t.After(last) {

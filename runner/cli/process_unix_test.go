@@ -173,7 +173,7 @@ func TestVanishedMachine(t *testing.T) {
 	w.project("work", "/a", "/b:/a", "/c:/b", "/d", "/e", "/f")
 	w.run(".", "git", "clone", "-q", w.path("work.git"), w.path("other"))
 	w.script("hang", "touch $WORK/up\nexec sleep 600\n")
-	cmd := w.command("work", "tmnotes", "run", "-j2", "--op", "deploy", "--", "hang")
+	cmd := w.command("work", "tmnotes", "run", "-j2", "--lease", "5s", "--op", "deploy", "--", "hang")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

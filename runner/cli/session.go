@@ -112,7 +112,7 @@ func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	s := n.stacks[path]
 	r := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
 	if follows, ok := n.follows.Load(path); ok {
-		r.Follow(follows.([]string))
+		r.Prev = follows.([]string)
 	}
 	if n.waves != nil {
 		r.SetWave(n.waves.name(path))
@@ -155,6 +155,7 @@ func (n *session) follow(st *gitstate.State, path string) (gitstate.Latest, erro
 	r := n.stacks[path]
 	l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
 	if err == nil {
+		n.store.Exactly(r.stack.ID, path)
 		n.follows.Store(path, slices.DeleteFunc(l.Runs(), func(run string) bool { return run == n.run }))
 	}
 	return l, err

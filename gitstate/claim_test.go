@@ -1,0 +1,189 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+func claimer(t *testing.T, s *Store, commit, run string, lease time.Duration) *Claimer {
+	t.Helper()
+	c := s.NewClaimer("origin", Claim{Commit: commit, Run: run, By: "Alice <alice@example.com>", Lease: lease})
+	t.Cleanup(func() {
+		if c.stop != nil {
+			c.Close()
+		}
+	})
+	return c
+}
+
+func take(t *testing.T, c *Claimer, stacks ...string) (held []bool, by []string) {
+	t.Helper()
+	var want []Claim
+	for _, s := range stacks {
+		want = append(want, Claim{Stack: s, Target: "prod"})
+	}
+	for _, got := range must[[]Taken](t)(c.Take(context.Background(), want)) {
+		who := ""
+		if got.By != nil {
+			who = got.By.Run
+		}
+		held, by = append(held, got.Hold != nil && got.Hold.Err() == nil), append(by, who)
+	}
+	return held, by
+}
+
+// Of several stacks that are taken at once those are taken that are free. What is let
+// go of is free; what others hold is not let go of.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	repo, ctx := gittest.New(t), context.Background()
+	a := claimer(t, open(t, repo.Dir), repo.Head(), "RUN1", time.Minute)
+	other := open(t, repo.Clone().Dir)
+	b := claimer(t, other, repo.Head(), "RUN2", time.Minute)
+
+	if held, _ := take(t, a, "/x"); !held[0] {
+		t.Fatal("/x was not taken")
+	}
+	held, by := take(t, b, "/x", "/y", "/z")
+	if held[0] || !held[1] || !held[2] || by[0] != "RUN1" {
+		t.Errorf("held %v, by %v", held, by)
+	}
+	if held, _ := take(t, b, "/y"); !held[0] {
+		t.Error("/y is not held any more")
+	}
+	noError(t, b.Release(ctx, []Claim{{Stack: "/x", Target: "prod"}, {Stack: "/y", Target: "prod"}}))
+	if held, by := take(t, a, "/x", "/y", "/z"); !held[0] || !held[1] || held[2] || by[2] != "RUN2" {
+		t.Errorf("held %v, by %v", held, by)
+	}
+
+	// Another target is another claim; and a stack is the same one wherever it moved.
+	got := must[[]Taken](t)(b.Take(ctx, []Claim{{Stack: "/x"}, {Stack: "/moved", ID: "ID1"}}))
+	if got[0].Hold == nil || got[1].Hold == nil {
+		t.Errorf("%+v", got)
+	}
+	if got := must[[]Taken](t)(a.Take(ctx, []Claim{{Stack: "/here", ID: "id1"}})); got[0].By == nil || got[0].By.Stack != "/moved" {
+		t.Errorf("%+v", got)
+	}
+
+	// By hand, if nobody renewed it meanwhile.
+	claims := must[[]Claim](t)(other.Claims(ctx, "origin"))
+	var x Claim
+	for _, c := range claims {
+		if c.Stack == "/x" && c.Target == "prod" {
+			x = c
+		}
+	}
+	noError(t, a.renew())
+	if err := other.Unclaim(ctx, "origin", []Claim{x}); !errors.Is(err, errContended) {
+		t.Errorf("removing a claim that was renewed: %v", err)
+	}
+	fetch(t, other)
+	for _, c := range must[[]Claim](t)(other.Claims(ctx, "origin")) {
+		if c.ref == x.ref {
+			x = c
+		}
+	}
+	if x.Renewed != 1 {
+		t.Errorf("renewed %d times", x.Renewed)
+	}
+	noError(t, other.Unclaim(ctx, "origin", []Claim{x}))
+	_ = a.renew()
+	if a.held[x.ref] != nil {
+		t.Error("who holds a claim that was removed does not learn of it")
+	}
+	if len(a.held) != 1 {
+		t.Errorf("held: %v", a.Held())
+	}
+}
+
+// What was pushed though the push seemed to fail is found to be ours.
+func TestClaimOfALostAnswer(t *testing.T) {
+	t.Parallel()
+	repo, ctx := gittest.New(t), context.Background()
+	s := open(t, repo.Dir)
+	c := claimer(t, s, repo.Head(), "RUN1", time.Minute)
+	n := c.about
+	n.Stack, n.Target = "/x", "prod"
+	n.ref = s.claimRef(&n)
+	changes := must[[]claimChange](t)(c.write(ctx, []*Claim{&n}))
+	noError(t, s.pushClaims(ctx, "origin", true, changes)) // and nobody was told
+	if held, by := take(t, c, "/x"); !held[0] {
+		t.Errorf("held by %v", by)
+	}
+	h := c.held[n.ref]
+	n = h.claim
+	n.Renewed++
+	changes = must[[]claimChange](t)(c.write(ctx, []*Claim{&n}))
+	noError(t, s.pushClaims(ctx, "origin", true, changes))
+	noError(t, c.renew())
+	if h.hold.Err() != nil {
+		t.Error(context.Cause(h.hold))
+	}
+	noError(t, c.Release(ctx, []Claim{{Stack: "/x", Target: "prod"}}))
+	if refs := repo.InRemote("for-each-ref", "refs/notes/tmnotes-claims"); refs != "" {
+		t.Errorf("still claimed: %s", refs)
+	}
+}
+
+// A claim that is not renewed is taken over when it was seen unchanged for a lease,
+// and one that is renewed is not.
+func TestClaimExpires(t *testing.T) {
+	t.Parallel()
+	repo, lease := gittest.New(t), MinLease
+	a := claimer(t, open(t, repo.Dir), repo.Head(), "RUN1", lease)
+	b := claimer(t, open(t, repo.Clone().Dir), repo.Head(), "RUN2", lease)
+	if held, _ := take(t, a, "/x"); !held[0] {
+		t.Fatal("/x was not taken")
+	}
+	hold := a.held[a.Held()[0].ref].hold
+	others := func(until time.Duration, is func(free bool) bool) time.Duration {
+		start := time.Now()
+		for time.Since(start) < until {
+			by, err := b.Others(context.Background(), []Claim{{Stack: "/x", Target: "prod"}})
+			noError(t, err)
+			if is(by[0] == nil) {
+				return time.Since(start)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		return until
+	}
+	take(t, b, "/x")
+	if at := others(2*lease, func(free bool) bool { return free }); at < 2*lease && hold.Err() == nil {
+		t.Errorf("free after %v, and it is renewed", at)
+	}
+	a.Close()
+	a.stop = nil
+	at := others(10*lease, func(free bool) bool { return free })
+	if at < lease/2 || at >= 10*lease {
+		t.Errorf("free after %v, with a lease of %v", at, lease)
+	}
+	if held, by := take(t, b, "/x"); !held[0] {
+		t.Errorf("held by %v", by)
+	}
+}
+
+func TestClaimText(t *testing.T) {
+	t.Parallel()
+	c := Claim{Stack: "/a b", ID: "id1", Target: "prod+blue", Commit: strings.Repeat("a", 40), Run: "RUN1", By: "Alice \x1b[31m <a@b>", Job: "https://ci/1",
+		Lease: 90 * time.Second, Renewed: 3, At: t0}
+	text, err := c.text("HOLDER")
+	noError(t, err)
+	if strings.Contains(text, "\x1b") {
+		t.Errorf("it drives a terminal: %q", text)
+	}
+	if got := must[Claim](t)(parseClaim(text)); got != c {
+		t.Errorf("%+v\n%+v", got, c)
+	}
+	for _, bad := range []string{"", "claim of /a", strings.Replace(text, "lease=1m30s", "lease=-1s", 1), strings.Replace(text, "event=claimed", "event=started", 1),
+		strings.Replace(text, "commit=a", "commit=", 1), strings.Replace(text, "renewed=3", "renewed=x", 1)} {
+		if c, err := parseClaim(bad); err == nil {
+			t.Errorf("%q is %+v", bad, c)
+		}
+	}
+}
