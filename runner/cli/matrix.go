@@ -324,7 +324,7 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 		return legUnit{Stack: path, ID: r.stack.ID, Op: r.op.Name, Target: r.target, Variant: r.op.Variant}
 	}
 	for n, packed := range m.legs {
-		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.legs), Level: packed.Level, Seconds: packed.Took.Seconds(),
+		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.legs), Level: packed.Level, Seconds: seconds(packed.Took),
 			Commit: m.commit.Hash, Target: m.o.sel.Target, Reverse: c.Bool("reverse"), Late: c.Bool("allow-rollback")}
 		others := map[string]bool{}
 		for _, path := range packed.Stacks {

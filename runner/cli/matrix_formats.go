@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -80,6 +82,9 @@ func numbers(legs []int) []int {
 	return out
 }
 
+// seconds are those of an estimate, as exact as records are.
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*10) / 10 }
+
 // matrixJSON is for any other engine: all that the others are made of.
 func matrixJSON(c *cli.Context, m *matrixPlan) ([]byte, error) {
 	type stack struct {
@@ -109,21 +114,21 @@ func matrixJSON(c *cli.Context, m *matrixPlan) ([]byte, error) {
 		Stacks  []stack `json:"stacks"`
 		Legs    []leg   `json:"legs"`
 		Levels  [][]int `json:"levels"` // legs
-	}{Commit: m.commit.Hash, Op: strings.Join(m.ops, ","), Target: m.o.sel.Target, Seconds: m.whole.Seconds(), Known: m.known,
+	}{Commit: m.commit.Hash, Op: strings.Join(m.ops, ","), Target: m.o.sel.Target, Seconds: seconds(m.whole), Known: m.known,
 		Stacks: []stack{}, Legs: []leg{}, Levels: [][]int{}}
 	if m.dir != "" && len(m.legs) > 0 {
 		out.Run = m.run
 	}
 	for _, path := range m.graph.Order() {
 		s := m.stacks[path].stack
-		out.Stacks = append(out.Stacks, stack{path, s.ID, s.Name, s.Tags, m.of[path], m.took[path].Seconds(), append([]string{}, m.graph.Predecessors(path)...)})
+		out.Stacks = append(out.Stacks, stack{path, s.ID, s.Name, s.Tags, m.of[path], seconds(m.took[path]), append([]string{}, m.graph.Predecessors(path)...)})
 	}
 	for n, l := range m.legs {
 		file := ""
 		if m.dir != "" {
 			file = filepath.Join(m.dir, legFile(n+1))
 		}
-		out.Legs = append(out.Legs, leg{n + 1, l.Level, l.Took.Seconds(), numbers(l.Needs), l.Stacks, file})
+		out.Legs = append(out.Legs, leg{n + 1, l.Level, seconds(l.Took), numbers(l.Needs), l.Stacks, file})
 		if l.Level == len(out.Levels) {
 			out.Levels = append(out.Levels, nil)
 		}
