@@ -89,7 +89,7 @@ func writeReports(c *cli.Context, env Env) error {
 			return err
 		}
 		if prom != "" {
-			if err := writeMetrics(c, s, prom); err != nil || len(files) == 0 {
+			if err := writeMetrics(c, env, s, prom); err != nil || len(files) == 0 {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
@@ -122,19 +124,41 @@ func metrics(c *cli.Context, s *gitstate.Store) (*prometheus.Registry, error) {
 
 // writeMetrics writes the metrics for node_exporter's textfile collector, which reads
 // files *.prom and may do so at any moment.
-func writeMetrics(c *cli.Context, s *gitstate.Store, file string) error {
+func writeMetrics(c *cli.Context, env Env, s *gitstate.Store, file string) error {
 	r, err := metrics(c, s)
 	if err != nil {
 		return err
 	}
-	if err := prometheus.WriteToTextfile(file, r); err != nil {
+	if file == "-" {
+		err = printMetrics(env.Stdout, r)
+	} else {
+		err = prometheus.WriteToTextfile(file, r)
+	}
+	if err != nil {
 		return fmt.Errorf("--prometheus: %w", err)
+	}
+	return nil
+}
+
+// printMetrics prints what a scrape would get: all of it, or nothing.
+func printMetrics(w io.Writer, r *prometheus.Registry) error {
+	families, err := r.Gather()
+	if err != nil {
+		return err
+	}
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(w, f); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // checkMetricsFile refuses what the textfile collector would never read.
 func checkMetricsFile(file string) error {
+	if file == "-" {
+		return nil
+	}
 	if !strings.HasSuffix(file, ".prom") {
 		return fmt.Errorf("--prometheus: %q: node_exporter reads files that end in .prom", file)
 	}
