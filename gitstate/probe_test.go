@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,10 +28,10 @@ func TestProbesOverHTTP(t *testing.T) {
 	other := open(t, repo.Clone().Dir)
 	must[int](t)(0, other.Append(repo.Head(), result(OK, "/a", "elsewhere")))
 	push(t, other)
-	readOnly := false
+	var readOnly atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
-		if readOnly && strings.Contains(r.URL.String(), "git-receive-pack") {
+		if readOnly.Load() && strings.Contains(r.URL.String(), "git-receive-pack") {
 			http.Error(w, "Write access to repository not granted.", http.StatusForbidden)
 			return
 		}
@@ -51,7 +52,7 @@ func TestProbesOverHTTP(t *testing.T) {
 	if try := must[PushTry](t)(s.TryPush(ctx, "origin", v.Notes)); try.Notes != nil || try.Claims != nil {
 		t.Errorf("a push that would be taken: %+v", try)
 	}
-	readOnly = true
+	readOnly.Store(true)
 	if try := must[PushTry](t)(s.TryPush(ctx, "origin", v.Notes)); try.Spool || !errors.Is(try.Notes, ErrNotPushed) || !strings.Contains(try.Notes.Error(), "403") || !errors.Is(try.Claims, ErrClaims) {
 		t.Errorf("a push that is forbidden: %+v", try)
 	}

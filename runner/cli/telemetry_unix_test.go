@@ -31,15 +31,31 @@ type receiver struct {
 	collector.UnimplementedTraceServiceServer
 	http, grpc string // endpoints
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	arrived
+}
+
+// arrived is what a receiver got.
+type arrived struct {
 	spans    map[string]*tracepb.Span // by name
 	resource map[string]string
 	headers  []string
 }
 
+func nothing() arrived { return arrived{spans: map[string]*tracepb.Span{}, resource: map[string]string{}} }
+
+// received hands over what has arrived since the last time.
+func (r *receiver) received() arrived {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got := r.arrived
+	r.arrived = nothing()
+	return got
+}
+
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
-	r := &receiver{spans: map[string]*tracepb.Span{}, resource: map[string]string{}}
+	r := &receiver{arrived: nothing()}
 	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		b, err := io.ReadAll(req.Body)
 		msg := &collector.ExportTraceServiceRequest{}
@@ -125,8 +141,9 @@ func TestSpans(t *testing.T) {
 			if strings.Contains(out, "warning") {
 				t.Error(out)
 			}
-			if r.resource["service.name"] != "infra" || r.resource["team"] != "platform" || r.resource["telemetry.sdk.language"] != "go" || !slices.Contains(r.headers, "acme") {
-				t.Errorf("resource %v, headers %v", r.resource, r.headers)
+			sent := r.received()
+			if sent.resource["service.name"] != "infra" || sent.resource["team"] != "platform" || sent.resource["telemetry.sdk.language"] != "go" || !slices.Contains(sent.headers, "acme") {
+				t.Errorf("resource %v, headers %v", sent.resource, sent.headers)
 			}
 			head := strings.TrimSpace(w.run("work", "git", "rev-parse", "HEAD"))
 			for _, tc := range []struct {
@@ -145,13 +162,13 @@ func TestSpans(t *testing.T) {
 				{"/c", "RUN deploy", "", tracepb.Status_STATUS_CODE_OK, map[string]string{
 					"cicd.pipeline.task.run.result": "success", "process.exit.code": "0", "tmnotes.status": "ok", "deployment.status": "succeeded", "vcs.ref.head.revision": head}},
 			} {
-				s := r.spans[tc.name]
+				s := sent.spans[tc.name]
 				if s == nil {
 					t.Errorf("%s did not arrive", tc.name)
 					continue
 				}
 				parent := outerParent
-				if p := r.spans[tc.parent]; p != nil {
+				if p := sent.spans[tc.parent]; p != nil {
 					parent = hex.EncodeToString(p.SpanId)
 				}
 				if hex.EncodeToString(s.TraceId) != outerTrace || hex.EncodeToString(s.ParentSpanId) != parent || s.TraceState != "vendor=1" {
@@ -181,10 +198,10 @@ func TestSpans(t *testing.T) {
 			}
 
 			// exec: a span of the stack alone, below whatever called it.
-			r.spans = map[string]*tracepb.Span{}
 			w.run("work/c", "tmnotes", "exec", "--op", "deploy", "--force", "--", "traced")
-			if s := r.spans["/c"]; len(r.spans) != 1 || s == nil || hex.EncodeToString(s.ParentSpanId) != outerParent || s.Status.GetCode() != tracepb.Status_STATUS_CODE_OK {
-				t.Errorf("exec sent %v", r.spans)
+			sent = r.received()
+			if s := sent.spans["/c"]; len(sent.spans) != 1 || s == nil || hex.EncodeToString(s.ParentSpanId) != outerParent || s.Status.GetCode() != tracepb.Status_STATUS_CODE_OK {
+				t.Errorf("exec sent %v", sent.spans)
 			}
 		})
 	}
@@ -218,8 +235,8 @@ func TestNoSpans(t *testing.T) {
 			t.Errorf("%s: the child found %q: %v", tc.vars, env, err)
 		}
 	}
-	if len(r.spans) > 0 {
-		t.Errorf("received %v", r.spans)
+	if sent := r.received(); len(sent.spans) > 0 {
+		t.Errorf("received %v", sent.spans)
 	}
 }
 
