@@ -42,7 +42,9 @@ type arrived struct {
 	headers  []string
 }
 
-func nothing() arrived { return arrived{spans: map[string]*tracepb.Span{}, resource: map[string]string{}} }
+func nothing() arrived {
+	return arrived{spans: map[string]*tracepb.Span{}, resource: map[string]string{}}
+}
 
 // received hands over what has arrived since the last time.
 func (r *receiver) received() arrived {
