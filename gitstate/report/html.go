@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 )
@@ -482,7 +483,7 @@ func isLink(job string) bool {
 // visible is a text of which nothing hides, reorders or drives anything: what
 // cannot be seen is shown by its number. HTML is the template's to escape.
 func visible(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }) {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }) {
 		return s
 	}
 	var b strings.Builder
