@@ -102,7 +102,8 @@ func (y *year) begin(p *pipeline, flags ...string) {
 	if p.kill || p.shared {
 		slow = "0.05"
 	}
-	p.cmd.Env = append(slices.Clone(y.env), "PIPELINE="+strconv.Itoa(p.id), "TARGET="+p.target, "ROOT="+y.path(p.clone), "SLOW="+slow)
+	// Who was killed is waited for as long as its lease.
+	p.cmd.Env = append(slices.Clone(y.env), "TMNOTES_LEASE=3s", "PIPELINE="+strconv.Itoa(p.id), "TARGET="+p.target, "ROOT="+y.path(p.clone), "SLOW="+slow)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	p.out = &syncBuffer{}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
