@@ -122,6 +122,25 @@ func (st *State) Latest(id, path, target, op string) (Latest, error) {
 	return out, nil
 }
 
+// Abandoned are the runs that had queued or started a stack, or begun beside the latest
+// record of it, and are at it no more. Who records something of the stack follows them:
+// else they would stand beside it for good.
+func (st *State) Abandoned(l *Latest) (runs []string, err error) {
+	for _, r := range append([]Stored{l.Stored}, l.Diverged...) {
+		if !r.Record.Status.open() {
+			continue
+		}
+		over, err := st.abandoned(&r)
+		if err != nil {
+			return nil, err
+		}
+		if over {
+			runs = append(runs, r.Run)
+		}
+	}
+	return runs, nil
+}
+
 func idents(id, path string) []string {
 	if id == "" {
 		return []string{path}

@@ -132,8 +132,12 @@ func (n *session) settled() (*gitstate.State, error) {
 	}
 	dead := map[string]bool{}
 	for _, r := range n.stacks {
-		if r.was.Status == gitstate.Interrupted {
-			dead[r.was.Run] = true
+		gone, err := n.before.Abandoned(&r.was)
+		if err != nil {
+			return nil, err
+		}
+		for _, run := range gone {
+			dead[run] = true
 		}
 	}
 	st, err := n.store.Settled(context.Background(), n.run, dead)

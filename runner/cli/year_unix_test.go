@@ -30,6 +30,7 @@ type year struct {
 	real     map[string]*deployed         // target and stack → what is there
 	hidden   map[string][]*deployed       // clone → of what it alone knows that it was queued
 	vanished map[string][]*deployed       // clone → of what it alone knows that nobody is at it any more
+	looked   map[string]map[int]bool      // target → commits that a pipeline looked at, by index in mains
 	read     int                          // bytes of the ledger
 	pipes    int
 	happened map[string]int
@@ -56,6 +57,7 @@ type pipeline struct {
 	cmd      *exec.Cmd
 	out      *syncBuffer
 	wanted   map[string]bool // what is to be deployed
+	back     map[string]bool // what would be a step back from what a later commit's pipeline left alone
 	begun    bool            // something was executed
 	ok, fail map[string]bool // what was deployed, and what failed
 }
@@ -79,7 +81,7 @@ func (y *year) of(target, stack string) *deployed {
 func (y *year) begin(p *pipeline, flags ...string) {
 	y.Helper()
 	y.pipes++
-	p.id, p.wanted, p.ok, p.fail = y.pipes, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	p.id, p.wanted, p.back, p.ok, p.fail = y.pipes, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	commit := y.mains[p.at]
 	y.run(p.clone, "git", "fetch", "-q", "origin")
 	y.run(p.clone, "git", "checkout", "-q", "-f", "--detach", commit)
@@ -88,8 +90,17 @@ func (y *year) begin(p *pipeline, flags ...string) {
 	}
 	for _, s := range yearPaths {
 		d := y.of(p.target, s)
+		for at := range y.looked[p.target] {
+			if there := y.truth[y.mains[at]][s]; at > p.at && there == d.content && there != y.truth[commit][s] && !p.rollback {
+				p.back[s] = true
+			}
+		}
 		p.wanted[s] = (d.content != y.truth[commit][s] || d.half || d.owed || d.unsure) && (p.rollback || d.at <= p.at)
 	}
+	if y.looked[p.target] == nil {
+		y.looked[p.target] = map[int]bool{}
+	}
+	y.looked[p.target][p.at] = true
 	argv := append([]string{"tmnotes", "run", "--pending", "--op", "deploy", "--target", p.target, "-X", "-j2"}, flags...)
 	if p.rollback {
 		argv = append(argv, "--allow-rollback")
@@ -242,6 +253,8 @@ func (y *year) judge(p *pipeline) {
 				// for the plan of a pipeline that is at work, and of no concern.
 				y.vanished[p.clone] = append(y.vanished[p.clone], d)
 			}
+		case !p.ok[s] && !p.fail[s] && p.back[s]:
+			d.unsure = true // left alone, or blocked
 		case !p.ok[s]:
 			if !d.unsure && !p.fail[s] && !p.blocked(s) {
 				y.fatalf("%s in %s: forgotten; it is to be %q, and %q is deployed (half: %v)\n%s", s, p.target, y.truth[y.mains[p.at]][s], d.content, d.half, p.out)
@@ -262,7 +275,7 @@ func (y *year) judge(p *pipeline) {
 	default:
 		for _, s := range yearPaths {
 			d := y.of(p.target, s)
-			if d.at > p.at {
+			if d.at > p.at || p.back[s] && !p.ok[s] {
 				continue // superseded
 			}
 			if want := y.truth[y.mains[p.at]][s]; d.content != want || d.half {
@@ -297,7 +310,7 @@ func TestYear(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-year %d", seed)
-	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, hidden: map[string][]*deployed{}, vanished: map[string][]*deployed{}, happened: map[string]int{}, executed: map[string]int{}}
+	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, hidden: map[string][]*deployed{}, vanished: map[string][]*deployed{}, looked: map[string]map[int]bool{}, happened: map[string]int{}, executed: map[string]int{}}
 	y.script("provision", provision)
 	y.found()
 	begin := time.Now()
