@@ -248,9 +248,9 @@ func (y *year) judge(p *pipeline) {
 				// this comes to light, nobody can tell whether it was executed.
 				y.hidden[p.clone] = append(y.hidden[p.clone], d)
 			}
-			if p.kill && p.shared {
-				// What it had announced, and the other one did meanwhile, others take
-				// for the plan of a pipeline that is at work, and of no concern.
+			if p.kill {
+				// What it had announced, others take for the plan of a pipeline that is at
+				// work, and of no concern to what they do meanwhile.
 				y.vanished[p.clone] = append(y.vanished[p.clone], d)
 			}
 		case !p.ok[s] && !p.fail[s] && p.back[s]:
