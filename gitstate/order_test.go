@@ -1,0 +1,34 @@
+package gitstate
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+)
+
+// What a run had announced that came to its end without it stands beside what another
+// one did meanwhile, until a record follows both.
+func TestAbandonedIsFollowed(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	s, ctx := open(t, repo.Dir), t.Context()
+	for _, r := range []*Record{{Event: Started, Op: Deploy, Run: "GONE", Stacks: 1}, result(Queued, "/a", "GONE"), result(OK, "/a", "DONE"), {Event: Finished, Run: "GONE"}} {
+		must[int](t)(0, s.Append(repo.Head(), r))
+	}
+	latest := func() (*State, Latest) {
+		st := must[*State](t)(s.State(ctx))
+		return st, must[Latest](t)(st.Latest("", "/a", "", Deploy))
+	}
+	st, l := latest()
+	gone := must[[]string](t)(st.Abandoned(&l))
+	if l.Run != "DONE" || len(l.Diverged) != 1 || !slices.Equal(gone, []string{"GONE"}) {
+		t.Fatalf("%s, diverged %v, abandoned %v", l.Run, l.Diverged, gone)
+	}
+	settled := must[*State](t)(s.Settled(ctx, "NEXT", map[string]bool{"GONE": true}))
+	l = must[Latest](t)(settled.Latest("", "/a", "", Deploy))
+	must[int](t)(0, s.Append(repo.Head(), result(OK, "/a", "NEXT", l.Runs()...)))
+	if _, l = latest(); l.Run != "NEXT" || len(l.Diverged) > 0 {
+		t.Errorf("%s, diverged %v", l.Run, l.Diverged)
+	}
+}
