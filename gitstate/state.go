@@ -149,6 +149,7 @@ func (st *State) places(id, path, op string) (found []Place) {
 func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) {
 	var heads []Stored
 	var out Latest
+	own := false // there is something of this backend
 	out.Status = Never
 	followed := map[string]bool{}
 	backends := st.backends(id, path, target, op)
@@ -172,7 +173,7 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 			if at != "" && at != backend {
 				continue
 			}
-			heads = append(heads, s.heads...)
+			heads, own = append(heads, s.heads...), own || at == backend
 			// What a stack with an id did before it had one counts only until it
 			// has a success of its own; so does what names no backend.
 			if s.okRun != "" && (out.OKCommit == "" || i == 0 && at == backend) {
@@ -180,12 +181,14 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 			}
 		}
 	}
-	if len(heads) == 0 {
-		return out, nil
-	}
 	heads = lastWords(heads)
-	if kept := slices.DeleteFunc(slices.Clone(heads), func(h Stored) bool { return followed[h.Run] }); len(kept) > 0 {
+	// Who follow each other in a circle are all the latest. What names no backend and was
+	// followed at another one only was of that one.
+	if kept := slices.DeleteFunc(slices.Clone(heads), func(h Stored) bool { return followed[h.Run] }); len(kept) > 0 || !own {
 		heads = kept
+	}
+	if len(heads) == 0 {
+		return Latest{Status: Never}, nil
 	}
 	return out, st.tell(&out, heads)
 }
