@@ -190,7 +190,8 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 	if len(heads) == 0 {
 		return Latest{Status: Never}, nil
 	}
-	return out, st.tell(&out, heads)
+	err := st.tell(&out, heads)
+	return out, err
 }
 
 // lastWords keeps of each run its last word: what it announced before it knew the
