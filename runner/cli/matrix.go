@@ -325,7 +325,7 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 	}
 	for n, packed := range m.legs {
 		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.legs), Level: packed.Level, Seconds: seconds(packed.Took),
-			Commit: m.commit.Hash, Target: m.o.sel.Target, Reverse: c.Bool("reverse"), Late: c.Bool("allow-rollback")}
+			Commit: m.commit.Hash, Target: m.o.sel.Target, Reverse: c.Bool("reverse"), Late: c.Bool("allow-rollback"), Force: c.Bool("force")}
 		others := map[string]bool{}
 		for _, path := range packed.Stacks {
 			u := unit(path)

@@ -387,7 +387,7 @@ func (q *pendings) keep(u *ui, stacks []runner.Stack, target, op string, why map
 		}
 	}
 	if n := len(kept) - len(out); n > 0 {
-		u.say("%s superseded: a later commit than HEAD is deployed (`tmnotes run --pending --allow-rollback` deploys HEAD all the same)", plural(n, "stack"))
+		u.say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", plural(n, "stack"))
 	}
 	return out, nil
 }
