@@ -60,7 +60,7 @@ func newPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st 
 // refuseEmpty is the error for a state that knows of no deployment at all: a ref that
 // was deleted must not deploy the whole company.
 func refuseEmpty(c *cli.Context, st *gitstate.State, op string) error {
-	if c.Bool("init") || !st.Empty() && !(isDeployment(op) && st.Empty(gitstate.Deploy)) {
+	if c.Bool("init") || !st.Empty() && !(gitstate.Op(op).Deploys() && st.Empty(gitstate.Deploy)) {
 		return nil
 	}
 	return errors.New("no deployment is recorded yet, so every stack would be pending. If stacks are already live: tmnotes adopt --all --reason …; if nothing is: add --init")
@@ -80,7 +80,7 @@ func pendingFor(typed, op string) string {
 // to take --pending for something else there, is what everybody would mean.
 func destroysPending(typed string, ops []string) error {
 	for _, op := range ops {
-		if typed == "" && isDeployment(op) && op != gitstate.Deploy {
+		if typed == "" && gitstate.Op(op).Deploys() && op != gitstate.Deploy {
 			return fmt.Errorf("--pending selects what is to be deployed, and this command is a %s; add --op %s to select what is not destroyed yet, or select the stacks without --pending", op, op)
 		}
 	}
