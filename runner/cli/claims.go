@@ -295,7 +295,6 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 			}
 		}
 		switch {
-		case k.force:
 		case news && (l.Run != r.was.Run || !l.At.Equal(r.was.At) || len(r.was.Diverged) > 0):
 			again = append(again, p)
 		case r.op.Name == gitstate.Deploy && !k.rollback:
@@ -312,7 +311,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 	if err := k.bring(ctx, settled, again); err != nil {
 		return nil, err
 	}
-	more, err := takeOff(ctx, settled, k.n, again, true, k.resume, k.rollback, k.u.warn)
+	more, err := takeOff(ctx, settled, k.n, again, !k.force, k.resume, k.rollback, k.u.warn)
 	for p, t := range more {
 		off[p] = t
 	}

@@ -85,7 +85,7 @@ func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
 	}
 	for _, c := range o.commits {
 		if there, err := o.digests.digests(c); err != nil || there[stack] == deployed {
-			return fmt.Sprintf("what is deployed is what %s has, which is later than this commit", shortHash(c)), err
+			return fmt.Sprintf("what a newer commit (%s) has is already deployed", shortHash(c)), err
 		}
 	}
 	return "", nil
@@ -109,7 +109,7 @@ func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, 
 		return err
 	}
 	if slices.ContainsFunc(lines, func(l gitstate.Line) bool {
-		return l.Record.Event == gitstate.Started && deploys(l.Record.Op) && l.Record.Target == target
+		return !l.Copied && l.Record.Event == gitstate.Started && deploys(l.Record.Op) && l.Record.Target == target
 	}) {
 		return n.store.Flush(ctx)
 	}
