@@ -46,6 +46,9 @@ type Store struct {
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
 	textless   atomic.Bool // the remote refused texts
+	lagged     atomic.Bool // a remote was seen to give a fetch less than it has
+	saidOlder  atomic.Bool
+	apart      sync.Map    // by remote: whether fetches and pushes go to different places
 	shadowed   atomic.Bool // a remote has tags or branches that are named like our refs
 	spoolName  string      // of this process, if it has one of its own
 
@@ -57,6 +60,9 @@ type Store struct {
 	state      *State               // what was read last
 	tally      *tally               // what was counted last
 	ident      *object.Signature
+	known      map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
+
+	lagPatience time.Duration
 }
 
 // Open opens the store of a repository, and brings what an earlier process
@@ -71,7 +77,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lagPatience: lagPatience}
 	if s.now == nil {
 		s.now = time.Now
 	}

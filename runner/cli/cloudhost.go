@@ -134,7 +134,7 @@ func (h *cloudHost) announce(ctx context.Context) error {
 	if remote == "" {
 		return nil
 	}
-	tr, err := h.store.PushFetched(ctx, remote) // refresh did
+	tr, err := h.store.Announce(ctx, remote, true) // refresh fetched
 	if err != nil {
 		return fmt.Errorf("%w; what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, remote, h.store.Ref())
 	}

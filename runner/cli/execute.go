@@ -145,13 +145,16 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitst
 	if sync.remote == "" {
 		return nil
 	}
-	tr, err := s.Push(ctx, sync.remote)
+	tr, err := s.Announce(ctx, sync.remote, false)
 	if err != nil {
 		why := "the run could not be announced: nothing was executed"
 		if werr := n.withdraw(todo, why); werr != nil {
 			return errors.Join(err, werr)
 		}
 		_ = s.Flush(ctx)
+		if errors.Is(err, gitstate.ErrLagging) {
+			return fmt.Errorf("%w; nothing was executed: try again when they have caught up, or fetch from where you push (git remote set-url %s URL)", err, sync.remote)
+		}
 		return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
 	}
 	if tr.Spooled {
