@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/oklog/ulid/v2"
 )
 
@@ -47,6 +46,7 @@ type Store struct {
 	redactor   *Redactor
 	textless   atomic.Bool // the remote refused texts
 	spoolName  string      // of this process, if it has one of its own
+	identity   identity
 
 	mu         sync.Mutex
 	journal    *journal
@@ -55,7 +55,6 @@ type Store struct {
 	exact      map[string]bool      // by ident: see Exactly
 	state      *State               // what was read last
 	tally      *tally               // what was counted last
-	ident      *object.Signature
 }
 
 // Open opens the store of a repository, and brings what an earlier process
@@ -85,6 +84,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	if s.warn == nil {
 		s.warn = func(string) {}
+	}
+	if err := s.checkIdentity(); err != nil {
+		r.close()
+		return nil, err
 	}
 	if s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, r.setting("tmnotes.ref"), DefaultRef)); err != nil {
 		r.close()
