@@ -274,6 +274,7 @@ func (s *Store) append(commit string, sync bool, records []*Record) error {
 	s.mu.Lock()
 	for _, r := range records {
 		s.stamp(r)
+		r.sayCommit(commit)
 		if r.Reason != "" {
 			r.Reason = s.redactor.Text(r.Reason, 500)
 		}
