@@ -117,6 +117,9 @@ func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, e
 		}
 	}
 	if then != now {
+		if why := q.in.Ignored(stack.Path, then); why != "" {
+			return why, nil
+		}
 		return q.changed(&l, stack.Path)
 	}
 	return q.triggered(&l, stack.Path)
@@ -209,8 +212,8 @@ func (q *pendings) acknowledged(stack, then, now string) (string, error) {
 	}
 	for range steps { // each may follow another
 		for i, s := range steps {
-			if then != now && s.from == then {
-				then, steps[i] = s.to, step{}
+			if to, ok := project.Acknowledge(then, s.from, s.to); ok && then != now {
+				then, steps[i] = to, step{}
 			}
 		}
 	}
