@@ -112,7 +112,7 @@ func matrixOnce(c *cli.Context, env Env, engine engine, command []string, work w
 	m.divide(engine, c.Int("jobs"), c.Int("levels"))
 	describe(x.u, x.session, x.order, x.ops, x.off, x.o)
 	if x.pending {
-		describePending(x.u, x.todo, x.why)
+		describePending(x.u, x.todo, x.why, listPending(c))
 	}
 	x.u.say("%s in %s, %s one after the other: about %s", plural(len(m.todo), "stack"), plural(len(m.legs), "leg"), plural(m.levels(), "level"), took(m.whole))
 	if dir := c.String("out"); dir != "" {

@@ -324,14 +324,18 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 				return nil, err
 			}
 			if pending && len(stacks) > 0 {
-				if err := refuseEmpty(c, st, sync, ops...); err != nil {
+				if err := errors.Join(destroysPending(o.op, ops), refuseEmpty(c, st, pendingFor(o.op, ops[0]))); err != nil {
 					return nil, err
 				}
 			}
 			if stacks, err = filterStacks(st, stacks, o.filter, func(s runner.Stack) string { return n.stacks[s.Path].target }); err != nil || !pending {
 				return stacks, err
 			}
-			return n.pending(ctx, p, st, stacks, why)
+			q, err := newPendings(ctx, s, p, st)
+			if err != nil {
+				return nil, err
+			}
+			return n.pending(q, u, o, stacks, why)
 		}
 	}
 	selected, err := p.Select(o.sel)
@@ -465,8 +469,8 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 	if n.leg > 0 {
 		u.say("leg %d of %d of run %s", x.leg.Leg, x.leg.Legs, n.run)
 	}
-	if x.pending && !o.exec.DryRun {
-		describePending(u, todo, x.why)
+	if x.pending {
+		describePending(u, todo, x.why, listPending(c))
 	}
 	if len(order) == 0 || len(todo) == 0 && !o.exec.DryRun {
 		if len(order) == 0 {
