@@ -134,7 +134,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 		"GIT_AUTHOR_NAME=" + who.Name, "GIT_AUTHOR_EMAIL=" + who.Email, "GIT_COMMITTER_NAME=" + who.Name, "GIT_COMMITTER_EMAIL=" + who.Email}
 	tree, parent := emptyTree, []string{}
 	if tip != "" {
-		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, s.ref); err != nil {
+		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, tip); err != nil {
 			return try, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
 		}
 		tree, parent = tip+"^{tree}", []string{"-p", tip}
@@ -191,6 +191,9 @@ func (s *Store) tryPush(ctx context.Context, remote string, env []string, commit
 			}
 		}
 	}
+	if shadowed(out, err, []string{":" + ref, ":" + beside}) {
+		return fmt.Errorf("%w: %s has a tag or branch that is named like %s; `git ls-remote %s '*/%s*'` shows it", errUntested, remote, ref, remote, ref)
+	}
 	if ge := (*gitError)(nil); errors.As(err, &ge) && strings.Contains(ge.stderr, "does not support --atomic") {
 		return fmt.Errorf("%w: %s takes no push that is all or nothing", errUntested, remote)
 	}
@@ -213,9 +216,14 @@ func (s *Store) TryWrite(ctx context.Context) error {
 	}
 	to := old
 	if to.IsZero() {
-		if to, err = s.repo.resolve("HEAD"); err != nil || to.IsZero() {
+		head, err := s.repo.commit("HEAD")
+		if errors.Is(err, errMissing) {
+			return nil // nothing to point the ref at
+		}
+		if err != nil {
 			return err
 		}
+		to = head.Hash
 	}
 	script := fmt.Sprintf("start\nupdate %s %s %s\nprepare\nabort\n", s.ref, to, old)
 	for try := 0; ; try++ {

@@ -179,7 +179,21 @@ func (s *Store) push(ctx context.Context, remote string, options []string, refsp
 	return pushError(remote, "", out, err)
 }
 
+// runPush pushes commits to refs of their full names, COMMIT:REF or :REF to delete it.
 func (s *Store) runPush(ctx context.Context, remote string, options []string, refspecs ...string) (string, error) {
+	if s.shadowed.Load() {
+		return s.pushExactly(ctx, remote, options, refspecs)
+	}
+	out, err := s.gitPush(ctx, remote, options, refspecs)
+	if !shadowed(out, err, refspecs) {
+		return out, err
+	}
+	s.shadowed.Store(true)
+	s.warn(fmt.Sprintf("%s has a tag or branch that is named like a ref of the notes; it is ignored: `git ls-remote %s '*/%s*'` shows it", remote, remote, s.ref))
+	return s.pushExactly(ctx, remote, options, refspecs)
+}
+
+func (s *Store) gitPush(ctx context.Context, remote string, options, refspecs []string) (string, error) {
 	args := append([]string{"push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"}, options...)
 	return s.network(ctx, append(append(args, remote), refspecs...)...)
 }

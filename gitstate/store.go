@@ -46,6 +46,7 @@ type Store struct {
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
 	textless   atomic.Bool // the remote refused texts
+	shadowed   atomic.Bool // a remote has tags or branches that are named like our refs
 	spoolName  string      // of this process, if it has one of its own
 
 	mu         sync.Mutex
@@ -271,6 +272,7 @@ func (s *Store) append(commit string, sync bool, records []*Record) error {
 	s.mu.Lock()
 	for _, r := range records {
 		s.stamp(r)
+		r.sayCommit(commit)
 		if r.Reason != "" {
 			r.Reason = s.redactor.Text(r.Reason, 500)
 		}
@@ -328,11 +330,14 @@ func (s *Store) stamp(r *Record) {
 	}
 }
 
-// tip is the notes commit and its tree; both zero if there is no such ref.
+// tip is the notes commit and its tree; both zero if there is no such ref. In place
+// of a ref it takes the name of a commit, which has to be here.
 func (s *Store) tip(ref string) (commit, tree plumbing.Hash, err error) {
-	h, err := s.repo.resolve(ref)
-	if err != nil || h.IsZero() {
-		return h, plumbing.ZeroHash, err
+	h := plumbing.NewHash(ref)
+	if !plumbing.IsHash(ref) {
+		if h, err = s.repo.resolve(ref); err != nil || h.IsZero() {
+			return h, plumbing.ZeroHash, err
+		}
 	}
 	c, err := s.repo.commit(h.String())
 	if err != nil {

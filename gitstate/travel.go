@@ -143,19 +143,19 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	if err != nil {
 		return before, err
 	}
-	// One glob for the ref and its spool, since a glob that matches nothing is
-	// no error. Partial clones would leave the notes' blobs behind without
-	// --no-filter.
-	refspec := "+" + s.ref + "*:" + s.tracking(remote) + "*"
+	// One glob for the ref and its spool: a glob that matches nothing is no error, and
+	// one is not looked for among tags and branches. Partial clones would leave
+	// the notes' blobs behind without --no-filter.
+	refspecs := []string{"+" + s.ref + "*:" + s.tracking(remote) + "*"}
 	if alone && !before.main.IsZero() {
-		refspec = "+" + s.ref + ":" + s.tracking(remote)
+		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.ref+claimsSuffix+"/*", "^"+s.textsRef())
 	}
 	for range 20 {
 		if !ask {
 			break
 		}
-		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
-			"--refmap=", remote, refspec)
+		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
+			"--refmap=", remote}, refspecs...)...)
 		if vanished(err) {
 			continue
 		}

@@ -104,6 +104,8 @@ func execute(c *cli.Context, env Env) error {
 		if n.run, err = runID(s); err != nil {
 			return err
 		}
+	} else if n.run, err = attempt(ctx, s, group, head.Hash, stack.Path, op.Name); err != nil {
+		return err
 	}
 	s.UseJournal(n.run)
 	plan, err := planSync(c, s, "", ci, op.Name)
@@ -216,6 +218,24 @@ func execute(c *cli.Context, env Env) error {
 		return &exitError{exitExec, fmt.Errorf("%s: %s", stack.Path, res.Reason)}
 	}
 	return &exitError{code: exitFailed}
+}
+
+// attempt is the run of a group that has not done the operation to the stack yet: in a shell that is
+// the parent of one exec after the other each is a run of its own.
+func attempt(ctx context.Context, s *gitstate.Store, group *gitstate.Group, commit, stack, op string) (string, error) {
+	for {
+		run := group.Run
+		lines, err := s.Note(commit)
+		if err != nil {
+			return "", err
+		}
+		if !slices.ContainsFunc(lines, func(l gitstate.Line) bool { return l.Record.Run == run && l.Record.Stack == stack && l.Record.Op == op }) {
+			return run, nil
+		}
+		if err := group.Renew(ctx, run, s.NewRun); err != nil {
+			return "", err
+		}
+	}
 }
 
 // dirtyHere reports whether files of the stack have uncommitted changes, those

@@ -109,7 +109,7 @@ func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, 
 		return err
 	}
 	if slices.ContainsFunc(lines, func(l gitstate.Line) bool {
-		return l.Record.Event == gitstate.Started && deploys(l.Record.Op) && l.Record.Target == target
+		return !l.Copied && l.Record.Event == gitstate.Started && deploys(l.Record.Op) && l.Record.Target == target
 	}) {
 		return n.store.Flush(ctx)
 	}

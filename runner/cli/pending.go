@@ -94,7 +94,7 @@ func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, e
 	if err != nil {
 		return "", err
 	}
-	if ok, why := l.Succeeded(op, variant); !ok {
+	if ok, why := l.Succeeded(op, gitstate.As{Variant: variant}); !ok {
 		return why, nil
 	}
 	if q.dirty[stack.Path] {

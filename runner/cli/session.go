@@ -334,7 +334,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 // latest record must be a success of the same command on this commit.
 func doneAs(l *gitstate.Latest, commit string, op runner.Operation) (bool, string) {
 	if op.Name == gitstate.Deploy {
-		return l.Done(commit, op.Variant)
+		return l.Done(commit, gitstate.As{Variant: op.Variant})
 	}
 	return l.Status == gitstate.OK && l.Op == op.Name && l.Commit == commit && l.Variant == op.Variant && !l.Dirty && len(l.Diverged) == 0,
 		fmt.Sprintf("%s succeeded here in run %s", op.Name, l.Run)
