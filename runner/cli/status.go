@@ -35,10 +35,10 @@ func statusCommand(env Env) *cli.Command {
 type shown struct {
 	Stack            string           `json:"stack"`
 	ID               string           `json:"id,omitempty"`
-	Target           string           `json:"target,omitempty"`
 	Status           gitstate.Status  `json:"status"`
 	DeploymentStatus gitstate.Status  `json:"deployment_status"`
 	DriftStatus      gitstate.Status  `json:"drift_status"`
+	Target           string           `json:"target,omitempty"`
 	Commit           string           `json:"commit,omitempty"`
 	By               string           `json:"by,omitempty"`
 	Job              string           `json:"job,omitempty"`
