@@ -392,8 +392,10 @@ func (b *builder) sortedRuns() []Run {
 	for _, r := range b.runs {
 		switch {
 		case r.Status != "":
-		case r.Failed+r.Blocked > 0:
+		case r.Failed > 0:
 			r.Status = gitstate.Failed
+		case r.Blocked > 0:
+			r.Status = gitstate.Blocked
 		case r.Canceled > 0:
 			r.Status = gitstate.Canceled
 		case r.Drifted > 0:

@@ -338,6 +338,9 @@ func (v *pageView) row(i int, s *Stack) rowView {
 		if s.Status != gitstate.OK && s.Status != gitstate.Drifted || d != nil && d.Status == gitstate.Triggered {
 			x.Why = r.WhyText
 		}
+		if s.Status == gitstate.OK && d != nil && d.Status.Unsuccessful() {
+			x.Why = strings.TrimSuffix(string(d.Status)+" before it started: "+r.WhyText, ": ")
+		}
 	}
 	switch {
 	case s.Status == gitstate.Orphaned:
@@ -367,10 +370,10 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	if s.Target != "" {
 		name += " --target " + shellWord(s.Target)
 	}
-	switch s.Status {
-	case gitstate.Failed:
+	switch {
+	case s.Status.Unsuccessful():
 		x.Next = append(x.Next, "tmnotes blame "+name)
-	case gitstate.Drifted:
+	case s.Status == gitstate.Drifted:
 		x.Next = append(x.Next, "tmnotes show --plan "+name)
 	}
 	return x

@@ -130,7 +130,7 @@ type Run struct {
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished,omitzero"` // zero while it is at work, and where it never came to its end
 	// Status is Running while it is at work, else the worst of: Interrupted (it
-	// has no end and nobody is at it), Failed, Canceled, Drifted, OK.
+	// has no end and nobody is at it), Failed, Blocked, Canceled, Drifted, OK.
 	Status gitstate.Status `json:"status"`
 	// Stacks is how many were selected, where that was recorded. The others are
 	// how many of the report's stacks ended how; Open is how many did not end.

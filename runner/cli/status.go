@@ -186,7 +186,7 @@ func (x *shownStack) row(now time.Time) []string {
 	switch {
 	case x.gone != nil:
 		why = x.gone.String()
-	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status == gitstate.Triggered || len(l.Diverged) > 0:
+	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status != gitstate.OK && l.Status != gitstate.Never || len(l.Diverged) > 0:
 		why = x.why()
 	}
 	deployment, commit, when := string(l.Status), "-", "-"

@@ -211,7 +211,7 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 			u.warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", stack.Path, l.Status, l.Run))
 		}
 		if l.Status != gitstate.Never {
-			r.Had, r.Was = l.Before()
+			r.Had, r.Was = l.Standing()
 			if r.Had == gitstate.Never {
 				r.Had = ""
 			}
