@@ -1,6 +1,9 @@
 package runner
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Subcommands that leave what is deployed as it is, whatever the options but
 // those that change the configuration itself.
@@ -23,6 +26,39 @@ func (c call) harmless(problem string, p options) bool {
 	return c.problem == "" && problem == "" && !c.many && (harmless[c.sub] && p.firstOf(configWriter) == "" || c.help || c.version)
 }
 
+// takeFrom has a script's operation see what its commands see.
+func (op *Operation) takeFrom(commands []Operation) {
+	var made []string // plans
+	for i, one := range commands {
+		if i > 0 {
+			op.words = append(op.words, "\x00")
+		}
+		op.words = append(op.words, one.words...)
+		op.dirs = append(op.dirs, one.dirs...)
+		if one.terragrunt != (terragruntDirs{}) {
+			op.terragrunt = one.terragrunt
+		}
+		for _, f := range one.files {
+			// A plan that the script itself makes is made of what else is seen here.
+			if f.kind != KindPlan || !slices.Contains(made, f.name) {
+				op.files = append(op.files, f)
+			}
+		}
+		for _, w := range one.words {
+			if out, is := strings.CutPrefix(w, "-out="); is {
+				made = append(made, out)
+			}
+		}
+	}
+	op.Variant = variantVersion + digest(op.words)
+}
+
+// Applies reports whether a command, run with env, is known to change what is deployed.
+func Applies(cmd, env []string) bool {
+	c, known := callOf(programName(cmd), cmd, env)
+	return known && c.applies()
+}
+
 // RecogniseScript is [Recognise] for commands that run one after the other in a
 // stack, as those of a Terramate script with these labels. declared is the
 // operation that options of the script name (sync_deployment is "deploy",
@@ -34,23 +70,32 @@ func (c call) harmless(problem string, p options) bool {
 // of its labels.
 func RecogniseScript(labels []string, cmds [][]string, env []string, declared, override string) Operation {
 	e := tfEnv(env)
-	op := Operation{Workspace: e.workspace}
+	op := Operation{Workspace: e.workspace, terraform: true}
 	var (
 		digests        []string
+		all            []Operation
+		deployer       int // which command deploys
+		deployers      int // how many do
+		applied        []string
 		deploys        bool
 		destroy        string // name of the operation
 		destroyPlanned bool
 		note, unknown  string // of the first command that has one, or is not understood
 	)
 	for _, cmd := range cmds {
-		one, words := recogniseCommand(cmd, env)
-		digests = append(digests, digest(words))
+		one := recogniseCommand(cmd, env)
+		digests, all = append(digests, one.Legacy), append(all, one)
 		tool := programName(cmd)
 		c, known := callOf(tool, cmd, env)
 		args, problem := e.args(c.sub)
 		p := parseOptions(append(args, c.args...))
 		if note == "" {
 			note = one.Note
+		}
+		op.terraform = op.terraform && one.terraform
+		op.Chooses = op.Chooses || known && c.chooses(p)
+		if known && c.applies() {
+			applied = append(applied, c.chdir())
 		}
 		switch {
 		case one.Name == opDestroy, c.sub == "apply" && destroyPlanned && len(p.rest) > 0:
@@ -60,7 +105,7 @@ func RecogniseScript(labels []string, cmds [][]string, env []string, declared, o
 				destroy = opDestroyPart
 			}
 		case one.Name == opDeploy:
-			deploys = true
+			deploys, deployer, deployers = true, len(all)-1, deployers+1
 		case known && c.harmless(problem, p):
 			destroyPlanned = destroyPlanned || c.sub == "plan" && p.isTrue("destroy")
 		case unknown == "" && one.Note != "":
@@ -69,10 +114,19 @@ func RecogniseScript(labels []string, cmds [][]string, env []string, declared, o
 			unknown = "what " + strings.TrimSpace(tool+" "+c.sub) + " does is not known: set sync_deployment = true on the command that deploys the whole stack, or add --op deploy"
 		}
 	}
-	op.Variant = digests[0]
+	op.Legacy = digests[0]
 	if len(digests) > 1 {
-		op.Variant = digest(digests)
+		op.Legacy = digest(digests)
 	}
+	if deployers == 1 && destroy == "" && unknown == "" && !op.Chooses {
+		op.takeFrom(all[deployer : deployer+1]) // what the others do changes nothing of it
+	} else {
+		op.takeFrom(all)
+	}
+	if len(applied) > 0 {
+		op.dirs = applied
+	}
+	op.terraform = op.terraform && !op.Chooses
 	switch {
 	case override != "":
 		op.Name = override
