@@ -18,6 +18,12 @@ func TestLatestAndDone(t *testing.T) {
 	}
 	ok1, ok2 := rec(1, OK, Deploy, "/a", "R1"), rec(2, OK, Deploy, "/a", "R2", "R1")
 	id := func(r *Record) { r.ID = "ABC" }
+	headAt := func(sec int, commit string) Record {
+		r := Record{At: t0.Add(time.Duration(sec) * time.Second), Event: Started, Run: "R1"}
+		r.sayCommit(commit)
+		return r
+	}
+	head := func(commit string) Record { return headAt(0, commit) }
 	for name, c := range map[string]struct {
 		notes    []note
 		id       string
@@ -50,7 +56,13 @@ func TestLatestAndDone(t *testing.T) {
 		"id adopted, then on":        {[]note{{"c1", ok1}, {"c2", with(ok2, id)}}, "abc", OK, false, "c2", 0},
 		"id adopted, failed":         {[]note{{"c1", ok1}, {"c2", with(rec(2, Failed, Deploy, "/a", "R2", "R1"), id)}}, "abc", Failed, false, "c1", 0},
 		"id of another":              {[]note{{"c1", with(ok1, id)}}, "other", Never, false, "", 0},
-		"of one run the end counts":  {[]note{{"c1", rec(2, Queued, Deploy, "/a", "R1")}, {"c1", ok1}}, "", OK, true, "c1", 0},
+		"of one run the end counts":  {[]note{{"c1", rec(0, Queued, Deploy, "/a", "R1")}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"its id is used once more":   {[]note{{"c1", rec(2, Running, Deploy, "/a", "R1")}, {"c1", ok1}}, "", Running, false, "c1", 0},
+		"copied, of version 1":       {[]note{{"c1", ok1}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"copied from c2":             {[]note{{"c1", head("c2")}, {"c1", ok1}, {"c2", head("c2")}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"copied to c2":               {[]note{{"c1", head("c1")}, {"c1", ok1}, {"c2", head("c1")}, {"c2", ok1}}, "", OK, true, "c1", 0},
+		"copied, and gone on there":  {[]note{{"c2", head("c2")}, {"c2", ok1}, {"c1", head("c2")}, {"c1", ok1}, {"c1", headAt(5, "c1")}, {"c1", rec(6, Failed, Deploy, "/a", "R1")}}, "", Failed, false, "c2", 0},
+		"marked by hand, copied":     {[]note{{"c1", with(ok1, func(r *Record) { r.CommitTime = 5; r.sayCommit("c2") })}}, "", Never, false, "", 0},
 		"triggered":                  {[]note{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}}, "", Triggered, false, "c1", 0},
 		"deployed once triggered":    {[]note{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R2")}}, "", OK, true, "c1", 0},
 		"ok, then failed in one ms":  {[]note{{"c1", ok1}, {"c1", with(ok1, func(r *Record) { r.Status = Failed })}}, "", Failed, false, "c1", 0},
@@ -65,7 +77,7 @@ func TestLatestAndDone(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		done, why := l.Done("c1", "")
+		done, why := l.Done("c1", As{})
 		if l.Status != c.status || done != c.done || l.OKCommit != c.ok || len(l.Diverged) != c.diverged {
 			t.Errorf("%s: %s, done %v (%s), success %q, beside it %d", name, l.Status, done, why, l.OKCommit, len(l.Diverged))
 		}

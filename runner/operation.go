@@ -29,15 +29,22 @@ type Operation struct {
 	Note string
 	// Workspace is TF_WORKSPACE, but for the default one.
 	Workspace string
-	// Chooses says that the commands of a script choose their place themselves: init with
-	// -backend-config, workspace select. What the folder names before says nothing then.
+	// Chooses says that the commands of a script choose their place themselves, by init with
+	// -backend-config. What the folder names before says nothing then.
 	Chooses bool
 
 	words      []string // in normal form, without secrets
 	files      []file   // that the commands read
 	dirs       []string // that they work in, by -chdir
+	selects    string   // the workspace that they select
 	terraform  bool     // they are all Terraform's, or OpenTofu's
 	terragrunt terragruntDirs
+}
+
+// Begun is the operation once its commands have begun: what they choose is there.
+func (op Operation) Begun() Operation {
+	op.Chooses, op.selects = false, ""
+	return op
 }
 
 // terragruntDirs are folders that options of Terragrunt name.
@@ -48,6 +55,11 @@ const (
 	opDeploy      = "deploy"
 	opDestroy     = "destroy"
 	opDestroyPart = "destroy-target"
+	// An apply of a part, or of what is not known. As after opDestroyPart, what is there
+	// is not surely what was deployed (gitstate.Op).
+	opApplyPart = "apply"
+	// The state was edited, so that the next apply may have something to do.
+	opStateEdit = "state-edit"
 )
 
 // Recognise says what cmd does when run with env, its whole environment (the last
@@ -154,6 +166,8 @@ func (c call) name(tool string, e environment, problem string, words []string) (
 	case c.many && slices.ContainsFunc(words, func(w string) bool { return w == "destroy" || w == "destroy-all" }):
 		// Whatever else it destroys, this stack is not deployed any more.
 		return opDestroy, "terragrunt destroys several units at once: recorded for this stack alone"
+	case c.many && slices.ContainsFunc(words, func(w string) bool { return w == "apply" || w == "apply-all" }):
+		return opApplyPart, "terragrunt applies several units at once: run one a stack, or add --op deploy if it applies this whole stack"
 	case c.many:
 		return "run-all", "terragrunt runs several units at once: run one a stack, or add --op deploy if it applies this whole stack"
 	case c.version:
@@ -164,6 +178,8 @@ func (c call) name(tool string, e environment, problem string, words []string) (
 		return "version", ""
 	case c.sub == "":
 		return operationName(tool), ""
+	case c.sub == "state" && len(args) > 0 && slices.Contains([]string{"mv", "push", "replace-provider", "rm"}, args[0]):
+		return opStateEdit, ""
 	case c.sub != "apply" && c.sub != "destroy":
 		return operationName(c.sub), ""
 	}
@@ -183,11 +199,11 @@ func (c call) name(tool string, e environment, problem string, words []string) (
 	case part != "":
 		note = "-" + part + " applies a part of the stack only: not recorded as a deployment"
 	case p.isTrue("refresh-only"):
-		note = "-refresh-only changes nothing but the state: not recorded as a deployment"
+		return "refresh", "-refresh-only changes nothing but the state: not recorded as a deployment"
 	default:
 		return opDeploy, ""
 	}
-	return "apply", note
+	return opApplyPart, note
 }
 
 // programName is the base name of a command, without .exe.

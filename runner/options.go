@@ -49,11 +49,6 @@ func (c call) files(e environment) (files []file) {
 // applies reports whether a call changes what is deployed, whole or in part.
 func (c call) applies() bool { return c.sub == "apply" || c.sub == "destroy" || c.many }
 
-// chooses reports whether a call chooses where the ones after it write to.
-func (c call) chooses(p options) bool {
-	return c.sub == "workspace" || c.sub == "init" && p.firstOf([]string{"backend-config"}) != ""
-}
-
 // terraformCall reads the arguments of terraform (1.11) or tofu (1.12). Options
 // before the subcommand can only be -chdir=DIR, -help and -version.
 func terraformCall(args []string) call {

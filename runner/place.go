@@ -76,9 +76,13 @@ func (r *Reader) place(op Operation, dir string, vars map[string]string) (place 
 		if err != nil {
 			return Place{}, err
 		}
-		if workspace != "" {
+		switch {
+		case workspace != "":
 			one.Workspace, one.HasWorkspace = workspace, true
+		case op.selects != "":
+			one.Workspace, one.HasWorkspace = op.selects, true
 		}
+		one.HasBackend = one.HasBackend && !op.Chooses
 		all = append(all, one.inDefault())
 	}
 	if place = all[0]; len(all) > 1 {

@@ -145,7 +145,7 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 		return nil, err
 	}
 	if pending && len(stacks) > 0 {
-		if err := refuseEmpty(c, st, plan, op); err != nil {
+		if err := refuseEmpty(c, st, op); err != nil {
 			return nil, err
 		}
 		q, err := newPendings(c.Context, s, p, st)
@@ -153,8 +153,14 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 			return nil, err
 		}
 		q.explain = c.Bool("why") || c.String("format") == "json"
-		if stacks, err = q.keep(u, stacks, target, op, reason); err != nil {
+		late := 0
+		if stacks, late, err = q.keep(stacks, reason, func(string) asked {
+			return asked{target, op, gitstate.AnyVariant, op == gitstate.Deploy}
+		}); err != nil {
 			return nil, err
+		}
+		if late > 0 {
+			u.say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", plural(late, "stack"))
 		}
 	}
 	for _, stack := range stacks {

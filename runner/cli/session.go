@@ -40,6 +40,7 @@ type session struct {
 	left         sync.Map        // path → true: stacks that another job is at
 	before       *gitstate.State // by which the stacks were selected
 	newer        *newer          // pipelines of later commits
+	forced       bool            // --force
 	reselect     bool            // the selection is by what is deployed, so that others' runs may change it
 
 	// watch is told of every event of the run once it is on record, from one
@@ -320,7 +321,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 	}
 	for i, p := range paths {
 		if late[i] {
-			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("%s is deployed, which is later than this commit", shortHash(ask[i].OKCommit))}
+			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", shortHash(ask[i].OKCommit))}
 		}
 	}
 	if guessed > 0 {
@@ -333,7 +334,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 // latest record must be a success of the same command on this commit.
 func doneAs(l *gitstate.Latest, commit string, op runner.Operation) (bool, string) {
 	if op.Name == gitstate.Deploy {
-		return l.Done(commit, op.Variant)
+		return l.Done(commit, gitstate.As{Variant: op.Variant})
 	}
 	return l.Status == gitstate.OK && l.Op == op.Name && l.Commit == commit && l.Variant == op.Variant && !l.Dirty && len(l.Diverged) == 0,
 		fmt.Sprintf("%s succeeded here in run %s", op.Name, l.Run)

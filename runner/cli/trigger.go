@@ -152,7 +152,7 @@ func namedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []stri
 		case !found && below:
 			return nil, fmt.Errorf("there is no stack at or below %s; `tmnotes list` lists the stacks (nothing was triggered)", want)
 		case !found:
-			return nil, fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was triggered)", want)
+			return nil, fmt.Errorf("%s is not a stack in this project; `tmnotes list` lists them (nothing was triggered)", want)
 		}
 	}
 	var stacks []runner.Stack
