@@ -33,11 +33,15 @@ type Operation struct {
 	// -backend-config. What the folder names before says nothing then.
 	Chooses bool
 
+	// Words is Variant without the values.
+	Words string
+
 	words      []string // in normal form, without secrets
 	files      []file   // that the commands read
 	dirs       []string // that they work in, by -chdir
 	selects    string   // the workspace that they select
 	terraform  bool     // they are all Terraform's, or OpenTofu's
+	stays      bool     // nothing of it can choose another place
 	terragrunt terragruntDirs
 }
 
@@ -46,6 +50,9 @@ func (op Operation) Begun() Operation {
 	op.Chooses, op.selects = false, ""
 	return op
 }
+
+// Stays reports whether the operation is a command by itself that leaves the place as it is.
+func (op Operation) Stays() bool { return op.stays }
 
 // terragruntDirs are folders that options of Terragrunt name.
 type terragruntDirs struct{ workingDir, downloadDir string }
@@ -85,6 +92,7 @@ func recogniseCommand(cmd, env []string) (op Operation) {
 		op.words, _ = c.words(tool, e, options.plainWords, plainText)
 		op.files, op.dirs, op.terragrunt = c.files(e), []string{c.chdir()}, c.terragrunt
 		op.terraform = tool != "terragrunt"
+		op.stays = op.terraform && c.applies()
 	} else {
 		op.Name, op.Note = operationName(tool), foreignNote(tool, cmd)
 		op.Legacy = digest(slices.Concat(cmd, []string{""}, e.foreignWords(options.words)))
@@ -92,6 +100,7 @@ func recogniseCommand(cmd, env []string) (op Operation) {
 		op.foreign(cmd, env)
 	}
 	op.Variant = variantVersion + digest(op.words)
+	op.Words = op.Variant
 	return op
 }
 

@@ -207,4 +207,5 @@ func (op *Operation) take(list []step) {
 		}
 	}
 	op.Variant = variantVersion + digest(op.words)
+	op.Words = op.Variant
 }

@@ -243,6 +243,11 @@ func within(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
+// Place is where a command in a folder would write to, whatever the command.
+func (r *Reader) Place(at Surroundings) (Place, error) {
+	return r.place(Operation{}, at.Dir, r.variables(at).of)
+}
+
 // Seen are the values in a text that can be seen without a command, as they are now in the
 // stack's folder: the files that it names, and what is loaded. Those that are loaded
 // and that the text does not name are added.
