@@ -36,6 +36,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	if err := n.declare(ctx, u, sync, head, todo); err != nil {
 		return err
 	}
+	n.seeing(tasks)
 	push := startPusher(ctx, n, sync.remote, o.interval)
 
 	x := o.exec
@@ -48,6 +49,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	var admit []admitter
 	if x.Admit != nil {
 		admit = append(admit, x.Admit)
+	}
+	if look := n.arrival(u, todo, o); look != nil {
+		admit = append(admit, look)
 	}
 	claims := n.claim(u, sync.remote, o, head, g, again)
 	if claims != nil {
