@@ -47,7 +47,7 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	var wait sync.WaitGroup
 	wait.Go(func() { top, topErr = r.git(ctx, nil, "rev-parse", "--show-toplevel") })
 	wait.Go(func() {
-		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|extensions\.refstorage$)`)
+		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
 	})
 	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")

@@ -179,7 +179,7 @@ func (b *builder) remember(commit string, r *gitstate.Record, by map[string]stri
 		switch {
 		case r.Op == gitstate.Deploy && r.Status == gitstate.OK:
 			return &l.ok
-		case isDeployment(r.Op) && r.Status == gitstate.Failed:
+		case gitstate.Op(r.Op).Deploys() && r.Status == gitstate.Failed:
 			return &l.failure
 		case r.Op == gitstate.Drift && r.Status == gitstate.Drifted:
 			return &l.drift

@@ -196,7 +196,7 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 			tags[t] = true
 		}
 		for _, h := range s.History {
-			if !isDeployment(h.Record.Op) {
+			if !gitstate.Op(h.Record.Op).Deploys() {
 				ops[h.Record.Op] = true
 			}
 		}
@@ -421,7 +421,7 @@ func (v *pageView) strip(s *Stack) string {
 	var b strings.Builder
 	n := 0
 	for i := len(s.History) - 1; i >= 0 && n < stripLength; i-- {
-		if h := &s.History[i]; isDeployment(h.Record.Op) {
+		if h := &s.History[i]; gitstate.Op(h.Record.Op).Deploys() {
 			b.WriteString(signs[shownStatus(h)])
 			n++
 		}

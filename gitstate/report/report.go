@@ -88,7 +88,7 @@ type Stack struct {
 
 // Deployment is the latest deployment or destruction; nil if there was none.
 func (s *Stack) Deployment() *Result {
-	return s.latest(func(op string) bool { return isDeployment(op) })
+	return s.latest(func(op string) bool { return gitstate.Op(op).Deploys() })
 }
 
 // Drift is the latest drift run; nil if there was none.
@@ -206,9 +206,4 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(r)
-}
-
-// isDeployment reports whether an operation is one of those that end each other.
-func isDeployment(op string) bool {
-	return op == gitstate.Deploy || op == gitstate.Destroy || op == "destroy-target"
 }

@@ -270,9 +270,14 @@ func (a asOf) clamp(v *view) {
 func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
 	remote, err := findRemote(c, s, "")
 	if err != nil || remote == "" {
-		return "", s.Flush(c.Context)
+		if err := s.Flush(c.Context); !errors.Is(err, gitstate.ErrSign) {
+			return "", err
+		}
+		return "", nil // it is read from the journal, too
 	}
-	if err := s.Absorb(c.Context, remote); err != nil {
+	if err := s.Absorb(c.Context, remote); errors.Is(err, gitstate.ErrSign) {
+		return fmt.Sprintf("what was fetched from %s may not be shown: %v", remote, err), nil
+	} else if err != nil {
 		return "", err
 	}
 	last := s.LastFetch(remote)
