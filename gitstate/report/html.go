@@ -335,7 +335,7 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	if shown != nil {
 		r := v.result(shown)
 		x.Shown = &r
-		if s.Status != gitstate.OK && s.Status != gitstate.Drifted || d != nil && d.Status == gitstate.Triggered {
+		if s.Status != gitstate.OK && s.Status != gitstate.Drifted || d != nil && (d.Status == gitstate.Triggered || d.Record.Dirty) {
 			x.Why = r.WhyText
 		}
 		if s.Status == gitstate.OK && d != nil && d.Status.Unsuccessful() {

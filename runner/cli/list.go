@@ -257,5 +257,11 @@ func (v view) why() string {
 	case l.Record.Why() != "":
 		why += ": " + l.Record.Why()
 	}
+	if l.Dirty {
+		why += ", with uncommitted changes"
+	}
+	if l.Status != gitstate.OK && l.OKCommit != "" && l.OKCommit != l.Commit {
+		why += "; last success at " + shortHash(l.OKCommit)
+	}
 	return why
 }
