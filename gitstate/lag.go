@@ -43,7 +43,7 @@ func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, erro
 		return tr, err
 	}
 	defer unlock()
-	tips, err := s.fetch(ctx, remote, true, false, &tr)
+	tips, err := s.fetch(ctx, remote, everything, &tr)
 	if err != nil || !s.mayLag(ctx, remote) {
 		return tr, err
 	}
@@ -55,7 +55,7 @@ func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, erro
 		if err := s.catchUp(ctx, remote, tips.main, &tr); err != nil {
 			return tr, err
 		}
-		if tips, err = s.fetch(ctx, remote, false, true, &tr); err != nil {
+		if tips, err = s.fetch(ctx, remote, nothing, &tr); err != nil {
 			return tr, err
 		}
 	}
@@ -104,7 +104,7 @@ func (s *Store) urls(ctx context.Context, remote string) (fetches string, pushes
 func (s *Store) catchUp(ctx context.Context, remote string, stale plumbing.Hash, tr *Traveled) error {
 	end := time.Now().Add(s.lagPatience)
 	for try := 0; ; try++ {
-		tips, err := s.fetch(ctx, remote, true, true, tr)
+		tips, err := s.fetch(ctx, remote, notesAlone, tr)
 		if err != nil || tips.main != stale {
 			return err
 		}

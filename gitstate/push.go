@@ -46,9 +46,16 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 	var texts textTips
 	ask := !mode.fetched
 	for try := 0; try < pushTries; try++ {
-		// Who comes again has only to know what was in the way: where hundreds push
-		// at once the spool refs are as many, and somebody reads them later.
-		tips, ferr := s.fetch(ctx, remote, ask, try > 0, &tr)
+		what := nothing
+		switch {
+		case ask && try > 0:
+			// Who comes again has only to know what was in the way: where hundreds push
+			// at once the spool refs are as many, and somebody reads them later.
+			what = notesAlone
+		case ask:
+			what = everything
+		}
+		tips, ferr := s.fetch(ctx, remote, what, &tr)
 		if ferr != nil {
 			return tr, fmt.Errorf("%w: %w", ErrNotPushed, ferr)
 		}

@@ -120,6 +120,10 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 // Nothing local is lost, and nothing is pushed. An unreachable remote is an
 // ErrRemote; a remote without notes is Traveled.Empty.
 func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
+	return s.fetchLocked(ctx, remote, everything)
+}
+
+func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Traveled, error) {
 	tr := Traveled{Remote: remote}
 	if s.readOnly != nil {
 		return tr, s.readOnly
@@ -129,7 +133,7 @@ func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
 		return tr, err
 	}
 	defer unlock()
-	_, err = s.fetch(ctx, remote, true, false, &tr)
+	_, err = s.fetch(ctx, remote, what, &tr)
 	return tr, err
 }
 
@@ -138,9 +142,17 @@ func (s *Store) lockSync(ctx context.Context) (unlock func(), err error) {
 	return lockFile(ctx, filepath.Join(s.private, "sync.lock"))
 }
 
-// fetch does one git fetch and merges what came: of all refs, or of the notes alone.
-// Unless it is to ask the remote, it works with what came last time.
-func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *Traveled) (remoteTips, error) {
+// scope is what a fetch asks the remote for.
+type scope int
+
+const (
+	nothing scope = iota // it works with what came last time
+	notesAlone
+	everything // and claims
+)
+
+// fetch does one git fetch and merges what came.
+func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Traveled) (remoteTips, error) {
 	// git fetch would blame the remote for a ref that is broken here.
 	if _, _, err := s.tip(s.ref); err != nil {
 		return remoteTips{}, err
@@ -153,11 +165,11 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	// one is not looked for among tags and branches. Partial clones would leave
 	// the notes' blobs behind without --no-filter.
 	refspecs := []string{"+" + s.ref + "*:" + s.tracking(remote) + "*"}
-	if alone && !before.main.IsZero() {
+	if what == notesAlone && !before.main.IsZero() {
 		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.ref+claimsSuffix+"/*", "^"+s.textsRef())
 	}
 	for range 20 {
-		if !ask {
+		if what == nothing {
 			break
 		}
 		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
@@ -193,7 +205,7 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	if err := s.sayChanged(remote, before.main, after, tr); err != nil {
 		return after, err
 	}
-	if !ask {
+	if what == nothing {
 		return after, nil
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))
