@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -20,8 +19,8 @@ import (
 // find there.
 var ErrLagging = errors.New("fetches lag behind pushes")
 
-// lagPatience is how long the read side of a remote may take to catch up.
-const lagPatience = time.Minute
+// maxLag is how long the read side of a remote may take to catch up at most.
+const maxLag = time.Minute
 
 // Announce is Push for what is about to be done. It does not go past notes that cannot
 // be read: it waits a while for them, and then is an ErrLagging. fetched is as with
@@ -43,6 +42,8 @@ func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, erro
 		return tr, err
 	}
 	defer unlock()
+	ctx, cancel := s.bounded(ctx, s.lagPatience)
+	defer cancel()
 	tips, err := s.fetch(ctx, remote, everything, &tr)
 	if err != nil || !s.mayLag(ctx, remote) {
 		return tr, err
@@ -88,15 +89,6 @@ func (s *Store) mayLag(ctx context.Context, remote string) bool {
 	apart := err == nil && !slices.Contains(pushes, fetches)
 	s.apart.Store(remote, apart)
 	return apart
-}
-
-// urls are where fetches from a remote go, and pushes.
-func (s *Store) urls(ctx context.Context, remote string) (fetches string, pushes []string, err error) {
-	if fetches, err = s.RemoteURL(ctx, remote); err != nil {
-		return "", nil, err
-	}
-	out, err := s.repo.git(ctx, nil, "remote", "get-url", "--push", "--all", remote)
-	return fetches, strings.Split(strings.TrimSpace(out), "\n"), err
 }
 
 // catchUp fetches until the notes of a remote are others than those that a push was not on
