@@ -109,6 +109,8 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	case <-ctx.Done():
 	}
 	ctx = context.WithoutCancel(ctx)
+	reach := newReach(ctx, h.ui, s, h.plans[gitstate.Deploy].remote, 1)
+	defer reach.done()
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	err = server.Shutdown(wait)
@@ -116,7 +118,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		err = server.Close()
 	}
 	page.end()
-	return errors.Join(err, api.Close(), h.end(ctx))
+	return errors.Join(err, api.Close(), h.end(ctx, reach))
 }
 
 // tokenFrom reads the token, and makes the file with a new one where it is not
