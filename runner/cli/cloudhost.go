@@ -175,6 +175,7 @@ func (h *cloudHost) now() {
 func (h *cloudHost) end(ctx context.Context) error {
 	h.mu.Lock()
 	push, remote := h.push, h.remote
+	h.push = nil // it ends once
 	h.mu.Unlock()
 	if push != nil {
 		push.end()
