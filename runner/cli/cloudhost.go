@@ -177,6 +177,7 @@ func (h *cloudHost) now() {
 func (h *cloudHost) end(ctx context.Context, reach *reach) error {
 	h.mu.Lock()
 	push, remote := h.push, h.remote
+	h.push = nil // it ends once
 	h.mu.Unlock()
 	reach.end(h.ui, remote)
 	if push != nil {
