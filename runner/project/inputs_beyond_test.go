@@ -67,7 +67,9 @@ func TestInputsBeyondStock(t *testing.T) {
 		{"a global in run.env", func(t *testing.T, root string) { replace(t, root, "root.tm", `"v1"`, `"v2"`) }, []string{"/env/a"}},
 		{"a global beside a variable of the process", func(t *testing.T, root string) { replace(t, root, "root.tm", `"o1"`, `"o2"`) }, []string{"/env/a", "/env/b"}},
 		{"a secret in run.env", func(t *testing.T, root string) { replace(t, root, "root.tm", `"s1"`, `"s2"`) }, nil},
-		{"a variable more", func(t *testing.T, root string) { replace(t, root, "env/env.tm", "env {", "env {\n        MORE = \"1\"") }, []string{"/env/a", "/env/b"}},
+		{"a variable more", func(t *testing.T, root string) {
+			replace(t, root, "env/env.tm", "env {", "env {\n        MORE = \"1\"")
+		}, []string{"/env/a", "/env/b"}},
 		{"a global that nothing uses", func(t *testing.T, root string) { replace(t, root, "root.tm", "globals {", "globals {\n  unused = 1") }, nil},
 		{"the globals, written in another way", func(t *testing.T, root string) {
 			replace(t, root, "root.tm", `"v1"`, `tm_join("", ["v", "1"])`)
