@@ -161,7 +161,7 @@ func (s *Store) Flush(ctx context.Context) error {
 		return nil
 	}
 	s.flushTexts(ctx)
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return err
 	}

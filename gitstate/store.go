@@ -23,6 +23,9 @@ type Options struct {
 	Ref        string // notes ref; "" is git config tmnotes.ref, or DefaultRef
 	Now        func() time.Time
 	StaleAfter time.Duration // when a running record of another machine counts as interrupted; 0 is git config tmnotes.staleAfter, or 6 h
+	// NetworkTimeout is how long a remote is waited for; 0 is git config
+	// tmnotes.networkTimeout, or 2 min.
+	NetworkTimeout time.Duration
 	// Warn gets one line for each thing that a person should know and that is
 	// no error; nil drops them.
 	Warn func(string)
@@ -47,6 +50,7 @@ type Store struct {
 	textless   atomic.Bool // the remote refused texts
 	lagged     atomic.Bool // a remote was seen to give a fetch less than it has
 	saidOlder  atomic.Bool
+	targets    sync.Map    // by remote: what a push goes to
 	apart      sync.Map    // by remote: whether fetches and pushes go to different places
 	shadowed   atomic.Bool // a remote has tags or branches that are named like our refs
 	spoolName  string      // of this process, if it has one of its own
@@ -66,7 +70,8 @@ type Store struct {
 	tally      *tally                   // what was counted last
 	known      map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
 
-	lagPatience time.Duration
+	networkTimeout time.Duration
+	lagPatience    time.Duration
 }
 
 // Open opens the store of a repository, and brings what an earlier process
@@ -81,7 +86,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, localRuns: map[string]bool{}, lagPatience: lagPatience}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, localRuns: map[string]bool{}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -94,6 +99,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if s.staleAfter <= 0 {
 		s.staleAfter = 6 * time.Hour
 	}
+	if err := s.setNetworkTimeout(opt.NetworkTimeout); err != nil {
+		r.close()
+		return nil, err
+	}
 	if s.warn == nil {
 		s.warn = func(string) {}
 	}
@@ -105,8 +114,8 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		r.close()
 		return nil, err
 	}
-	s.journal = &journal{dir: filepath.Join(s.private, "journal")}
-	s.localJournal = &journal{dir: filepath.Join(s.private, "local-journal")}
+	s.journal = &journal{dir: filepath.Join(s.private, "journal"), say: s.warn}
+	s.localJournal = &journal{dir: filepath.Join(s.private, "local-journal"), say: s.warn}
 	if s.ref != DefaultRef {
 		s.journal.dir += "-" + s.refName()
 		s.localJournal.dir += "-" + s.refName()
@@ -123,6 +132,20 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s.journal.name, s.localJournal.name = "local.log", "local.log"
 	return s, nil
+}
+
+func (s *Store) setNetworkTimeout(given time.Duration) (err error) {
+	s.networkTimeout = given
+	if v := s.Config("networkTimeout"); v != "" && given <= 0 {
+		if s.networkTimeout, err = time.ParseDuration(v); err != nil || s.networkTimeout <= 0 {
+			return fmt.Errorf("%s: %q is no duration; write it like 90s or 5m", s.ConfigName("networkTimeout"), v)
+		}
+	}
+	if s.networkTimeout <= 0 {
+		s.networkTimeout = defaultNetworkTimeout
+	}
+	s.lagPatience = min(maxLag, s.networkTimeout/2)
+	return nil
 }
 
 // writable tries whether files can be made in a folder, by one that is needed

@@ -285,7 +285,7 @@ func (s *Store) flushTexts(ctx context.Context) {
 // tip has, and returns where it stands then. A text is not part of any history: the
 // commits have no parents, so that what is over the limits is gone.
 func (s *Store) gatherTexts(ctx context.Context, ref, dir string, theirs plumbing.Hash) (tip plumbing.Hash, err error) {
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return tip, err
 	}

@@ -403,7 +403,7 @@ func (k *claims) releasing() {
 // next has to find them: while they are only on a spool ref, somebody who folds
 // that in may be between his two pushes.
 func (k *claims) release(try int) bool {
-	ctx := context.Background()
+	ctx := k.n.net
 	k.mu.Lock()
 	ended := k.ended
 	k.ended = nil
@@ -433,10 +433,10 @@ func (k *claims) end(pushed bool) {
 		k.mu.Lock()
 		k.ended = k.claimer.Held()
 		k.mu.Unlock()
-		for try := 0; try < 8 && !k.release(try); try++ {
+		for try := 0; try < 8 && !k.release(try) && k.n.net.Err() == nil; try++ {
 			time.Sleep(releaseWait)
 		}
-		k.claimer.Sweep(context.Background())
+		k.claimer.Sweep(k.n.net)
 		if err := k.lookBack(); err != nil {
 			k.u.warn(err.Error())
 		}

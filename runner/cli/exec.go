@@ -258,7 +258,7 @@ func attempt(ctx context.Context, s *gitstate.Store, group *gitstate.Group, comm
 // of stacks below it aside. It looks at the stack's folder alone: what else its
 // inputs are is known only to who loads the project.
 func dirtyHere(ctx context.Context, s *gitstate.Store, dir, stack string) (bool, error) {
-	files, err := s.DirtyFiles(ctx, dir)
+	files, err := project.ChangedFiles(ctx, s.WorkTree(), dir)
 	if err != nil {
 		return false, err
 	}

@@ -277,7 +277,7 @@ func (m *matrixPlan) announce(c *cli.Context) (overtaken bool, err error) {
 	m.session.legs = m.of
 	head := m.head(ctx, m.ci, strings.Join(m.ops, ","), m.o.sel.Target, len(m.todo), m.o.command)
 	head.SetLegs(len(m.legs))
-	if err := m.declare(ctx, m.u, m.sync, head, m.todo); err != nil {
+	if err := m.declare(c.Context, m.u, m.sync, head, m.todo); err != nil {
 		for _, f := range files {
 			os.Remove(f) // no job may take them for announced ones
 		}

@@ -346,7 +346,8 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	if selected, err = leg.pick(selected); err != nil {
 		return nil, err
 	}
-	if err := p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun); err != nil {
+	// Terramate asks the remote, for as long as git does.
+	if err := interruptible(ctx, func() error { return p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun) }); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack

@@ -25,6 +25,7 @@ type session struct {
 	waves   *waves              // in which they run; nil before that is known
 	leg     int                 // which leg of the run this is; 0 where the run is not in legs
 	legs    map[string]int      // of a run that others execute in legs: which leg has which stack
+	net     context.Context     // of all that goes to the remote once the run was announced
 	changed atomic.Bool         // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
