@@ -82,7 +82,7 @@ func pendingFor(typed, op string) string {
 // to take --pending for something else there, is what everybody would mean.
 func destroysPending(typed string, ops []string) error {
 	for _, op := range ops {
-		if typed == "" && gitstate.Op(op).Deploys() && op != gitstate.Deploy {
+		if typed == "" && (op == gitstate.Destroy || op == "destroy-target") {
 			return fmt.Errorf("--pending selects what is to be deployed, and this command is a %s; add --op %s to select what is not destroyed yet, or select the stacks without --pending", op, op)
 		}
 	}
