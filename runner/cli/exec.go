@@ -167,6 +167,7 @@ func execute(c *cli.Context, env Env) error {
 	if ctx.Err() != nil {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
+	outliveReader()
 	ctx = context.WithoutCancel(ctx)
 	if err := group.Once(ctx, "sign", time.Minute, func() error { return s.TrySign(ctx) }); err != nil {
 		return fmt.Errorf("%w; nothing was executed", err)

@@ -157,6 +157,7 @@ const killAfter = 30 * time.Second
 // declare announces a run, also on the remote. Where that fails, what was announced
 // is withdrawn, and nothing may be executed.
 func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitstate.Record, todo []string) error {
+	outliveReader()
 	s := n.store
 	if err := n.announce(head, todo); err != nil {
 		return err

@@ -453,6 +453,9 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 // runOnce is what `run` and `script run` have in common: all but what is executed.
 // again is set where the selection has to be made anew; see run.
 func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) error {
+	if !c.Bool("dry-run") {
+		outliveReader()
+	}
 	env = withScreen(env)
 	x, err := choose(c, env, command, plan)
 	if err != nil {

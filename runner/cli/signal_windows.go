@@ -10,3 +10,5 @@ import (
 var interrupts = []os.Signal{os.Interrupt, syscall.SIGTERM}
 
 var resumes []os.Signal // there is no stopping
+
+func outliveReader() {} // writes fail
