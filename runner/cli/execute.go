@@ -72,6 +72,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		case runner.Started:
 			started = true
 			d.entering(path)
+			n.recheck(u, path)
 			return n.started(path)
 		case runner.Held:
 			if held[path] != e.Result.Reason {
@@ -85,6 +86,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
+			if !e.Result.Started.IsZero() {
+				n.recheck(u, path)
+			}
 			err := n.result(e.Result, tasks[path])
 			claims.finished(e.Result)
 			return err

@@ -497,7 +497,10 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 		return err
 	}
 	n.keepPlans(u, x.tasks, o.planFile)
-	if n.made, err = madeOf(ctx, x.project); err != nil {
+	if n.made, err = madeOf(ctx, x.project, todo); err != nil {
+		return err
+	}
+	if n.guard, err = x.guard(ctx); err != nil {
 		return err
 	}
 	if n.leg > 0 {
