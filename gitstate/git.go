@@ -187,6 +187,13 @@ func lastLines(stderr string, code int) string {
 	if len(said) == 0 {
 		said = other
 	}
+	// How a conversation ended is no news where it is said why.
+	ends := func(line string) bool {
+		return line == "Could not read from remote repository." || line == "the remote end hung up unexpectedly" || strings.HasPrefix(line, "failed to push some refs to ")
+	}
+	if why := slices.DeleteFunc(slices.Clone(said), ends); len(why) > 0 {
+		said = why
+	}
 	if len(said) == 0 {
 		return "exit code " + strconv.Itoa(code)
 	}

@@ -13,3 +13,10 @@ var interrupts = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 
 // resumes say that the process goes on after it was stopped, by Ctrl-Z for example.
 var resumes = []os.Signal{syscall.SIGCONT}
+
+// resend sends a signal to this process.
+func resend(sig os.Signal) {
+	if s, is := sig.(syscall.Signal); is {
+		_ = syscall.Kill(os.Getpid(), s)
+	}
+}
