@@ -172,8 +172,9 @@ func TestWeatherThatPasses(t *testing.T) {
 			if ran := f.aftermath(out); code != exitOK || len(ran) != 2 {
 				t.Errorf("exit code %d, executed %v\n%s", code, ran, out)
 			}
-			for _, cell := range []string{"announce fetch", "announce push", "announce claim", "during fetch", "during push", "during claim", "during release", "final fetch", "final push", "final release"} {
-				if f.hit[cell] == 0 && cell != "final fetch" {
+			// When what of the first stack is sent while the second one is claimed is the clock's business.
+			for _, cell := range []string{"announce fetch", "announce push", "announce claim", "during fetch", "during claim", "final push", "final release"} {
+				if f.hit[cell] == 0 {
 					t.Errorf("there was no %s: %v", cell, f.hit)
 				}
 			}
