@@ -48,7 +48,7 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	var wait sync.WaitGroup
 	wait.Go(func() { top, topErr = r.git(ctx, nil, "rev-parse", "--show-toplevel") })
 	wait.Go(func() {
-		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|extensions\.refstorage$|push\.gpgsign$)`)
+		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|push\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
 	})
 	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")

@@ -82,15 +82,8 @@ func (ri *runInfo) head() Record {
 	return r
 }
 
-// groupOf joins the operations that end each other. To destroy a part of a
-// stack (runner.Recognise calls it destroy-target) is no destruction, but what
-// was deployed before is not what is there afterwards.
-func groupOf(op string) string {
-	if op == Destroy || op == "destroy-target" {
-		return Deploy
-	}
-	return op
-}
+// groupOf is Op.Group for the names that records have.
+func groupOf(op string) string { return string(Op(op).Group()) }
 
 func ident(id, path string) string {
 	if id != "" {

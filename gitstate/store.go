@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/oklog/ulid/v2"
 )
 
@@ -56,15 +55,15 @@ type Store struct {
 	apart      sync.Map    // by remote: whether fetches and pushes go to different places
 	shadowed   atomic.Bool // a remote has tags or branches that are named like our refs
 	spoolName  string      // of this process, if it has one of its own
+	identity   identity
 
 	mu         sync.Mutex
 	journal    *journal
-	lastAt     map[string]time.Time // by ident: what this process recorded
-	lastResult time.Time            // the latest of these
-	exact      map[string]bool      // by ident: see Exactly
-	state      *State               // what was read last
-	tally      *tally               // what was counted last
-	ident      *object.Signature
+	lastAt     map[string]time.Time     // by ident: what this process recorded
+	lastResult time.Time                // the latest of these
+	exact      map[string]bool          // by ident: see Exactly
+	state      *State                   // what was read last
+	tally      *tally                   // what was counted last
 	known      map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
 
 	networkTimeout time.Duration
@@ -102,6 +101,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	if s.warn == nil {
 		s.warn = func(string) {}
+	}
+	if err := s.checkIdentity(); err != nil {
+		r.close()
+		return nil, err
 	}
 	if s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, r.setting("tmnotes.ref"), DefaultRef)); err != nil {
 		r.close()

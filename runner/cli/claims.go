@@ -94,7 +94,7 @@ func (n *session) claim(u *ui, remote string, o runOptions, head *gitstate.Recor
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
 	r := k.n.stacks[path]
-	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, deploys(r.op.Name)
+	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, gitstate.Op(r.op.Name).Deploys()
 }
 
 // admit claims the stacks that are ready and decides again whether they need to run.

@@ -53,6 +53,9 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 			return nil, err
 		}
 	}
+	if err = s.TrySign(c.Context); err != nil {
+		return nil, err
+	}
 	h.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	s.UseJournal(s.NewRun()) // a file of its own
 	return h, err

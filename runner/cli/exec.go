@@ -154,6 +154,9 @@ func execute(c *cli.Context, env Env) error {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
 	ctx = context.WithoutCancel(ctx)
+	if err := group.Once(ctx, "sign", time.Minute, func() error { return s.TrySign(ctx) }); err != nil {
+		return fmt.Errorf("%w; nothing was executed", err)
+	}
 	if err := group.Once(ctx, "head-"+n.run, 0, func() error {
 		return s.Append(head.Hash, n.head(ctx, ci, op.Name, r.target, 0, cmd))
 	}); err != nil {

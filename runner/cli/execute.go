@@ -157,10 +157,13 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitst
 	if err := n.announce(head, todo); err != nil {
 		return err
 	}
+	tr, err := gitstate.Traveled{}, error(nil)
 	if sync.remote == "" {
-		return nil
+		// What is not pushed is written into the notes later, unless that cannot be.
+		err = s.TrySign(ctx)
+	} else {
+		tr, err = s.Announce(ctx, sync.remote, false)
 	}
-	tr, err := s.Announce(ctx, sync.remote, false)
 	if err != nil {
 		why := "the run could not be announced: nothing was executed"
 		if werr := n.withdraw(todo, why); werr != nil {
@@ -169,6 +172,9 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitst
 		_ = s.Flush(context.WithoutCancel(ctx))
 		if ctx.Err() != nil {
 			return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
+		}
+		if errors.Is(err, gitstate.ErrSign) || sync.remote == "" {
+			return fmt.Errorf("%w; nothing was executed", err)
 		}
 		return notAnnounced(err, sync.remote, s.Ref())
 	}

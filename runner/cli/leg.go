@@ -400,7 +400,10 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 // and why; none where nothing is. Unless it is known, that may change.
 func (g *legGate) stands(u *legUnit, l *gitstate.Latest) (cause, reason string, known bool) {
 	run, path := g.run, u.Stack
-	status, _ := l.Before()
+	status := l.Status
+	if status == gitstate.Triggered {
+		status, _ = l.Standing()
+	}
 	// What others did to it before this run was announced says nothing, unless it is
 	// what this run wants: then the other leg has left it as it is.
 	done := l.Status == gitstate.OK && l.Commit == g.commit.Hash && l.Op == u.Op && !l.Dirty

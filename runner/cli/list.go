@@ -207,8 +207,18 @@ func (f statusFilter) admits(v view) bool {
 	if drift == gitstate.Canceled || drift == gitstate.Blocked {
 		drift = gitstate.Failed
 	}
-	return (f.stack == "" || v.status.Matches(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
+	return (f.stack == "" || v.is(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
 		(f.drift == "" || drift.Matches(f.drift))
+}
+
+// is reports whether the stack's own status is what a filter asks for. What a run did not
+// come to start is to be tried again, though it is deployed and so ok.
+func (v view) is(filter string) bool {
+	if v.status.MatchesOwn(filter) || v.status != gitstate.OK {
+		return v.status.MatchesOwn(filter)
+	}
+	attempted := gitstate.Attempted(v.deploy, v.drift)
+	return attempted.Unsuccessful() && attempted.MatchesOwn(filter)
 }
 
 // view is what the notes say of a stack for a target.

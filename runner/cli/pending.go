@@ -60,7 +60,7 @@ func newPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st 
 // refuseEmpty is the error for a state that knows of no deployment at all: a ref that
 // was deleted must not deploy the whole company.
 func refuseEmpty(c *cli.Context, st *gitstate.State, op string) error {
-	if c.Bool("init") || !st.Empty() && !(isDeployment(op) && st.Empty(gitstate.Deploy)) {
+	if c.Bool("init") || !st.Empty() && !(gitstate.Op(op).Deploys() && st.Empty(gitstate.Deploy)) {
 		return nil
 	}
 	return errors.New("no deployment is recorded yet, so every stack would be pending. If stacks are already live: tmnotes adopt --all --reason …; if nothing is: add --init")
@@ -80,7 +80,7 @@ func pendingFor(typed, op string) string {
 // to take --pending for something else there, is what everybody would mean.
 func destroysPending(typed string, ops []string) error {
 	for _, op := range ops {
-		if typed == "" && isDeployment(op) && op != gitstate.Deploy {
+		if typed == "" && gitstate.Op(op).Deploys() && op != gitstate.Deploy {
 			return fmt.Errorf("--pending selects what is to be deployed, and this command is a %s; add --op %s to select what is not destroyed yet, or select the stacks without --pending", op, op)
 		}
 	}
@@ -117,6 +117,9 @@ func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, e
 		}
 	}
 	if then != now {
+		if why := q.in.Ignored(stack.Path, then); why != "" {
+			return why, nil
+		}
 		return q.changed(&l, stack.Path)
 	}
 	return q.triggered(&l, stack.Path)
@@ -209,8 +212,8 @@ func (q *pendings) acknowledged(stack, then, now string) (string, error) {
 	}
 	for range steps { // each may follow another
 		for i, s := range steps {
-			if then != now && s.from == then {
-				then, steps[i] = s.to, step{}
+			if to, ok := project.Acknowledge(then, s.from, s.to); ok && then != now {
+				then, steps[i] = to, step{}
 			}
 		}
 	}

@@ -196,16 +196,10 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 		n.changed.Store(true)
 		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
 	}
-	if was := n.stacks[r.Stack.Path].was; r.Started.IsZero() && was.Underway(n.run) {
-		st, err := n.settled()
-		if err == nil {
-			_, err = n.follow(st, r.Stack.Path)
-		}
-		if err != nil {
-			return err
-		}
+	rec, err := n.ended(r)
+	if err != nil {
+		return err
 	}
-	rec := n.record(r.Stack.Path, gitstate.Status(r.Status))
 	if r.Exit >= 0 && !r.Started.IsZero() {
 		rec.Exit = &r.Exit
 	}
@@ -226,11 +220,38 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	n.last = rec
 	n.changed.Store(true)
 	n.unsynced.Store(true)
-	err := n.store.AppendLazily(n.commit.Hash, rec)
+	err = n.store.AppendLazily(n.commit.Hash, rec)
 	if n.waves != nil {
 		n.waves.came[r.Stack.Path] = *rec
 	}
 	return err
+}
+
+// ended is the record of a stack that ended, or did not come to be started.
+func (n *session) ended(r runner.Result) (*gitstate.Record, error) {
+	path := r.Stack.Path
+	was := n.stacks[path].was
+	if r.Started.IsZero() {
+		// What others announced, or tmnotes matrix for this leg, is not what it was.
+		mine := was.Run == n.run && (was.Status == gitstate.Queued || was.Status == gitstate.Running)
+		if others := was.Underway(n.run); others || mine {
+			st, err := n.settled()
+			if err == nil && others {
+				was, err = n.follow(st, path)
+			} else if err == nil {
+				s := n.stacks[path]
+				was, err = st.Latest(s.stack.ID, path, s.target, s.op.Name)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	rec := n.record(path, gitstate.Status(r.Status))
+	if r.Started.IsZero() && (rec.Status == gitstate.Blocked || rec.Status == gitstate.Canceled) {
+		rec.Untouched(n.commit.Hash, &was)
+	}
+	return rec, nil
 }
 
 func (n *session) started(path string) error {
@@ -254,6 +275,8 @@ func (n *session) withdraw(paths []string, reason string) error {
 	for _, p := range paths {
 		r := n.record(p, gitstate.Canceled)
 		r.Reason = reason
+		was := n.stacks[p].was
+		r.Untouched(n.commit.Hash, &was)
 		records = append(records, r)
 	}
 	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)}
