@@ -182,7 +182,7 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitst
 		if ctx.Err() != nil {
 			return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 		}
-		if errors.Is(err, gitstate.ErrSign) {
+		if errors.Is(err, gitstate.ErrSign) || sync.remote == "" {
 			return fmt.Errorf("%w; nothing was executed", err)
 		}
 		return notAnnounced(err, sync.remote, s.Ref())

@@ -347,7 +347,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		return nil, err
 	}
 	// Terramate asks the remote, for as long as git does.
-	if err := interruptible(ctx, func() error { return p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun) }); err != nil {
+	if err := interruptible(ctx, s, func() error { return p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun) }); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack

@@ -20,3 +20,10 @@ var resumes = []os.Signal{syscall.SIGCONT}
 // they would end the process: what this one is about to run must be recorded.
 // Children have the signal as they always had.
 var outliveReader = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) })
+
+// resend sends a signal to this process.
+func resend(sig os.Signal) {
+	if s, is := sig.(syscall.Signal); is {
+		_ = syscall.Kill(os.Getpid(), s)
+	}
+}
