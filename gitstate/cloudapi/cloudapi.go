@@ -124,6 +124,8 @@ type WorkTree interface {
 	Env(path string) (env []string, workspace string)
 	// Dirty are those of the stacks that have uncommitted changes.
 	Dirty(commit string, paths []string) (map[string]bool, error)
+	// Inputs are the digests of their inputs, as far as they are computed.
+	Inputs(commit string, paths []string) (map[string]string, error)
 }
 
 // noWorkTree is what is known of one that is elsewhere.
@@ -132,6 +134,8 @@ type noWorkTree struct{}
 func (noWorkTree) Stacks() []gitstate.KnownStack                   { return nil }
 func (noWorkTree) Env(string) ([]string, string)                   { return nil, "" }
 func (noWorkTree) Dirty(string, []string) (map[string]bool, error) { return nil, nil }
+
+func (noWorkTree) Inputs(string, []string) (map[string]string, error) { return nil, nil }
 
 // Server answers the CLI. It is an http.Handler, for several requests at once.
 type Server struct {

@@ -41,6 +41,7 @@ type run struct {
 type entry struct {
 	rec     gitstate.Record
 	again   gitstate.Record // of a drift run: the result before it, on the same commit and of the same command
+	inputs  string          // digest of what it was made of
 	started time.Time       // when it was running, as far as this process saw it
 	out     output
 
@@ -56,7 +57,11 @@ func (e *entry) open() bool {
 // next is the following record of the entry's stack.
 func (e *entry) next(status gitstate.Status) *gitstate.Record {
 	r := e.rec
-	return &gitstate.Record{Status: status, Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Variant: r.Variant, Dirty: r.Dirty, Prev: r.Prev, Run: r.Run, Extra: slices.Clone(r.Extra)}
+	next := &gitstate.Record{Status: status, Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Variant: r.Variant, Dirty: r.Dirty, Prev: r.Prev, Run: r.Run, Extra: slices.Clone(r.Extra)}
+	if status != gitstate.Running && !r.Dirty {
+		next.Inputs = e.inputs
+	}
+	return next
 }
 
 // origin is what a request says of where its stacks come from.

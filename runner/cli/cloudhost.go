@@ -296,6 +296,21 @@ func (w *workTree) Dirty(commit string, paths []string) (map[string]bool, error)
 	return w.project.DirtyStacks(stacks)
 }
 
+// Inputs are digests of the code that git ignores, likewise: nobody finds that in the
+// commit later.
+func (w *workTree) Inputs(commit string, paths []string) (map[string]string, error) {
+	if head, err := w.store.Resolve("HEAD"); err != nil || head.Hash != commit {
+		return nil, nil
+	}
+	var known []string
+	for _, path := range paths {
+		if _, ok := w.byPath[path]; ok {
+			known = append(known, path)
+		}
+	}
+	return project.IgnoredDigests(context.Background(), w.project.Root(), known)
+}
+
 // withoutID are stacks that the CLI's cloud features cannot name.
 func (w *workTree) withoutID() (paths []string) {
 	for _, s := range w.stacks {
