@@ -110,11 +110,12 @@ func (s *Store) lockSync(ctx context.Context, remote string) (unlock func(), err
 		return nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
 	}
 	done := func() { <-s.syncing }
-	if unlock, err = lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn); err != nil {
+	open, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+	if err != nil {
 		done()
 		return nil, err
 	}
-	return func() { unlock(); done() }, nil
+	return func() { open(); done() }, nil
 }
 
 // scope is what a fetch asks the remote for.
