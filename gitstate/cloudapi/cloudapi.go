@@ -37,6 +37,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
@@ -102,6 +103,8 @@ type Options struct {
 	// Reason picks from the ends of a command's output why it failed.
 	Reason func(stderr, stdout []byte) string
 	Warn   func(string)
+	// Now is the clock by which runs that nobody asks for are forgotten.
+	Now func() time.Time
 }
 
 // WorkTree is what only the files of the project say.
@@ -128,10 +131,14 @@ type Server struct {
 	opt   Options
 	mux   *http.ServeMux
 
+	life  sync.RWMutex // read-held by every request
+	ended bool         // guarded by life
+
 	mu     sync.Mutex // guards what follows, and is held while a run changes
 	runs   map[string]*run
 	drifts map[driftKey]*run // that take up further stacks
 	seen   Seen
+	most   int // how many runs that have ended are in memory
 }
 
 // Seen is what the CLI asked for since the server started.
@@ -146,7 +153,10 @@ type Seen struct {
 
 // New makes a server over a store.
 func New(store *gitstate.Store, opt Options) *Server {
-	s := &Server{store: store, opt: opt, mux: http.NewServeMux(), runs: map[string]*run{}, drifts: map[driftKey]*run{}}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	s := &Server{store: store, opt: opt, mux: http.NewServeMux(), runs: map[string]*run{}, drifts: map[driftKey]*run{}, most: 100}
 	s.handle("GET /v1/memberships", s.memberships)
 	s.handle("GET /v1/users", s.user)
 	s.handle("GET /v1/stacks/{org}", s.listStacks)
@@ -168,7 +178,24 @@ func New(store *gitstate.Store, opt Options) *Server {
 	return s
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP answers "503 Service Unavailable" once the server has ended: what it
+// recorded then, nobody would send.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.ended {
+		sendError(w, http.StatusServiceUnavailable, errors.New("tmnotes has stopped serving"))
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// shut returns when all requests have been answered, and lets no further one in.
+func (s *Server) shut() {
+	s.life.Lock()
+	s.ended = true
+	s.life.Unlock()
+}
 
 // Seen is what was asked for so far.
 func (s *Server) Seen() Seen {
@@ -271,6 +298,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="tmnotes"`)
 	}
+	sendError(w, code, err)
+}
+
+func sendError(w http.ResponseWriter, code int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})

@@ -29,7 +29,10 @@ type run struct {
 	stacks         map[int64]*entry
 	closed         bool // no further stack is taken up: when all have ended, the run has
 	finished       bool
-	done           func() // it is not live any more
+	undone         string    // why it is over before it began, where that could not be recorded yet
+	live           bool      // this process answers for it: see Options.Live
+	done           func()    // it is not live any more
+	asked          time.Time // when somebody wanted something of it
 }
 
 // entry is a stack in a run. Its record is the last that was made; what it says
@@ -201,30 +204,9 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 	return n, e, nil
 }
 
-// maxRuns is how many runs are kept in memory where all but the last have ended.
-const maxRuns = 100
-
-// begin marks a run as one that this process works on.
-func (s *Server) begin(r *run) error {
-	for id, old := range s.runs { // what may still be asked of them is in the notes
-		if old.finished && len(s.runs) >= maxRuns {
-			delete(s.runs, id)
-		}
-	}
-	r.done = func() {}
-	if s.opt.Live != nil && !s.opt.DryRun && !r.finished {
-		done, err := s.opt.Live(r.id)
-		if err != nil {
-			return err
-		}
-		r.done = done
-	}
-	s.runs[r.id] = r
-	return nil
-}
-
 // append records, lazily where somebody else sees to the disk.
 func (s *Server) append(r *run, records ...*gitstate.Record) error {
+	r.asked = s.opt.Now()
 	if s.opt.DryRun {
 		return nil
 	}
@@ -249,6 +231,7 @@ func (s *Server) append(r *run, records ...*gitstate.Record) error {
 func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error) {
 	for id, r := range s.runs {
 		if is(id) {
+			r.asked = s.opt.Now()
 			return r, nil
 		}
 	}
@@ -307,7 +290,10 @@ func before(lines []gitstate.Line, of gitstate.Record) (last gitstate.Record) {
 // what the command said; exit is its exit code, where that is known.
 func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string, exit *int) error {
 	if e.rec.Status == status {
-		return nil
+		return s.finish(r) // if that could not be recorded before
+	}
+	if r.undone != "" && status != gitstate.Canceled {
+		return &wireError{http.StatusConflict, fmt.Errorf("this was refused: %s", r.undone)}
 	}
 	rec := e.next(status)
 	rec.Exit = exit
@@ -368,55 +354,8 @@ func (s *Server) finish(r *run) error {
 		return err
 	}
 	r.finished = true
-	r.done()
-	r.done = func() {}
+	r.leave()
 	return nil
-}
-
-// withdraw records that what was announced is not going to happen.
-func (s *Server) withdraw(r *run, reason string) error {
-	r.closed = true
-	for _, e := range r.stacks {
-		if e.open() {
-			if err := s.change(r, e, gitstate.Canceled, reason, nil); err != nil {
-				return err
-			}
-		}
-	}
-	return s.finish(r)
-}
-
-// Close ends what has no open stacks, and keeps what was said so far: the CLIs
-// may come back to another server.
-func (s *Server) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.runs {
-		for _, e := range r.stacks {
-			s.keepLog(e)
-		}
-	}
-	return s.closeDrifts()
-}
-
-// Settle ends every run that was begun here and has stacks that are queued or
-// running: the CLI is gone. It returns how many stacks that were.
-func (s *Server) Settle(reason string) (open int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.runs {
-		for _, e := range r.stacks {
-			if e.open() {
-				open++
-			}
-		}
-		if werr := s.withdraw(r, reason); werr != nil && err == nil {
-			err = werr
-		}
-		r.done()
-		r.done = func() {}
-	}
-	return open, err
 }
 
 // runAndStack is an id that names a stack in a run.

@@ -106,9 +106,10 @@ func status(c *cli.Context, env Env) error {
 	}
 	target := targetOf(sel.Target, workspace())
 	stacks := make([]shownStack, len(selected))
+	views := viewsOf(c.Context, got.st, p, sel.Target)
 	for i, stack := range selected {
 		stacks[i].Stack = stack.Stack
-		if stacks[i].view, err = viewOf(got.st, stack.Stack, target); err != nil {
+		if stacks[i].view, err = views.of(stack.Stack); err != nil {
 			return err
 		}
 		at.clamp(&stacks[i].view)

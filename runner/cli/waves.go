@@ -201,7 +201,7 @@ func (w *waves) standing(st *gitstate.State, n *session, skip map[string]bool) e
 		if _, selected := w.of[path]; !ok || selected && !skip[path] {
 			continue
 		}
-		l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+		l, err := n.latest(st, path)
 		if err != nil {
 			return err
 		}

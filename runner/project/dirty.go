@@ -2,6 +2,7 @@ package project
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/terramate-io/terramate/config"
 	tmproject "github.com/terramate-io/terramate/project"
@@ -105,31 +107,29 @@ func (c changes) add(file string) {
 
 // changes are asked for once: a Project is a snapshot.
 func (p *Project) changes() (changes, error) {
-	p.changesOnce.Do(func() { p.changed, p.changedErr = p.top().readChanges(context.Background()) })
+	p.changesOnce.Do(func() {
+		p.looked = time.Now()
+		p.changed, p.changedErr = p.top().readChanges(context.Background())
+	})
 	return p.changed, p.changedErr
 }
 
 func (top workTree) readChanges(ctx context.Context) (changes, error) {
 	c := changes{paths: map[string]bool{}, below: map[string]bool{}}
-	out, err := top.git(ctx, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
-	if err != nil || len(out) == 0 {
+	files, err := top.changedFiles(ctx)
+	if err != nil || len(files) == 0 {
 		return c, err
 	}
-	for entry := range bytes.SplitSeq(bytes.TrimSuffix(out, []byte{0}), []byte{0}) {
-		if len(entry) < 4 {
-			return c, fmt.Errorf("git status: cannot read its output %q", entry)
+	for file, untracked := range files {
+		if !strings.HasPrefix(file, "/.tmtriggers/") && !(untracked && Artifact(file)) {
+			c.add(file)
 		}
-		file := "/" + strings.TrimSuffix(string(entry[3:]), "/")
-		if strings.HasPrefix(file, "/.tmtriggers/") || entry[0] == '?' && Artifact(file) {
-			continue
-		}
-		c.add(file)
 	}
 	if len(c.paths) == 0 {
 		return c, nil
 	}
 	// A link is changed by what it points to.
-	out, err = top.git(ctx, "ls-files", "--stage", "-z")
+	out, err := top.git(ctx, "ls-files", "--stage", "-z")
 	if err != nil {
 		return c, err
 	}
@@ -150,6 +150,55 @@ func (top workTree) readChanges(ctx context.Context) (changes, error) {
 		}
 	}
 	return c, nil
+}
+
+// changedFiles are the files at and below some project paths (all without any) that
+// differ from HEAD or are not tracked, but not ignored; and which of the two. Files
+// that git was told not to look at are compared by content.
+func (top workTree) changedFiles(ctx context.Context, below ...string) (map[string]bool, error) {
+	type list struct {
+		names []string
+		err   error
+	}
+	hidden := make(chan list, 1)
+	go func() {
+		names, err := top.hidden(ctx, below...)
+		hidden <- list{names, err}
+	}()
+	out, err := top.git(ctx, append([]string{"status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none", "--"}, literal(below)...)...)
+	also := <-hidden
+	if err = cmp.Or(err, also.err); err != nil {
+		return nil, err
+	}
+	files := map[string]bool{}
+	for entry := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		if entry == "" {
+			continue
+		}
+		if len(entry) < 4 {
+			return nil, fmt.Errorf("git status: cannot read its output %q", entry)
+		}
+		files["/"+strings.TrimSuffix(entry[3:], "/")] = entry[0] == '?'
+	}
+	for _, name := range also.names {
+		files["/"+name] = false
+	}
+	return files, nil
+}
+
+// ChangedFiles are the files at and below the folder dir of the work tree at root that
+// differ from HEAD or are not tracked (ignored ones aside), by project path, and
+// which of the two: true is not tracked. It needs no project that is loaded.
+func ChangedFiles(ctx context.Context, root, dir string) (map[string]bool, error) {
+	at, ok := projectPath(root, dir)
+	if !ok {
+		return nil, fmt.Errorf("%s is not in the work tree at %s", dir, root)
+	}
+	files, err := workTree(root).changedFiles(ctx, at)
+	if err != nil {
+		return nil, fmt.Errorf("looking for uncommitted changes: %w", err)
+	}
+	return files, nil
 }
 
 // resolve returns where the project path leads to, as a project path too. It is
