@@ -132,7 +132,7 @@ func (l *Latest) Succeeded(op string, as As) (bool, string) {
 	case len(l.Diverged) > 0:
 		return false, fmt.Sprintf("%s by runs that did not know of each other (%s, %s)", done, l.Run, l.Diverged[0].Run)
 	case l.Op != op && op == Deploy:
-		return false, fmt.Sprintf("destroyed, or a part of it, at %s", short(l.Commit))
+		return false, fmt.Sprintf("%s at %s", ended(l.Op), short(l.Commit))
 	case l.Op != op:
 		return false, fmt.Sprintf("%s came after it, at %s", l.Op, short(l.Commit))
 	case l.Status == Blocked:
@@ -155,4 +155,17 @@ func (l *Latest) Succeeded(op string, as As) (bool, string) {
 		return false, done + " with " + other
 	}
 	return true, fmt.Sprintf("ok at %s, %s by run %s", short(l.Commit), l.At.Format(time.DateTime), l.Run)
+}
+
+// ended says what ended a deployment.
+func ended(op string) string {
+	switch op {
+	case Destroy:
+		return "destroyed"
+	case "destroy-target":
+		return "a part of it was destroyed"
+	case "apply":
+		return "a part of it, or a saved plan, was applied"
+	}
+	return op + " came after the deployment,"
 }

@@ -3,8 +3,6 @@ package gitstate
 import (
 	"slices"
 	"strings"
-
-	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // index answers which record of a stack is its latest without reading all
@@ -19,7 +17,7 @@ import (
 // not know of each other. A forgotten record is nobody's latest, but ties who
 // followed it to what it followed.
 type index struct {
-	tree  plumbing.Hash
+	tree  trees
 	slots map[slotKey]*slot
 	runs  map[runKey]*runInfo // of the heads and of the latest successes
 }
@@ -82,15 +80,8 @@ func (ri *runInfo) head() Record {
 	return r
 }
 
-// groupOf joins the operations that end each other. To destroy a part of a
-// stack (runner.Recognise calls it destroy-target) is no destruction, but what
-// was deployed before is not what is there afterwards.
-func groupOf(op string) string {
-	if op == Destroy || op == "destroy-target" {
-		return Deploy
-	}
-	return op
-}
+// groupOf is Op.Group for the names that records have.
+func groupOf(op string) string { return string(Op(op).Group()) }
 
 func ident(id, path string) string {
 	if id != "" {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // What has to work before a deployment is announced, tried for real without
@@ -70,7 +72,7 @@ func (s *Store) Ask(ctx context.Context, remote string) (v RemoteView, err error
 	env := []string{"GIT_TRACE_CURL=" + trace.Name(), "GIT_TRACE_CURL_NO_DATA=1"}
 	out, err := s.networkWith(ctx, env, "ls-remote", "--symref", remote, "HEAD", s.ref, s.spoolPrefix(s.ref)+"*")
 	if err != nil {
-		return v, fmt.Errorf("%w: %w", ErrRemote, err)
+		return v, remoteError("asking it", remote, err)
 	}
 	for line := range strings.Lines(out) {
 		what, ref, _ := strings.Cut(strings.TrimSpace(line), "\t")
@@ -129,30 +131,21 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	if more := os.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
 		alternates += string(os.PathListSeparator) + more
 	}
-	who := s.signature(ctx)
-	env := []string{"GIT_OBJECT_DIRECTORY=" + tmp, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternates,
-		"GIT_AUTHOR_NAME=" + who.Name, "GIT_AUTHOR_EMAIL=" + who.Email, "GIT_COMMITTER_NAME=" + who.Name, "GIT_COMMITTER_EMAIL=" + who.Email}
-	tree, parent := emptyTree, []string{}
+	env := []string{"GIT_OBJECT_DIRECTORY=" + tmp, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternates}
+	tree, parents := emptyTree, []plumbing.Hash{}
 	if tip != "" {
 		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, tip); err != nil {
-			return try, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
+			return try, remoteError("fetching the notes from "+remote, remote, err)
 		}
-		tree, parent = tip+"^{tree}", []string{"-p", tip}
-	}
-	run := func(stdin string, args ...string) (string, error) {
-		cmd := s.repo.command(ctx, args...)
-		cmd.Env = append(cmd.Env, env...)
-		cmd.Stdin = strings.NewReader(stdin)
-		out, err := cmd.Output()
-		if err != nil {
-			return "", fmt.Errorf("git %s: %w", args[0], err)
+		if tree, err = s.probeGit(ctx, env, "", "rev-parse", tip+"^{tree}"); err != nil {
+			return try, err
 		}
-		return strings.TrimSpace(string(out)), nil
+		parents = append(parents, plumbing.NewHash(tip))
 	}
-	if _, err := run("", "hash-object", "-t", "tree", "-w", "--stdin"); err != nil {
+	if _, err := s.probeGit(ctx, env, "", "hash-object", "-t", "tree", "-w", "--stdin"); err != nil {
 		return try, err
 	}
-	probe, err := run("a probe of tmnotes doctor, which is not to be taken\n", slices.Concat([]string{"commit-tree", tree}, parent)...)
+	probe, err := s.probe(ctx, env, tree, parents)
 	if err != nil {
 		return try, err
 	}
@@ -169,12 +162,38 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	return try, nil
 }
 
+func (s *Store) probeGit(ctx context.Context, env []string, stdin string, args ...string) (string, error) {
+	cmd := s.repo.command(ctx, args...)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("git %s: %w", args[0], err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// probe makes a commit like those of notes, whose identity, message and signature a
+// server may look at.
+func (s *Store) probe(ctx context.Context, env []string, tree string, parents []plumbing.Hash) (string, error) {
+	w := &objectWriter{r: s.repo}
+	if _, err := s.newCommit(ctx, w, s.message("a probe of tmnotes doctor, which is not to be taken", ""), plumbing.NewHash(tree), parents...); err != nil {
+		return "", err
+	}
+	body, err := readObject(w.objects[0])
+	if err != nil {
+		return "", err
+	}
+	return s.probeGit(ctx, env, string(body), "hash-object", "-t", "commit", "-w", "--stdin")
+}
+
 // emptyTree is the name of the tree without entries, in any repository.
 const emptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 func (s *Store) tryPush(ctx context.Context, remote string, env []string, commit, ref string) error {
 	beside := ref + "/never"
-	out, err := s.networkWith(ctx, env, "push", "--porcelain", "--atomic", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no", remote, commit+":"+ref, commit+":"+beside)
+	args := append(s.pushArgs(remote), "--atomic", s.pushTarget(ctx, remote), commit+":"+ref, commit+":"+beside)
+	out, err := s.networkWith(ctx, env, args...)
 	if err == nil {
 		return fmt.Errorf("%s took two refs that cannot stand beside each other; look at %s and %s there", remote, ref, beside)
 	}

@@ -19,32 +19,51 @@ import (
 // writer's own. If neither is taken the error wraps ErrNotPushed; if the
 // remote cannot be reached, ErrRemote too. Either way nothing is lost here.
 func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
-	return s.pushAll(ctx, remote, true)
+	return s.pushAll(ctx, remote, pushMode{})
 }
 
 // PushFetched is Push for who fetched a moment ago: the remote is asked again
 // only where it has moved on, and does not take the push.
 func (s *Store) PushFetched(ctx context.Context, remote string) (Traveled, error) {
-	return s.pushAll(ctx, remote, false)
+	return s.pushAll(ctx, remote, pushMode{fetched: true})
 }
 
-func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled, error) {
+type pushMode struct {
+	fetched  bool // a moment ago
+	announce bool // nothing that stands there may be missing here
+}
+
+func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Traveled, error) {
 	tr := Traveled{Remote: remote}
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+	unlock, err := s.lockSync(ctx)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
+	more := time.Duration(0)
+	if mode.announce {
+		more = s.lagPatience
+	}
+	ctx, cancel := s.bounded(ctx, more)
+	defer cancel()
 	var texts textTips
+	ask := !mode.fetched
 	for try := 0; try < pushTries; try++ {
-		var tips remoteTips
-		// Who comes again has only to know what was in the way: where hundreds push
-		// at once the spool refs are as many, and somebody reads them later.
-		if tips, err = s.fetch(ctx, remote, ask, try > 0, &tr); err != nil {
-			return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+		what := nothing
+		switch {
+		case ask && try > 0:
+			// Who comes again has only to know what was in the way: where hundreds push
+			// at once the spool refs are as many, and somebody reads them later.
+			what = notesAlone
+		case ask:
+			what = everything
+		}
+		tips, ferr := s.fetch(ctx, remote, what, &tr)
+		if ferr != nil {
+			return tr, fmt.Errorf("%w: %w", ErrNotPushed, ferr)
 		}
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
 		spool := ""
@@ -53,14 +72,19 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 				return tr, err
 			}
 		}
-		var taken bool
+		taken := false
 		if taken, err = s.pushOnce(ctx, remote, tips, &texts, spool, &tr); err == nil {
-			if taken {
-				tr.Pushed = true
-			}
+			tr.Pushed = tr.Pushed || taken
 			s.settle(ctx, remote, tips)
 			s.pushTexts(ctx, remote, &texts, &tr)
 			return tr, nil
+		}
+		ask = true
+		if mode.announce && errors.Is(err, errBehind) {
+			if lerr := s.catchUp(ctx, remote, tips.main, &tr); lerr != nil {
+				return tr, fmt.Errorf("%w: %w", ErrNotPushed, lerr)
+			}
+			ask = false
 		}
 		if errors.Is(err, errSpooled) {
 			tr.Pushed, tr.Spooled = true, true
@@ -69,8 +93,8 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 		if !errors.Is(err, errContended) {
 			break
 		}
-		if !ask {
-			ask, try = true, -1
+		if mode.fetched {
+			mode.fetched, try = false, -1
 			continue
 		}
 		if try < pushTries-1 {
@@ -79,7 +103,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 			}
 		}
 	}
-	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) {
+	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) || CauseOf(err) == Denied {
 		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 	}
 	if serr := s.pushSpool(ctx, remote, &tr); serr != nil {
@@ -91,6 +115,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 
 var (
 	errContended = errors.New("others push to the same ref")
+	errBehind    = fmt.Errorf("%w: what was fetched is not what is there", errContended)
 	errRefused   = errors.New("refused")
 	errSpooled   = errors.New("others push to the same ref; the notes are on a ref of this writer's own")
 )
@@ -106,14 +131,14 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 		return false, nil
 	}
 	squashed := local
-	if !tips.main.IsZero() {
-		_, theirs, err := s.tip(tips.main.String())
+	if !tips.base.IsZero() {
+		_, theirs, err := s.tip(tips.base.String())
 		if err != nil {
 			return false, err
 		}
 		if theirs == tree {
-			squashed = tips.main
-		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.main}); err != nil {
+			squashed = tips.base
+		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.base}); err != nil {
 			return false, err
 		}
 	} else if squashed, err = s.squash(ctx, tree, plumbing.ZeroHash, nil); err != nil {
@@ -128,7 +153,7 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 			out, err = s.runPush(ctx, remote, nil, squashed.String()+":"+s.ref, "+"+squashed.String()+":"+spool)
 			spooled := pushError(remote, spool, out, err) == nil
 			if err = pushError(remote, s.ref, out, err); errors.Is(err, errContended) && spooled {
-				err = errSpooled
+				err = fmt.Errorf("%w: %w", errSpooled, err)
 			} else if err == nil && spooled {
 				tips.spool[spool] = squashed // not needed, and removed with those that were folded in
 			}
@@ -137,6 +162,7 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 			return false, err
 		}
 		pushed = true
+		s.nowKnown(remote, squashed)
 		if err := s.repo.setRef(ctx, s.tracking(remote), "tmnotes: push", squashed, tips.main); err != nil && !errors.Is(err, errMoved) {
 			return pushed, err
 		}
@@ -194,49 +220,8 @@ func (s *Store) runPush(ctx context.Context, remote string, options []string, re
 }
 
 func (s *Store) gitPush(ctx context.Context, remote string, options, refspecs []string) (string, error) {
-	args := append([]string{"push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"}, options...)
-	return s.network(ctx, append(append(args, remote), refspecs...)...)
-}
-
-// pushError is what became of a ref in a push (of all, if ref is empty), by
-// what git printed of it.
-func pushError(remote, ref, out string, err error) error {
-	if err == nil {
-		return nil
-	}
-	for line := range strings.Lines(out) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
-		_, to, _ := strings.Cut(f[min(1, len(f)-1)], ":")
-		if ref != "" && to == ref && f[0] != "!" {
-			return nil // taken, whatever became of others
-		}
-		if f[0] != "!" || ref != "" && to != ref {
-			continue
-		}
-		why := f[len(f)-1]
-		for _, c := range []string{"fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old value",
-			"reference already exists", "unpacker error", "missing necessary objects", "failed to lock", "remote ref updated"} {
-			if strings.Contains(why, c) {
-				return fmt.Errorf("%w: %s", errContended, why)
-			}
-		}
-		said := ""
-		var ge *gitError
-		if errors.As(err, &ge) {
-			if i := strings.Index(ge.stderr, "remote:"); i >= 0 {
-				said = "; " + lastLines(ge.stderr[i:], ge.code)
-			}
-		}
-		return fmt.Errorf("%s %w the push: %s%s", remote, errRefused, why, said)
-	}
-	var ge *gitError
-	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "unresolved deltas") || strings.Contains(ge.stderr, "remote unpack failed")) {
-		return fmt.Errorf("%w: %s", errContended, lastLines(ge.stderr, ge.code))
-	}
-	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "ermission") || strings.Contains(ge.stderr, "403") || strings.Contains(ge.stderr, "denied")) {
-		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
-	}
-	return fmt.Errorf("%w: pushing to %s: %w", ErrRemote, remote, err)
+	args := append(append(s.pushArgs(remote), options...), s.pushTarget(ctx, remote))
+	return s.network(ctx, append(args, refspecs...)...)
 }
 
 // settle removes the spool refs that were folded in, and the journal files
@@ -252,14 +237,15 @@ func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
 		_ = s.push(ctx, remote, leases, deletes...)
 	}
 	if pushed, tree, err := s.tip(s.tracking(remote)); err == nil && !pushed.IsZero() {
-		s.compact(tree, 0)
+		s.compact(s.journal, tree, 0)
 	}
+	s.tidyLocal()
 }
 
 // compact removes the journal files that are not needed any more: all of their
 // lines are in the notes of the tree, and nothing was added for the given time.
-func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
-	files, err := s.journal.files()
+func (s *Store) compact(of *journal, tree plumbing.Hash, age time.Duration) {
+	files, err := of.files()
 	if err != nil {
 		return
 	}
@@ -272,7 +258,7 @@ func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
 		if age > 0 && time.Since(f.mod) < age {
 			continue
 		}
-		if s.journal.read(f, nil) != nil || f.damaged > 0 {
+		if of.read(f, nil) != nil || f.damaged > 0 {
 			continue
 		}
 		lines := map[plumbing.Hash][]string{}
@@ -280,7 +266,7 @@ func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
 			lines[e.commit] = append(lines[e.commit], e.line)
 		}
 		if changes, err := s.missing(t, lines); err == nil && len(changes) == 0 {
-			_ = s.journal.remove(*f)
+			_ = of.remove(*f)
 		}
 	}
 }
@@ -296,8 +282,9 @@ func (s *Store) Tidy() {
 		return
 	}
 	if tip, tree, err := s.tip(s.ref); err == nil && !tip.IsZero() {
-		s.compact(tree, journalAge)
+		s.compact(s.journal, tree, journalAge)
 	}
+	s.tidyLocal()
 }
 
 // pushSpool puts the local notes on a ref that only this clone writes, so that

@@ -365,15 +365,27 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 // StackStatus is a stack's own status for a target: what its deployments and
 // its drift runs say together.
 //
-// It is Failed after a deployment that failed, was canceled, blocked or
-// interrupted, until a deployment succeeds or a drift run comes out clean;
-// Drifted after a drift run that found changes, until a clean one or a
-// deployment that succeeds; Running while a deployment is under way; else OK.
-// A trigger changes none of it: it says that something is to be done, not that
-// something is wrong.
+// After a deployment that failed, was canceled, blocked or interrupted it is that,
+// until a deployment succeeds or a drift run comes out clean; Drifted after a drift
+// run that found changes, until a clean one or a deployment that succeeds; Running
+// while a deployment is under way; else OK. Neither a trigger changes it, which says
+// that something is to be done and not that something is wrong, nor a run that
+// did not come to start the stack where it is deployed (see Standing).
 func StackStatus(deploy, drift Latest) Status {
+	if deploy.Status != Triggered {
+		deploy.Status, deploy.At = deploy.Standing()
+	}
+	return Attempted(deploy, drift)
+}
+
+// Attempted is StackStatus, but of a stack that a run did not come to start it is what
+// that run came to, wherever it is deployed: by this one tells what to try again.
+func Attempted(deploy, drift Latest) Status {
 	for _, l := range []*Latest{&deploy, &drift} {
-		if l.Status, l.At = l.Before(); l.Status.open() && l.Record.Status == Triggered {
+		if l.Status != Triggered {
+			continue
+		}
+		if l.Status, l.At = l.Standing(); l.Status.open() {
 			l.Status = Interrupted // what came of it is not known any more
 		}
 	}
@@ -383,7 +395,7 @@ func StackStatus(deploy, drift Latest) Status {
 		if driftLater && drift.Status == OK {
 			return OK
 		}
-		return Failed
+		return deploy.Status
 	case Queued, Running:
 		return Running
 	case OK:
@@ -404,24 +416,39 @@ func StackStatus(deploy, drift Latest) Status {
 	return Never
 }
 
-// Before is the status, and when it was recorded, that a trigger of the stack
-// leaves standing: its own, or of one that is triggered already, what that was.
-func (l *Latest) Before() (Status, time.Time) {
-	if l.Status != Triggered {
-		return l.Status, l.At
+// Standing is the status, and when it was recorded, that stands once nothing is
+// changed by what was recorded last: by a trigger, or by a run that blocked or canceled
+// the stack, before it was started, on the commit on which it is deployed. What it was
+// before stands in such records.
+func (l *Latest) Standing() (Status, time.Time) {
+	switch {
+	case l.Status == Triggered:
+		return Status(cmpOr(string(l.Had), string(Never))), l.Was
+	case (l.Status == Blocked || l.Status == Canceled) && l.Had == OK:
+		return OK, l.Was
 	}
-	return Status(cmpOr(string(l.Had), string(Never))), l.Was
+	return l.Status, l.At
 }
 
-// Matches reports whether a status is what a filter asks for, in Terramate's
-// words: healthy is ok; unhealthy is failed, drifted, and all that is no
-// success; failed includes interrupted; pending is queued or triggered.
+// Untouched says in the record of a run that did not come to start a stack that the
+// stack is as it was, if it is deployed on the same commit: then was is its latest
+// record before.
+func (r *Record) Untouched(commit string, was *Latest) {
+	standing, at := was.Standing()
+	if standing == OK && r.Op == Deploy && was.Op == Deploy && was.Commit == commit && !was.Dirty && !was.copied && len(was.Diverged) == 0 {
+		r.Had, r.Was = standing, at
+	}
+}
+
+// Matches reports whether the status of a deployment or a drift run is what a filter
+// asks for, in Terramate's words: healthy is ok; unhealthy is failed, drifted, and all
+// that is no success; failed includes interrupted; pending is queued or triggered.
 func (s Status) Matches(filter string) bool {
 	switch filter {
 	case "healthy":
 		return s == OK
 	case "unhealthy":
-		return s == Failed || s == Drifted || s == Canceled || s == Blocked || s == Interrupted
+		return s == Drifted || s.Unsuccessful()
 	case "failed":
 		return s == Failed || s == Interrupted
 	case "pending":
@@ -430,6 +457,20 @@ func (s Status) Matches(filter string) bool {
 		return s == Never
 	}
 	return string(s) == filter
+}
+
+// MatchesOwn is Matches for a stack's own status. There failed is all that has to be
+// tried again, for which Terramate has the one word.
+func (s Status) MatchesOwn(filter string) bool {
+	if filter == "failed" {
+		return s.Unsuccessful()
+	}
+	return s.Matches(filter)
+}
+
+// Unsuccessful reports whether something has ended, and not with a success.
+func (s Status) Unsuccessful() bool {
+	return s == Failed || s == Canceled || s == Blocked || s == Interrupted
 }
 
 const maxSkew = 10 * time.Minute

@@ -3,16 +3,13 @@ package gitstate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"golang.org/x/term"
 )
 
 // How notes travel. The remote's notes are fetched to a tracking ref of our
@@ -21,12 +18,9 @@ import (
 // somebody removed meanwhile come back), and the spool refs of writers who
 // could not push. A push is one commit on top of the remote's.
 
-const (
-	networkTimeout = 2 * time.Minute // of one git fetch or git push
-	// The first push is to the ref that all share; where that is contended, another
-	// one is to that and to a ref of the writer's own, which nobody contends for.
-	pushTries = 2
-)
+// The first push is to the ref that all share; where that is contended, another
+// one is to that and to a ref of the writer's own, which nobody contends for.
+const pushTries = 2
 
 // Traveled says what a Fetch or a Push did.
 type Traveled struct {
@@ -54,41 +48,10 @@ func (s *Store) tracking(remote string) string {
 
 func (s *Store) spoolPrefix(base string) string { return base + "-spool/" }
 
-// network runs git with the user's own way of reaching a remote. Where nobody
-// is there to ask, git must not wait for an answer.
-func (s *Store) network(ctx context.Context, args ...string) (string, error) {
-	return s.networkWith(ctx, nil, args...)
-}
-
-// networkWith is network with more in the environment.
-func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, networkTimeout, fmt.Errorf("no answer within %v", networkTimeout))
-	defer cancel()
-	cmd := s.repo.command(ctx, args...)
-	cmd.Env = append(cmd.Env, env...)
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		ownGroup(cmd)
-		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0")
-	}
-	cmd.WaitDelay = 5 * time.Second
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // git has ended well; what it left running in the background has its stderr
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return stdout.String(), context.Cause(ctx)
-		}
-		err = &gitError{args: []string{args[0]}, code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}
-	}
-	return stdout.String(), err
-}
-
 // remoteTips are the notes refs of a remote as they were fetched last.
 type remoteTips struct {
 	main  plumbing.Hash
+	base  plumbing.Hash            // the newest that is known to stand there; main, unless that lags
 	spool map[string]plumbing.Hash // ref on the remote → commit
 	texts textTips
 }
@@ -119,22 +82,41 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 // Nothing local is lost, and nothing is pushed. An unreachable remote is an
 // ErrRemote; a remote without notes is Traveled.Empty.
 func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
+	return s.fetchLocked(ctx, remote, everything)
+}
+
+func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Traveled, error) {
 	tr := Traveled{Remote: remote}
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+	unlock, err := s.lockSync(ctx)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
-	_, err = s.fetch(ctx, remote, true, false, &tr)
+	ctx, cancel := s.bounded(ctx, 0)
+	defer cancel()
+	_, err = s.fetch(ctx, remote, what, &tr)
 	return tr, err
 }
 
-// fetch does one git fetch and merges what came: of all refs, or of the notes alone.
-// Unless it is to ask the remote, it works with what came last time.
-func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *Traveled) (remoteTips, error) {
+// lockSync keeps apart the processes of this clone that fetch and push.
+func (s *Store) lockSync(ctx context.Context) (unlock func(), err error) {
+	return lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+}
+
+// scope is what a fetch asks the remote for.
+type scope int
+
+const (
+	nothing scope = iota // it works with what came last time
+	notesAlone
+	everything // and claims
+)
+
+// fetch does one git fetch and merges what came.
+func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Traveled) (remoteTips, error) {
 	// git fetch would blame the remote for a ref that is broken here.
 	if _, _, err := s.tip(s.ref); err != nil {
 		return remoteTips{}, err
@@ -147,11 +129,11 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	// one is not looked for among tags and branches. Partial clones would leave
 	// the notes' blobs behind without --no-filter.
 	refspecs := []string{"+" + s.ref + "*:" + s.tracking(remote) + "*"}
-	if alone && !before.main.IsZero() {
+	if what == notesAlone && !before.main.IsZero() {
 		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.ref+claimsSuffix+"/*", "^"+s.textsRef())
 	}
 	for range 20 {
-		if !ask {
+		if what == nothing {
 			break
 		}
 		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
@@ -165,15 +147,18 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 		}
 	}
 	if err != nil {
-		return before, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
+		return before, remoteError("fetching the notes from "+remote, remote, err)
 	}
 	after, err := s.fetchedTips(ctx, remote)
 	if err != nil {
 		return after, err
 	}
-	tr.Empty = after.main.IsZero() && len(after.spool) == 0
+	if after.base, err = s.newest(ctx, remote, before.main, after.main); err != nil {
+		return after, err
+	}
+	tr.Empty = after.base.IsZero() && len(after.spool) == 0
 	tr.Fetched = tr.Fetched || after.main != before.main || len(after.spool) > 0
-	sources := []plumbing.Hash{after.main, before.main}
+	sources := []plumbing.Hash{after.main, before.main, after.base}
 	for _, ref := range sortedKeys(after.spool) {
 		sources = append(sources, after.spool[ref])
 	}
@@ -181,20 +166,10 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 		return after, err
 	}
 	s.mergeTexts(ctx, &after.texts)
-	switch {
-	case before.main == after.main || before.main.IsZero():
-	case after.main.IsZero():
-		s.warn(fmt.Sprintf("%s was deleted on %s; the next push puts it back", s.ref, remote))
-	default:
-		n, err := s.takenAway(before.main, after.main)
-		if err != nil {
-			return after, err
-		}
-		if tr.Returned += n; n > 0 {
-			s.warn(fmt.Sprintf("%d lines had been removed from the notes on %s and are put back; `tmnotes forget` is the way to remove a record everywhere", n, remote))
-		}
+	if err := s.sayChanged(remote, before.main, after, tr); err != nil {
+		return after, err
 	}
-	if !ask {
+	if what == nothing {
 		return after, nil
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))
@@ -236,7 +211,7 @@ func (s *Store) LastFetch(remote string) time.Time {
 // merge makes the local ref hold every line of the sources and of the journal.
 // Where the remote's tip has them all, the local ref becomes it.
 func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sources []plumbing.Hash) error {
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,8 +54,8 @@ func TestRecognise(t *testing.T) {
 		{"terraform apply", "TF_CLI_ARGS=plan.out", "apply", "saved plan"},
 		{"tofu apply -exclude=x", "", "apply", "-exclude"},
 		{"tofu apply -target-file x", "", "apply", "-target-file"},
-		{"terraform apply -refresh-only", "", "apply", "-refresh-only"},
-		{"terraform apply -refresh-only=1", "", "apply", "-refresh-only"},
+		{"terraform apply -refresh-only", "", "refresh", "-refresh-only"},
+		{"terraform apply -refresh-only=1", "", "refresh", "-refresh-only"},
 		{"terraform apply -invoke=action.x", "", "apply", "-invoke=action.x is not understood"},
 		{"terraform apply -destroy=perhaps", "", "apply", "not understood"},
 		{"terraform apply ---target=x", "", "apply", "not understood"},
@@ -84,24 +85,25 @@ func TestRecognise(t *testing.T) {
 		{"terraform apply -destroy plan.out", "", "apply", "saved plan"},
 		{"terragrunt destroy", "", "destroy", ""},
 		// Several units.
-		{"terragrunt run-all apply", "", "run-all", note},
-		{"terragrunt apply-all", "", "run-all", note},
+		{"terragrunt run-all apply", "", "apply", note},
+		{"terragrunt apply-all", "", "apply", note},
 		{"terragrunt run-all destroy", "", "destroy", note},
 		{"terragrunt destroy-all", "", "destroy", note},
 		{"terragrunt run --all -- destroy", "", "destroy", note},
-		{"terragrunt run --all apply", "", "run-all", note},
-		{"terragrunt run --all -- apply", "", "run-all", note},
-		{"terragrunt run -a -- apply", "", "run-all", note},
-		{"terragrunt apply --all", "", "run-all", note},
-		{"terragrunt stack run apply", "", "run-all", note},
-		{"terragrunt graph apply", "", "run-all", note},
-		{"terragrunt run -- apply", "TG_ALL=true", "run-all", note},
+		{"terragrunt run --all apply", "", "apply", note},
+		{"terragrunt run --all -- apply", "", "apply", note},
+		{"terragrunt run -a -- apply", "", "apply", note},
+		{"terragrunt apply --all", "", "apply", note},
+		{"terragrunt stack run apply", "", "apply", note},
+		{"terragrunt graph apply", "", "apply", note},
+		{"terragrunt run -- apply", "TG_ALL=true", "apply", note},
 		{"terragrunt run -- apply", "TG_ALL=false", "deploy", ""},
 		// Others of Terraform.
 		{"terraform plan -out plan.out", "", "plan", ""},
 		{"terraform init", "", "init", ""},
 		{"terraform workspace select prod", "", "workspace", ""},
-		{"terraform state rm x", "", "state", ""},
+		{"terraform state list", "", "state", ""},
+		{"terraform state rm x", "", "state-edit", ""},
 		{"terraform deploy", "", "cmd-deploy", ""},
 		{"terraform", "", "terraform", ""},
 		{"terragrunt hcl fmt", "", "hcl", ""},
@@ -196,7 +198,7 @@ func TestVariant(t *testing.T) {
 		first := ""
 		for i, l := range class {
 			v := Recognise(strings.Fields(l.cmd), strings.Split(l.env, "|"), "").Variant
-			if !regexp.MustCompile(`^[0-9a-f]{8}$`).MatchString(v) {
+			if !regexp.MustCompile(`^2:[0-9a-f]{8}$`).MatchString(v) {
 				t.Fatalf("variant %q", v)
 			}
 			if i == 0 {
@@ -243,10 +245,10 @@ func FuzzRecognise(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cmd, env1, env2 string) {
 		argv := strings.Split(cmd, "\x00")
 		op := Recognise(argv, []string{env1, env2}, "")
-		if !name.MatchString(op.Name) || len(op.Variant) != 8 {
+		if !name.MatchString(op.Name) || len(op.Variant) != 10 || len(op.Legacy) != 8 {
 			t.Errorf("%q: %+v", argv, op)
 		}
-		if again := Recognise(argv, []string{env1, env2}, ""); again != op {
+		if again := Recognise(argv, []string{env1, env2}, ""); !reflect.DeepEqual(again, op) {
 			t.Errorf("%q: %+v, then %+v", argv, op, again)
 		}
 		tool := programName(argv)

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -20,19 +21,22 @@ func TestRecogniseScript(t *testing.T) {
 		{"tofu fmt -check; tofu -chdir=a apply; tofu -chdir=b apply", "", "", "deploy", ""},
 		{"terragrunt init; terragrunt apply -auto-approve", "", "", "deploy", ""},
 		{"terraform plan -destroy; terraform apply", "", "", "deploy", ""},
-		// In doubt it is none.
-		{"terraform init; terraform apply; ./notify.sh", "", "", "script-db-migrate", "what notify.sh does is not known: set sync_deployment = true"},
-		{"./prepare.sh; terraform apply", "", "", "script-db-migrate", "what prepare.sh does is not known"},
-		{"terraform apply; terraform state rm x", "", "", "script-db-migrate", "what terraform state does is not known"},
-		{"terraform workspace select prod; terraform apply", "", "", "script-db-migrate", "what terraform workspace does is not known"},
-		{"terraform apply; terraform apply -target=x", "", "", "script-db-migrate", "-target applies a part"},
-		{"terraform init -from-module=x; terraform apply", "", "", "script-db-migrate", "what terraform init does is not known"},
-		{"terraform plan -generate-config-out x.tf; terraform apply", "", "", "script-db-migrate", "what terraform plan does is not known"},
-		{"terraform -x init; terraform apply", "", "", "script-db-migrate", "what terraform init does is not known"},
-		{"terraform init; terraform apply", "TF_CLI_ARGS_init='", "", "script-db-migrate", "what terraform init does is not known"},
-		{"terragrunt run-all plan; terragrunt apply", "", "", "script-db-migrate", "several units"},
-		{"terraform plan -out=p; terraform apply p", "", "", "script-db-migrate", "a saved plan may be partial"},
-		{"terraform apply -target=x", "", "", "script-db-migrate", "-target applies a part"},
+		{"terraform workspace select -or-create prod; terraform apply", "", "", "deploy", ""},
+		// In doubt it is none, and ends what was deployed.
+		{"terraform init; terraform apply; ./notify.sh", "", "", "apply", "what notify.sh does is not known: set sync_deployment = true"},
+		{"./prepare.sh; terraform apply", "", "", "apply", "what prepare.sh does is not known"},
+		{"terraform apply; terraform state rm x", "", "", "state-edit", ""},
+		{"terraform import a b; terraform apply", "", "", "import", ""},
+		{"terraform workspace delete x; terraform apply", "", "", "apply", "what terraform workspace does is not known"},
+		{"terraform state list; terraform apply", "", "", "apply", "what terraform state does is not known"},
+		{"terraform apply; terraform apply -target=x", "", "", "apply", "-target applies a part"},
+		{"terraform init -from-module=x; terraform apply", "", "", "apply", "what terraform init does is not known"},
+		{"terraform plan -generate-config-out x.tf; terraform apply", "", "", "apply", "what terraform plan does is not known"},
+		{"terraform -x init; terraform apply", "", "", "apply", "what terraform init does is not known"},
+		{"terraform init; terraform apply", "TF_CLI_ARGS_init='", "", "apply", "what terraform init does is not known"},
+		{"terragrunt run-all plan; terragrunt apply", "", "", "apply", "several units"},
+		{"terraform plan -out=p; terraform apply p", "", "", "apply", "a saved plan may be partial"},
+		{"terraform apply -target=x", "", "", "apply", "-target applies a part"},
 		{"terraform init; terraform plan", "", "", "script-db-migrate", ""},
 		{"echo hello", "", "", "script-db-migrate", ""},
 		{"./deploy.sh", "", "", "script-db-migrate", "what deploy.sh does is not known: add --op deploy"},
@@ -77,12 +81,16 @@ func TestScriptVariant(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{Recognise([]string{"ls"}, nil, "").Variant: "ls"}
 	for _, class := range [][]string{
-		{"terraform apply", "terraform apply -auto-approve -no-color"},
-		{"terraform init; terraform apply", "terraform init -input=false; terraform apply -auto-approve -parallelism=3"},
-		{"terraform apply; terraform init"},
+		// What changes nothing adds nothing to the one command that deploys.
+		{"terraform apply", "terraform apply -auto-approve -no-color", "terraform init; terraform apply", "terraform init -input=false; terraform apply -auto-approve -parallelism=3",
+			"terraform apply; terraform init", "terraform init; terraform plan -var-file=x; terraform apply",
+			"terraform workspace select x; terraform apply"},
+		// What chooses the place does.
 		{"terraform init -backend-config=x; terraform apply"},
-		{"terraform init; terraform apply -var=a=b"},
-		{"terraform init; terraform init; terraform apply"},
+		{"terraform init -backend-config=y; terraform apply"},
+		{"terraform init; terraform apply -var=a=b", "terraform apply -var a=b"},
+		{"terraform apply; terraform apply"},
+		{"terraform plan -out=p; terraform apply p"}, {"terraform plan -out=p -var=a=b; terraform apply p"},
 		{"a b; c"}, {"a; b c"}, {"a b c"}, {"a; b; c"},
 	} {
 		for i, cmds := range class {
@@ -94,7 +102,7 @@ func TestScriptVariant(t *testing.T) {
 		}
 	}
 	// One command is the same by itself.
-	if a, b := RecogniseScript([]string{"x"}, commandsOf("terraform apply"), nil, "", ""), Recognise([]string{"terraform", "apply", "-no-color"}, nil, ""); a != b {
+	if a, b := RecogniseScript([]string{"x"}, commandsOf("terraform apply"), nil, "", ""), Recognise([]string{"terraform", "apply", "-no-color"}, nil, ""); !reflect.DeepEqual(a, b) {
 		t.Errorf("%+v, %+v", a, b)
 	}
 }

@@ -128,6 +128,9 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
 	ctx = context.WithoutCancel(ctx) // what is known is always written down
+	reach := newReach(ctx, h.ui, s, h.plans[gitstate.Deploy].remote, 0)
+	defer reach.done()
+	h.net = reach.ctx
 	cmd := exec.Command(path, argv[1:]...)
 	cmd.Args[0] = argv[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
@@ -151,7 +154,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if open > 0 {
 		h.ui.warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", argv[0], plural(open, "stack")))
 	}
-	return h.verdict(argv, exit, api.Seen(), errors.Join(waited, err, h.end(ctx)))
+	return h.verdict(argv, exit, api.Seen(), errors.Join(waited, err, h.end(ctx, reach)))
 }
 
 // verdict is the exit code: the program's own, but where it does not know that

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,12 +46,15 @@ type cloudHost struct {
 const freshFor = 10 * time.Second
 
 func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*cloudHost, error) {
-	h := &cloudHost{session: session{store: s}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
+	h := &cloudHost{session: session{store: s, net: context.Background()}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
 	var err error
 	for _, op := range []string{gitstate.Deploy, gitstate.Drift, "preview"} {
 		if h.plans[op], err = planSync(c, s, "", detectCI(os.Getenv), op); err != nil {
 			return nil, err
 		}
+	}
+	if err = s.TrySign(c.Context); err != nil {
+		return nil, err
 	}
 	h.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	s.UseJournal(s.NewRun()) // a file of its own
@@ -134,12 +136,12 @@ func (h *cloudHost) announce(ctx context.Context) error {
 	if remote == "" {
 		return nil
 	}
-	tr, err := h.store.PushFetched(ctx, remote) // refresh did
+	tr, err := h.store.Announce(ctx, remote, true) // refresh fetched
 	if err != nil {
-		return fmt.Errorf("%w; what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, remote, h.store.Ref())
+		return notAnnounced(err, remote, h.store.Ref())
 	}
 	if tr.Spooled {
-		h.ui.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", remote, h.store.Ref()))
+		h.ui.warn(spooled(remote, h.store.Ref()))
 	}
 	return nil
 }
@@ -158,7 +160,7 @@ func (h *cloudHost) recorded(op string) {
 	if h.push != nil {
 		h.push.end()
 	}
-	h.push, h.remote = startPusher(context.Background(), &h.session, remote, h.interval), remote
+	h.push, h.remote = startPusher(h.net, &h.session, remote, h.interval), remote
 }
 
 // now sends what is known at once, without waiting for it.
@@ -172,11 +174,12 @@ func (h *cloudHost) now() {
 
 // end writes everything down, and sends it where anything was recorded that is
 // to be sent.
-func (h *cloudHost) end(ctx context.Context) error {
+func (h *cloudHost) end(ctx context.Context, reach *reach) error {
 	h.mu.Lock()
 	push, remote := h.push, h.remote
 	h.push = nil // it ends once
 	h.mu.Unlock()
+	reach.end(h.ui, remote)
 	if push != nil {
 		push.end()
 	}
@@ -192,7 +195,7 @@ func (h *cloudHost) end(ctx context.Context) error {
 	if time.Since(h.store.LastFetch(remote)) < freshFor {
 		send = h.store.PushFetched
 	}
-	if _, err := send(ctx, remote); err != nil {
+	if _, err := send(reach.ctx, remote); err != nil {
 		if err := h.store.Flush(ctx); err != nil {
 			return err
 		}

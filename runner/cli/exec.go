@@ -80,7 +80,7 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	stack, _, err := project.StackAt(ctx, dir)
+	stack, root, err := project.StackAt(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -93,13 +93,23 @@ func execute(c *cli.Context, env Env) error {
 		u.say("%s: %s: %s", stack.Path, op.Name, op.Note)
 	}
 
+	task := runner.Task{Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir},
+		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: os.Environ()}
+	if err := checkPrograms(map[string]runner.Task{stack.Path: task}, []string{stack.Path}); err != nil {
+		return err
+	}
+	runEnv, err := project.RunEnvAt(root, stack.Dir)
+	if err != nil {
+		return err
+	}
+
 	// All children of one `terramate run` are one run, and fetch once. (A shell
 	// is a parent, too, for a day: on another commit it is another run.)
 	group, err := s.Group(ctx, parentID()+"-"+head.Hash)
 	if err != nil {
 		return err
 	}
-	n := &session{store: s, commit: head, run: group.Run}
+	n := &session{store: s, commit: head, run: group.Run, stacks: map[string]recorded{}, reader: newReader(ctx, root)}
 	if id := os.Getenv("TMNOTES_RUN"); id != "" {
 		if n.run, err = runID(s); err != nil {
 			return err
@@ -123,8 +133,12 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	r := recorded{stack: stack, op: op, target: targetOf(c.String("target"), op.Workspace)}
-	l, err := st.Latest(stack.ID, stack.Path, r.target, op.Name)
+	if err := n.recordedAs(task.Stack, op, c.String("target"), os.Environ(), runEnv); err != nil {
+		return err
+	}
+	n.before = st
+	r := n.stacks[stack.Path]
+	l, err := n.locate(st, &r)
 	if err != nil {
 		return err
 	}
@@ -132,7 +146,7 @@ func execute(c *cli.Context, env Env) error {
 	if r.dirty, err = dirtyHere(ctx, s, dir, stack.Path); err != nil {
 		return err
 	}
-	n.stacks = map[string]recorded{stack.Path: r}
+	n.stacks[stack.Path] = r
 	off, err := takeOff(ctx, st, n, []string{stack.Path}, !c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), u.warn)
 	if err != nil {
 		return err
@@ -154,6 +168,9 @@ func execute(c *cli.Context, env Env) error {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
 	ctx = context.WithoutCancel(ctx)
+	if err := group.Once(ctx, "sign", time.Minute, func() error { return s.TrySign(ctx) }); err != nil {
+		return fmt.Errorf("%w; nothing was executed", err)
+	}
 	if err := group.Once(ctx, "head-"+n.run, 0, func() error {
 		return s.Append(head.Hash, n.head(ctx, ci, op.Name, r.target, 0, cmd))
 	}); err != nil {
@@ -165,8 +182,7 @@ func execute(c *cli.Context, env Env) error {
 	}
 	x.Signals, x.Foreground = signals, runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
-	task := runner.Task{Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir},
-		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: append(os.Environ(), "TMNOTES_RUN="+n.run)}
+	task.Env = append(task.Env, "TMNOTES_RUN="+n.run)
 	tasks := map[string]runner.Task{stack.Path: task}
 	n.keepPlans(u, tasks, file)
 	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, setting(c, s, "on-change", "onChange", ""))
@@ -242,7 +258,7 @@ func attempt(ctx context.Context, s *gitstate.Store, group *gitstate.Group, comm
 // of stacks below it aside. It looks at the stack's folder alone: what else its
 // inputs are is known only to who loads the project.
 func dirtyHere(ctx context.Context, s *gitstate.Store, dir, stack string) (bool, error) {
-	files, err := s.DirtyFiles(ctx, dir)
+	files, err := project.ChangedFiles(ctx, s.WorkTree(), dir)
 	if err != nil {
 		return false, err
 	}

@@ -23,6 +23,7 @@ func storeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ref", EnvVars: []string{"TMNOTES_REF"}, Usage: "notes `REF` (git config tmnotes.ref; default " + gitstate.DefaultRef + ")"},
 		&cli.StringFlag{Name: "remote", EnvVars: []string{"TMNOTES_REMOTE"}, Usage: "`NAME` of the remote to sync with (git config tmnotes.remote; default: the project's)"},
 		&cli.DurationFlag{Name: "stale-after", EnvVars: []string{"TMNOTES_STALE_AFTER"}, DefaultText: "6h", Usage: "a running record older than this `DURATION` is an interrupted one (git config tmnotes.staleAfter)"},
+		&cli.DurationFlag{Name: "network-timeout", EnvVars: []string{"TMNOTES_NETWORK_TIMEOUT"}, DefaultText: "2m", Usage: "wait for the remote for at most `DURATION`: each fetch, each push, and all that is sent at the end of a run (git config tmnotes.networkTimeout)"},
 	}
 }
 
@@ -72,7 +73,7 @@ func selectionFlags() []cli.Flag {
 
 func statusFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "status", Usage: "filter by the stack's own `STATUS`: ok, healthy, failed, drifted, unhealthy, running, never"},
+		&cli.StringFlag{Name: "status", Usage: "filter by the stack's own `STATUS`: ok, healthy, failed (also blocked, canceled and interrupted ones), blocked, canceled, interrupted, drifted, unhealthy, running, never"},
 		&cli.StringFlag{Name: "deployment-status", Usage: "filter by the `STATUS` of the latest deployment: ok, failed, canceled, blocked, interrupted, running, pending, triggered, unhealthy, never"},
 		&cli.StringFlag{Name: "drift-status", Usage: "filter by the `STATUS` of the latest drift run: ok, drifted, failed, running, unhealthy, unknown"},
 	}
@@ -133,7 +134,7 @@ type statusFilter struct{ stack, deployment, drift string }
 func (f statusFilter) set() bool { return f != statusFilter{} }
 
 var filterWords = map[string][]string{
-	"status":            {"ok", "healthy", "failed", "drifted", "unhealthy", "running", "never", "unknown"},
+	"status":            {"ok", "healthy", "failed", "blocked", "canceled", "interrupted", "drifted", "unhealthy", "running", "never", "unknown"},
 	"deployment-status": {"ok", "healthy", "failed", "canceled", "blocked", "interrupted", "running", "pending", "triggered", "unhealthy", "never", "unknown"},
 	"drift-status":      {"ok", "healthy", "drifted", "failed", "running", "unhealthy", "never", "unknown"},
 }

@@ -110,13 +110,15 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	case <-ctx.Done():
 	}
 	ctx = context.WithoutCancel(ctx)
+	reach := newReach(ctx, h.ui, s, h.plans[gitstate.Deploy].remote, 1)
+	defer reach.done()
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if server.Shutdown(wait) != nil {
 		_ = server.Close() // which ends what is still being asked
 	}
 	page.end()
-	return errors.Join(err, api.Close(), h.end(ctx))
+	return errors.Join(err, api.Close(), h.end(ctx, reach))
 }
 
 // tokenFrom reads the token, and makes the file with a new one where it is not

@@ -20,7 +20,8 @@ func statusCommand(env Env) *cli.Command {
 		Name:  "status",
 		Usage: "show the latest result of each stack",
 		Description: "Reads what is here and says how old it is; `tmnotes fetch` brings what is on the remote.\n" +
-			"The commit is the one that was deployed, HEAD or not. A stack that is gone from HEAD and was not destroyed is orphaned.\n" +
+			"The commit is that of the latest result, HEAD or not; where that is no success, WHY names the commit of the last one.\n" +
+			"A stack that is gone from HEAD and was not destroyed is orphaned.\n" +
 			"--at REV counts what is recorded on REV and the commits before it, whenever that was; --at DATE what was recorded by\n" +
 			"then, on whatever commit. A day alone is the end of that day.",
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
@@ -35,11 +36,12 @@ func statusCommand(env Env) *cli.Command {
 type shown struct {
 	Stack            string           `json:"stack"`
 	ID               string           `json:"id,omitempty"`
-	Target           string           `json:"target,omitempty"`
 	Status           gitstate.Status  `json:"status"`
 	DeploymentStatus gitstate.Status  `json:"deployment_status"`
 	DriftStatus      gitstate.Status  `json:"drift_status"`
+	Target           string           `json:"target,omitempty"`
 	Commit           string           `json:"commit,omitempty"`
+	OKCommit         string           `json:"ok_commit,omitempty"` // of the latest deployment that succeeded
 	By               string           `json:"by,omitempty"`
 	Job              string           `json:"job,omitempty"`
 	Why              string           `json:"why,omitempty"`
@@ -104,9 +106,10 @@ func status(c *cli.Context, env Env) error {
 	}
 	target := targetOf(sel.Target, workspace())
 	stacks := make([]shownStack, len(selected))
+	views := viewsOf(c.Context, got.st, p, sel.Target)
 	for i, stack := range selected {
 		stacks[i].Stack = stack.Stack
-		if stacks[i].view, err = viewOf(got.st, stack.Stack, target); err != nil {
+		if stacks[i].view, err = views.of(stack.Stack); err != nil {
 			return err
 		}
 		at.clamp(&stacks[i].view)
@@ -168,7 +171,7 @@ type shownStack struct {
 func (x *shownStack) json(target string) shown {
 	l := x.deploy
 	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.status, DeploymentStatus: l.Status, DriftStatus: x.drift.Status,
-		Commit: l.Commit, By: l.By, Job: l.Job, Why: x.why()}
+		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.why()}
 	if l.Status != gitstate.Never {
 		sh.Deployment = &x.deploy.Record
 	}
@@ -186,7 +189,7 @@ func (x *shownStack) row(now time.Time) []string {
 	switch {
 	case x.gone != nil:
 		why = x.gone.String()
-	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status == gitstate.Triggered || len(l.Diverged) > 0:
+	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status != gitstate.OK && l.Status != gitstate.Never || l.Dirty || len(l.Diverged) > 0:
 		why = x.why()
 	}
 	deployment, commit, when := string(l.Status), "-", "-"
@@ -268,9 +271,14 @@ func (a asOf) clamp(v *view) {
 func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
 	remote, err := findRemote(c, s, "")
 	if err != nil || remote == "" {
-		return "", s.Flush(c.Context)
+		if err := s.Flush(c.Context); !errors.Is(err, gitstate.ErrSign) {
+			return "", err
+		}
+		return "", nil // it is read from the journal, too
 	}
-	if err := s.Absorb(c.Context, remote); err != nil {
+	if err := s.Absorb(c.Context, remote); errors.Is(err, gitstate.ErrSign) {
+		return fmt.Sprintf("what was fetched from %s may not be shown: %v", remote, err), nil
+	} else if err != nil {
 		return "", err
 	}
 	last := s.LastFetch(remote)

@@ -129,7 +129,7 @@ func parseLimit(text string) (l failureLimit, err error) {
 // error, before anything is executed: a stack in no wave, an order between stacks
 // that the waves turn around, a wave that no stack of the project could be in.
 func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []string) error {
-	if !slices.Contains(ops, gitstate.Deploy) && !slices.Contains(ops, gitstate.Destroy) {
+	if !gitstate.AnyDeploys(ops...) {
 		if !w.wavesTyped {
 			w.filters, w.match = nil, nil
 		}
@@ -201,7 +201,7 @@ func (w *waves) standing(st *gitstate.State, n *session, skip map[string]bool) e
 		if _, selected := w.of[path]; !ok || selected && !skip[path] {
 			continue
 		}
-		l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+		l, err := n.latest(st, path)
 		if err != nil {
 			return err
 		}

@@ -42,10 +42,10 @@ type year struct {
 type deployed struct {
 	content string
 	base    string // the part of it that is committed
-	at      int  // the index of the commit in mains
-	half    bool // the last execution failed or did not end
-	owed    bool // it was to be executed after that, and something it depends on failed
-	unsure  bool // a kill, or another pipeline at the same time, kept from being recorded what is there
+	at      int    // the index of the commit in mains
+	half    bool   // the last execution failed or did not end
+	owed    bool   // it was to be executed after that, and something it depends on failed
+	unsure  bool   // a kill, or another pipeline at the same time, kept from being recorded what is there
 }
 
 // pipeline is one run of tmnotes.
