@@ -48,7 +48,7 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	var wait sync.WaitGroup
 	wait.Go(func() { top, topErr = r.git(ctx, nil, "rev-parse", "--show-toplevel") })
 	wait.Go(func() {
-		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|user\.signingkey$|extensions\.refstorage$|push\.gpgsign$)`)
+		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|push\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
 	})
 	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
@@ -186,6 +186,13 @@ func lastLines(stderr string, code int) string {
 	}
 	if len(said) == 0 {
 		said = other
+	}
+	// How a conversation ended is no news where it is said why.
+	ends := func(line string) bool {
+		return line == "Could not read from remote repository." || line == "the remote end hung up unexpectedly" || strings.HasPrefix(line, "failed to push some refs to ")
+	}
+	if why := slices.DeleteFunc(slices.Clone(said), ends); len(why) > 0 {
+		said = why
 	}
 	if len(said) == 0 {
 		return "exit code " + strconv.Itoa(code)

@@ -37,7 +37,7 @@ func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, erro
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := s.lockSync(ctx)
+	unlock, err := s.lockSync(ctx, remote)
 	if err != nil {
 		return tr, err
 	}

@@ -38,7 +38,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := s.lockSync(ctx)
+	unlock, err := s.lockSync(ctx, remote)
 	if err != nil {
 		return tr, err
 	}

@@ -47,8 +47,9 @@ type Store struct {
 	warn       func(string)
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
-	textless   atomic.Bool // the remote refused texts
-	lagged     atomic.Bool // a remote was seen to give a fetch less than it has
+	syncing    chan struct{} // holds one who fetches or pushes
+	textless   atomic.Bool   // the remote refused texts
+	lagged     atomic.Bool   // a remote was seen to give a fetch less than it has
 	saidOlder  atomic.Bool
 	targets    sync.Map    // by remote: what a push goes to
 	apart      sync.Map    // by remote: whether fetches and pushes go to different places
@@ -87,7 +88,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, localRuns: map[string]bool{}}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}

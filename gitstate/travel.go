@@ -90,7 +90,7 @@ func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Tra
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := s.lockSync(ctx)
+	unlock, err := s.lockSync(ctx, remote)
 	if err != nil {
 		return tr, err
 	}
@@ -101,9 +101,21 @@ func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Tra
 	return tr, err
 }
 
-// lockSync keeps apart the processes of this clone that fetch and push.
-func (s *Store) lockSync(ctx context.Context) (unlock func(), err error) {
-	return lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+// lockSync keeps apart those who fetch and push, in this process and in others of this
+// clone.
+func (s *Store) lockSync(ctx context.Context, remote string) (unlock func(), err error) {
+	select {
+	case s.syncing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
+	}
+	done := func() { <-s.syncing }
+	open, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return func() { open(); done() }, nil
 }
 
 // scope is what a fetch asks the remote for.

@@ -97,9 +97,9 @@ type Options struct {
 	Live func(run string) (done func(), err error)
 	// WorkTree reads what only the files of the project say.
 	WorkTree func(ctx context.Context) (WorkTree, error)
-	// Variant is the variant of a command line (gitstate.Record.Variant) in the
-	// environment of a stack. Of argv the CLI may have sent the words joined only.
-	Variant func(joined string, argv, env []string) string
+	// See looks at what a command in a stack sees now. Of argv the CLI may have sent the
+	// words joined only.
+	See func(path, joined string, argv []string) (Sight, error)
 	// Reason picks from the ends of a command's output why it failed.
 	Reason func(stderr, stdout []byte) string
 	Warn   func(string)
@@ -107,15 +107,25 @@ type Options struct {
 	Now func() time.Time
 }
 
+// Sight is what a command in a stack sees, as its record says it.
+type Sight struct {
+	Variant, Values string
+	Workspace       string // a part of the target, "" for none
+	Backend         string
+	Known           bool // the two are: else they are taken for those of before
+}
+
 // WorkTree is what only the files of the project say.
 type WorkTree interface {
 	// Stacks are the stacks that are there.
 	Stacks() []gitstate.KnownStack
-	// Env is the environment of commands in a stack, and the workspace that it
-	// names, which is a part of the target ("" for none).
+	// Env is the environment of commands in a stack, and the workspace that it, or
+	// Terraform's data directory, names: a part of the target ("" for none).
 	Env(path string) (env []string, workspace string)
 	// Dirty are those of the stacks that have uncommitted changes.
 	Dirty(commit string, paths []string) (map[string]bool, error)
+	// Inputs are the digests of their inputs, as far as they are computed.
+	Inputs(commit string, paths []string) (map[string]string, error)
 }
 
 // noWorkTree is what is known of one that is elsewhere.
@@ -124,6 +134,8 @@ type noWorkTree struct{}
 func (noWorkTree) Stacks() []gitstate.KnownStack                   { return nil }
 func (noWorkTree) Env(string) ([]string, string)                   { return nil, "" }
 func (noWorkTree) Dirty(string, []string) (map[string]bool, error) { return nil, nil }
+
+func (noWorkTree) Inputs(string, []string) (map[string]string, error) { return nil, nil }
 
 // Server answers the CLI. It is an http.Handler, for several requests at once.
 type Server struct {

@@ -70,7 +70,9 @@ func serve(t testing.TB, dir string, change func(*cloudapi.Options)) *service {
 	}
 	t.Cleanup(store.Close)
 	opt := cloudapi.Options{Token: token, Repository: repo, By: "Alice", Warn: func(s string) { t.Error(s) },
-		Variant: func(joined string, _, _ []string) string { return gitstate.Digest(joined)[:8] }}
+		See: func(_, joined string, _ []string) (cloudapi.Sight, error) {
+			return cloudapi.Sight{Variant: gitstate.Digest(joined)[:8]}, nil
+		}}
 	if change != nil {
 		change(&opt)
 	}

@@ -71,6 +71,10 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	inputs, err := wt.Inputs(commit.Hash, paths)
+	if err != nil {
+		return nil, err
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +94,7 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.rec.Dirty = dirty[stack.Path]
+		e.rec.Dirty, e.inputs = dirty[stack.Path], inputs[stack.Path]
 		d.stacks[n] = e
 		records = append(records, &e.rec)
 		res = append(res, resources.DeploymentStackResponse{StackID: n, StackMetaID: stack.MetaID, Target: stack.Target, Status: deployment.Pending})

@@ -254,7 +254,7 @@ func (s *Stack) why() string {
 		why = d.why()
 	}
 	if len(s.Diverged) > 0 {
-		why = strings.TrimPrefix(why+"; runs that did not know of each other deployed it", "; ")
+		why = strings.TrimPrefix(why+"; conflict: deployed by runs unaware of each other", "; ")
 	}
 	return why
 }

@@ -143,8 +143,8 @@ func (n *session) announced(path string) *gitstate.Record {
 	return n.queued[path]
 }
 
-// seeing has the commands of tasks that deploy say what they see, where other commands
-// of the task come before them.
+// seeing has the commands of tasks that deploy say what they see, where there are others
+// in the task, which may choose another place.
 func (n *session) seeing(tasks map[string]runner.Task) {
 	for path, task := range tasks {
 		r := n.of(path)
@@ -153,7 +153,7 @@ func (n *session) seeing(tasks map[string]runner.Task) {
 		}
 		commands := append([]runner.Command{}, task.Commands...)
 		for i := range commands {
-			if i == 0 || !runner.Applies(commands[i].Args, task.Env) {
+			if !runner.Applies(commands[i].Args, task.Env) {
 				continue
 			}
 			prepare := commands[i].Prepare

@@ -133,7 +133,10 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	h.net = reach.ctx
 	cmd := exec.Command(path, argv[1:]...)
 	cmd.Args[0] = argv[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
+	outliveReader()
+	cmd.Stdin = env.Stdin
+	cmd.Stdout, cmd.Stderr = env.outputs()
+	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
 	cmd.Env = append(without(os.Environ(), "TMC_API_HOST"), served("http://"+listener.Addr().String(), token)...)
 	cmd.Env = append(cmd.Env, "CHECKPOINT_DISABLE=1", "TM_CLI_CONFIG_FILE="+config)
 	p, err := runner.StartProgram(cmd, runner.Foreground(env.Stdin))

@@ -137,7 +137,11 @@ func (d *doctor) push() {
 	}
 	claims, err := parseClaims(d.c, d.s)
 	if err == nil && !claims.off && try.Claims != nil && (try.Notes == nil || try.Spool || gitstate.Untested(try.Notes)) {
-		d.problem(d.remedy(try.Claims)+"; or --claims=off", "stacks cannot be claimed: %v", try.Claims)
+		do := remedy(try.Claims, d.remote, d.s.Ref(), d.ci)
+		if do != "" {
+			do += "; or "
+		}
+		d.problem(do+"--claims=off", "stacks cannot be claimed: %v", try.Claims)
 	}
 }
 

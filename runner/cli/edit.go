@@ -172,6 +172,7 @@ func byHand(c *cli.Context, s *gitstate.Store, commit gitstate.Commit, status gi
 
 // finishEdit writes the notes and sends them.
 func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan syncPlan) error {
+	outliveReader()
 	if err := s.Flush(c.Context); err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -144,7 +143,7 @@ func execute(c *cli.Context, env Env) error {
 		return err
 	}
 	r.followed(&l, head.Hash, n.run)
-	if r.dirty, err = dirtyHere(ctx, s, dir, stack.Path); err != nil {
+	if r.dirty, err = project.DirtyHere(ctx, root, stack, false); err != nil {
 		return err
 	}
 	n.stacks[stack.Path] = r
@@ -168,6 +167,7 @@ func execute(c *cli.Context, env Env) error {
 	if ctx.Err() != nil {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
+	outliveReader()
 	ctx = context.WithoutCancel(ctx)
 	if err := group.Once(ctx, "sign", time.Minute, func() error { return s.TrySign(ctx) }); err != nil {
 		return fmt.Errorf("%w; nothing was executed", err)
@@ -191,6 +191,12 @@ func execute(c *cli.Context, env Env) error {
 		return err
 	}
 	defer end()
+	ignored, err := project.IgnoredDigests(ctx, root, []string{stack.Path})
+	if err != nil {
+		return err
+	}
+	n.made = &made{ignored: ignored}
+	n.guard = &stackHere{ctx, s, root, stack, head.Hash}
 	interrupted := false
 	observe := func(e runner.Event) error {
 		switch e.Kind {
@@ -201,6 +207,7 @@ func execute(c *cli.Context, env Env) error {
 		case runner.Interrupted:
 			interrupted = true
 		case runner.Finished:
+			n.recheck(u, stack.Path)
 			return n.result(e.Result, task)
 		}
 		return nil
@@ -253,31 +260,4 @@ func attempt(ctx context.Context, s *gitstate.Store, group *gitstate.Group, comm
 			return "", err
 		}
 	}
-}
-
-// dirtyHere reports whether files of the stack have uncommitted changes, those
-// of stacks below it aside. It looks at the stack's folder alone: what else its
-// inputs are is known only to who loads the project.
-func dirtyHere(ctx context.Context, s *gitstate.Store, dir, stack string) (bool, error) {
-	files, err := project.ChangedFiles(ctx, s.WorkTree(), dir)
-	if err != nil {
-		return false, err
-	}
-	mine := map[string]bool{}
-	for file, untracked := range files {
-		if untracked && project.Artifact(file) {
-			continue
-		}
-		at := filepath.Dir(filepath.Join(s.WorkTree(), filepath.FromSlash(file)))
-		is, asked := mine[at]
-		if !asked {
-			in, _, err := project.StackAt(ctx, at)
-			is = err != nil || in.Path == stack // where it cannot be told, it is
-			mine[at] = is
-		}
-		if is {
-			return true, nil
-		}
-	}
-	return false, nil
 }

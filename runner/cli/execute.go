@@ -72,6 +72,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		case runner.Started:
 			started = true
 			d.entering(path)
+			n.recheck(u, path)
 			return n.started(path)
 		case runner.Held:
 			if held[path] != e.Result.Reason {
@@ -85,6 +86,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
+			if !e.Result.Started.IsZero() {
+				n.recheck(u, path)
+			}
 			err := n.result(e.Result, tasks[path])
 			claims.finished(e.Result)
 			return err
@@ -157,6 +161,7 @@ const killAfter = 30 * time.Second
 // declare announces a run, also on the remote. Where that fails, what was announced
 // is withdrawn, and nothing may be executed.
 func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitstate.Record, todo []string) error {
+	outliveReader()
 	s := n.store
 	if err := n.announce(head, todo); err != nil {
 		return err
@@ -177,7 +182,7 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitst
 		if ctx.Err() != nil {
 			return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 		}
-		if errors.Is(err, gitstate.ErrSign) {
+		if errors.Is(err, gitstate.ErrSign) || sync.remote == "" {
 			return fmt.Errorf("%w; nothing was executed", err)
 		}
 		return notAnnounced(err, sync.remote, s.Ref())

@@ -463,10 +463,11 @@ func (g *legGate) stands(u *legUnit, l *gitstate.Latest) (cause, reason string, 
 		return "", "", true
 	}
 	switch {
-	case len(l.Diverged) > 0:
-		return path, fmt.Sprintf("%s was deployed by runs that did not know of each other (%s, %s)", path, l.Run, l.Diverged[0].Run), true
 	case status == gitstate.Queued || status == gitstate.Running:
 		return path, fmt.Sprintf("%s is still %s in run %s", path, status, l.Run), false
+	case len(l.Diverged) > 0:
+		_, why := l.Succeeded(u.Op, gitstate.As{Variant: gitstate.AnyVariant})
+		return path, path + ": " + why, true
 	case status == gitstate.Blocked:
 		return cmp.Or(l.Cause, path), l.Reason, true
 	case status == gitstate.Failed:

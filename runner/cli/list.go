@@ -252,8 +252,11 @@ func (v view) why() string {
 	}
 	why := fmt.Sprintf("%s at %s by run %s", l.Status, shortHash(l.Commit), l.Run)
 	switch {
-	case len(l.Diverged) > 0:
-		why += fmt.Sprintf(", and by run %s, which did not know of it", l.Diverged[0].Run)
+	case len(l.Conflicts) > 0:
+		why += fmt.Sprintf("; conflict: run %s deployed it as well, unaware of this one", l.Conflicts[0])
+	case len(l.Diverged) > 0 && l.Status == gitstate.OK:
+		_, beside := l.Succeeded(l.Op, gitstate.As{Variant: gitstate.AnyVariant})
+		why += "; " + beside
 	case l.Record.Why() != "":
 		why += ": " + l.Record.Why()
 	}

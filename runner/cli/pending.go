@@ -82,7 +82,7 @@ func pendingFor(typed, op string) string {
 // to take --pending for something else there, is what everybody would mean.
 func destroysPending(typed string, ops []string) error {
 	for _, op := range ops {
-		if typed == "" && gitstate.Op(op).Deploys() && op != gitstate.Deploy {
+		if typed == "" && (op == gitstate.Destroy || op == "destroy-target") {
 			return fmt.Errorf("--pending selects what is to be deployed, and this command is a %s; add --op %s to select what is not destroyed yet, or select the stacks without --pending", op, op)
 		}
 	}
@@ -160,7 +160,7 @@ func (q *pendings) ofLatest(stack runner.Stack, l *gitstate.Latest, a asked) (st
 // recorded is the digest of what the latest success deployed: as it was recorded,
 // or made anew from its commit; or why it cannot be known.
 func (q *pendings) recorded(l *gitstate.Latest) (digest, why string, err error) {
-	if strings.HasPrefix(l.Inputs, project.InputsVersion+":") {
+	if strings.HasPrefix(l.Inputs, project.InputsVersion+":") && !project.Partial(l.Inputs) {
 		return l.Inputs, "", nil
 	}
 	at, err := q.digests(l.Commit)
@@ -172,7 +172,7 @@ func (q *pendings) recorded(l *gitstate.Latest) (digest, why string, err error) 
 	case at[l.Record.Stack] == "":
 		return "", fmt.Sprintf("what was deployed at %s is not known: it was no stack there, or its inputs cannot be read", shortHash(l.Commit)), nil
 	}
-	return at[l.Record.Stack], "", nil
+	return project.Complete(l.Inputs, at[l.Record.Stack]), "", nil
 }
 
 // digests are those of all stacks at a commit, nil where they cannot be had: where
@@ -295,7 +295,7 @@ func (q *pendings) triggered(l *gitstate.Latest, stack string) (string, error) {
 			continue
 		}
 		answered := l.Triggers()
-		if l.Inputs == "" { // it was not looked at then
+		if l.Inputs == "" || project.Partial(l.Inputs) { // it was not looked at then
 			if _, asked := q.consumed[l.Commit]; !asked {
 				q.consumed[l.Commit] = nil
 				has, err := q.s.Has(l.Commit)
@@ -339,13 +339,16 @@ func oneLine(err error) string { return strings.Join(strings.Fields(err.Error())
 type made struct {
 	in       *project.Inputs
 	triggers map[string][]project.Trigger
+	ignored  map[string]string // where that is all that is known: see project.IgnoredDigests
 }
 
 func (m *made) put(r *gitstate.Record, stack string) {
 	if m == nil || r.Dirty {
 		return
 	}
-	if digest, err := m.in.Digest(stack); err == nil {
+	if m.in == nil {
+		r.Inputs = m.ignored[stack]
+	} else if digest, err := m.in.Digest(stack); err == nil {
 		r.Inputs = digest
 		r.SetTriggers(triggerIDs(m.triggers[stack]))
 	}
@@ -353,17 +356,20 @@ func (m *made) put(r *gitstate.Record, stack string) {
 
 // madeOf reads what the stacks are made of at HEAD, to be recorded with what comes of
 // them. Where files are not as in HEAD it is left for who asks, who finds the
-// commit in the record.
-func madeOf(ctx context.Context, p *project.Project) (*made, error) {
-	if clean, err := p.Clean(); err != nil || !clean {
+// commit in the record, but not what git ignores.
+func madeOf(ctx context.Context, p *project.Project, todo []string) (*made, error) {
+	if clean, err := p.Clean(); err != nil {
 		return nil, err
+	} else if !clean {
+		ignored, err := project.IgnoredDigests(ctx, p.Root(), todo)
+		return &made{ignored: ignored}, err
 	}
 	in, err := p.Inputs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	triggers, err := p.Triggers(ctx, in.Commit)
-	return &made{in, triggers}, err
+	return &made{in: in, triggers: triggers}, err
 }
 
 var errPendingForce = errors.New("--pending runs what is not deployed, --force what is; leave one out")

@@ -13,7 +13,7 @@ func remedy(err error, remote, ref string, ci ciJob) string {
 	case gitstate.Unreachable, gitstate.Silent:
 		return fmt.Sprintf("try again when `git ls-remote %s` works", remote)
 	case gitstate.NotFound:
-		return fmt.Sprintf("`git remote -v` shows where %s is; is it there, for this user?", remote)
+		return "check its URL with `git remote -v`, and that this user may see it"
 	case gitstate.Untrusted:
 		return "git trusts the server's certificate or host key once it is in its CA file or in known_hosts"
 	case gitstate.NotOwned:
@@ -27,7 +27,7 @@ func remedy(err error, remote, ref string, ci ciJob) string {
 		}
 		return "it takes permission to push " + ref + "*"
 	case gitstate.Rejected:
-		return fmt.Sprintf("the rules and hooks of %s must let %s* in from here", remote, ref)
+		return fmt.Sprintf("the rules and hooks of %s must let this user push %s*", remote, ref)
 	case gitstate.Unsigned:
 		return "git config tmnotes.sign true signs the notes"
 	case gitstate.Identity:
@@ -46,7 +46,7 @@ func notAnnounced(err error, remote, ref string) error {
 	if do == "" {
 		do = "`tmnotes doctor` looks for what is in the way"
 	}
-	return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (%s; --sync=off does without, and other jobs do not see it)", err, remote, do)
+	return fmt.Errorf("%w; nothing was executed, since what is about to run must be on %s first (%s; or --sync=off, which other jobs do not see)", err, remote, do)
 }
 
 // notPushed is the error of work that was done and whose record is only here.

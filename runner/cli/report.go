@@ -32,7 +32,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		switch {
 		case r.Status != runner.StatusOK:
 			why = (&gitstate.Record{Cause: r.Cause, Reason: gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)}).Why()
-		case rec.dirty:
+		case rec.dirty || n.isTouched(r.Stack.Path):
 			why = "with uncommitted changes: does not count as deployed"
 		}
 		if r.Tries > 1 {

@@ -349,7 +349,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		return nil, err
 	}
 	// Terramate asks the remote, for as long as git does.
-	if err := interruptible(ctx, func() error { return p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun) }); err != nil {
+	if err := interruptible(ctx, s, func() error { return p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun) }); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack
@@ -392,8 +392,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		return nil, errWavesInLegs
 	}
 	order := graph.Order()
-	busy := 0
-	var at string
+	var busy []recorded
 	for _, path := range order {
 		r := n.stacks[path]
 		l, err := n.locate(st, &r)
@@ -404,17 +403,11 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		r.followed(&l, head.Hash, n.run)
 		n.stacks[path] = r
 		if (l.Status == gitstate.Queued || l.Status == gitstate.Running) && l.Run != n.run {
-			if busy++; busy == 1 {
-				at = fmt.Sprintf("%s is %s in run %s of %s", path, l.Status, l.Run, l.By)
-			}
+			busy = append(busy, r)
 		}
 	}
-	if busy > 0 && !o.exec.DryRun {
-		both := "if that run is alive, both run it"
-		if sync.remote != "" && !o.claims.off {
-			both = "what it has claimed is waited for"
-		}
-		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; %s", plural(busy, "stack"), at, both))
+	if len(busy) > 0 && !o.exec.DryRun {
+		u.warn(atWork(busy, o.claims, sync.remote))
 	}
 
 	// What need not run. What has uncommitted changes is not what was deployed.
@@ -462,6 +455,9 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 // runOnce is what `run` and `script run` have in common: all but what is executed.
 // again is set where the selection has to be made anew; see run.
 func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) error {
+	if !c.Bool("dry-run") {
+		outliveReader()
+	}
 	env = withScreen(env)
 	x, err := choose(c, env, command, plan)
 	if err != nil {
@@ -503,7 +499,10 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 		return err
 	}
 	n.keepPlans(u, x.tasks, o.planFile)
-	if n.made, err = madeOf(ctx, x.project); err != nil {
+	if n.made, err = madeOf(ctx, x.project, todo); err != nil {
+		return err
+	}
+	if n.guard, err = x.guard(ctx); err != nil {
 		return err
 	}
 	if n.leg > 0 {

@@ -91,6 +91,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	outliveReader()
 	listener, err := net.Listen("tcp", c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)

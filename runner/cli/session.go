@@ -38,6 +38,8 @@ type session struct {
 	mu           sync.Mutex                  // guards the two
 	settledState *gitstate.State
 	settledAt    time.Time
+	guard        stillSo         // whether stacks are what they were; nil where nobody looks
+	touched      sync.Map        // path → true: stacks that are not
 	left         sync.Map        // path → true: stacks that another job is at
 	before       *gitstate.State // by which the stacks were selected
 	newer        *newer          // pipelines of later commits
@@ -123,7 +125,7 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 
 func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	s := n.of(path)
-	r := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
+	r := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty || n.isTouched(path), Prev: s.prev, Run: n.run}
 	r.SetBackend(s.backend)
 	r.SetValues(s.op.Values)
 	if follows, ok := n.follows.Load(path); ok {
@@ -334,6 +336,7 @@ type taken struct {
 // later commit is deployed already.
 func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string, done, resume, allowRollback bool, warn func(string)) (map[string]taken, error) {
 	off := map[string]taken{}
+	recorded := map[string]string{} // what those that are done were made of
 	var ask []gitstate.Latest
 	var paths []string
 	for _, p := range order {
@@ -348,6 +351,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 		}
 		if is, why := doneAs(&l, n.commit.Hash, &r); done && is && !r.dirty {
 			off[p] = taken{path: p, why: why}
+			recorded[p] = l.Inputs
 		} else if deploy && !allowRollback {
 			why, err := n.newer.back(&l, p)
 			if err != nil {
@@ -359,6 +363,9 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 			}
 			ask, paths = append(ask, l), append(paths, p)
 		}
+	}
+	if err := n.regenerated(ctx, off, recorded); err != nil {
+		return nil, err
 	}
 	late, guessed, err := st.Superseded(ctx, n.commit.Hash, ask)
 	if err != nil {

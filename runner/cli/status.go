@@ -189,15 +189,15 @@ func (x *shownStack) row(now time.Time) []string {
 	switch {
 	case x.gone != nil:
 		why = x.gone.String()
-	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status != gitstate.OK && l.Status != gitstate.Never || l.Dirty || len(l.Diverged) > 0:
+	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status != gitstate.OK && l.Status != gitstate.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == gitstate.OK || len(l.Conflicts) > 0:
 		why = x.why()
 	}
 	deployment, commit, when := string(l.Status), "-", "-"
 	if l.Status != gitstate.Never && l.Op != gitstate.Deploy {
 		deployment = l.Op + ": " + deployment
 	}
-	if len(l.Diverged) > 0 {
-		deployment += ", diverged" // run does not count it as done
+	if len(l.Conflicts) > 0 {
+		deployment += ", conflict" // run does not count it as done
 	}
 	if l.Status != gitstate.Never {
 		commit, when = shortHash(l.Commit), ago(now.Sub(l.At))

@@ -479,6 +479,7 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 	if scr, is := out.(*screen); is {
 		out = scr.file // with no view on it, it is the gate's
 	}
+	out = outlasting(out)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &stdin, out, out
 	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
 	gate, err := runner.StartProgram(cmd, r.x.Foreground)
@@ -486,7 +487,7 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 		return 0, err
 	}
 	signals := 0
-	exit, err = gate.Wait(r.x.Signals, func(sig os.Signal) {
+	return gate.Wait(r.x.Signals, func(sig os.Signal) {
 		switch signals++; signals {
 		case 1:
 			_ = r.observe(runner.Event{Kind: runner.Interrupted, Signal: sig})
@@ -494,8 +495,4 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 			gate.Kill()
 		}
 	})
-	if errors.Is(err, exec.ErrWaitDelay) { // it succeeded, and left something behind
-		return 0, nil
-	}
-	return exit, err
 }

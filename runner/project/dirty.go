@@ -186,19 +186,32 @@ func (top workTree) changedFiles(ctx context.Context, below ...string) (map[stri
 	return files, nil
 }
 
-// ChangedFiles are the files at and below the folder dir of the work tree at root that
-// differ from HEAD or are not tracked (ignored ones aside), by project path, and
-// which of the two: true is not tracked. It needs no project that is loaded.
-func ChangedFiles(ctx context.Context, root, dir string) (map[string]bool, error) {
-	at, ok := projectPath(root, dir)
-	if !ok {
-		return nil, fmt.Errorf("%s is not in the work tree at %s", dir, root)
-	}
-	files, err := workTree(root).changedFiles(ctx, at)
+// DirtyHere reports whether files in the folder of a stack have uncommitted changes, those
+// of stacks below it aside. It needs no project that is loaded: what else the stack's
+// inputs are is known only to who has one. After a command has run in it, new files that
+// Terraform would not read are taken for what came of that.
+func DirtyHere(ctx context.Context, root string, stack runner.Stack, ran bool) (bool, error) {
+	files, err := workTree(root).changedFiles(ctx, stack.Path)
 	if err != nil {
-		return nil, fmt.Errorf("looking for uncommitted changes: %w", err)
+		return false, fmt.Errorf("looking for uncommitted changes: %w", err)
 	}
-	return files, nil
+	mine := map[string]bool{}
+	for file, untracked := range files {
+		if strings.HasPrefix(file, "/.tmtriggers/") || (untracked || ran) && Artifact(file) || untracked && ran && !matters(path.Base(file)) {
+			continue
+		}
+		at := path.Dir(file)
+		is, asked := mine[at]
+		if !asked {
+			in, _, err := StackAt(ctx, filepath.Join(root, filepath.FromSlash(at)))
+			is = err != nil || in.Path == stack.Path // where it cannot be told, it is
+			mine[at] = is
+		}
+		if is {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // resolve returns where the project path leads to, as a project path too. It is
@@ -295,11 +308,7 @@ func (m *moduleCalls) dirty(dir, root string, c changes, seen map[string]bool) b
 		return false
 	}
 	seen[dir] = true
-	calls, ok := m.memo[dir]
-	if !ok {
-		calls = m.top.callsIn(dir)
-		m.memo[dir] = calls
-	}
+	calls := m.callsIn(dir)
 	if calls.err != nil || len(calls.computed) > 0 {
 		return true
 	}
@@ -352,28 +361,53 @@ func (m *moduleCalls) moduleDirty(dir, source, root string, c changes, seen map[
 	return c.in(real) || m.dirty(real, root, c, seen)
 }
 
+// folders finds the folders whose code a stack uses, from one on.
+func (m *moduleCalls) folders(dir string, seen map[string]bool) {
+	if seen[dir] {
+		return
+	}
+	seen[dir] = true
+	for _, source := range m.callsIn(dir).modules {
+		if module, ok := inProject(dir, filepath.ToSlash(source)); ok {
+			if real, ok := m.top.resolve(module); ok {
+				m.folders(real, seen)
+			}
+		}
+	}
+}
+
+func (m *moduleCalls) callsIn(dir string) codeCalls {
+	calls, ok := m.memo[dir]
+	if !ok {
+		calls = m.top.callsIn(dir)
+		m.memo[dir] = calls
+	}
+	return calls
+}
+
 // callsIn reads the code in a folder.
 func (top workTree) callsIn(dir string) codeCalls {
-	names, err := folderNames(filepath.Join(string(top), filepath.FromSlash(dir)))
+	names, err := folderNames(top.host(dir))
 	if err != nil {
 		return codeCalls{err: err}
 	}
 	var calls codeCalls
 	for _, name := range names {
-		if !isCode(name) {
+		file := path.Join(dir, name)
+		host := top.host(file)
+		if !isCode(name) || isFolder(host) {
 			continue
 		}
-		host := filepath.Join(string(top), filepath.FromSlash(dir), name)
-		if st, err := os.Stat(host); err == nil && st.IsDir() {
-			continue
-		}
+		calls.names = append(calls.names, file)
 		content, err := os.ReadFile(host)
 		if err != nil {
-			return codeCalls{err: err}
+			calls.err = err
+			continue
 		}
 		found, err := readRefs(name, content)
 		if err != nil {
-			return codeCalls{err: err}
+			calls.err = err
+			continue
 		}
 		calls.merge(name, found)
 	}

@@ -2,6 +2,7 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -62,8 +63,9 @@ func (p *Project) Guard(ctx context.Context, stacks []runner.Stack) (*Guard, err
 	trees := map[string]*guardedTree{}
 	for _, s := range stacks {
 		parts := in.stacks[s.Path]
-		if parts == nil {
-			return nil, fmt.Errorf("%s is not a stack at %.12s", s.Path, in.Commit)
+		if parts == nil { // it is not committed
+			g.stacks[s.Path] = &guarded{changed: true}
+			continue
 		}
 		g.stacks[s.Path] = g.guard(s.Path, parts.parts, trees)
 	}
@@ -93,7 +95,11 @@ func (p *Project) partsAtHead(ctx context.Context) (*Inputs, error) {
 		c = newCode(c.root, commit, c.t, nil)
 		c.work = c.root
 	}
-	return p.partsOf(commit, c)
+	in, err := p.partsOf(commit, c)
+	if errors.Is(err, errNotCheckedOut) {
+		return p.inputsFrom(ctx, commit, p.Root())
+	}
+	return in, err
 }
 
 // guard is what a stack's parts are on the disk.

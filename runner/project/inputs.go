@@ -429,7 +429,8 @@ func (w *walk) module(dir, source string) error {
 		return nil
 	}
 	real, e := w.reach(kindModule, "/"+rel)
-	if e.mode != modeTree || !w.first("code", real) {
+	generated := e.mode == missing && w.code.work != "" && isFolder(workTree(w.code.work).host(real))
+	if e.mode != modeTree && !generated || !w.first("code", real) {
 		return nil
 	}
 	return w.calls(real)

@@ -237,6 +237,31 @@ func TestIgnoredCode(t *testing.T) {
 	if got := there.Ignored("/tofu", digest(was, "/tofu")); !strings.Contains(got, "terramate generate") {
 		t.Errorf("where it is missing: %q", got)
 	}
+	// Without the project it comes to the same.
+	write(t, root, map[string]string{"any/_gen.tf": "module \"g\" {\n  source = \"./_gen\"\n}\n", "any/_gen/main.tf": "# all of it is generated\n"})
+	in = inputs(root)
+	var stacks []string
+	for stack := range in.All() {
+		stacks = append(stacks, stack)
+	}
+	ignored, err := IgnoredDigests(t.Context(), root, stacks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stack, whole := range in.All() {
+		inCommit, _ := committed(whole)
+		if got := Complete(ignored[stack], inCommit); got != whole || !SameIgnored(whole, ignored[stack]) {
+			t.Errorf("%s: %q, completed %s, want %s", stack, ignored[stack], got, whole)
+		}
+	}
+	if len(ignored) != 3 || SameIgnored("", ignored["/any"]) || SameIgnored("1:aa", ignored["/any"]) || !SameIgnored("1:aa", "") || Partial(digest(in, "/any")) {
+		t.Errorf("digests of ignored code alone: %q", ignored)
+	}
+	was = in
+	write(t, root, map[string]string{"any/_gen/main.tf": "# changed\n"})
+	if got := differing(t, was, inputs(root)); !slices.Equal(got, []string{"/any"}) {
+		t.Errorf("a generated module differs, and the digests of %q", got)
+	}
 	write(t, root, map[string]string{"tofu/_gen.tf": "module \"x\" {"})
 	if _, err := inputs(root).Digest("/tofu"); err == nil {
 		t.Error("generated code that cannot be read is no error")
