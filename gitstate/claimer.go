@@ -175,7 +175,7 @@ func (c *Claimer) Others(ctx context.Context, stacks []Claim) ([]*Claim, error) 
 func (c *Claimer) list(ctx context.Context, args []string) (map[string]plumbing.Hash, error) {
 	out, err := c.s.network(ctx, args...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: asking %s for claims: %w", ErrRemote, c.remote, err)
+		return nil, remoteError("asking it for claims", c.remote, err)
 	}
 	now := map[string]plumbing.Hash{}
 	for line := range strings.Lines(out) {
@@ -215,7 +215,7 @@ func (c *Claimer) push(ctx context.Context, free map[string]*Claim) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, fmt.Errorf("no answer within %v", c.about.Lease/2))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, NoAnswer(c.about.Lease/2))
 	defer cancel()
 	if err := c.s.pushClaims(ctx, c.remote, true, changes); err != nil {
 		return err
@@ -337,8 +337,15 @@ func (c *Claimer) untilDue() time.Duration {
 func (c *Claimer) renew() error {
 	c.net.Lock()
 	defer c.net.Unlock()
-	ctx, cancel := context.WithTimeoutCause(context.Background(), c.about.Lease/3, fmt.Errorf("no answer within %v", c.about.Lease/3))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), c.about.Lease/3, NoAnswer(c.about.Lease/3))
 	defer cancel()
+	go func() { // Close waits for no answer
+		select {
+		case <-c.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	for {
 		c.mu.Lock()
 		var held []*holding
@@ -427,7 +434,7 @@ func (c *Claimer) Release(ctx context.Context, stacks []Claim) error {
 		}
 	}
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/3, fmt.Errorf("no answer within %v", c.about.Lease/3))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/3, NoAnswer(c.about.Lease/3))
 	defer cancel()
 	var err error
 	for try := range 2 {

@@ -27,7 +27,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		if r.Status == runner.StatusOK && len(results) > most {
 			continue
 		}
-		rec := n.stacks[r.Stack.Path]
+		rec := n.of(r.Stack.Path)
 		why := ""
 		switch {
 		case r.Status != runner.StatusOK:
@@ -81,7 +81,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 				break
 			}
 		}
-		next := n.next(n.stacks[results[0].Stack.Path].op.Name)
+		next := n.next(n.of(results[0].Stack.Path).op.Name)
 		if first != "" {
 			next += fmt.Sprintf(" (tmnotes log %s has its history)", first)
 		}
