@@ -109,12 +109,12 @@ func (s *Store) lockSync(ctx context.Context, remote string) (unlock func(), err
 	case <-ctx.Done():
 		return nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
 	}
-	done := func() { <-s.syncing }
-	if unlock, err = lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn); err != nil {
-		done()
+	file, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+	if err != nil {
+		<-s.syncing
 		return nil, err
 	}
-	return func() { unlock(); done() }, nil
+	return func() { file(); <-s.syncing }, nil
 }
 
 // scope is what a fetch asks the remote for.
