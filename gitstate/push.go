@@ -237,14 +237,15 @@ func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
 		_ = s.push(ctx, remote, leases, deletes...)
 	}
 	if pushed, tree, err := s.tip(s.tracking(remote)); err == nil && !pushed.IsZero() {
-		s.compact(tree, 0)
+		s.compact(s.journal, tree, 0)
 	}
+	s.tidyLocal()
 }
 
 // compact removes the journal files that are not needed any more: all of their
 // lines are in the notes of the tree, and nothing was added for the given time.
-func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
-	files, err := s.journal.files()
+func (s *Store) compact(of *journal, tree plumbing.Hash, age time.Duration) {
+	files, err := of.files()
 	if err != nil {
 		return
 	}
@@ -257,7 +258,7 @@ func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
 		if age > 0 && time.Since(f.mod) < age {
 			continue
 		}
-		if s.journal.read(f, nil) != nil || f.damaged > 0 {
+		if of.read(f, nil) != nil || f.damaged > 0 {
 			continue
 		}
 		lines := map[plumbing.Hash][]string{}
@@ -265,7 +266,7 @@ func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
 			lines[e.commit] = append(lines[e.commit], e.line)
 		}
 		if changes, err := s.missing(t, lines); err == nil && len(changes) == 0 {
-			_ = s.journal.remove(*f)
+			_ = of.remove(*f)
 		}
 	}
 }
@@ -281,8 +282,9 @@ func (s *Store) Tidy() {
 		return
 	}
 	if tip, tree, err := s.tip(s.ref); err == nil && !tip.IsZero() {
-		s.compact(tree, journalAge)
+		s.compact(s.journal, tree, journalAge)
 	}
+	s.tidyLocal()
 }
 
 // pushSpool puts the local notes on a ref that only this clone writes, so that

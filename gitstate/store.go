@@ -57,8 +57,13 @@ type Store struct {
 	spoolName  string      // of this process, if it has one of its own
 	identity   identity
 
+	localJournal *journal
+	stays        func(op string) bool // whether its records stay here; nil: none do
+	carry        bool                 // what stayed here is to be shared
+
 	mu         sync.Mutex
 	journal    *journal
+	localRuns  map[string]bool          // whether the records of a run stay here
 	lastAt     map[string]time.Time     // by ident: what this process recorded
 	lastResult time.Time                // the latest of these
 	exact      map[string]bool          // by ident: see Exactly
@@ -82,7 +87,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, syncing: make(chan struct{}, 1)}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -111,8 +116,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s.journal = &journal{dir: filepath.Join(s.private, "journal"), say: s.warn}
+	s.localJournal = &journal{dir: filepath.Join(s.private, "local-journal"), say: s.warn}
 	if s.ref != DefaultRef {
 		s.journal.dir += "-" + s.refName()
+		s.localJournal.dir += "-" + s.refName()
 	}
 	if _, err := os.Stat(s.journal.dir); errors.Is(err, os.ErrNotExist) {
 		if err = os.MkdirAll(s.journal.dir, 0o777); err == nil {
@@ -124,7 +131,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	} else if err := writable(s.private); err != nil {
 		s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
 	}
-	s.journal.name = "local.log"
+	s.journal.name, s.localJournal.name = "local.log", "local.log"
 	return s, nil
 }
 
@@ -275,7 +282,10 @@ func (s *Store) NewRun() string {
 
 // UseJournal lets the process append to a file of the run's own. Processes
 // that take part in one run on one machine share it.
-func (s *Store) UseJournal(run string) { s.journal.name = "run-" + run + ".log" }
+func (s *Store) UseJournal(run string) {
+	s.journal.name = "run-" + run + ".log"
+	s.localJournal.name = s.journal.name
+}
 
 // Append acknowledges records for a commit: when it returns they are in the
 // journal and on the disk, and no crash, race or refused push loses them. A
@@ -292,17 +302,33 @@ func (s *Store) AppendLazily(commit string, records ...*Record) error {
 }
 
 // Sync makes durable what AppendLazily wrote.
-func (s *Store) Sync() error { return s.journal.sync() }
+func (s *Store) Sync() error { return errors.Join(s.journal.sync(), s.localJournal.sync()) }
 
 func (s *Store) append(commit string, sync bool, records []*Record) error {
+	entries, err := s.entries(commit, records)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	local := s.staysHere(records)
+	s.mu.Unlock()
+	if local {
+		return s.appendLocal(entries, sync)
+	}
+	return s.journal.append(entries, sync)
+}
+
+// entries makes records ready to be acknowledged.
+func (s *Store) entries(commit string, records []*Record) ([]journaled, error) {
 	if s.readOnly != nil {
-		return s.readOnly
+		return nil, s.readOnly
 	}
 	if !plumbing.IsHash(commit) {
-		return fmt.Errorf("%q is no full name of a commit", commit)
+		return nil, fmt.Errorf("%q is no full name of a commit", commit)
 	}
 	entries := make([]journaled, 0, len(records))
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, r := range records {
 		s.stamp(r)
 		r.sayCommit(commit)
@@ -314,13 +340,11 @@ func (s *Store) append(commit string, sync bool, records []*Record) error {
 		}
 		line, err := r.Line()
 		if err != nil {
-			s.mu.Unlock()
-			return &RecordError{commit, err}
+			return nil, &RecordError{commit, err}
 		}
 		entries = append(entries, journaled{plumbing.NewHash(commit), line})
 	}
-	s.mu.Unlock()
-	return s.journal.append(entries, sync)
+	return entries, nil
 }
 
 // Exactly says that records of a stack follow what they say and no more. Otherwise
@@ -431,13 +455,13 @@ func (s *Store) indexPath() string {
 
 // index is the index of a notes tree: the saved one, led on to this tree by
 // what changed, or a new one.
-func (s *Store) index(t *notesTree, tree plumbing.Hash) (*index, error) {
+func (s *Store) index(t noteReader, tree trees) (*index, error) {
 	x, err := loadIndex(s.indexPath())
 	if err == nil && x.tree == tree {
 		return x, nil
 	}
 	if err == nil {
-		changes, err := s.changes(x.tree, tree)
+		changes, err := s.changesOf(x.tree, tree)
 		if err == nil && x.apply(changes) {
 			x.tree = tree
 			s.saveIndex(x)
@@ -459,17 +483,24 @@ func (s *Store) saveIndex(x *index) {
 
 // changes are the notes that differ between two trees.
 func (s *Store) changes(a, b plumbing.Hash) ([]change, error) {
-	type pair struct{ old, new []plumbing.Hash }
-	var commits []string
-	var pairs []pair
+	var pairs []notePair
 	err := diffTrees(s.repo.read, a, b, func(commit plumbing.Hash, old, new []plumbing.Hash) error {
-		commits = append(commits, commit.String())
-		pairs = append(pairs, pair{slices.Clone(old), slices.Clone(new)})
+		pairs = append(pairs, notePair{commit.String(), slices.Clone(old), slices.Clone(new)})
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	return s.readPairs(pairs)
+}
+
+// notePair is the blobs of a note before and after.
+type notePair struct {
+	commit   string
+	old, new []plumbing.Hash
+}
+
+func (s *Store) readPairs(pairs []notePair) ([]change, error) {
 	var all []plumbing.Hash
 	for _, p := range pairs {
 		all = append(append(all, p.old...), p.new...)
@@ -481,7 +512,7 @@ func (s *Store) changes(a, b plumbing.Hash) ([]change, error) {
 	changes := make([]change, len(pairs))
 	for i, p := range pairs {
 		o, n := len(p.old), len(p.new)
-		changes[i] = change{commits[i], normalLines(splitTexts(bodies[:o])), normalLines(splitTexts(bodies[o : o+n]))}
+		changes[i] = change{p.commit, normalLines(splitTexts(bodies[:o])), normalLines(splitTexts(bodies[o : o+n]))}
 		bodies = bodies[o+n:]
 	}
 	return changes, nil
@@ -496,11 +527,11 @@ func splitTexts(texts []string) []string {
 }
 
 // rebuild reads every note; overlay replaces some of them.
-func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*index, error) {
+func (s *Store) rebuild(t noteReader, tree trees, overlay []change) (*index, error) {
 	return s.build(newBuilder(), t, tree, overlay)
 }
 
-func (s *Store) build(b *builder, t *notesTree, tree plumbing.Hash, overlay []change) (*index, error) {
+func (s *Store) build(b *builder, t noteReader, tree trees, overlay []change) (*index, error) {
 	over := map[string][]string{}
 	for _, c := range overlay {
 		over[c.commit] = c.new
@@ -533,7 +564,7 @@ func (s *Store) build(b *builder, t *notesTree, tree plumbing.Hash, overlay []ch
 // each hands on all notes in normal form, in the order of their commits'
 // names. The lines share memory with the note, so who keeps one clones it, and
 // the list of them is good until fn returns.
-func (s *Store) each(t *notesTree, fn func(commit string, lines []string) error) error {
+func (s *Store) each(t noteReader, fn func(commit string, lines []string) error) error {
 	// The notes are read while the tree is still being walked.
 	type note struct {
 		commit plumbing.Hash

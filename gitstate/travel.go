@@ -109,12 +109,13 @@ func (s *Store) lockSync(ctx context.Context, remote string) (unlock func(), err
 	case <-ctx.Done():
 		return nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
 	}
-	file, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+	done := func() { <-s.syncing }
+	open, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
 	if err != nil {
-		<-s.syncing
+		done()
 		return nil, err
 	}
-	return func() { file(); <-s.syncing }, nil
+	return func() { open(); done() }, nil
 }
 
 // scope is what a fetch asks the remote for.

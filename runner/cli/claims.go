@@ -72,6 +72,7 @@ type claims struct {
 	overtook                *bool           // set if another pipeline began while the stacks were being selected
 	unreachable             time.Time       // since when the remote cannot be asked
 	elsewhere               map[string]bool // stacks that --on-claimed=skip left to others
+	held                    sync.Map        // path → gitstate.Claim: as it was when the stack started
 
 	mu    sync.Mutex
 	ended []gitstate.Claim // stacks whose result is not on the remote yet
@@ -93,7 +94,7 @@ func (n *session) claim(u *ui, remote string, o runOptions, head *gitstate.Recor
 
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
-	r := k.n.stacks[path]
+	r := k.n.of(path)
 	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, gitstate.Op(r.op.Name).Deploys()
 }
 
@@ -155,7 +156,7 @@ func (k *claims) take(ctx context.Context, want []gitstate.Claim, say func(strin
 	var busy []string
 	for _, c := range want {
 		_, left := k.n.left.Load(c.Stack)
-		if r := k.n.stacks[c.Stack]; left || r.was.Underway(k.n.run) {
+		if r := k.n.of(c.Stack); left || r.was.Underway(k.n.run) {
 			busy = append(busy, c.Stack)
 		}
 	}
@@ -219,6 +220,7 @@ func (k *claims) take(ctx context.Context, want []gitstate.Claim, say func(strin
 			say(want[i].Stack, runner.Admission{Status: runner.StatusSkipped, Reason: done.why})
 			k.letGo(want[i])
 		} else {
+			k.held.Store(want[i].Stack, want[i])
 			say(want[i].Stack, runner.Admission{Hold: t.Hold})
 		}
 	}
@@ -277,7 +279,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 	var settled *gitstate.State
 	var again []string
 	for _, p := range paths {
-		r := k.n.stacks[p]
+		r := k.n.of(p)
 		news, err := st.News(&r.was, r.stack.ID, p, r.target, r.op.Name, k.n.run)
 		if err != nil {
 			return nil, err
@@ -340,8 +342,7 @@ func (k *claims) lookBack() error {
 func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) error {
 	var commits []string
 	for _, p := range paths {
-		r := k.n.stacks[p]
-		l, err := st.Latest(r.stack.ID, p, r.target, r.op.Name)
+		l, err := k.n.latest(st, p)
 		if err != nil {
 			return err
 		}
@@ -368,8 +369,8 @@ func (k *claims) finished(r runner.Result) {
 	if k == nil || r.Started.IsZero() {
 		return
 	}
-	if c, is := k.of(r.Stack.Path); is {
-		k.letGo(c)
+	if c, is := k.held.Load(r.Stack.Path); is {
+		k.letGo(c.(gitstate.Claim))
 	}
 }
 

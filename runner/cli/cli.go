@@ -240,6 +240,7 @@ func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 		s.Close()
 		return nil, err
 	}
+	divide(c, s, detectCI(os.Getenv))
 	return s, nil
 }
 

@@ -64,7 +64,7 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 // options are those of the API that come from here.
 func (h *cloudHost) options(token string) cloudapi.Options {
 	opt := cloudapi.Options{Token: token, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
-		Variant: h.variant, Reason: runner.Reason, Warn: h.ui.warn}
+		See: h.see, Reason: runner.Reason, Warn: h.ui.warn}
 	if h.store.WorkTree() != "" {
 		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
 			h.treeMu.Lock()
@@ -107,7 +107,7 @@ func (h *cloudHost) load() func() (*workTree, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &workTree{store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string]stackEnv{}}
+		w := &workTree{store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: newReader(context.Background(), p.Root())}
 		if w.stacks, err = p.All(); err != nil {
 			return nil, err
 		}
@@ -177,6 +177,7 @@ func (h *cloudHost) now() {
 func (h *cloudHost) end(ctx context.Context, reach *reach) error {
 	h.mu.Lock()
 	push, remote := h.push, h.remote
+	h.push = nil // it ends once
 	h.mu.Unlock()
 	reach.end(h.ui, remote)
 	if push != nil {
@@ -203,10 +204,10 @@ func (h *cloudHost) end(ctx context.Context, reach *reach) error {
 	return nil
 }
 
-// variant is what `tmnotes run -- COMMAND` records. For deployments the CLI
-// sends the words joined; where its own command line ends in these words, they
-// are known as they were.
-func (h *cloudHost) variant(joined string, argv, env []string) string {
+// see is what `tmnotes run -- COMMAND` sees and records. For deployments the CLI sends the
+// words joined; where its own command line ends in these words, they are known as they
+// were.
+func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight, err error) {
 	if argv == nil {
 		argv = strings.Fields(joined)
 		for i := range h.argv {
@@ -216,10 +217,22 @@ func (h *cloudHost) variant(joined string, argv, env []string) string {
 			}
 		}
 	}
-	if env == nil {
-		env = os.Environ()
+	h.treeMu.Lock()
+	load := h.tree
+	h.treeMu.Unlock()
+	env, reader, at := os.Environ(), runner.NewReader("", nil), runner.Surroundings{}
+	if load != nil {
+		tree, err := load()
+		if err != nil {
+			return seen, err
+		}
+		env, _ = tree.Env(path)
+		reader = tree.reader
+		at = runner.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: project.RunEnv(env)}
 	}
-	return runner.Recognise(argv, env, "").Variant
+	at.Env = env
+	op, place, err := reader.Look(runner.Recognise(argv, env, ""), at)
+	return cloudapi.Sight{Variant: op.Variant, Values: op.Values, Workspace: place.Workspace, Backend: place.Backend, Known: place.Known()}, err
 }
 
 // workTree is the project as one invocation of terramate finds it.
@@ -229,13 +242,10 @@ type workTree struct {
 	stacks  []runner.Stack
 	byPath  map[string]runner.Stack
 
-	mu   sync.Mutex
-	seen map[string]stackEnv
-}
+	reader *runner.Reader
 
-type stackEnv struct {
-	env       []string
-	workspace string
+	mu   sync.Mutex
+	seen map[string][]string // environments
 }
 
 func (w *workTree) Stacks() []gitstate.KnownStack {
@@ -251,18 +261,22 @@ func (w *workTree) Stacks() []gitstate.KnownStack {
 func (w *workTree) Env(path string) ([]string, string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if e, ok := w.seen[path]; ok {
-		return e.env, e.workspace
-	}
-	e := stackEnv{env: os.Environ()}
-	if s, ok := w.byPath[path]; ok {
-		if env, err := w.project.Env(s); err == nil {
-			e.env = env
+	stack, here := w.byPath[path]
+	env, ok := w.seen[path]
+	if !ok {
+		env = os.Environ()
+		if here {
+			if own, err := w.project.Env(stack); err == nil {
+				env = own
+			}
 		}
+		w.seen[path] = env
 	}
-	e.workspace = runner.Recognise([]string{"terraform"}, e.env, "").Workspace
-	w.seen[path] = e
-	return e.env, e.workspace
+	place, err := w.reader.Place(runner.Surroundings{Dir: stack.Dir, Env: env})
+	if err != nil {
+		return env, ""
+	}
+	return env, place.Workspace
 }
 
 // Dirty looks at the work tree, if it is the one that is deployed. (Of another
@@ -280,6 +294,21 @@ func (w *workTree) Dirty(commit string, paths []string) (map[string]bool, error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.project.DirtyStacks(stacks)
+}
+
+// Inputs are digests of the code that git ignores, likewise: nobody finds that in the
+// commit later.
+func (w *workTree) Inputs(commit string, paths []string) (map[string]string, error) {
+	if head, err := w.store.Resolve("HEAD"); err != nil || head.Hash != commit {
+		return nil, nil
+	}
+	var known []string
+	for _, path := range paths {
+		if _, ok := w.byPath[path]; ok {
+			known = append(known, path)
+		}
+	}
+	return project.IgnoredDigests(context.Background(), w.project.Root(), known)
 }
 
 // withoutID are stacks that the CLI's cloud features cannot name.

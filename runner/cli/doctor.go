@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -373,7 +374,7 @@ func (d *doctor) terraform() {
 			continue
 		}
 		has = append(has, name)
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), name+"-bin")); err == nil {
+		if runner.Wrapper(path, "", nil) != "" {
 			d.warn(strings.Replace(name, "terragrunt", "terraform", 1)+"_wrapper: false in the setup action", "%s is the wrapper of a setup action: exit code 2 of plan -detailed-exitcode comes out as 0, so no drift is ever seen", path)
 			return
 		}

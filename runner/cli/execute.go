@@ -34,6 +34,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	if err := n.declare(ctx, u, sync, head, todo); err != nil {
 		return err
 	}
+	n.seeing(tasks)
 	// Recording outlives cancellation: what is known is always written down.
 	ctx = context.WithoutCancel(ctx)
 	reach := newReach(ctx, u, s, sync.remote, 0)
@@ -52,6 +53,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	if x.Admit != nil {
 		admit = append(admit, x.Admit)
 	}
+	if look := n.arrival(u, todo, o); look != nil {
+		admit = append(admit, look)
+	}
 	claims := n.claim(u, sync.remote, o, head, g, again)
 	if claims != nil {
 		admit = append(admit, claims.admit) // the last: what is claimed starts
@@ -68,6 +72,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		case runner.Started:
 			started = true
 			d.entering(path)
+			n.recheck(u, path)
 			return n.started(path)
 		case runner.Held:
 			if held[path] != e.Result.Reason {
@@ -81,6 +86,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
+			if !e.Result.Started.IsZero() {
+				n.recheck(u, path)
+			}
 			err := n.result(e.Result, tasks[path])
 			claims.finished(e.Result)
 			return err
@@ -153,6 +161,7 @@ const killAfter = 30 * time.Second
 // declare announces a run, also on the remote. Where that fails, what was announced
 // is withdrawn, and nothing may be executed.
 func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitstate.Record, todo []string) error {
+	outliveReader()
 	s := n.store
 	if err := n.announce(head, todo); err != nil {
 		return err

@@ -30,9 +30,7 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 	default:
 		return syncPlan{}, fmt.Errorf("--sync: unknown mode %q; use auto, off or require", mode)
 	}
-	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool {
-		return gitstate.Op(op).Deploys() || op == gitstate.Drift && ci.name != ""
-	}) {
+	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool { return syncedByItself(op, ci) }) {
 		return syncPlan{why: "only deployments are synced; --sync=require syncs others"}, nil
 	}
 	remote, err := findRemote(c, s, projectRemote)
@@ -46,6 +44,20 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 		return syncPlan{why: "the repository has no remote"}, nil
 	}
 	return syncPlan{remote: remote}, nil
+}
+
+// syncedByItself reports whether an operation is synced where nothing else is said.
+func syncedByItself(op string, ci ciJob) bool {
+	return gitstate.Op(op).Deploys() || op == gitstate.Drift && ci.name != ""
+}
+
+// divide has what is not synced stay in this clone, unless all operations are.
+func divide(c *cli.Context, s *gitstate.Store, ci ciJob) {
+	if setting(c, s, "sync", "sync", "auto") == "require" {
+		s.CarryLocal()
+		return
+	}
+	s.KeepLocal(func(op string) bool { return !syncedByItself(op, ci) })
 }
 
 // findRemote is the remote to sync with: the one that was named, the
@@ -112,7 +124,9 @@ func syncCommand(env Env) *cli.Command {
 func travelCommand(env Env, name, usage string, travel func(context.Context, *gitstate.Store, string) (gitstate.Traveled, error)) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage,
-		Flags: slices.Concat(chdirFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), storeFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, DefaultText: "auto", Usage: "`MODE` require: share the records of all operations, also those that stayed in this clone so far (git config tmnotes.sync)"},
+		}),
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
