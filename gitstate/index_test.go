@@ -188,7 +188,7 @@ func TestIndexProperties(t *testing.T) {
 			w := rapid.SampledFrom(writers).Draw(t, "writer")
 			before := w.notes.clone()
 			st := &State{s: w.s, x: w.x}
-			w.s.state = st
+			w.s.basis = st
 			commit := rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "commit")
 			write := func(r Record) {
 				w.s.stamp(&r)
@@ -300,7 +300,7 @@ func TestIndexFollows(t *testing.T) {
 		t.Helper()
 		before := notes.clone()
 		for _, r := range records {
-			s.state = &State{s: s, x: x}
+			s.basis = &State{s: s, x: x}
 			s.stamp(&r)
 			notes.add(commit, mustLine(r))
 		}

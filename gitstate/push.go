@@ -68,9 +68,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
 		spool := ""
 		if try > 0 {
-			if spool, err = s.spoolRef(); err != nil {
-				return tr, err
-			}
+			spool = s.spoolRef()
 		}
 		taken := false
 		if taken, err = s.pushOnce(ctx, remote, tips, &texts, spool, &tr); err == nil {
@@ -291,10 +289,7 @@ func (s *Store) Tidy() {
 // nobody contends for it, and whose name a rule for the shared ref may not
 // cover. It holds everything, so whatever stood there is in it.
 func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) error {
-	ref, err := s.spoolRef()
-	if err != nil {
-		return err
-	}
+	ref := s.spoolRef()
 	local, _, err := s.tip(s.ref)
 	if err != nil {
 		return err
@@ -303,27 +298,32 @@ func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) erro
 	return s.push(ctx, remote, nil, "+"+local.String()+":"+ref)
 }
 
-func (s *Store) spoolRef() (string, error) {
-	writer, err := s.writer()
-	return s.spoolPrefix(s.ref) + writer, err
-}
+func (s *Store) spoolRef() string { return s.spoolPrefix(s.ref) + s.writer() }
 
 // OwnWriter gives this process a name of its own among those that spool, where
 // it would take its clone's. So jobs that got their clones as copies of one do
 // not write over each other's.
-func (s *Store) OwnWriter() { s.spoolName = ulid.Make().String() }
+func (s *Store) OwnWriter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spoolName = ulid.Make().String()
+}
 
-// writer is this clone's name among those that spool.
-func (s *Store) writer() (string, error) {
+// writer is this clone's name among those that spool; where it cannot be kept, it is this
+// process's.
+func (s *Store) writer() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.spoolName != "" {
-		return s.spoolName, nil
+		return s.spoolName
 	}
 	path := filepath.Join(s.private, "writer")
 	if b, err := os.ReadFile(path); err == nil {
 		if id, err := ulid.ParseStrict(strings.TrimSpace(string(b))); err == nil {
-			return id.String(), nil
+			return id.String()
 		}
 	}
-	id := ulid.Make().String()
-	return id, os.WriteFile(path, []byte(id+"\n"), 0o666)
+	s.spoolName = ulid.Make().String()
+	_ = os.WriteFile(path, []byte(s.spoolName+"\n"), 0o666)
+	return s.spoolName
 }

@@ -16,8 +16,9 @@ import (
 // State is what the notes and the journal say at one moment. Its methods do
 // not see what is recorded later.
 type State struct {
-	s *Store
-	x *index
+	s    *Store
+	x    *index
+	read int64 // which of the store's reads it is
 
 	once   sync.Once
 	newest map[string]time.Time // by ident

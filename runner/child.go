@@ -42,6 +42,7 @@ func (o outcome) diedOfInterrupt() bool { return o.signal == "SIGINT" || o.exit 
 type child struct {
 	cmd   *exec.Cmd
 	group bool // it leads a process group of its own
+	*family
 
 	mu       sync.Mutex // guards what follows
 	ended    bool       // it was waited for: its pid may be another's
@@ -50,12 +51,17 @@ type child struct {
 	timer    *time.Timer // to the timeout, then to the kill
 }
 
+func (c *child) start() (err error) {
+	c.family, err = startFamily(c.cmd, c.group)
+	return err
+}
+
 // signal sends sig to the child, and to its group where that is its own.
 func (c *child) signal(sig os.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
-		sendSignal(c.cmd.Process, sig, c.group)
+		c.family.signal(sig)
 	}
 }
 
@@ -74,7 +80,7 @@ func (c *child) end(why *bool, killAfter time.Duration) {
 		return
 	}
 	*why = true
-	sendSignal(c.cmd.Process, os.Interrupt, c.group)
+	c.family.signal(os.Interrupt)
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -190,13 +196,12 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 	streams := out.newTry(cmd.Tee)
 	c := &child{group: !x.opt.Foreground}
 	c.cmd = &exec.Cmd{
-		Path:        path,
-		Args:        cmd.Args,
-		Env:         env,
-		Dir:         s.Dir,
-		Stdin:       x.out.stdin(),
-		SysProcAttr: sysProcAttr(c.group),
-		WaitDelay:   pipeGrace, // only of use where Stdin is no file
+		Path:      path,
+		Args:      cmd.Args,
+		Env:       env,
+		Dir:       s.Dir,
+		Stdin:     x.out.stdin(),
+		WaitDelay: pipeGrace, // only of use where Stdin is no file
 	}
 	pipes, err := streams.attach(c.cmd)
 	halted := false
@@ -226,10 +231,11 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 	x.mu.Lock()
 	delete(x.children, c)
 	x.mu.Unlock()
-	if !pipes.drain(pipeGrace) && (c.timedOut || c.lost) && c.group {
+	if !pipes.drain(pipeGrace) && (c.timedOut || c.lost) {
 		// What a child leaves behind may live on, but not where it was to end.
-		killGroup(c.cmd.Process.Pid)
+		c.killRest()
 	}
+	c.release()
 	pipes.close()
 
 	o := outcome{
@@ -253,7 +259,7 @@ func (x *execution) startChild(c *child) (halted bool, err error) {
 	if x.halted {
 		return true, nil
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := c.start(); err != nil {
 		return false, err
 	}
 	x.mu.Lock()

@@ -85,6 +85,7 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	d := &run{id: s.store.NewRunFor(name), op: gitstate.Deploy, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.DeploymentStacksResponse{}
 	var records []*gitstate.Record

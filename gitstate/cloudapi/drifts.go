@@ -64,6 +64,7 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	n, e, err := s.newEntry(st, wt, d, req.Stack, joined(req.Command), req.Command, gitstate.Running)
 	if err != nil {
 		return nil, err

@@ -51,6 +51,7 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	p := &run{id: s.store.NewRun(), op: previewOp, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.CreatePreviewResponse{PreviewID: p.id, Stacks: resources.ResponsePreviewStacks{}}
 	var records []*gitstate.Record

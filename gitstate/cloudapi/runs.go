@@ -298,6 +298,7 @@ func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	commit, lines, err := s.store.FindRun(st, is)
 	if err != nil || commit == "" {
 		return nil, err

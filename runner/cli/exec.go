@@ -132,6 +132,7 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	s.Basis(st)
 	if err := n.recordedAs(task.Stack, op, c.String("target"), os.Environ(), runEnv); err != nil {
 		return err
 	}

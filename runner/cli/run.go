@@ -309,7 +309,9 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		if err := fetchNotes(ctx, s, u, read); err != nil {
 			return err
 		}
-		st, err = s.State(ctx)
+		if st, err = s.State(ctx); err == nil {
+			s.Basis(st)
+		}
 		return err
 	}
 	why := map[string]string{} // the stacks that are pending
