@@ -99,6 +99,9 @@ type Options struct {
 	// Variant is the variant of a command line (gitstate.Record.Variant) in the
 	// environment of a stack. Of argv the CLI may have sent the words joined only.
 	Variant func(joined string, argv, env []string) string
+	// CommandLine is that of the CLI that is served, where it is known: it tells
+	// words with blanks, and secrets among them.
+	CommandLine []string
 	// Reason picks from the ends of a command's output why it failed.
 	Reason func(stderr, stdout []byte) string
 	Warn   func(string)

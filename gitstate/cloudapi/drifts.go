@@ -58,15 +58,17 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	var records []*gitstate.Record
 	if d == nil {
 		d = &run{id: s.store.NewRun(), op: gitstate.Drift, commit: commit.Hash, stacks: map[int64]*entry{}}
-		records = append(records, s.head(ctx, d, o, commit, target, joined(req.Command), 0))
 	}
 	st, err := s.store.State(ctx)
 	if err != nil {
 		return nil, err
 	}
-	n, e, err := s.newEntry(st, wt, d, req.Stack, joined(req.Command), req.Command, gitstate.Running)
+	n, e, err := s.newEntry(st, wt, d, req.Stack, command{joined(req.Command), req.Command}, gitstate.Running)
 	if err != nil {
 		return nil, err
+	}
+	if len(d.stacks) == 0 {
+		records = append(records, s.head(ctx, d, o, commit, e, 0))
 	}
 	e.started = time.Now()
 	s.seen.Drifts++

@@ -54,15 +54,15 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	p := &run{id: s.store.NewRun(), op: previewOp, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.CreatePreviewResponse{PreviewID: p.id, Stacks: resources.ResponsePreviewStacks{}}
 	var records []*gitstate.Record
-	cmd := ""
+	var last *entry
 	for _, stack := range req.Stacks {
-		n, e, err := s.newEntry(st, wt, p, stack.Stack, joined(stack.Cmd), stack.Cmd, gitstate.Queued)
+		n, e, err := s.newEntry(st, wt, p, stack.Stack, command{joined(stack.Cmd), stack.Cmd}, gitstate.Queued)
 		if err != nil {
 			return nil, err
 		}
 		res.Stacks = append(res.Stacks, resources.ResponsePreviewStack{MetaID: stack.MetaID, StackPreviewID: runAndStack(p.id, n)})
 		if stack.PreviewStatus == preview.StackStatusPending {
-			p.stacks[n], cmd = e, joined(stack.Cmd)
+			p.stacks[n], last = e, e
 			records = append(records, &e.rec)
 		}
 	}
@@ -73,7 +73,7 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	if err := s.begin(p); err != nil {
 		return nil, err
 	}
-	return res, s.append(p, append([]*gitstate.Record{s.head(ctx, p, o, commit, records[0].Target, cmd, len(records))}, records...)...)
+	return res, s.append(p, append([]*gitstate.Record{s.head(ctx, p, o, commit, last, len(records))}, records...)...)
 }
 
 // changedExit is the exit code of `terraform plan -detailed-exitcode` that finds

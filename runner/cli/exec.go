@@ -166,7 +166,8 @@ func execute(c *cli.Context, env Env) error {
 	x.Signals, x.Foreground = signals, runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
 	task := runner.Task{Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir},
-		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: append(os.Environ(), "TMNOTES_RUN="+n.run)}
+		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: append(os.Environ(), "TMNOTES_RUN="+n.run),
+		Secrets: gitstate.NewRedactor(os.Environ(), cmd)}
 	tasks := map[string]runner.Task{stack.Path: task}
 	n.keepPlans(u, tasks, file)
 	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, setting(c, s, "on-change", "onChange", ""))
@@ -184,7 +185,7 @@ func execute(c *cli.Context, env Env) error {
 		case runner.Interrupted:
 			interrupted = true
 		case runner.Finished:
-			return n.result(e.Result, task)
+			return n.result(e.Result)
 		}
 		return nil
 	}

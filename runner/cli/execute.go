@@ -78,7 +78,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
-			err := n.result(e.Result, tasks[path])
+			err := n.result(e.Result)
 			claims.finished(e.Result)
 			return err
 		}

@@ -537,7 +537,8 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 		if o.share {
 			command.Prepare = p.Sharing(st, o.mock)
 		}
-		tasks[st.Path] = runner.Task{Stack: st, Commands: []runner.Command{command}, Env: known.env}
+		tasks[st.Path] = runner.Task{Stack: st, Commands: []runner.Command{command}, Env: known.env,
+			Secrets: gitstate.NewRedactor(known.env, cmd)}
 		n.stacks[st.Path] = recorded{stack: st, op: known.op, target: targetOf(o.sel.Target, known.op.Workspace)}
 	}
 	return tasks, nil
