@@ -28,9 +28,31 @@ type Redactor struct {
 
 const redacted = "***"
 
-// secretName matches names of environment variables whose values are secrets:
-// what a CI masks in its logs comes in by such names.
-var secretName = regexp.MustCompile(`(?i)(TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_KEY|ACCOUNT_KEY|AUTH($|_|ORIZATION)|_PAT$|_KEY$|_PWD$|_DSN$|_SAS$|CONN(ECTION)?_?STR(ING)?)|^TF_VAR_`)
+// secretName tells names of environment variables, and of options, whose values
+// are secrets: what a CI masks in its logs comes in by such names.
+func secretName(name string) bool {
+	name = strings.ReplaceAll(strings.ToUpper(name), "-", "_")
+	if strings.HasPrefix(name, "TF_VAR_") {
+		return true
+	}
+	for _, part := range secretParts {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	for _, end := range secretEnds {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	secretParts = []string{"TOKEN", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "PRIVATE", "APIKEY", "API_KEY", "ACCESS_KEY", "ACCOUNT_KEY",
+		"AUTH_", "AUTHORIZATION", "CONNECTION_STR", "CONNECTIONSTR", "CONN_STR"}
+	secretEnds = []string{"AUTH", "_PAT", "_KEY", "_PWD", "_DSN", "_SAS"}
+)
 
 // notSecret are values that are too common to be taken out of a sentence.
 var notSecret = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|none|null|default|prod(uction)?|staging|dev(elopment)?|test|main|master|[0-9]{1,5})$`)
@@ -85,7 +107,7 @@ func (r *Redactor) known() []string {
 	for _, env := range r.env {
 		for _, kv := range env {
 			name, value, _ := strings.Cut(kv, "=")
-			if secretName.MatchString(name) {
+			if secretName(name) {
 				r.add(value)
 			} else {
 				r.addShapes(value)
@@ -184,12 +206,12 @@ var quotedPiece = regexp.MustCompile(`[=:\[,]\s*"([^"\\]+)"`)
 func secretArg(arg string) (name, value string, ok bool) {
 	name, value, set := strings.Cut(arg, "=")
 	if !strings.HasPrefix(arg, "-") {
-		return name, value, set && isVariable.MatchString(name) && secretName.MatchString(name)
+		return name, value, set && isVariable.MatchString(name) && secretName(name)
 	}
 	switch word := strings.TrimLeft(name, "-"); {
 	case word == "var", word == "backend-config":
 		return name, value, true
-	case word != "var-file" && secretName.MatchString(word):
+	case word != "var-file" && secretName(word):
 		return name, value, true
 	}
 	return "", "", false

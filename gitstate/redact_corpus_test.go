@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -165,4 +166,30 @@ func manySecrets() (env []string) {
 		env = append(env, "TF_VAR_x"+strconv.Itoa(i)+"="+made("{A"+strconv.Itoa(8+i)+"}")+strconv.Itoa(i))
 	}
 	return env
+}
+
+// Whatever a program prints, hiding ends well, and hiding twice hides no less.
+func TestRedactorOfAnything(t *testing.T) {
+	t.Parallel()
+	parts := []string{" ", "\n", "\"", "'", "\\", ":", "=", "->", "(", "[", "]", "<", ">", "|", "-", "a", "B7", "@", "/", "$", "ü", "\xff", "***", "<<-EOT\n", "EOT", "BEGIN ", "END ",
+		"-----BEGIN PRIVATE ", "-----END PRIVATE ", "0123456789abcdef0123", "aGVsbG8gd29ybGQgdGhpcyBpcw==\n"}
+	for _, s := range shapes {
+		parts = append(parts, s.anchors...)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), 0, 40).Draw(t, "parts"), "")
+		var r Redactor
+		once := r.Hide(text)
+		if twice := r.Hide(once); strings.Count(twice, redacted) > len(once) || len(twice) > 2*len(once)+8 {
+			t.Fatalf("%q becomes %q and then %q", text, once, twice)
+		}
+	})
+	for _, part := range parts {
+		text := strings.Repeat(part, 64<<10/len(part))
+		start := time.Now()
+		new(Redactor).Hide(text)
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("%q over and over takes %v", part, took)
+		}
+	}
 }

@@ -10,7 +10,7 @@ import (
 
 // userinfo hides the password of a URL, and a token that stands in place of a user.
 func userinfo(p place) {
-	end := min(wordEnd(p.text, p.to), p.to+4*window)
+	end := wordEnd(p.text[:min(p.to+window, len(p.text))], p.to)
 	all := p.text[p.to:end]
 	authority := all
 	if i := strings.IndexAny(all, "/?#"); i >= 0 {
@@ -196,7 +196,11 @@ var (
 
 // header hides the value of a header.
 func header(p place) {
-	if end := p.until(p.to, "\"'\r\n"); len(strings.TrimSpace(p.text[p.to:end])) >= 8 && strings.IndexByte(p.text[p.to:end], '=') >= 0 {
+	if strings.IndexByte(p.text[p.to:min(p.to+window, len(p.text))], '=') < 0 {
+		return
+	}
+	end := p.until(p.to, "\"'\r\n")
+	if len(strings.TrimSpace(p.text[p.to:end])) >= 8 {
 		at := p.to
 		for p.text[at] == ' ' {
 			at++
@@ -214,7 +218,9 @@ var (
 )
 
 func curlUser(p place) {
-	p.secretAfter(curlOption)
+	if strings.Contains(p.text[p.to:min(p.to+window, len(p.text))], "-") {
+		p.secretAfter(curlOption)
+	}
 }
 
 func userOption(p place) { p.secretAfter(userValue) }
