@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
 // A claim says on the remote who is at work on a stack: a ref of its own for each
@@ -74,29 +73,38 @@ func (s *Store) claimRef(c *Claim) string {
 	return s.ref + claimsSuffix + "/" + key.slots()[0]
 }
 
-// text is the message of the commit that a claim is. holder tells apart what two
-// processes would write alike.
-func (c *Claim) text(holder string) (string, error) {
+// line is the record that a claim is. holder tells apart what two processes would
+// write alike.
+func (c *Claim) line(holder string) (string, error) {
 	r := Record{At: c.At.UTC().Truncate(time.Millisecond), Event: Claimed, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Run: c.Run, By: c.By, Job: c.Job,
 		Extra: []Pair{{"commit", c.Commit}, {"holder", holder}, {"lease", c.Lease.String()}, {"renewed", strconv.Itoa(c.Renewed)}}}
 	r.SetLeg(c.Leg)
-	line, err := r.Line()
-	if err != nil {
-		return "", err
-	}
-	return "claim of " + string(appendValue(nil, c.Stack)) + "\n\n" + line + "\n", nil
+	return r.Line()
 }
 
-func parseClaim(message string) (Claim, error) {
-	_, line, _ := strings.Cut(message, "\n\n")
-	r, err := ParseRecord(strings.TrimSuffix(line, "\n"))
-	if err != nil {
-		return Claim{}, err
+// parseClaims reads the claims that stand in the message of a commit. Whatever else
+// stands there is somebody's tmnotes.message.
+func parseClaims(message string) ([]Claim, error) {
+	var claims []Claim
+	for line := range strings.Lines(message) {
+		r, err := ParseRecord(strings.TrimSuffix(line, "\n"))
+		if err != nil || r.Event != Claimed || r.Stack == "" {
+			continue
+		}
+		c, err := claimOf(&r)
+		if err != nil {
+			return nil, err
+		}
+		claims = append(claims, c)
 	}
-	if r.Event != Claimed || r.Stack == "" {
-		return Claim{}, errors.New("it is no claim")
+	if len(claims) == 0 {
+		return nil, errors.New("it is no claim")
 	}
-	c := Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At}
+	return claims, nil
+}
+
+func claimOf(r *Record) (c Claim, err error) {
+	c = Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At}
 	for _, p := range r.Extra {
 		switch p.Key {
 		case "commit":
@@ -118,22 +126,38 @@ func parseClaim(message string) (Claim, error) {
 
 // writeClaims makes the commits of claims. They have the empty tree, so that a
 // `git log` that takes their refs for notes finds none in them, and no parents.
+// Where they are signed, which may take a person's touch, all are one commit.
 func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string) ([]plumbing.Hash, error) {
 	w := &objectWriter{r: s.repo}
 	tree, err := w.put(plumbing.TreeObject, nil)
 	if err != nil {
 		return nil, err
 	}
-	who := s.signature(ctx)
-	hashes := make([]plumbing.Hash, len(claims))
-	for i, c := range claims {
-		text, err := c.text(holder)
-		if err != nil {
-			return nil, &RecordError{"", fmt.Errorf("claiming %s: %w", c.Stack, err)}
+	together := 1
+	if signs, err := s.Signs(); err != nil {
+		return nil, err
+	} else if signs {
+		together = max(1, len(claims))
+	}
+	hashes := make([]plumbing.Hash, 0, len(claims))
+	for group := range slices.Chunk(claims, together) {
+		subject := "claim of " + string(appendValue(nil, group[0].Stack))
+		if len(group) > 1 {
+			subject = fmt.Sprintf("claim of %d stacks", len(group))
 		}
-		if hashes[i], err = w.putCommit(&object.Commit{Author: who, Committer: who, Message: text, TreeHash: tree}); err != nil {
+		var body strings.Builder
+		for _, c := range group {
+			line, err := c.line(holder)
+			if err != nil {
+				return nil, &RecordError{"", fmt.Errorf("claiming %s: %w", c.Stack, err)}
+			}
+			body.WriteString(line + "\n")
+		}
+		h, err := s.newCommit(ctx, w, s.message(subject, body.String()), tree)
+		if err != nil {
 			return nil, err
 		}
+		hashes = append(hashes, slices.Repeat([]plumbing.Hash{h}, len(group))...)
 	}
 	return hashes, w.flush(ctx)
 }
@@ -147,19 +171,18 @@ func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
 		return nil, err
 	}
 	var found []Claim
+	read := map[string]map[string]Claim{} // by commit and ref
 	for line := range strings.Lines(out) {
 		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
-		commit, err := s.repo.commit(hash)
-		var c Claim
-		if err == nil {
-			c, err = parseClaim(commit.Message)
+		ref = s.ref + claimsSuffix + "/" + strings.TrimPrefix(ref, track)
+		if read[hash] == nil {
+			if read[hash], err = s.readClaims(hash); err != nil {
+				return nil, unreadableClaim(remote, ref, err)
+			}
 		}
-		c.ref, c.hash = s.ref+claimsSuffix+"/"+strings.TrimPrefix(ref, track), plumbing.NewHash(hash)
-		if err == nil && s.claimRef(&c) != c.ref {
-			err = fmt.Errorf("it claims %s, for which it has the wrong name", c.Stack)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("the claim %s on %s cannot be read: %w; `git push %s :%s` removes it", c.ref, remote, err, remote, c.ref)
+		c, is := read[hash][ref]
+		if !is {
+			return nil, unreadableClaim(remote, ref, errors.New("it claims a stack for which it has the wrong name"))
 		}
 		found = append(found, c)
 	}
@@ -167,6 +190,25 @@ func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
 		return strings.Compare(a.Stack+"\n"+a.Target, b.Stack+"\n"+b.Target)
 	})
 	return found, nil
+}
+
+// readClaims are the claims of a commit, by their refs.
+func (s *Store) readClaims(hash string) (map[string]Claim, error) {
+	commit, err := s.repo.commit(hash)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := parseClaims(commit.Message)
+	byRef := make(map[string]Claim, len(claims))
+	for _, c := range claims {
+		c.ref, c.hash = s.claimRef(&c), commit.Hash
+		byRef[c.ref] = c
+	}
+	return byRef, err
+}
+
+func unreadableClaim(remote, ref string, err error) error {
+	return fmt.Errorf("the claim %s on %s cannot be read: %w; `git push %s :%s` removes it", ref, remote, err, remote, ref)
 }
 
 // Unclaim removes claims of others, if they are as they were read.

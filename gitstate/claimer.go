@@ -268,7 +268,7 @@ func (c *Claimer) look(ctx context.Context) error {
 	fetched := slices.Collect(maps.Values(c.held))
 	c.mu.Unlock()
 	start := time.Now()
-	if _, err := c.s.Fetch(ctx, c.remote); err != nil {
+	if _, err := c.s.FetchCurrent(ctx, c.remote); err != nil {
 		return err
 	}
 	claims, err := c.s.Claims(ctx, c.remote)

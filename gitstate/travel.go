@@ -89,6 +89,7 @@ func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (
 // remoteTips are the notes refs of a remote as they were fetched last.
 type remoteTips struct {
 	main  plumbing.Hash
+	base  plumbing.Hash            // the newest that is known to stand there; main, unless that lags
 	spool map[string]plumbing.Hash // ref on the remote → commit
 	texts textTips
 }
@@ -123,13 +124,18 @@ func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+	unlock, err := s.lockSync(ctx)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
 	_, err = s.fetch(ctx, remote, true, false, &tr)
 	return tr, err
+}
+
+// lockSync keeps apart the processes of this clone that fetch and push.
+func (s *Store) lockSync(ctx context.Context) (unlock func(), err error) {
+	return lockFile(ctx, filepath.Join(s.private, "sync.lock"))
 }
 
 // fetch does one git fetch and merges what came: of all refs, or of the notes alone.
@@ -143,19 +149,19 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	if err != nil {
 		return before, err
 	}
-	// One glob for the ref and its spool, since a glob that matches nothing is
-	// no error. Partial clones would leave the notes' blobs behind without
-	// --no-filter.
-	refspec := "+" + s.ref + "*:" + s.tracking(remote) + "*"
+	// One glob for the ref and its spool: a glob that matches nothing is no error, and
+	// one is not looked for among tags and branches. Partial clones would leave
+	// the notes' blobs behind without --no-filter.
+	refspecs := []string{"+" + s.ref + "*:" + s.tracking(remote) + "*"}
 	if alone && !before.main.IsZero() {
-		refspec = "+" + s.ref + ":" + s.tracking(remote)
+		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.ref+claimsSuffix+"/*", "^"+s.textsRef())
 	}
 	for range 20 {
 		if !ask {
 			break
 		}
-		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
-			"--refmap=", remote, refspec)
+		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
+			"--refmap=", remote}, refspecs...)...)
 		if vanished(err) {
 			continue
 		}
@@ -171,9 +177,12 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	if err != nil {
 		return after, err
 	}
-	tr.Empty = after.main.IsZero() && len(after.spool) == 0
+	if after.base, err = s.newest(ctx, remote, before.main, after.main); err != nil {
+		return after, err
+	}
+	tr.Empty = after.base.IsZero() && len(after.spool) == 0
 	tr.Fetched = tr.Fetched || after.main != before.main || len(after.spool) > 0
-	sources := []plumbing.Hash{after.main, before.main}
+	sources := []plumbing.Hash{after.main, before.main, after.base}
 	for _, ref := range sortedKeys(after.spool) {
 		sources = append(sources, after.spool[ref])
 	}
@@ -181,18 +190,8 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 		return after, err
 	}
 	s.mergeTexts(ctx, &after.texts)
-	switch {
-	case before.main == after.main || before.main.IsZero():
-	case after.main.IsZero():
-		s.warn(fmt.Sprintf("%s was deleted on %s; the next push puts it back", s.ref, remote))
-	default:
-		n, err := s.takenAway(before.main, after.main)
-		if err != nil {
-			return after, err
-		}
-		if tr.Returned += n; n > 0 {
-			s.warn(fmt.Sprintf("%d lines had been removed from the notes on %s and are put back; `tmnotes forget` is the way to remove a record everywhere", n, remote))
-		}
+	if err := s.sayChanged(remote, before.main, after, tr); err != nil {
+		return after, err
 	}
 	if !ask {
 		return after, nil
