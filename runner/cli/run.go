@@ -122,7 +122,7 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
-	if o.reports, err = parseRunReports(setting(c, s, "report", "report", "")); err != nil {
+	if o.reports, err = parseRunReports(reportSetting(c, s)); err != nil {
 		return o, err
 	}
 	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
