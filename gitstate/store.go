@@ -221,10 +221,15 @@ func (s *Store) ConfigAll(key string) []string { return s.repo.settings("tmnotes
 
 // ConfigName says where the value of Config stands, for messages.
 func (s *Store) ConfigName(key string) string {
-	if s.repo.config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != "" {
+	if s.IsCommitted(key) {
 		return ConfigFile + ": tmnotes." + key
 	}
 	return "git config tmnotes." + key
+}
+
+// IsCommitted says whether the value of Config is one of ConfigFile.
+func (s *Store) IsCommitted(key string) bool {
+	return s.repo.config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != ""
 }
 
 // ConfigKeys are the keys that are set, in lower case: tmnotes.* of git's

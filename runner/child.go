@@ -112,6 +112,9 @@ func (x *execution) environments(t Task) []func() ([]string, error) {
 		if c.Prepare != nil {
 			envs[i] = sync.OnceValues(func() ([]string, error) {
 				extra, err := c.Prepare(x.prepare)
+				if t.Secrets != nil {
+					t.Secrets.Learn(extra)
+				}
 				return append(slices.Clip(base), extra...), err
 			})
 		}
@@ -130,14 +133,14 @@ func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, e
 		env, err := envs[i]()
 		switch {
 		case err != nil:
-			o = outcome{exit: -1, final: true, reason: oneLine(err.Error())}
+			o = outcome{exit: -1, final: true, reason: oneLine(t.hide(err.Error()))}
 		case x.opt.Timeout > 0 && left <= 0:
 			o = outcome{exit: -1, timedOut: true}
 		case hold != nil && hold.Err() != nil:
 			o = outcome{exit: -1, lost: true}
 		default:
 			start := time.Now()
-			o = x.run(t.Stack, c, hold, env, left, out)
+			o = x.run(t, c, hold, env, left, out)
 			left -= time.Since(start)
 			o.begun = !o.notStarted
 		}
@@ -185,13 +188,14 @@ func (o outcome) ending() string {
 
 // run runs a command once, for at most timeout if that is not 0, and no longer than
 // hold if that is not nil.
-func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string, timeout time.Duration, out *stackOutput) outcome {
+func (x *execution) run(t Task, cmd Command, hold context.Context, env []string, timeout time.Duration, out *stackOutput) outcome {
 	if cmd.Line != "" {
 		out.line(cmd.Line)
 	}
+	s := t.Stack
 	path, err := lookPath(cmd.Args[0], s.Dir, env)
 	if err != nil {
-		return outcome{exit: -1, final: true, reason: oneLine(err.Error())}
+		return outcome{exit: -1, final: true, reason: oneLine(t.hide(err.Error()))}
 	}
 	streams := out.newTry(cmd.Tee)
 	c := &child{group: !x.opt.Foreground}
@@ -214,7 +218,7 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 	}
 	if err != nil {
 		pipes.abandon()
-		return outcome{exit: -1, reason: oneLine(startError(s, cmd, err))}
+		return outcome{exit: -1, reason: oneLine(t.hide(startError(s, cmd, err)))}
 	}
 	killAfter := x.opt.KillAfter
 	if killAfter <= 0 {
@@ -246,7 +250,7 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 		matched:  streams.matched(),
 	}
 	if !o.ok() {
-		o.reason, o.last = streams.reason(o.signal != ""), streams.last()
+		o.reason, o.last = streams.said(o.signal != "", t.hide)
 	}
 	return o
 }
