@@ -14,14 +14,16 @@ import (
 )
 
 // A claim says on the remote who is at work on a stack: a ref of its own for each
-// target and stack, made, renewed and removed by pushes that name the value which
-// they replace. The remote's compare-and-swap decides; nothing about a claim is
-// ever spooled or put off. FORMAT.md has the names and the text.
+// target and stack, and another one for the path of a stack that has an id, made,
+// renewed and removed by pushes that name the value which they replace. The remote's
+// compare-and-swap decides; nothing about a claim is ever spooled or put off.
+// FORMAT.md has the names and the text.
 //
 // No two machines' clocks are compared. A claim that an observer has seen
 // unchanged for as long as the claim's own lease, by the observer's monotonic clock,
 // is nobody's any more; and its holder, who counts from before its last push that
-// went through, has given up after two thirds of the lease.
+// went through, by whichever of its clocks went further, has given up after two
+// thirds of the lease.
 
 // ErrClaims is wrapped by errors of a remote that does not take claims.
 var ErrClaims = errors.New("claims are refused")
@@ -36,6 +38,9 @@ const (
 	claimsSuffix = "-claims" // of the notes ref: the glob that fetches the notes covers it
 	// MinLease is the shortest lease that makes sense: a push has to fit into a third of it.
 	MinLease = 3 * time.Second
+	// releasedLease is that of a claim that was let go of where nothing may be deleted:
+	// who does not know `released` waits no longer than for a second look.
+	releasedLease = time.Millisecond
 )
 
 // Claim is who claims a stack, for which target.
@@ -46,8 +51,16 @@ type Claim struct {
 	Leg               int // of the run, from 1; 0 where it has none
 	Lease             time.Duration
 	Renewed           int       // how often
-	At                time.Time // by the holder's clock: for people
+	Since             time.Time // when it was taken, by the holder's clock: for people
+	At                time.Time // when it was renewed last, likewise
+	Released          bool      // nobody's; the remote lets no claim be deleted
 
+	holder string
+	at     []refValue // a stack with an id has two
+}
+
+// refValue is where a ref stands.
+type refValue struct {
 	ref  string
 	hash plumbing.Hash
 }
@@ -69,17 +82,35 @@ func (c *Claim) Unlocked(by, reason string) *Record {
 	return &Record{Event: Unlocked, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Reason: reason, Run: c.Run, By: by}
 }
 
-func (s *Store) claimRef(c *Claim) string {
+func (s *Store) claimsPrefix() string { return s.ref + claimsSuffix + "/" }
+
+// claimRefs are the refs of a claim. That of the path is there for those who do not
+// know the stack's id yet, or any more.
+func (s *Store) claimRefs(c *Claim) []string {
 	key := TextKey{ID: c.ID, Path: c.Stack, Target: c.Target, Op: Deploy}
-	return s.ref + claimsSuffix + "/" + key.slots()[0]
+	refs := key.slots()
+	for i, slot := range refs {
+		refs[i] = s.claimsPrefix() + slot
+	}
+	return refs
 }
 
 // text is the message of the commit that a claim is. holder tells apart what two
-// processes would write alike.
-func (c *Claim) text(holder string) (string, error) {
+// processes would write alike. In that of the path the stack has no id.
+func (c *Claim) text(holder string, ofPath bool) (string, error) {
 	r := Record{At: c.At.UTC().Truncate(time.Millisecond), Event: Claimed, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Run: c.Run, By: c.By, Job: c.Job,
-		Extra: []Pair{{"commit", c.Commit}, {"holder", holder}, {"lease", c.Lease.String()}, {"renewed", strconv.Itoa(c.Renewed)}}}
+		Extra: []Pair{{"commit", c.Commit}, {"holder", holder}, {"lease", c.Lease.String()}}}
+	if c.Released {
+		r.Extra = append(r.Extra, Pair{"released", "true"})
+	}
+	r.Extra = append(r.Extra, Pair{"renewed", strconv.Itoa(c.Renewed)})
+	if !c.Since.IsZero() {
+		r.Extra = append(r.Extra, Pair{"taken", c.Since.UTC().Format(timeLayout)})
+	}
 	r.SetLeg(c.Leg)
+	if ofPath {
+		r.ID = ""
+	}
 	line, err := r.Line()
 	if err != nil {
 		return "", err
@@ -89,22 +120,29 @@ func (c *Claim) text(holder string) (string, error) {
 
 func parseClaim(message string) (Claim, error) {
 	_, line, _ := strings.Cut(message, "\n\n")
-	r, err := ParseRecord(strings.TrimSuffix(line, "\n"))
+	line, _, _ = strings.Cut(line, "\n") // whatever was added to the message, or signed it
+	r, err := ParseRecord(line)
 	if err != nil {
 		return Claim{}, err
 	}
 	if r.Event != Claimed || r.Stack == "" {
-		return Claim{}, errors.New("it is no claim")
+		return Claim{}, errors.New("it is not a claim")
 	}
-	c := Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At}
+	c := Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At, Since: r.At}
 	for _, p := range r.Extra {
 		switch p.Key {
 		case "commit":
 			c.Commit = p.Value
+		case "holder":
+			c.holder = p.Value
 		case "lease":
 			c.Lease, err = time.ParseDuration(p.Value)
+		case "released":
+			c.Released = p.Value == "true"
 		case "renewed":
 			c.Renewed, err = strconv.Atoi(p.Value)
+		case "taken":
+			c.Since, err = time.Parse(timeLayout, p.Value)
 		}
 		if err != nil {
 			return Claim{}, err
@@ -116,30 +154,56 @@ func parseClaim(message string) (Claim, error) {
 	return c, nil
 }
 
-// writeClaims makes the commits of claims. They have the empty tree, so that a
-// `git log` that takes their refs for notes finds none in them, and no parents.
-func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string) ([]plumbing.Hash, error) {
+// readClaim reads the claim that a ref of the remote stands on.
+func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
+	commit, err := s.repo.commit(hash.String())
+	if err == nil {
+		c, err = parseClaim(commit.Message)
+	}
+	if err == nil && !slices.Contains(s.claimRefs(&c), ref) {
+		err = fmt.Errorf("it claims %s, for which it has the wrong name", c.Stack)
+	}
+	c.at = []refValue{{ref, hash}}
+	return c, err
+}
+
+func unreadableClaim(remote, ref string, err error) error {
+	return fmt.Errorf("the claim %s on %s cannot be read: %w; `git push %s :%s` removes it", ref, remote, err, remote, ref)
+}
+
+// writeClaims makes the commits of claims, each for its refs. They have the empty tree,
+// so that a `git log` that takes their refs for notes finds none in them, and no
+// parents, but for a remote that lets nobody replace what is there.
+func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string, onTop bool) ([][]claimChange, error) {
 	w := &objectWriter{r: s.repo}
 	tree, err := w.put(plumbing.TreeObject, nil)
 	if err != nil {
 		return nil, err
 	}
 	who := s.signature(ctx)
-	hashes := make([]plumbing.Hash, len(claims))
+	all := make([][]claimChange, len(claims))
 	for i, c := range claims {
-		text, err := c.text(holder)
-		if err != nil {
-			return nil, &RecordError{"", fmt.Errorf("claiming %s: %w", c.Stack, err)}
-		}
-		if hashes[i], err = w.putCommit(&object.Commit{Author: who, Committer: who, Message: text, TreeHash: tree}); err != nil {
-			return nil, err
+		for k, old := range c.at {
+			text, err := c.text(holder, k > 0)
+			if err != nil {
+				return nil, &RecordError{"", fmt.Errorf("claiming %s: %w", c.Stack, err)}
+			}
+			commit := object.Commit{Author: who, Committer: who, Message: text, TreeHash: tree}
+			if onTop && !old.hash.IsZero() {
+				commit.ParentHashes = []plumbing.Hash{old.hash}
+			}
+			hash, err := w.putCommit(&commit)
+			if err != nil {
+				return nil, err
+			}
+			all[i] = append(all[i], claimChange{old.ref, old.hash, hash})
 		}
 	}
-	return hashes, w.flush(ctx)
+	return all, w.flush(ctx)
 }
 
 // Claims are the claims that were on a remote when its notes were fetched last,
-// sorted by stack and target.
+// sorted by stack and target. What stands among them and cannot be read is said.
 func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
 	track := s.tracking(remote) + claimsSuffix + "/"
 	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track)
@@ -149,84 +213,45 @@ func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
 	var found []Claim
 	for line := range strings.Lines(out) {
 		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
-		commit, err := s.repo.commit(hash)
-		var c Claim
-		if err == nil {
-			c, err = parseClaim(commit.Message)
-		}
-		c.ref, c.hash = s.ref+claimsSuffix+"/"+strings.TrimPrefix(ref, track), plumbing.NewHash(hash)
-		if err == nil && s.claimRef(&c) != c.ref {
-			err = fmt.Errorf("it claims %s, for which it has the wrong name", c.Stack)
-		}
+		ref = s.claimsPrefix() + strings.TrimPrefix(ref, track)
+		c, err := s.readClaim(ref, plumbing.NewHash(hash))
 		if err != nil {
-			return nil, fmt.Errorf("the claim %s on %s cannot be read: %w; `git push %s :%s` removes it", c.ref, remote, err, remote, c.ref)
+			s.warn(unreadableClaim(remote, ref, err).Error())
+		} else if !c.Released {
+			found = append(found, c)
 		}
-		found = append(found, c)
 	}
-	slices.SortFunc(found, func(a, b Claim) int {
-		return strings.Compare(a.Stack+"\n"+a.Target, b.Stack+"\n"+b.Target)
+	return joinClaims(found), nil
+}
+
+// joinClaims makes one of those that are of one stack, by its id and by its path.
+func joinClaims(claims []Claim) []Claim {
+	slices.SortFunc(claims, func(a, b Claim) int {
+		return strings.Compare(a.Stack+"\n"+a.Target+"\n"+a.holder+"\n"+b.ID, b.Stack+"\n"+b.Target+"\n"+b.holder+"\n"+a.ID)
 	})
-	return found, nil
+	var joined []Claim
+	for _, c := range claims {
+		if n := len(joined) - 1; n >= 0 && c.ID == "" && joined[n].Stack == c.Stack && joined[n].Target == c.Target && joined[n].holder == c.holder {
+			joined[n].at = append(joined[n].at, c.at...)
+		} else {
+			joined = append(joined, c)
+		}
+	}
+	return joined
 }
 
 // Unclaim removes claims of others, if they are as they were read.
 func (s *Store) Unclaim(ctx context.Context, remote string, claims []Claim) error {
-	changes := make([]claimChange, len(claims))
+	groups := make([][]claimChange, len(claims))
 	for i, c := range claims {
-		changes[i] = claimChange{ref: c.ref, old: c.hash}
+		groups[i] = removal(&c)
 	}
-	return s.pushClaims(ctx, remote, true, changes)
+	return s.changeClaims(ctx, remote, true, groups)
 }
 
-// claimChange is one ref of a push; a zero new one removes it.
-type claimChange struct {
-	ref      string
-	old, new plumbing.Hash
-}
-
-// pushClaims changes claims on the remote, all or, unless atomic, those that are
-// as they are thought to be. errContended: some are not. ErrClaims: the remote
-// does not take them.
-func (s *Store) pushClaims(ctx context.Context, remote string, atomic bool, changes []claimChange) error {
-	var options, refspecs []string
-	for _, c := range changes {
-		expect, from := "", ""
-		if !c.old.IsZero() {
-			expect = c.old.String()
-		}
-		if !c.new.IsZero() {
-			from = c.new.String()
-		}
-		options, refspecs = append(options, "--force-with-lease="+c.ref+":"+expect), append(refspecs, from+":"+c.ref)
+func removal(c *Claim) (changes []claimChange) {
+	for _, at := range c.at {
+		changes = append(changes, claimChange{ref: at.ref, old: at.hash})
 	}
-	if atomic && len(changes) > 1 {
-		options = append(options, "--atomic")
-	}
-	out, err := s.runPush(ctx, remote, options, refspecs...)
-	var ge *gitError
-	if errors.As(err, &ge) && strings.Contains(ge.stderr, "does not support --atomic") {
-		return fmt.Errorf("%w by %s: it cannot change several refs as one (git push --atomic)", ErrClaims, remote)
-	}
-	contended := false
-	for line := range strings.Lines(out) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
-		if f[0] != "!" {
-			continue
-		}
-		// Of an atomic push that fails git blames the others, too.
-		if why := f[len(f)-1]; strings.Contains(why, "atomic ") {
-			contended = true
-		} else if err := pushError(remote, "", line, err); !errors.Is(err, errContended) {
-			return fmt.Errorf("%w: %w", ErrClaims, err)
-		} else {
-			contended = true
-		}
-	}
-	if contended {
-		return errContended
-	}
-	if err = pushError(remote, "", out, err); errors.Is(err, errRefused) {
-		return fmt.Errorf("%w: %w", ErrClaims, err)
-	}
-	return err
+	return changes
 }

@@ -163,7 +163,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 		}
 	}
 	// Of a stack that nobody has.
-	if err := s.tryPush(ctx, remote, env, probe, s.claimRef(&Claim{Stack: "/a probe of tmnotes doctor"})); err != nil {
+	if err := s.tryPush(ctx, remote, env, probe, s.claimRefs(&Claim{Stack: "/a probe of tmnotes doctor"})[0]); err != nil {
 		try.Claims = fmt.Errorf("%w: %w", ErrClaims, err)
 	}
 	return try, nil

@@ -41,9 +41,16 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 	var texts textTips
 	for try := 0; try < pushTries; try++ {
 		var tips remoteTips
-		// Who comes again has only to know what was in the way: where hundreds push
-		// at once the spool refs are as many, and somebody reads them later.
-		if tips, err = s.fetch(ctx, remote, ask, try > 0, &tr); err != nil {
+		what := nothing
+		switch {
+		case ask && try > 0:
+			// Who comes again has only to know what was in the way: where hundreds push
+			// at once the spool refs are as many, and somebody reads them later.
+			what = notesAlone
+		case ask:
+			what = notesAndSpool
+		}
+		if tips, err = s.fetch(ctx, remote, what, &tr); err != nil {
 			return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 		}
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
@@ -85,7 +92,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 	if serr := s.pushSpool(ctx, remote, &tr); serr != nil {
 		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 	}
-	tr.Pushed, tr.Spooled = true, true
+	tr.Pushed, tr.Spooled, tr.Refused = true, true, errors.Is(err, errRefused)
 	return tr, nil
 }
 

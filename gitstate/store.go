@@ -53,6 +53,7 @@ type Store struct {
 	lastAt     map[string]time.Time // by ident: what this process recorded
 	lastResult time.Time            // the latest of these
 	exact      map[string]bool      // by ident: see Exactly
+	lives      map[string]*Mark     // by run: what this process works on
 	state      *State               // what was read last
 	tally      *tally               // what was counted last
 	ident      *object.Signature
@@ -70,7 +71,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -283,6 +284,9 @@ func (s *Store) append(commit string, sync bool, records []*Record) error {
 			return &RecordError{commit, err}
 		}
 		entries = append(entries, journaled{plumbing.NewHash(commit), line})
+		if m := s.lives[r.Run]; m != nil && r.Status.open() {
+			m.wrote(r.At)
+		}
 	}
 	s.mu.Unlock()
 	return s.journal.append(entries, sync)

@@ -35,6 +35,7 @@ type Traveled struct {
 	Fetched  bool // notes came that were not here
 	Pushed   bool
 	Spooled  bool // pushed, to a ref of this writer's own that the next sync of anybody folds in
+	Refused  bool // spooled, since the remote does not let this writer push to the ref that all share
 	Tries    int  // pushes tried
 	Returned int  // lines that somebody removed without `tmnotes forget`, put back
 }
@@ -119,6 +120,15 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 // Nothing local is lost, and nothing is pushed. An unreachable remote is an
 // ErrRemote; a remote without notes is Traveled.Empty.
 func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
+	return s.fetchLocked(ctx, remote, everything)
+}
+
+// FetchNotes is Fetch that leaves away who claims what.
+func (s *Store) FetchNotes(ctx context.Context, remote string) (Traveled, error) {
+	return s.fetchLocked(ctx, remote, notesAndSpool)
+}
+
+func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Traveled, error) {
 	tr := Traveled{Remote: remote}
 	if s.readOnly != nil {
 		return tr, s.readOnly
@@ -128,13 +138,22 @@ func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
 		return tr, err
 	}
 	defer unlock()
-	_, err = s.fetch(ctx, remote, true, false, &tr)
+	_, err = s.fetch(ctx, remote, what, &tr)
 	return tr, err
 }
 
-// fetch does one git fetch and merges what came: of all refs, or of the notes alone.
-// Unless it is to ask the remote, it works with what came last time.
-func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *Traveled) (remoteTips, error) {
+// scope is what a fetch asks the remote for.
+type scope int
+
+const (
+	nothing scope = iota // it works with what came last time
+	notesAlone
+	notesAndSpool // and texts
+	everything    // and claims
+)
+
+// fetch does one git fetch and merges what came.
+func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Traveled) (remoteTips, error) {
 	// git fetch would blame the remote for a ref that is broken here.
 	if _, _, err := s.tip(s.ref); err != nil {
 		return remoteTips{}, err
@@ -146,16 +165,18 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	// One glob for the ref and its spool, since a glob that matches nothing is
 	// no error. Partial clones would leave the notes' blobs behind without
 	// --no-filter.
-	refspec := "+" + s.ref + "*:" + s.tracking(remote) + "*"
-	if alone && !before.main.IsZero() {
-		refspec = "+" + s.ref + ":" + s.tracking(remote)
+	refspecs := []string{"+" + s.ref + "*:" + s.tracking(remote) + "*"}
+	if what == notesAlone && !before.main.IsZero() {
+		refspecs[0] = "+" + s.ref + ":" + s.tracking(remote)
+	} else if what != everything {
+		refspecs = append(refspecs, "^"+s.claimsPrefix()+"*")
 	}
 	for range 20 {
-		if !ask {
+		if what == nothing {
 			break
 		}
-		_, err = s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
-			"--refmap=", remote, refspec)
+		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
+			"--refmap=", remote}, refspecs...)...)
 		if vanished(err) {
 			continue
 		}
@@ -194,7 +215,7 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 			s.warn(fmt.Sprintf("%d lines had been removed from the notes on %s and are put back; `tmnotes forget` is the way to remove a record everywhere", n, remote))
 		}
 	}
-	if !ask {
+	if what == nothing {
 		return after, nil
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))

@@ -169,6 +169,16 @@ func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, e
 	return outcome{begun: true}
 }
 
+// inherited are files for a child to have open, out of the way of the descriptors that
+// scripts number themselves.
+func inherited(files []*os.File) []*os.File {
+	if len(files) == 0 {
+		return nil
+	}
+	const first = 20
+	return append(make([]*os.File, first-3), files...)
+}
+
 // ending says how a command ended that says nothing of it itself.
 func (o outcome) ending() string {
 	if o.signal != "" {
@@ -196,6 +206,7 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 		Dir:         s.Dir,
 		Stdin:       x.out.stdin(),
 		SysProcAttr: sysProcAttr(c.group),
+		ExtraFiles:  inherited(x.opt.Inherit),
 		WaitDelay:   pipeGrace, // only of use where Stdin is no file
 	}
 	pipes, err := streams.attach(c.cmd)

@@ -17,15 +17,17 @@ import (
 // session is one run as it is recorded: its head, a record for each change of
 // a stack, its end. All records are made on the commit on which it began.
 type session struct {
-	store   *gitstate.Store
-	commit  gitstate.Commit
-	run     string
-	stacks  map[string]recorded // by path
-	made    *made               // what they are made of, where that is known
-	waves   *waves              // in which they run; nil before that is known
-	leg     int                 // which leg of the run this is; 0 where the run is not in legs
-	legs    map[string]int      // of a run that others execute in legs: which leg has which stack
-	changed atomic.Bool         // something was recorded since the last flush
+	store  *gitstate.Store
+	commit gitstate.Commit
+	run    string
+	stacks map[string]recorded // by path
+	made   *made               // what they are made of, where that is known
+	waves  *waves              // in which they run; nil before that is known
+	leg    int                 // which leg of the run this is; 0 where the run is not in legs
+	// waitsForLegs says whether a stack comes after one of another leg.
+	waitsForLegs func(path string) bool
+	legs         map[string]int // of a run that others execute in legs: which leg has which stack
+	changed      atomic.Bool    // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
 	// machine in between finds them interrupted, and runs them again.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -153,76 +152,4 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 // notPushed is the error of work that was done and whose record is only here.
 func notPushed(s *gitstate.Store, remote string, err error) error {
 	return &exitError{exitNotPushed, fmt.Errorf("%w; the records are safe in %s and go out with `tmnotes sync`", err, s.GitDir())}
-}
-
-// pusher sends what was recorded while stacks finish: to the disk a few times
-// a second, into the notes every second or two, to the remote every interval.
-type pusher struct {
-	kick, stop, done chan struct{}
-}
-
-const (
-	syncInterval  = 100 * time.Millisecond
-	flushInterval = 2 * time.Second
-)
-
-func startPusher(ctx context.Context, n *session, remote string, interval time.Duration) *pusher {
-	s := n.store
-	p := &pusher{kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
-	ctx = context.WithoutCancel(ctx)
-	go func() {
-		defer close(p.done)
-		flush := time.NewTicker(flushInterval)
-		defer flush.Stop()
-		disk := time.NewTicker(syncInterval)
-		defer disk.Stop()
-		var push <-chan time.Time
-		if remote != "" && interval > 0 {
-			t := time.NewTicker(interval)
-			defer t.Stop()
-			push = t.C
-		}
-		// Errors are not reported from here: the push at the end says what is
-		// left, and the journal has it.
-		dirty := false
-		for {
-			select {
-			case <-p.stop:
-				return
-			case <-disk.C:
-				if n.unsynced.Swap(false) {
-					_ = s.Sync()
-				}
-			case <-flush.C:
-				if n.changed.Swap(false) {
-					dirty = true
-					_ = s.Flush(ctx)
-				}
-			case <-push:
-				if n.changed.Swap(false) || dirty {
-					dirty = false
-					_, _ = s.Push(ctx, remote)
-				}
-			case <-p.kick:
-				if remote != "" {
-					dirty = false
-					_, _ = s.Push(ctx, remote)
-				}
-			}
-		}
-	}()
-	return p
-}
-
-// now asks for a push at once, without waiting for it.
-func (p *pusher) now() {
-	select {
-	case p.kick <- struct{}{}:
-	default:
-	}
-}
-
-func (p *pusher) end() {
-	close(p.stop)
-	<-p.done
 }
