@@ -194,6 +194,10 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 		}
 		found = append(found, p)
 	}
+	strange, err := s.strangeRefs(ctx)
+	if found = append(found, strange...); err != nil {
+		return found, err
+	}
 	files, err := s.journal.files()
 	if err != nil {
 		return found, err

@@ -205,23 +205,32 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string,
 // Claims are the claims that were on a remote when its notes were fetched last,
 // sorted by stack and target. What stands among them and cannot be read is said.
 func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
+	found, bad, err := s.trackedClaims(ctx, remote)
+	for _, ref := range sortedErrors(bad) {
+		s.warn(unreadableClaim(remote, ref, bad[ref]).Error())
+	}
+	return found, err
+}
+
+// trackedClaims are the claims that were fetched last, and why others cannot be read.
+func (s *Store) trackedClaims(ctx context.Context, remote string) (found []Claim, bad map[string]error, err error) {
 	track := s.tracking(remote) + claimsSuffix + "/"
 	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var found []Claim
+	bad = map[string]error{}
 	for line := range strings.Lines(out) {
 		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
 		ref = s.claimsPrefix() + strings.TrimPrefix(ref, track)
 		c, err := s.readClaim(ref, plumbing.NewHash(hash))
 		if err != nil {
-			s.warn(unreadableClaim(remote, ref, err).Error())
+			bad[ref] = err
 		} else if !c.Released {
 			found = append(found, c)
 		}
 	}
-	return joinClaims(found), nil
+	return joinClaims(found), bad, nil
 }
 
 // joinClaims makes one of those that are of one stack, by its id and by its path.

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/oklog/ulid/v2"
 )
 
 // Push makes the remote have every record that is here: fetch, merge, push, a
@@ -132,8 +130,11 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 			err = s.pushWithTexts(ctx, remote, squashed, texts)
 		} else {
 			var out string
-			out, err = s.runPush(ctx, remote, nil, squashed.String()+":"+s.ref, "+"+squashed.String()+":"+spool)
+			out, err = s.runPush(ctx, remote, spoolLease(spool, tips), squashed.String()+":"+s.ref, squashed.String()+":"+spool)
 			spooled := pushError(remote, spool, out, err) == nil
+			if spooled {
+				s.spooled(ctx, remote, spool, squashed, tips)
+			}
 			if err = pushError(remote, s.ref, out, err); errors.Is(err, errContended) && spooled {
 				err = errSpooled
 			} else if err == nil && spooled {
@@ -291,45 +292,4 @@ func (s *Store) Tidy() {
 	if tip, tree, err := s.tip(s.ref); err == nil && !tip.IsZero() {
 		s.compact(tree, journalAge)
 	}
-}
-
-// pushSpool puts the local notes on a ref that only this clone writes, so that
-// nobody contends for it, and whose name a rule for the shared ref may not
-// cover. It holds everything, so whatever stood there is in it.
-func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) error {
-	ref, err := s.spoolRef()
-	if err != nil {
-		return err
-	}
-	local, _, err := s.tip(s.ref)
-	if err != nil {
-		return err
-	}
-	tr.Tries++
-	return s.push(ctx, remote, nil, "+"+local.String()+":"+ref)
-}
-
-func (s *Store) spoolRef() (string, error) {
-	writer, err := s.writer()
-	return s.spoolPrefix(s.ref) + writer, err
-}
-
-// OwnWriter gives this process a name of its own among those that spool, where
-// it would take its clone's. So jobs that got their clones as copies of one do
-// not write over each other's.
-func (s *Store) OwnWriter() { s.spoolName = ulid.Make().String() }
-
-// writer is this clone's name among those that spool.
-func (s *Store) writer() (string, error) {
-	if s.spoolName != "" {
-		return s.spoolName, nil
-	}
-	path := filepath.Join(s.private, "writer")
-	if b, err := os.ReadFile(path); err == nil {
-		if id, err := ulid.ParseStrict(strings.TrimSpace(string(b))); err == nil {
-			return id.String(), nil
-		}
-	}
-	id := ulid.Make().String()
-	return id, os.WriteFile(path, []byte(id+"\n"), 0o666)
 }

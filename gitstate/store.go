@@ -54,6 +54,7 @@ type Store struct {
 	lastResult time.Time            // the latest of these
 	exact      map[string]bool      // by ident: see Exactly
 	lives      map[string]*Mark     // by run: what this process works on
+	named      []string             // refs of remotes that were warned of
 	state      *State               // what was read last
 	tally      *tally               // what was counted last
 	ident      *object.Signature
@@ -106,6 +107,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
 	}
 	s.journal.name = "local.log"
+	if err := s.mend(ctx); err != nil {
+		r.close()
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -91,18 +91,23 @@ func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (
 type remoteTips struct {
 	main  plumbing.Hash
 	spool map[string]plumbing.Hash // ref on the remote → commit
+	bad   []string                 // likewise, of what is no commit
 	texts textTips
 }
 
 func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, error) {
 	track := s.tracking(remote)
 	t := remoteTips{spool: map[string]plumbing.Hash{}}
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
+	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
 	if err != nil {
 		return t, err
 	}
 	for line := range strings.Lines(out) {
-		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
+		f := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		if len(f) < 3 {
+			continue
+		}
+		hash, kind, ref := f[0], f[1], f[2]
 		if ref == track {
 			t.main = plumbing.NewHash(hash)
 		} else if ref == track+textsSuffix {
@@ -110,7 +115,11 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 		} else if ref == s.textsRef() {
 			t.texts.ours = plumbing.NewHash(hash)
 		} else if writer, ok := strings.CutPrefix(ref, s.spoolPrefix(track)); ok {
-			t.spool[s.spoolPrefix(s.ref)+writer] = plumbing.NewHash(hash)
+			if ref = s.spoolPrefix(s.ref) + writer; kind != "commit" {
+				t.bad = append(t.bad, ref)
+			} else {
+				t.spool[ref] = plumbing.NewHash(hash)
+			}
 		}
 	}
 	return t, nil
@@ -192,6 +201,7 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	if err != nil {
 		return after, err
 	}
+	s.warnOfSpools(remote, after.bad)
 	tr.Empty = after.main.IsZero() && len(after.spool) == 0
 	tr.Fetched = tr.Fetched || after.main != before.main || len(after.spool) > 0
 	sources := []plumbing.Hash{after.main, before.main}

@@ -139,6 +139,9 @@ func (d *doctor) push() {
 	if err == nil && !claims.off && try.Claims != nil && (try.Notes == nil || try.Spool || gitstate.Untested(try.Notes)) {
 		d.problem(do+"; or --claims=off", "stacks cannot be claimed: %v", try.Claims)
 	}
+	if err == nil && !claims.off && try.Delete != nil {
+		d.warn("let the one who deploys delete "+d.s.Ref()+"-claims/*", "claims that are over cannot be deleted, and stay there marked as released: %v", try.Delete)
+	}
 }
 
 func (d *doctor) clock() {

@@ -248,17 +248,18 @@ func (n *session) finish(count map[runner.Status]int) error {
 	return n.store.Append(n.commit.Hash, end)
 }
 
-// withdraw records that what was announced is not going to happen.
+// withdraw records that what was announced is not going to happen: it is as if it had
+// never been, also to who deploys before this comes to the remote.
 func (n *session) withdraw(paths []string, reason string) error {
-	var records []*gitstate.Record
 	for _, p := range paths {
-		r := n.record(p, gitstate.Canceled)
-		r.Reason = reason
-		records = append(records, r)
+		if err := n.store.Withdraw(n.commit.Hash, n.queued[p], gitstate.Record{By: n.by, Reason: reason}); err != nil {
+			return err
+		}
 	}
-	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)}
+	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run}
+	end.SetSkipped(len(paths))
 	end.SetLeg(n.leg)
-	return n.store.Append(n.commit.Hash, append(records, end)...)
+	return n.store.Append(n.commit.Hash, end)
 }
 
 // followed takes from the state what the records of a stack follow.
