@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -232,7 +233,8 @@ func (c *Claimer) letGo(ctx context.Context, atomic bool, held []*holding) error
 		c.mu.Lock()
 		c.kept = true
 		c.mu.Unlock()
-		c.s.warn(fmt.Sprintf("%v; claims that are over stay there as refs, marked as released: let who deploys delete %s*", err, c.s.claimsPrefix()))
+		c.s.warn(fmt.Sprintf("claims that are over stay on %s as refs, marked as released, since it lets nobody delete them (allow %s* to be deleted): %s",
+			c.remote, c.s.claimsPrefix(), strings.TrimPrefix(err.Error(), ErrClaims.Error()+": ")))
 	}
 	over := make([]*Claim, len(held))
 	for i, h := range held {
