@@ -17,6 +17,9 @@ type Line struct {
 	Text   string
 	Record Record // the zero value if the line is no record
 	Err    error  // why it is none
+	// Copied: it was made on another commit, whose note was copied to this one. Nothing
+	// is decided by it.
+	Copied bool
 }
 
 // Note is the note of a commit in normal form, with what the journal has for
@@ -55,27 +58,33 @@ func (s *Store) NotesOf(commits []string, fn func(commit string, lines []Line) e
 
 func parseLines(commit string, lines []string) []Line {
 	out := make([]Line, len(lines))
+	is := historyOf(commit, lines)
 	for i, l := range lines {
 		r, err := ParseRecord(l)
-		out[i] = Line{commit, l, r, err}
+		out[i] = Line{commit, l, r, err, is.history(l)}
 	}
 	return out
 }
 
-// Notes hands on every note, in no order that means anything.
+func madeHere(commit string, lines []string) []Line {
+	return slices.DeleteFunc(parseLines(commit, lines), func(l Line) bool { return l.Copied })
+}
+
+// Notes hands on every note, in no order that means anything, without the lines that
+// were copied there from the note of another commit.
 func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
 	return s.notes(func(t *notesTree, over map[string][]string) error {
 		err := s.each(t, func(commit string, lines []string) error {
 			if _, ok := over[commit]; ok {
 				return nil
 			}
-			return fn(commit, parseLines(commit, lines))
+			return fn(commit, madeHere(commit, lines))
 		})
 		if err != nil {
 			return err
 		}
 		for commit, lines := range over {
-			if err := fn(commit, parseLines(commit, lines)); err != nil {
+			if err := fn(commit, madeHere(commit, lines)); err != nil {
 				return err
 			}
 		}
@@ -166,13 +175,21 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 				found = append(found, Problem{c, err.Error(), "git fsck; fetch the notes again from the remote", true})
 				continue
 			}
+			copied := 0
 			for _, l := range parseLines(c, appendLines(nil, string(body))) {
+				if l.Copied {
+					copied++
+				}
 				switch {
 				case l.Err != nil:
 					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + short(c) + " --reason TEXT --line " + Digest(l.Text) + " removes it"})
 				case l.Record.At.After(now.Add(maxSkew)):
 					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a record from the future: %s", shorten(l.Text)), Do: "look at the clock of the machine that ran " + l.Record.Run})
 				}
+			}
+			if copied > 0 {
+				found = append(found, Problem{Commit: c, What: fmt.Sprintf("%d lines were made on another commit and copied to this note (git notes copy, notes.rewriteRef): they count as history", copied),
+					Do: "nothing is decided by them; git config --unset notes.rewriteRef keeps git from copying more"})
 			}
 		}
 		return nil

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
 // A claim says on the remote who is at work on a stack: a ref of its own for each
@@ -95,9 +94,9 @@ func (s *Store) claimRefs(c *Claim) []string {
 	return refs
 }
 
-// text is the message of the commit that a claim is. holder tells apart what two
-// processes would write alike. In that of the path the stack has no id.
-func (c *Claim) text(holder string, ofPath bool) (string, error) {
+// line is the record that a claim is. holder tells apart what two processes would
+// write alike. In that of the path the stack has no id.
+func (c *Claim) line(holder string, ofPath bool) (string, error) {
 	r := Record{At: c.At.UTC().Truncate(time.Millisecond), Event: Claimed, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Run: c.Run, By: c.By, Job: c.Job,
 		Extra: []Pair{{"commit", c.Commit}, {"holder", holder}, {"lease", c.Lease.String()}}}
 	if c.Released {
@@ -111,24 +110,32 @@ func (c *Claim) text(holder string, ofPath bool) (string, error) {
 	if ofPath {
 		r.ID = ""
 	}
-	line, err := r.Line()
-	if err != nil {
-		return "", err
-	}
-	return "claim of " + string(appendValue(nil, c.Stack)) + "\n\n" + line + "\n", nil
+	return r.Line()
 }
 
-func parseClaim(message string) (Claim, error) {
-	_, line, _ := strings.Cut(message, "\n\n")
-	line, _, _ = strings.Cut(line, "\n") // whatever was added to the message, or signed it
-	r, err := ParseRecord(line)
-	if err != nil {
-		return Claim{}, err
+// parseClaims reads the claims that stand in the message of a commit. Whatever else
+// stands there is somebody's tmnotes.message.
+func parseClaims(message string) ([]Claim, error) {
+	var claims []Claim
+	for line := range strings.Lines(message) {
+		r, err := ParseRecord(strings.TrimSuffix(line, "\n"))
+		if err != nil || r.Event != Claimed || r.Stack == "" {
+			continue
+		}
+		c, err := claimOf(&r)
+		if err != nil {
+			return nil, err
+		}
+		claims = append(claims, c)
 	}
-	if r.Event != Claimed || r.Stack == "" {
-		return Claim{}, errors.New("it is not a claim")
+	if len(claims) == 0 {
+		return nil, errors.New("it is not a claim")
 	}
-	c := Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At, Since: r.At}
+	return claims, nil
+}
+
+func claimOf(r *Record) (c Claim, err error) {
+	c = Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At, Since: r.At}
 	for _, p := range r.Extra {
 		switch p.Key {
 		case "commit":
@@ -156,12 +163,18 @@ func parseClaim(message string) (Claim, error) {
 
 // readClaim reads the claim that a ref of the remote stands on.
 func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
+	var claims []Claim
 	commit, err := s.repo.commit(hash.String())
 	if err == nil {
-		c, err = parseClaim(commit.Message)
+		claims, err = parseClaims(commit.Message)
 	}
-	if err == nil && !slices.Contains(s.claimRefs(&c), ref) {
-		err = fmt.Errorf("it claims %s, for which it has the wrong name", c.Stack)
+	if err == nil {
+		err = errors.New("it claims a stack for which it has the wrong name")
+		for _, found := range claims {
+			if s.claimRefs(&found)[0] == ref {
+				c, err = found, nil
+			}
+		}
 	}
 	c.at = []refValue{{ref, hash}}
 	return c, err
@@ -171,32 +184,57 @@ func unreadableClaim(remote, ref string, err error) error {
 	return fmt.Errorf("the claim %s on %s cannot be read: %w; `git push %s :%s` removes it", ref, remote, err, remote, ref)
 }
 
+// claimCommit is what one or several refs of claims are to stand on.
+type claimCommit struct {
+	subject, body string
+	parents       []plumbing.Hash
+	of            []*claimChange
+}
+
 // writeClaims makes the commits of claims, each for its refs. They have the empty tree,
 // so that a `git log` that takes their refs for notes finds none in them, and no
-// parents, but for a remote that lets nobody replace what is there.
+// parents, but for a remote that lets nobody replace what is there (onTop).
+// Where they are signed, which may take a person's touch, all are one commit.
 func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string, onTop bool) ([][]claimChange, error) {
 	w := &objectWriter{r: s.repo}
 	tree, err := w.put(plumbing.TreeObject, nil)
 	if err != nil {
 		return nil, err
 	}
-	who := s.signature(ctx)
+	together, err := s.Signs()
+	if err != nil {
+		return nil, err
+	}
 	all := make([][]claimChange, len(claims))
+	var commits []*claimCommit
 	for i, c := range claims {
+		all[i] = make([]claimChange, len(c.at))
 		for k, old := range c.at {
-			text, err := c.text(holder, k > 0)
+			line, err := c.line(holder, k > 0)
 			if err != nil {
 				return nil, &RecordError{"", fmt.Errorf("claiming %s: %w", c.Stack, err)}
 			}
-			commit := object.Commit{Author: who, Committer: who, Message: text, TreeHash: tree}
-			if onTop && !old.hash.IsZero() {
-				commit.ParentHashes = []plumbing.Hash{old.hash}
+			if !together || len(commits) == 0 {
+				commits = append(commits, &claimCommit{subject: "claim of " + string(appendValue(nil, c.Stack))})
+			} else if len(claims) > 1 {
+				commits[0].subject = fmt.Sprintf("claim of %d stacks", len(claims))
 			}
-			hash, err := w.putCommit(&commit)
-			if err != nil {
-				return nil, err
+			to := commits[len(commits)-1]
+			to.body += line + "\n"
+			all[i][k] = claimChange{ref: old.ref, old: old.hash}
+			to.of = append(to.of, &all[i][k])
+			if onTop && !old.hash.IsZero() && !slices.Contains(to.parents, old.hash) {
+				to.parents = append(to.parents, old.hash)
 			}
-			all[i] = append(all[i], claimChange{old.ref, old.hash, hash})
+		}
+	}
+	for _, c := range commits {
+		h, err := s.newCommit(ctx, w, s.message(c.subject, c.body), tree, c.parents...)
+		if err != nil {
+			return nil, err
+		}
+		for _, change := range c.of {
+			change.new = h
 		}
 	}
 	return all, w.flush(ctx)

@@ -175,17 +175,20 @@ func TestClaimText(t *testing.T) {
 	c := Claim{Stack: "/a b", ID: "id1", Target: "prod+blue", Commit: strings.Repeat("a", 40), Run: "RUN1", By: "Alice \x1b[31m <a@b>", Job: "https://ci/1",
 		Lease: 90 * time.Second, Renewed: 3, At: t0}
 	c.Since, c.holder = t0.Add(-time.Minute), "HOLDER"
-	text, err := c.text(c.holder, false)
+	text, err := c.line(c.holder, false)
 	noError(t, err)
 	if strings.Contains(text, "\x1b") {
 		t.Errorf("it drives a terminal: %q", text)
 	}
-	if got := must[Claim](t)(parseClaim(text)); !reflect.DeepEqual(got, c) {
-		t.Errorf("%+v\n%+v", got, c)
+	// Whatever tmnotes.message puts around it.
+	for _, message := range []string{text, "claim of /a\n\n" + text + "\n", "OPS-1\n\nevent=claimed\n\n" + text + "\n\nSigned-off-by: A <a@b>\n"} {
+		if got := must[[]Claim](t)(parseClaims(message)); len(got) != 1 || !reflect.DeepEqual(got[0], c) {
+			t.Errorf("%+v\n%+v", got, c)
+		}
 	}
 	for _, bad := range []string{"", "claim of /a", strings.Replace(text, "lease=1m30s", "lease=-1s", 1), strings.Replace(text, "event=claimed", "event=started", 1),
 		strings.Replace(text, "commit=a", "commit=", 1), strings.Replace(text, "renewed=3", "renewed=x", 1)} {
-		if c, err := parseClaim(bad); err == nil {
+		if c, err := parseClaims(bad); err == nil {
 			t.Errorf("%q is %+v", bad, c)
 		}
 	}

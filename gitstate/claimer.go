@@ -344,7 +344,7 @@ func (c *Claimer) fetch(ctx context.Context) error {
 	c.mu.Lock()
 	held := slices.Collect(maps.Values(c.held))
 	c.mu.Unlock()
-	if _, err := c.s.FetchNotes(ctx, c.remote); err != nil {
+	if _, err := c.s.FetchCurrent(ctx, c.remote); err != nil {
 		return err
 	}
 	c.mu.Lock()

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
 // pending reads the lines that may be missing in the notes tree of the tip: of
@@ -257,8 +256,7 @@ func (s *Store) writeCommit(ctx context.Context, t *notesTree, w *objectWriter, 
 	if err != nil {
 		return root, err
 	}
-	who := s.signature(ctx)
-	h, err := w.putCommit(&object.Commit{Author: who, Committer: who, Message: message + "\n", TreeHash: root, ParentHashes: parents})
+	h, err := s.newCommit(ctx, w, s.message(message, ""), root, parents...)
 	if err != nil {
 		return h, err
 	}
@@ -283,29 +281,4 @@ func summary(changes []change) string {
 		return fmt.Sprintf("%d %s on %s", records, word, short(changes[0].commit))
 	}
 	return fmt.Sprintf("%d %s on %d commits", records, word, len(changes))
-}
-
-// signature is who git says we are; a machine without a configured user may
-// record, too.
-func (s *Store) signature(ctx context.Context) object.Signature {
-	if s.ident == nil {
-		s.ident = &object.Signature{Name: "tmnotes", Email: "tmnotes@localhost"}
-		if out, err := s.repo.git(ctx, nil, "var", "GIT_COMMITTER_IDENT"); err == nil {
-			if i := strings.LastIndex(out, ">"); i >= 0 {
-				name, mail, ok := strings.Cut(out[:i], " <")
-				if ok && name != "" {
-					s.ident.Name, s.ident.Email = name, mail
-				}
-			}
-		}
-	}
-	who := *s.ident
-	who.When = s.now()
-	return who
-}
-
-// Who is the committer as git knows it, "Name <mail>".
-func (s *Store) Who(ctx context.Context) string {
-	who := s.signature(ctx)
-	return who.Name + " <" + who.Email + ">"
 }

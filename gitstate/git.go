@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -48,7 +47,7 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	var wait sync.WaitGroup
 	wait.Go(func() { top, topErr = r.git(ctx, nil, "rev-parse", "--show-toplevel") })
 	wait.Go(func() {
-		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|extensions\.refstorage$)`)
+		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
 	})
 	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
@@ -276,7 +275,8 @@ func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectTyp
 	return h, t, body[:size], nil
 }
 
-// lookup reads one object by anything that git takes for a name.
+// lookup reads one object by anything that git takes for a name. A ref of ours is
+// asked for with resolve: git searches for a name that is not there.
 func (r *repo) lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
 	if strings.ContainsAny(rev, "\n\x00") || rev == "" {
 		return h, t, nil, fmt.Errorf("invalid name of an object: %q", rev)
@@ -424,75 +424,6 @@ func (r *repo) commit(rev string) (*object.Commit, error) {
 	}
 	c.Hash = h
 	return c, nil
-}
-
-// resolve is the commit that a ref names, or the zero hash if there is no such
-// ref. A ref that is there and cannot be read is an error.
-func (r *repo) resolve(ref string) (plumbing.Hash, error) {
-	var broken error
-	for {
-		h, _, _, err := r.lookup(ref)
-		if !errors.Is(err, errMissing) {
-			return h, err
-		}
-		if broken != nil {
-			return plumbing.ZeroHash, broken
-		}
-		// cat-file says "missing" of a ref whose commit is missing, too: only git
-		// for-each-ref tells the two apart.
-		out, err := r.git(context.Background(), nil, "for-each-ref", "--format=%(objectname)", ref)
-		if err != nil {
-			return plumbing.ZeroHash, err
-		}
-		if out = strings.TrimSpace(out); out != "" {
-			broken = fmt.Errorf("%s is %s, which cannot be read; `git fsck` tells more", ref, out)
-		} else if b, err := os.ReadFile(filepath.Join(r.commonDir, filepath.FromSlash(ref))); err == nil {
-			// An empty or broken loose ref is warned about and listed by neither.
-			broken = fmt.Errorf("%s is broken (its file holds %q); restore it from `git reflog show %s` or the remote", ref, strings.TrimSpace(string(b)), ref)
-		} else {
-			return plumbing.ZeroHash, nil
-		}
-		// Or somebody made the ref just now: then it can be read the next time.
-	}
-}
-
-// setRef moves a ref from old to new, both of which may be zero, as the
-// compare-and-swap that git update-ref is. errMoved: it did not stand on old.
-func (r *repo) setRef(ctx context.Context, ref, message string, new, old plumbing.Hash) error {
-	args := []string{"update-ref", "--create-reflog", "-m", message, ref, new.String(), old.String()}
-	if new.IsZero() {
-		args = []string{"update-ref", "-d", ref, old.String()}
-	}
-	_, err := r.git(ctx, nil, args...)
-	var ge *gitError
-	if errors.As(err, &ge) {
-		for _, moved := range []string{"but expected", "reference already exists", "unable to resolve reference", ".lock': File exists"} {
-			if strings.Contains(ge.stderr, moved) {
-				return fmt.Errorf("%w: %s", errMoved, lastLines(ge.stderr, ge.code))
-			}
-		}
-	}
-	return err
-}
-
-var errMoved = errors.New("the ref was moved by somebody else")
-
-// staleLock is how old a ref's lock is when nobody can hold it any more: git
-// holds one for milliseconds, and one that was killed leaves it behind for good.
-// Should its holder live all the same, its own update fails; none is lost.
-const staleLock = 5 * time.Second
-
-// breakLock removes the lock of a ref if it is stale, and says whether it did.
-func (r *repo) breakLock(ref string) bool {
-	path := filepath.Join(r.commonDir, filepath.FromSlash(ref)) + ".lock"
-	info, err := os.Stat(path)
-	return err == nil && time.Since(info.ModTime()) > staleLock && os.Remove(path) == nil
-}
-
-// lockedOut reports whether git found the lock of a ref in its way.
-func lockedOut(err error) bool {
-	var ge *gitError
-	return errors.As(err, &ge) && strings.Contains(ge.stderr, ".lock': File exists")
 }
 
 func (r *repo) close() {

@@ -55,13 +55,6 @@ const (
 // Open reports whether the status is one of work that has not ended.
 func (s Status) open() bool { return s == Queued || s == Running }
 
-// The operations that count as deployments.
-const (
-	Deploy  = "deploy"
-	Destroy = "destroy"
-	Drift   = "drift"
-)
-
 // The events of a run that are lines of their own.
 const (
 	Started   = "started"   // the head of a run

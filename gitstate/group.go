@@ -65,6 +65,28 @@ func (s *Store) Group(ctx context.Context, parent string) (*Group, error) {
 	return g, os.WriteFile(file, []byte(g.Run+"\n"), 0o666)
 }
 
+// Renew makes the group's run another one, unless a process of the group has done so
+// since it was run: a run id is one attempt, and a shell that runs the same thing twice
+// makes two.
+func (g *Group) Renew(ctx context.Context, run string, newRun func() string) error {
+	unlock, err := lockFile(ctx, filepath.Join(g.dir, "lock"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	file := filepath.Join(g.dir, "run")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if now := strings.TrimSpace(string(b)); isToken(now) && now != run {
+		g.Run = now
+		return nil
+	}
+	g.Run = newRun()
+	return os.WriteFile(file, []byte(g.Run+"\n"), 0o666)
+}
+
 // Once calls f unless a process of the group did so, under the same name, less
 // than every ago (0: ever). Who comes meanwhile waits for it. If f fails, the
 // next one calls it again.

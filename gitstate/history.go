@@ -46,8 +46,11 @@ type Slot struct {
 // Slots are all slots that have a record, sorted by path.
 func (st *State) Slots() []Slot {
 	var found []Slot
+	seen := map[slotKey]bool{} // but for the backend
 	for k, s := range st.x.slots {
-		if len(s.heads) > 0 {
+		k.backend = ""
+		if len(s.heads) > 0 && !seen[k] {
+			seen[k] = true
 			id, _ := strings.CutPrefix(k.ident, "id:")
 			if id == k.ident {
 				id = ""

@@ -34,9 +34,10 @@ type runKey struct{ run, commit string }
 
 // slotKey is what state is kept apart for.
 type slotKey struct {
-	group  string // operation; deploy and destroy share one
-	target string
-	ident  string // "id:"+stack.id, or the project path of a stack without
+	group   string // operation; deploy and destroy share one
+	target  string
+	ident   string // "id:"+stack.id, or the project path of a stack without
+	backend string // "" for records that name none
 }
 
 type slot struct {
@@ -60,6 +61,9 @@ type Stored struct {
 	Commit string
 	Record
 	line string
+	// The line stands on other commits as well, and no head says which of them it was
+	// made on: it is done on none.
+	copied bool
 }
 
 // runInfo is the head and the end of a run, or of one of its legs.
@@ -78,15 +82,8 @@ func (ri *runInfo) head() Record {
 	return r
 }
 
-// groupOf joins the operations that end each other. To destroy a part of a
-// stack (runner.Recognise calls it destroy-target) is no destruction, but what
-// was deployed before is not what is there afterwards.
-func groupOf(op string) string {
-	if op == Destroy || op == "destroy-target" {
-		return Deploy
-	}
-	return op
-}
+// groupOf is Op.Group for the names that records have.
+func groupOf(op string) string { return string(Op(op).Group()) }
 
 func ident(id, path string) string {
 	if id != "" {
@@ -96,16 +93,13 @@ func ident(id, path string) string {
 }
 
 func keyOf(r *Record) slotKey {
-	return slotKey{groupOf(r.Op), r.Target, ident(r.ID, r.Stack)}
+	return slotKey{groupOf(r.Op), r.Target, ident(r.ID, r.Stack), r.Backend()}
 }
 
-// newer says whether a is the later record of one run's work on a stack: what
-// ended is later than what did not, and where the times are equal, what did not
-// succeed is later than what did.
+// newer says whether a is the later record of one run's work on a stack. Where the
+// times are equal, what did not succeed is later than what did. What ended is not
+// later than what began after it: a run whose id is used once more is at the stack again.
 func newer(a *Record, aLine string, b *Record, bLine string) bool {
-	if ao, bo := a.Status.open(), b.Status.open(); ao != bo {
-		return bo
-	}
 	if c := a.At.Compare(b.At); c != 0 {
 		return c > 0
 	}
@@ -134,18 +128,23 @@ func (x *index) apply(changes []change) bool {
 	for _, c := range changes {
 		notes[c.commit] = c.new
 		add, del := diffLines(c.old, c.new)
+		if (slices.ContainsFunc(add, saysCommit) || slices.ContainsFunc(del, saysCommit)) && !sameHistory(c) {
+			return false
+		}
+		is := historyOf(c.commit, c.new)
+		add, del = slices.DeleteFunc(add, is.history), slices.DeleteFunc(del, is.history)
 		for _, line := range add {
 			switch r, err := ParseRecord(line); {
 			case err != nil:
 			case r.Event == Forgotten && r.Stack != "":
 				return false
 			case r.Status != "":
-				added = append(added, Stored{c.commit, r, line})
+				added = append(added, Stored{Commit: c.commit, Record: r, line: line})
 			}
 		}
 		for _, line := range del {
 			if r, err := ParseRecord(line); err == nil && r.Status != "" {
-				gone = append(gone, Stored{c.commit, r, line})
+				gone = append(gone, Stored{Commit: c.commit, Record: r, line: line})
 			}
 		}
 	}
@@ -164,7 +163,7 @@ func (x *index) apply(changes []change) bool {
 	return nil == x.findRuns(func(commit string, runs map[string]*runInfo) error {
 		lines, changed := notes[commit]
 		if changed {
-			readRuns(lines, runs)
+			readRuns(commit, lines, runs)
 			return nil
 		}
 		for run := range runs {
@@ -207,15 +206,15 @@ func (x *index) findRuns(look func(commit string, runs map[string]*runInfo) erro
 	return nil
 }
 
-// readRuns fills in what the lines of a note say of its runs.
-func readRuns(lines []string, runs map[string]*runInfo) {
+// readRuns fills in what the lines of a commit's note say of its runs.
+func readRuns(commit string, lines []string, runs map[string]*runInfo) {
 	jobs := map[string]int{}
 	for _, line := range lines {
 		if !isRunEvent(line) {
 			continue
 		}
 		r, err := ParseRecord(line)
-		if err != nil {
+		if err != nil || r.foreign(commit) {
 			continue
 		}
 		if r.Job != "" {

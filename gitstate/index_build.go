@@ -33,6 +33,7 @@ type latestLine struct {
 	commit, line string
 	at           time.Time
 	status       Status
+	copied       bool // see Stored
 }
 
 type passed struct {
@@ -57,8 +58,9 @@ func (b *builder) same(s string) string {
 
 // note takes in the lines of one note, which share memory with its text.
 func (b *builder) note(commit string, lines []string) {
+	is := historyOf(commit, lines)
 	for _, line := range lines {
-		if isRunEvent(line) {
+		if isRunEvent(line) || is.history(line) {
 			continue // looked up at the end, for the runs that matter
 		}
 		r := &b.record
@@ -85,7 +87,7 @@ func (b *builder) slot(r *Record) *buildSlot {
 	k := keyOf(r)
 	s := b.slots[k]
 	if s == nil {
-		k = slotKey{b.same(k.group), b.same(k.target), b.same(k.ident)}
+		k = slotKey{b.same(k.group), b.same(k.target), b.same(k.ident), b.same(k.backend)}
 		s = &buildSlot{latest: map[string]latestLine{}, past: map[string]passed{}, followed: map[string]bool{}}
 		b.slots[k] = s
 	}
@@ -116,8 +118,12 @@ func (b *builder) add(commit, line string, r *Record) {
 // offer makes a record the latest of its run if it is.
 func (s *buildSlot) offer(run, commit, line string, r *Record) {
 	was, ok := s.latest[run]
-	if !ok || newer(r, line, &Record{At: was.at, Status: was.status}, was.line) {
-		s.latest[run] = latestLine{commit, strings.Clone(line), r.At, r.Status}
+	switch {
+	case ok && line == was.line && commit != was.commit:
+		was.commit, was.copied = min(commit, was.commit), true
+		s.latest[run] = was
+	case !ok || newer(r, line, &Record{At: was.at, Status: was.status}, was.line):
+		s.latest[run] = latestLine{commit: commit, line: strings.Clone(line), at: r.At, status: r.Status}
 	}
 }
 
@@ -159,8 +165,9 @@ func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string,
 				if err != nil {
 					return nil, err
 				}
+				is := historyOf(p.commit, lines)
 				for _, line := range lines {
-					if r, err := ParseRecord(line); err == nil && r.Status != "" && r.Run == run && keyOf(&r) == k && b.counts(p.commit, &r) {
+					if r, err := ParseRecord(line); err == nil && !is.history(line) && r.Status != "" && r.Run == run && keyOf(&r) == k && b.counts(p.commit, &r) {
 						s.offer(run, p.commit, line, &r)
 					}
 				}
@@ -172,7 +179,7 @@ func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string,
 			if err != nil {
 				return nil, &RecordError{h.commit, err}
 			}
-			out.heads = append(out.heads, Stored{h.commit, r, h.line})
+			out.heads = append(out.heads, Stored{Commit: h.commit, Record: r, line: h.line, copied: h.copied})
 		}
 		for p := range s.followed {
 			if _, seen := s.past[p]; !seen {
@@ -189,7 +196,7 @@ func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string,
 	}
 	err := x.findRuns(func(commit string, runs map[string]*runInfo) error {
 		lines, err := reread(commit)
-		readRuns(lines, runs)
+		readRuns(commit, lines, runs)
 		return err
 	})
 	return x, err

@@ -13,7 +13,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-const indexMagic = "tmnotes index 4 "
+const indexMagic = "tmnotes index 5 "
 
 // save writes the index beside its place and renames it. It is not synced: a
 // file that a crash damaged does not end as it should, and is made anew.
@@ -22,13 +22,17 @@ func (x *index) save(path string) error {
 	b.WriteString(indexMagic + x.tree.String() + "\n")
 	for k, s := range x.slots {
 		b.WriteString("s ")
-		for _, word := range []string{k.group, k.target, k.ident, s.okRun, s.last} {
+		for _, word := range []string{k.group, k.target, k.ident, k.backend, s.okRun, s.last} {
 			b.Write(strconv.AppendQuote(b.AvailableBuffer(), word))
 			b.WriteByte(' ')
 		}
 		b.WriteString(cmp.Or(s.okCommit, "-") + " " + strconv.FormatInt(s.okAt, 10) + " " + cmp.Or(strings.Join(s.followed, ","), "-") + "\n")
 		for _, h := range s.heads {
-			b.WriteString("h " + h.Commit + " " + h.line + "\n")
+			kind := "h "
+			if h.copied {
+				kind = "c "
+			}
+			b.WriteString(kind + h.Commit + " " + h.line + "\n")
 		}
 	}
 	for k, ri := range x.runs {
@@ -89,7 +93,7 @@ func loadIndex(path string) (*index, error) {
 		case kind == "s":
 			s = new(slot)
 			var k slotKey
-			if rest, ok = unquote(rest, &k.group, &k.target, &k.ident, &s.okRun, &s.last); !ok {
+			if rest, ok = unquote(rest, &k.group, &k.target, &k.ident, &k.backend, &s.okRun, &s.last); !ok {
 				return nil, errIndex
 			}
 			f := strings.Split(rest, " ")
@@ -106,13 +110,13 @@ func loadIndex(path string) (*index, error) {
 				s.followed = strings.Split(f[2], ",")
 			}
 			x.slots[k] = s
-		case kind == "h" && s != nil:
+		case (kind == "h" || kind == "c") && s != nil:
 			commit, l, _ := strings.Cut(rest, " ")
 			r, err := ParseRecord(l)
 			if err != nil {
 				return nil, errIndex
 			}
-			s.heads = append(s.heads, Stored{commit, r, l})
+			s.heads = append(s.heads, Stored{Commit: commit, Record: r, line: l, copied: kind == "c"})
 		case kind == "r":
 			run = new(runInfo)
 			ri = run

@@ -79,7 +79,7 @@ func (n allNotes) naive() map[slotKey][]string {
 	for c, lines := range n {
 		for _, line := range lines {
 			r, err := ParseRecord(line)
-			if err != nil || r.Stack == "" {
+			if err != nil || r.Stack == "" || madeElsewhere(c, &r, lines) {
 				continue
 			}
 			k := keyOf(&r)
@@ -94,7 +94,7 @@ func (n allNotes) naive() map[slotKey][]string {
 			if have == nil {
 				have = &run{r, line, c, nil}
 				living[k][r.Run] = have
-			} else if newer(&r, line, &have.last, have.line) {
+			} else if newer(&r, line, &have.last, have.line) || line == have.line && c < have.commit {
 				have.last, have.line, have.commit = r, line, c
 			}
 			have.prev = append(have.prev, r.Prev...)
@@ -132,6 +132,24 @@ func (n allNotes) naive() map[slotKey][]string {
 		out[k] = heads
 	}
 	return out
+}
+
+// madeElsewhere says as FORMAT.md does which lines of a note are history.
+func madeElsewhere(commit string, r *Record, lines []string) bool {
+	if on := r.MadeOn(); on != "" && on != commit {
+		return true
+	}
+	var here, there []time.Time // heads of its run that were made on this commit, and on others
+	for _, line := range lines {
+		if head, err := ParseRecord(line); err == nil && head.Event == Started && head.Run == r.Run {
+			if on := head.MadeOn(); on != "" && on != commit {
+				there = append(there, head.At)
+			} else {
+				here = append(here, head.At)
+			}
+		}
+	}
+	return len(there) > 0 && (len(here) == 0 || r.At.Before(slices.MinFunc(here, time.Time.Compare)))
 }
 
 func headsOf(x *index) map[slotKey][]string {
@@ -175,9 +193,12 @@ func TestIndexProperties(t *testing.T) {
 			commit := rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "commit")
 			write := func(r Record) {
 				w.s.stamp(&r)
+				if rapid.IntRange(0, 3).Draw(t, "version 1") > 0 {
+					r.sayCommit(commit)
+				}
 				w.notes.add(commit, mustLine(r))
 			}
-			switch rapid.IntRange(0, 9).Draw(t, "action") {
+			switch rapid.IntRange(0, 10).Draw(t, "action") {
 			case 0, 1, 2: // a run begins
 				runs++
 				r := Record{Status: Queued, Run: fmt.Sprintf("R%02d", runs), Op: rapid.SampledFrom([]string{Deploy, Deploy, Destroy, Drift}).Draw(t, "op"), Stack: "/a"}
@@ -200,11 +221,14 @@ func TestIndexProperties(t *testing.T) {
 					continue
 				}
 				r := rapid.SampledFrom(w.open).Draw(t, "run")
+				r.SetBackend(rapid.SampledFrom([]string{"", "", "s3.x", "s3.y"}).Draw(t, "backend"))
 				r.At, r.Status = time.Time{}, rapid.SampledFrom([]Status{Running, OK, OK, Failed, Drifted}).Draw(t, "status")
 				write(r)
 				if rapid.Bool().Draw(t, "finished") {
 					write(*of(r.Leg(), &Record{Event: Finished, Run: r.Run}))
 				}
+			case 7: // a rebase
+				w.notes.add(rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "copied to"), w.notes[commit]...)
 			case 6:
 				if lines := w.notes[commit]; len(lines) > 0 {
 					line := rapid.SampledFrom(lines).Draw(t, "forget")

@@ -169,6 +169,7 @@ func tombstone(line string, by Record) Record {
 	if r, err := ParseRecord(line); err == nil {
 		t.Was, t.Had, t.Run, t.Prev = r.At, r.Status, r.Run, r.Prev
 		t.Op, t.Target, t.Stack, t.ID, t.Variant = r.Op, r.Target, r.Stack, r.ID, r.Variant
+		t.SetBackend(r.Backend())
 	}
 	return t
 }

@@ -79,8 +79,8 @@ func runHeads(commit string, lines []string) (found []Stored) {
 		if !isRunEvent(line) {
 			continue
 		}
-		if r, err := ParseRecord(line); err == nil && r.Event == Started {
-			found = append(found, Stored{commit, r, line})
+		if r, err := ParseRecord(line); err == nil && r.Event == Started && !r.foreign(commit) {
+			found = append(found, Stored{Commit: commit, Record: r, line: line})
 		}
 	}
 	return found

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // What has to work before a deployment is announced, tried for real without
@@ -130,30 +132,21 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	if more := os.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
 		alternates += string(os.PathListSeparator) + more
 	}
-	who := s.signature(ctx)
-	env := []string{"GIT_OBJECT_DIRECTORY=" + tmp, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternates,
-		"GIT_AUTHOR_NAME=" + who.Name, "GIT_AUTHOR_EMAIL=" + who.Email, "GIT_COMMITTER_NAME=" + who.Name, "GIT_COMMITTER_EMAIL=" + who.Email}
-	tree, parent := emptyTree, []string{}
+	env := []string{"GIT_OBJECT_DIRECTORY=" + tmp, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternates}
+	tree, parents := emptyTree, []plumbing.Hash{}
 	if tip != "" {
-		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, s.ref); err != nil {
+		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, tip); err != nil {
 			return try, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
 		}
-		tree, parent = tip+"^{tree}", []string{"-p", tip}
-	}
-	run := func(stdin string, args ...string) (string, error) {
-		cmd := s.repo.command(ctx, args...)
-		cmd.Env = append(cmd.Env, env...)
-		cmd.Stdin = strings.NewReader(stdin)
-		out, err := cmd.Output()
-		if err != nil {
-			return "", fmt.Errorf("git %s: %w", args[0], err)
+		if tree, err = s.probeGit(ctx, env, "", "rev-parse", tip+"^{tree}"); err != nil {
+			return try, err
 		}
-		return strings.TrimSpace(string(out)), nil
+		parents = append(parents, plumbing.NewHash(tip))
 	}
-	if _, err := run("", "hash-object", "-t", "tree", "-w", "--stdin"); err != nil {
+	if _, err := s.probeGit(ctx, env, "", "hash-object", "-t", "tree", "-w", "--stdin"); err != nil {
 		return try, err
 	}
-	probe, err := run("a probe of tmnotes doctor, which is not to be taken\n", slices.Concat([]string{"commit-tree", tree}, parent)...)
+	probe, err := s.probe(ctx, env, tree, parents)
 	if err != nil {
 		return try, err
 	}
@@ -175,6 +168,31 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 		}
 	}
 	return try, nil
+}
+
+func (s *Store) probeGit(ctx context.Context, env []string, stdin string, args ...string) (string, error) {
+	cmd := s.repo.command(ctx, args...)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("git %s: %w", args[0], err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// probe makes a commit like those of notes, whose identity, message and signature a
+// server may look at.
+func (s *Store) probe(ctx context.Context, env []string, tree string, parents []plumbing.Hash) (string, error) {
+	w := &objectWriter{r: s.repo}
+	if _, err := s.newCommit(ctx, w, s.message("a probe of tmnotes doctor, which is not to be taken", ""), plumbing.NewHash(tree), parents...); err != nil {
+		return "", err
+	}
+	body, err := readObject(w.objects[0])
+	if err != nil {
+		return "", err
+	}
+	return s.probeGit(ctx, env, string(body), "hash-object", "-t", "commit", "-w", "--stdin")
 }
 
 // emptyTree is the name of the tree without entries, in any repository.
@@ -210,6 +228,9 @@ func (s *Store) tryPushes(ctx context.Context, remote string, env []string, ref 
 			}
 		}
 	}
+	if shadowed(out, err, refspecs) {
+		return fmt.Errorf("%w: %s has a tag or branch that is named like %s; `git ls-remote %s '*/%s*'` shows it", errUntested, remote, ref, remote, ref)
+	}
 	if ge := (*gitError)(nil); errors.As(err, &ge) && strings.Contains(ge.stderr, "does not support --atomic") {
 		return fmt.Errorf("%w: %s takes no push that is all or nothing", errUntested, remote)
 	}
@@ -232,9 +253,14 @@ func (s *Store) TryWrite(ctx context.Context) error {
 	}
 	to := old
 	if to.IsZero() {
-		if to, err = s.repo.resolve("HEAD"); err != nil || to.IsZero() {
+		head, err := s.repo.commit("HEAD")
+		if errors.Is(err, errMissing) {
+			return nil // nothing to point the ref at
+		}
+		if err != nil {
 			return err
 		}
+		to = head.Hash
 	}
 	script := fmt.Sprintf("start\nupdate %s %s %s\nprepare\nabort\n", s.ref, to, old)
 	for try := 0; ; try++ {

@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/cgi"
@@ -61,5 +62,24 @@ func TestProbesOverHTTP(t *testing.T) {
 	}
 	if after := repo.Git("count-objects") + repo.Git("for-each-ref") + repo.InRemote("for-each-ref"); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// With a tag in the way nothing is tried, since git would try it on the tag.
+func TestTryPushBesideATag(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	s := open(t, repo.Dir)
+	for _, kind := range []string{"refs/tags/", "refs/heads/"} {
+		repo.Git("push", "-q", "origin", repo.Head()+":"+kind+s.ref)
+		before := repo.InRemote("for-each-ref")
+		try := must[PushTry](t)(s.TryPush(context.Background(), "origin", ""))
+		if !Untested(try.Notes) || try.Claims != nil {
+			t.Errorf("%s: %v, %v", kind, try.Notes, try.Claims)
+		}
+		if after := repo.InRemote("for-each-ref"); after != before {
+			t.Errorf("%s: it changed\n%s", kind, after)
+		}
+		repo.Git("push", "-q", "origin", ":"+kind+s.ref)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,39 +16,38 @@ import (
 // writer's own. If neither is taken the error wraps ErrNotPushed; if the
 // remote cannot be reached, ErrRemote too. Either way nothing is lost here.
 func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
-	return s.pushAll(ctx, remote, true)
+	return s.pushAll(ctx, remote, pushMode{})
 }
 
 // PushFetched is Push for who fetched a moment ago: the remote is asked again
 // only where it has moved on, and does not take the push.
 func (s *Store) PushFetched(ctx context.Context, remote string) (Traveled, error) {
-	return s.pushAll(ctx, remote, false)
+	return s.pushAll(ctx, remote, pushMode{fetched: true})
 }
 
-func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled, error) {
+type pushMode struct {
+	fetched  bool // a moment ago
+	announce bool // nothing that stands there may be missing here
+}
+
+func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Traveled, error) {
 	tr := Traveled{Remote: remote}
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+	unlock, err := s.lockSync(ctx)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
 	var texts textTips
+	ask := !mode.fetched
 	for try := 0; try < pushTries; try++ {
-		var tips remoteTips
-		what := nothing
-		switch {
-		case ask && try > 0:
-			// Who comes again has only to know what was in the way: where hundreds push
-			// at once the spool refs are as many, and somebody reads them later.
-			what = notesAlone
-		case ask:
-			what = notesAndSpool
-		}
-		if tips, err = s.fetch(ctx, remote, what, &tr); err != nil {
-			return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+		// Who comes again has only to know what was in the way: where hundreds push
+		// at once the spool refs are as many, and somebody reads them later.
+		tips, ferr := s.fetch(ctx, remote, ask, try > 0, &tr)
+		if ferr != nil {
+			return tr, fmt.Errorf("%w: %w", ErrNotPushed, ferr)
 		}
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
 		spool := ""
@@ -58,14 +56,19 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 				return tr, err
 			}
 		}
-		var taken bool
+		taken := false
 		if taken, err = s.pushOnce(ctx, remote, tips, &texts, spool, &tr); err == nil {
-			if taken {
-				tr.Pushed = true
-			}
+			tr.Pushed = tr.Pushed || taken
 			s.settle(ctx, remote, tips)
 			s.pushTexts(ctx, remote, &texts, &tr)
 			return tr, nil
+		}
+		ask = true
+		if mode.announce && errors.Is(err, errBehind) {
+			if lerr := s.catchUp(ctx, remote, tips.main, &tr); lerr != nil {
+				return tr, fmt.Errorf("%w: %w", ErrNotPushed, lerr)
+			}
+			ask = false
 		}
 		if errors.Is(err, errSpooled) {
 			tr.Pushed, tr.Spooled = true, true
@@ -74,8 +77,8 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 		if !errors.Is(err, errContended) {
 			break
 		}
-		if !ask {
-			ask, try = true, -1
+		if mode.fetched {
+			mode.fetched, try = false, -1
 			continue
 		}
 		if try < pushTries-1 {
@@ -96,6 +99,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, ask bool) (Traveled,
 
 var (
 	errContended = errors.New("others push to the same ref")
+	errBehind    = fmt.Errorf("%w: what was fetched is not what is there", errContended)
 	errRefused   = errors.New("refused")
 	errSpooled   = errors.New("others push to the same ref; the notes are on a ref of this writer's own")
 )
@@ -111,14 +115,14 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 		return false, nil
 	}
 	squashed := local
-	if !tips.main.IsZero() {
-		_, theirs, err := s.tip(tips.main.String())
+	if !tips.base.IsZero() {
+		_, theirs, err := s.tip(tips.base.String())
 		if err != nil {
 			return false, err
 		}
 		if theirs == tree {
-			squashed = tips.main
-		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.main}); err != nil {
+			squashed = tips.base
+		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.base}); err != nil {
 			return false, err
 		}
 	} else if squashed, err = s.squash(ctx, tree, plumbing.ZeroHash, nil); err != nil {
@@ -136,7 +140,7 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 				s.spooled(ctx, remote, spool, squashed, tips)
 			}
 			if err = pushError(remote, s.ref, out, err); errors.Is(err, errContended) && spooled {
-				err = errSpooled
+				err = fmt.Errorf("%w: %w", errSpooled, err)
 			} else if err == nil && spooled {
 				tips.spool[spool] = squashed // not needed, and removed with those that were folded in
 			}
@@ -145,6 +149,7 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 			return false, err
 		}
 		pushed = true
+		s.nowKnown(remote, squashed)
 		if err := s.repo.setRef(ctx, s.tracking(remote), "tmnotes: push", squashed, tips.main); err != nil && !errors.Is(err, errMoved) {
 			return pushed, err
 		}
@@ -187,7 +192,21 @@ func (s *Store) push(ctx context.Context, remote string, options []string, refsp
 	return pushError(remote, "", out, err)
 }
 
+// runPush pushes commits to refs of their full names, COMMIT:REF or :REF to delete it.
 func (s *Store) runPush(ctx context.Context, remote string, options []string, refspecs ...string) (string, error) {
+	if s.shadowed.Load() {
+		return s.pushExactly(ctx, remote, options, refspecs)
+	}
+	out, err := s.gitPush(ctx, remote, options, refspecs)
+	if !shadowed(out, err, refspecs) {
+		return out, err
+	}
+	s.shadowed.Store(true)
+	s.warn(fmt.Sprintf("%s has a tag or branch that is named like a ref of the notes; it is ignored: `git ls-remote %s '*/%s*'` shows it", remote, remote, s.ref))
+	return s.pushExactly(ctx, remote, options, refspecs)
+}
+
+func (s *Store) gitPush(ctx context.Context, remote string, options, refspecs []string) (string, error) {
 	args := append([]string{"push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"}, options...)
 	return s.network(ctx, append(append(args, remote), refspecs...)...)
 }
@@ -208,7 +227,10 @@ func pushError(remote, ref, out string, err error) error {
 			continue
 		}
 		why := f[len(f)-1]
-		for _, c := range []string{"fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old value",
+		if strings.Contains(why, "fetch first") || strings.Contains(why, "non-fast-forward") {
+			return fmt.Errorf("%w (%s)", errBehind, why)
+		}
+		for _, c := range []string{"stale info", "failed to update ref", "cannot lock ref", "incorrect old value",
 			"reference already exists", "unpacker error", "missing necessary objects", "failed to lock", "remote ref updated"} {
 			if strings.Contains(why, c) {
 				return fmt.Errorf("%w: %s", errContended, why)

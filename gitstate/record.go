@@ -60,6 +60,9 @@ const (
 	triggersKey = "triggers"
 	skippedKey  = "skipped"
 	waveKey     = "wave"
+	backendKey  = "backend"
+	valuesKey   = "values"
+	commitKey   = "commit"
 )
 
 func (r *Record) extra(key string) string {
@@ -84,6 +87,31 @@ func (r *Record) Wave() string { return r.extra(waveKey) }
 
 // SetWave says which wave of its run the stack is in.
 func (r *Record) SetWave(name string) { r.setExtra(waveKey, name) }
+
+// Backend names the Terraform backend that the stack was deployed to, "" where none is
+// configured or it was not known; see runner.Place. State is kept apart for it.
+func (r *Record) Backend() string { return r.extra(backendKey) }
+
+// SetBackend says which backend the stack is deployed to.
+func (r *Record) SetBackend(backend string) { r.setExtra(backendKey, backend) }
+
+// Values are what the command saw beside its words and the committed files: for each
+// a kind, a name and a short digest, never the value; see Values.
+func (r *Record) Values() string { return r.extra(valuesKey) }
+
+// SetValues says what the command sees.
+func (r *Record) SetValues(values string) { r.setExtra(valuesKey, values) }
+
+// MadeOn is the commit that the head of a run, or a record made by hand, says it was
+// made on; "" in those of version 1 that do not say it.
+func (r *Record) MadeOn() string { return r.extra(commitKey) }
+
+// sayCommit has a record that speaks for others, or for itself alone, name its commit.
+func (r *Record) sayCommit(commit string) {
+	if r.Event == Started || r.Status != "" && r.CommitTime != 0 {
+		r.setExtra(commitKey, commit)
+	}
+}
 
 // Triggers are the trigger files that the stack had where it was deployed, by what
 // names them; see SetTriggers.

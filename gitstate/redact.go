@@ -26,37 +26,6 @@ var secretName = regexp.MustCompile(`(?i)(TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTI
 // notSecret are values that are too common to be taken out of a sentence.
 var notSecret = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|none|null|default|prod(uction)?|staging|dev(elopment)?|test|main|master|[0-9]{1,5}|/.*)$`)
 
-// shapes are tokens that can be told by their form, and the places where a
-// value follows its name.
-var shapes = []struct {
-	re   *regexp.Regexp
-	with string
-}{
-	{regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(-----END [A-Z ]*PRIVATE KEY-----|$)`), redacted},
-	{regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/@:]*):[^\s/"']+@`), "${1}:" + redacted + "@"},
-	{regexp.MustCompile(`(https?://)[A-Za-z0-9_=-]{20,}@`), "${1}" + redacted + "@"},
-	{regexp.MustCompile(`\b(ghp|gho|ghu|ghs|ghr)_[A-Za-z0-9]{20,}`), redacted},
-	{regexp.MustCompile(`\bgithub_pat_[A-Za-z0-9_]{20,}`), redacted},
-	{regexp.MustCompile(`\bgl(pat|dt|rt|cbt|ptt|ft|soat|agent|imt)-[A-Za-z0-9_.-]{16,}`), redacted},
-	{regexp.MustCompile(`\bxox[a-z]-[A-Za-z0-9-]{10,}`), redacted},
-	{regexp.MustCompile(`\bhooks\.slack\.com/services/[A-Za-z0-9/]+`), redacted},
-	{regexp.MustCompile(`\b(AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b`), redacted},
-	{regexp.MustCompile(`\bAIza[A-Za-z0-9_-]{30,}`), redacted},
-	{regexp.MustCompile(`\bya29\.[A-Za-z0-9_-]{20,}`), redacted},
-	{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]*)?`), redacted},
-	{regexp.MustCompile(`\b(sk|pk|rk)_(live|test)_[A-Za-z0-9]{10,}`), redacted},
-	{regexp.MustCompile(`\bsk-[A-Za-z0-9_-]{20,}`), redacted},
-	{regexp.MustCompile(`\b(hvs|hvb|hvr)\.[A-Za-z0-9_-]{20,}`), redacted},
-	{regexp.MustCompile(`\b[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{40,}`), redacted},
-	{regexp.MustCompile(`\bdop_v1_[a-f0-9]{40,}`), redacted},
-	{regexp.MustCompile(`\bnpm_[A-Za-z0-9]{30,}`), redacted},
-	// What is no word of a sentence: a digit, a capital after the first letter, a sign.
-	{regexp.MustCompile(`\b((?i:bearer|basic)) +[A-Za-z0-9+/=._~-][a-z]*[A-Z0-9+/=_~][A-Za-z0-9+/=._~-]{5,}`), "${1} " + redacted},
-	{regexp.MustCompile(`(--?(?:var|backend-config)[ =]+["']?[A-Za-z0-9_.-]+=)("[^"]*"?|'[^']*'?|[^\s"']+)`), "${1}" + redacted},
-	{regexp.MustCompile(`\b(TF_VAR_[A-Za-z0-9_]+=)("[^"]*"?|'[^']*'?|[^\s"']+)`), "${1}" + redacted},
-	{regexp.MustCompile(`(?i)\b([a-z0-9_.-]*(password|passwd|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?)["']?\s*[:=]\s*)("[^"]*"?|'[^']*'?|[^\s,;&"']+)`), "${1}" + redacted},
-}
-
 // NewRedactor knows the secrets of an environment and of command lines.
 func NewRedactor(env []string, commands ...[]string) *Redactor {
 	r := new(Redactor)
@@ -207,12 +176,61 @@ func (r *Redactor) Text(s string, limit int) string {
 	return s
 }
 
+// hide puts stars in place of all that is secret in a text.
 func (r *Redactor) hide(s string) string {
+	text := []byte(s)
+	var spans []span
+	hide := func(from, to int) {
+		if to > from {
+			spans = append(spans, span{from, to})
+		}
+	}
+	end := 0 // of what the last shape hid
+	r.literals().find(text, func(kind, from, to int) {
+		if kind == ofValue {
+			hide(from, to)
+			return
+		}
+		if from < end {
+			return // within a secret
+		}
+		tryShape(kind, place{text, from, to, func(from, to int) {
+			end = max(end, to)
+			hide(from, to)
+		}})
+	})
+	if len(spans) == 0 {
+		return s
+	}
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	var b strings.Builder
+	done := 0
+	for i := 0; i < len(spans); {
+		from, to := spans[i].from, spans[i].to
+		for i++; i < len(spans) && spans[i].from <= to; i++ {
+			to = max(to, spans[i].to)
+		}
+		b.Write(text[done:from])
+		b.WriteString(redacted)
+		done = to
+	}
+	b.Write(text[done:])
+	return b.String()
+}
+
+type span struct{ from, to int }
+
+// ofValue is the kind of the values that are secret, among the numbers of shapes.
+const ofValue = -1
+
+// literals finds the secret values and the anchors of the shapes.
+func (r *Redactor) literals() *literals {
+	if len(r.values) == 0 {
+		return known()
+	}
+	l := known().clone()
 	for _, v := range r.values {
-		s = strings.ReplaceAll(s, v, redacted)
+		l.add(v, false, ofValue)
 	}
-	for _, shape := range shapes {
-		s = shape.re.ReplaceAllString(s, shape.with)
-	}
-	return s
+	return l
 }

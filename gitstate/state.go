@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ type State struct {
 
 	once   sync.Once
 	newest map[string]time.Time // by ident
+
+	placesOnce sync.Once
+	placesOf   map[slotKey][]Place // by group and ident
 }
 
 // Latest is the latest result of a stack for a target and a group of
@@ -60,39 +64,153 @@ func (st *State) Empty(ops ...string) bool {
 	return true
 }
 
-// Latest looks a stack up by its id and, for records from before it had one,
-// by its path.
+// Latest is the latest result of a stack wherever it was deployed to: of several
+// backends that one whose latest is not well, else the newest.
 func (st *State) Latest(id, path, target, op string) (Latest, error) {
-	var heads []Stored
-	var out Latest
-	out.Status = Never
-	followed := map[string]bool{}
-	for i, of := range idents(id, path) {
-		s := st.x.slots[slotKey{groupOf(op), target, of}]
-		if s == nil {
-			continue
+	var least Latest
+	for i, backend := range st.backends(id, path, target, op) {
+		l, err := st.LatestAt(id, path, target, backend, op)
+		if err != nil {
+			return Latest{}, err
 		}
-		for _, f := range s.followed {
-			followed[f] = true
+		if i == 0 || l.worse(&least) {
+			least = l
 		}
-		for _, h := range s.heads {
-			for _, p := range h.Prev {
-				followed[p] = p != h.Run
+	}
+	return least, nil
+}
+
+// worse reports whether l tells more of what is to be done than m.
+func (l *Latest) worse(m *Latest) bool {
+	if a, b := l.well(), m.well(); a != b {
+		return b
+	}
+	return l.At.After(m.At)
+}
+
+func (l *Latest) well() bool {
+	return (l.Status == OK || l.Status == Drifted) && len(l.Diverged) == 0 && !l.Dirty
+}
+
+// backends are those that a stack has records of, at least one: "" where no record names
+// one.
+func (st *State) backends(id, path, target, op string) []string {
+	found := []string{}
+	for _, p := range st.places(id, path, op) {
+		if p.Target == target && p.Backend != "" && !slices.Contains(found, p.Backend) {
+			found = append(found, p.Backend)
+		}
+	}
+	if len(found) == 0 {
+		return []string{""}
+	}
+	return found
+}
+
+// A Place is what a stack was deployed to: the target, with the workspace as in
+// "prod+blue" or "+blue", and the backend, as a record names them.
+type Place struct{ Target, Backend string }
+
+// Places are the places that records of a stack name, of a target and of its workspaces
+// ("+" is no part of a target's name), sorted.
+func (st *State) Places(id, path, target, op string) []Place {
+	var found []Place
+	for _, p := range st.places(id, path, op) {
+		if p.Target == target || strings.HasPrefix(p.Target, target+"+") {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b Place) int {
+		return cmp.Or(strings.Compare(a.Target, b.Target), strings.Compare(a.Backend, b.Backend))
+	})
+	return slices.Compact(found)
+}
+
+// places are all that a stack has records of.
+func (st *State) places(id, path, op string) (found []Place) {
+	st.placesOnce.Do(func() {
+		st.placesOf = make(map[slotKey][]Place, len(st.x.slots))
+		for k, s := range st.x.slots {
+			if len(s.heads) > 0 {
+				of := slotKey{group: k.group, ident: k.ident}
+				st.placesOf[of] = append(st.placesOf[of], Place{k.target, k.backend})
 			}
 		}
-		heads = append(heads, s.heads...)
-		// What a stack with an id did before it had one counts only until it
-		// has a success of its own.
-		if s.okRun != "" && (i == 0 || out.OKCommit == "") {
-			out.OKCommit, out.OKAt, out.okRun = s.okCommit, time.UnixMilli(s.okAt).UTC(), s.okRun
+	})
+	for _, of := range idents(id, path) {
+		found = append(found, st.placesOf[slotKey{group: groupOf(op), ident: of}]...)
+	}
+	return found
+}
+
+// LatestAt is the latest result of a stack at one backend. A record that names none
+// counts as one of every backend, until one that names its own has followed it. The
+// stack is looked up by its id and, for records from before it had one, by its path.
+func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) {
+	var heads []Stored
+	var out Latest
+	own := false // there is something of this backend
+	out.Status = Never
+	followed := map[string]bool{}
+	backends := st.backends(id, path, target, op)
+	if backends[len(backends)-1] != "" {
+		backends = append(backends, "")
+	}
+	for i, of := range idents(id, path) {
+		for _, at := range backends {
+			s := st.x.slots[slotKey{groupOf(op), target, of, at}]
+			if s == nil {
+				continue
+			}
+			for _, f := range s.followed {
+				followed[f] = true
+			}
+			for _, h := range s.heads {
+				for _, p := range h.Prev {
+					followed[p] = p != h.Run
+				}
+			}
+			if at != "" && at != backend {
+				continue
+			}
+			heads, own = append(heads, s.heads...), own || at == backend
+			// What a stack with an id did before it had one counts only until it
+			// has a success of its own; so does what names no backend.
+			if s.okRun != "" && (out.OKCommit == "" || i == 0 && at == backend) {
+				out.OKCommit, out.OKAt, out.okRun = s.okCommit, time.UnixMilli(s.okAt).UTC(), s.okRun
+			}
 		}
 	}
-	if len(heads) == 0 {
-		return out, nil
-	}
-	if kept := slices.DeleteFunc(slices.Clone(heads), func(h Stored) bool { return followed[h.Run] }); len(kept) > 0 {
+	heads = lastWords(heads)
+	// Who follow each other in a circle are all the latest. What names no backend and was
+	// followed at another one only was of that one.
+	if kept := slices.DeleteFunc(slices.Clone(heads), func(h Stored) bool { return followed[h.Run] }); len(kept) > 0 || !own {
 		heads = kept
 	}
+	if len(heads) == 0 {
+		return Latest{Status: Never}, nil
+	}
+	err := st.tell(&out, heads)
+	return out, err
+}
+
+// lastWords keeps of each run its last word: what it announced before it knew the
+// backend stands beside what came of it.
+func lastWords(heads []Stored) (last []Stored) {
+	for _, h := range heads {
+		i := slices.IndexFunc(last, func(l Stored) bool { return l.Run == h.Run })
+		switch {
+		case i < 0:
+			last = append(last, h)
+		case newer(&h.Record, h.line, &last[i].Record, last[i].line):
+			last[i] = h
+		}
+	}
+	return last
+}
+
+// tell fills in what the records say that nobody followed.
+func (st *State) tell(out *Latest, heads []Stored) error {
 	slices.SortFunc(heads, compareStored)
 	out.Stored, out.Diverged = heads[0], heads[1:]
 	out.Status = heads[0].Record.Status
@@ -103,7 +221,7 @@ func (st *State) Latest(id, path, target, op string) (Latest, error) {
 	if out.Status.open() {
 		over, err := st.abandoned(&out.Stored)
 		if err != nil {
-			return Latest{}, err
+			return err
 		}
 		if over {
 			out.Status = Interrupted
@@ -113,13 +231,13 @@ func (st *State) Latest(id, path, target, op string) (Latest, error) {
 	for i, d := range slices.Backward(out.Diverged) {
 		if d.Record.Status == Queued && out.Record.Status != Queued {
 			if over, err := st.abandoned(&d); err != nil {
-				return Latest{}, err
+				return err
 			} else if !over {
 				out.Diverged = slices.Delete(slices.Clone(out.Diverged), i, i+1)
 			}
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // Abandoned are the runs that had queued or started a stack, or begun beside the latest
@@ -170,57 +288,6 @@ func (st *State) abandoned(r *Stored) (bool, error) {
 // repositories in which that commit is not there; 0 if it is not known.
 func (st *State) commitTime(run, commit string) int64 {
 	return st.x.runs[runKey{run, commit}].head().CommitTime
-}
-
-// AnyVariant in a record that was made by hand stands for every command line.
-const AnyVariant = "any"
-
-// Done reports whether the stack needs no deployment of this variant on the
-// commit, and if not, why not: in a few words for people.
-func (l *Latest) Done(commit, variant string) (bool, string) {
-	ok, why := l.Succeeded(Deploy, variant)
-	if ok && l.Commit != commit {
-		return false, fmt.Sprintf("deployed at %s", short(l.Commit))
-	}
-	return ok, why
-}
-
-// Succeeded reports whether the latest record of the slot is a success of the
-// operation with this variant, wherever it stands, and if not, why not.
-// AnyVariant asks for none.
-func (l *Latest) Succeeded(op, variant string) (bool, string) {
-	done := "deployed"
-	if op != Deploy {
-		done = "run"
-	}
-	switch {
-	case l.Status == Never:
-		return false, "never " + done
-	case len(l.Diverged) > 0:
-		return false, fmt.Sprintf("%s by runs that did not know of each other (%s, %s)", done, l.Run, l.Diverged[0].Run)
-	case l.Op != op && op == Deploy:
-		return false, fmt.Sprintf("destroyed, or a part of it, at %s", short(l.Commit))
-	case l.Op != op:
-		return false, fmt.Sprintf("%s came after it, at %s", l.Op, short(l.Commit))
-	case l.Status == Blocked:
-		why := "blocked at " + short(l.Commit)
-		if l.Cause != "" {
-			why = fmt.Sprintf("blocked by %s at %s", l.Cause, short(l.Commit))
-		}
-		if l.Reason != "" {
-			why += ": " + l.Reason
-		}
-		return false, why
-	case l.Status == Triggered:
-		return false, fmt.Sprintf("triggered at %s: %s", short(l.Commit), l.Reason)
-	case l.Status != OK:
-		return false, fmt.Sprintf("%s at %s by run %s", l.Status, short(l.Commit), l.Run)
-	case l.Dirty:
-		return false, done + " with uncommitted changes"
-	case variant != AnyVariant && l.Variant != variant && l.Variant != AnyVariant:
-		return false, done + " with another command line"
-	}
-	return true, fmt.Sprintf("ok at %s, %s by run %s", short(l.Commit), l.At.Format(time.DateTime), l.Run)
 }
 
 // Superseded tells which of the latest successes stand on a descendant of
@@ -298,15 +365,27 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 // StackStatus is a stack's own status for a target: what its deployments and
 // its drift runs say together.
 //
-// It is Failed after a deployment that failed, was canceled, blocked or
-// interrupted, until a deployment succeeds or a drift run comes out clean;
-// Drifted after a drift run that found changes, until a clean one or a
-// deployment that succeeds; Running while a deployment is under way; else OK.
-// A trigger changes none of it: it says that something is to be done, not that
-// something is wrong.
+// After a deployment that failed, was canceled, blocked or interrupted it is that,
+// until a deployment succeeds or a drift run comes out clean; Drifted after a drift
+// run that found changes, until a clean one or a deployment that succeeds; Running
+// while a deployment is under way; else OK. Neither a trigger changes it, which says
+// that something is to be done and not that something is wrong, nor a run that
+// did not come to start the stack where it is deployed (see Standing).
 func StackStatus(deploy, drift Latest) Status {
+	if deploy.Status != Triggered {
+		deploy.Status, deploy.At = deploy.Standing()
+	}
+	return Attempted(deploy, drift)
+}
+
+// Attempted is StackStatus, but of a stack that a run did not come to start it is what
+// that run came to, wherever it is deployed: by this one tells what to try again.
+func Attempted(deploy, drift Latest) Status {
 	for _, l := range []*Latest{&deploy, &drift} {
-		if l.Status, l.At = l.Before(); l.Status.open() && l.Record.Status == Triggered {
+		if l.Status != Triggered {
+			continue
+		}
+		if l.Status, l.At = l.Standing(); l.Status.open() {
 			l.Status = Interrupted // what came of it is not known any more
 		}
 	}
@@ -316,7 +395,7 @@ func StackStatus(deploy, drift Latest) Status {
 		if driftLater && drift.Status == OK {
 			return OK
 		}
-		return Failed
+		return deploy.Status
 	case Queued, Running:
 		return Running
 	case OK:
@@ -337,24 +416,39 @@ func StackStatus(deploy, drift Latest) Status {
 	return Never
 }
 
-// Before is the status, and when it was recorded, that a trigger of the stack
-// leaves standing: its own, or of one that is triggered already, what that was.
-func (l *Latest) Before() (Status, time.Time) {
-	if l.Status != Triggered {
-		return l.Status, l.At
+// Standing is the status, and when it was recorded, that stands once nothing is
+// changed by what was recorded last: by a trigger, or by a run that blocked or canceled
+// the stack, before it was started, on the commit on which it is deployed. What it was
+// before stands in such records.
+func (l *Latest) Standing() (Status, time.Time) {
+	switch {
+	case l.Status == Triggered:
+		return Status(cmpOr(string(l.Had), string(Never))), l.Was
+	case (l.Status == Blocked || l.Status == Canceled) && l.Had == OK:
+		return OK, l.Was
 	}
-	return Status(cmpOr(string(l.Had), string(Never))), l.Was
+	return l.Status, l.At
 }
 
-// Matches reports whether a status is what a filter asks for, in Terramate's
-// words: healthy is ok; unhealthy is failed, drifted, and all that is no
-// success; failed includes interrupted; pending is queued or triggered.
+// Untouched says in the record of a run that did not come to start a stack that the
+// stack is as it was, if it is deployed on the same commit: then was is its latest
+// record before.
+func (r *Record) Untouched(commit string, was *Latest) {
+	standing, at := was.Standing()
+	if standing == OK && r.Op == Deploy && was.Op == Deploy && was.Commit == commit && !was.Dirty && !was.copied && len(was.Diverged) == 0 {
+		r.Had, r.Was = standing, at
+	}
+}
+
+// Matches reports whether the status of a deployment or a drift run is what a filter
+// asks for, in Terramate's words: healthy is ok; unhealthy is failed, drifted, and all
+// that is no success; failed includes interrupted; pending is queued or triggered.
 func (s Status) Matches(filter string) bool {
 	switch filter {
 	case "healthy":
 		return s == OK
 	case "unhealthy":
-		return s == Failed || s == Drifted || s == Canceled || s == Blocked || s == Interrupted
+		return s == Drifted || s.Unsuccessful()
 	case "failed":
 		return s == Failed || s == Interrupted
 	case "pending":
@@ -363,6 +457,20 @@ func (s Status) Matches(filter string) bool {
 		return s == Never
 	}
 	return string(s) == filter
+}
+
+// MatchesOwn is Matches for a stack's own status. There failed is all that has to be
+// tried again, for which Terramate has the one word.
+func (s Status) MatchesOwn(filter string) bool {
+	if filter == "failed" {
+		return s.Unsuccessful()
+	}
+	return s.Matches(filter)
+}
+
+// Unsuccessful reports whether something has ended, and not with a success.
+func (s Status) Unsuccessful() bool {
+	return s == Failed || s == Canceled || s == Blocked || s == Interrupted
 }
 
 const maxSkew = 10 * time.Minute
@@ -395,17 +503,21 @@ func (st *State) newestAt(id, path string) time.Time {
 // that earlier records of its own run followed, in whose place it comes.
 func (st *State) follows(r *Record) []string {
 	prev := r.Prev
-	of := st.x.slots[keyOf(r)]
-	if of == nil {
-		return prev
-	}
-	for _, h := range of.heads {
-		if h.Run != r.Run {
+	for _, backend := range append(st.backends(r.ID, r.Stack, r.Target, r.Op), "") {
+		k := keyOf(r)
+		k.backend = backend
+		of := st.x.slots[k]
+		if of == nil {
 			continue
 		}
-		for _, p := range h.Prev {
-			if p != r.Run && !slices.Contains(prev, p) {
-				prev = append(slices.Clone(prev), p)
+		for _, h := range of.heads {
+			if h.Run != r.Run {
+				continue
+			}
+			for _, p := range h.Prev {
+				if p != r.Run && !slices.Contains(prev, p) {
+					prev = append(slices.Clone(prev), p)
+				}
 			}
 		}
 	}

@@ -18,6 +18,12 @@ func TestLatestAndDone(t *testing.T) {
 	}
 	ok1, ok2 := rec(1, OK, Deploy, "/a", "R1"), rec(2, OK, Deploy, "/a", "R2", "R1")
 	id := func(r *Record) { r.ID = "ABC" }
+	headAt := func(sec int, commit string) Record {
+		r := Record{At: t0.Add(time.Duration(sec) * time.Second), Event: Started, Run: "R1"}
+		r.sayCommit(commit)
+		return r
+	}
+	head := func(commit string) Record { return headAt(0, commit) }
 	for name, c := range map[string]struct {
 		notes    []note
 		id       string
@@ -50,7 +56,13 @@ func TestLatestAndDone(t *testing.T) {
 		"id adopted, then on":        {[]note{{"c1", ok1}, {"c2", with(ok2, id)}}, "abc", OK, false, "c2", 0},
 		"id adopted, failed":         {[]note{{"c1", ok1}, {"c2", with(rec(2, Failed, Deploy, "/a", "R2", "R1"), id)}}, "abc", Failed, false, "c1", 0},
 		"id of another":              {[]note{{"c1", with(ok1, id)}}, "other", Never, false, "", 0},
-		"of one run the end counts":  {[]note{{"c1", rec(2, Queued, Deploy, "/a", "R1")}, {"c1", ok1}}, "", OK, true, "c1", 0},
+		"of one run the end counts":  {[]note{{"c1", rec(0, Queued, Deploy, "/a", "R1")}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"its id is used once more":   {[]note{{"c1", rec(2, Running, Deploy, "/a", "R1")}, {"c1", ok1}}, "", Running, false, "c1", 0},
+		"copied, of version 1":       {[]note{{"c1", ok1}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"copied from c2":             {[]note{{"c1", head("c2")}, {"c1", ok1}, {"c2", head("c2")}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"copied to c2":               {[]note{{"c1", head("c1")}, {"c1", ok1}, {"c2", head("c1")}, {"c2", ok1}}, "", OK, true, "c1", 0},
+		"copied, and gone on there":  {[]note{{"c2", head("c2")}, {"c2", ok1}, {"c1", head("c2")}, {"c1", ok1}, {"c1", headAt(5, "c1")}, {"c1", rec(6, Failed, Deploy, "/a", "R1")}}, "", Failed, false, "c2", 0},
+		"marked by hand, copied":     {[]note{{"c1", with(ok1, func(r *Record) { r.CommitTime = 5; r.sayCommit("c2") })}}, "", Never, false, "", 0},
 		"triggered":                  {[]note{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}}, "", Triggered, false, "c1", 0},
 		"deployed once triggered":    {[]note{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R2")}}, "", OK, true, "c1", 0},
 		"ok, then failed in one ms":  {[]note{{"c1", ok1}, {"c1", with(ok1, func(r *Record) { r.Status = Failed })}}, "", Failed, false, "c1", 0},
@@ -65,7 +77,7 @@ func TestLatestAndDone(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		done, why := l.Done("c1", "")
+		done, why := l.Done("c1", As{})
 		if l.Status != c.status || done != c.done || l.OKCommit != c.ok || len(l.Diverged) != c.diverged {
 			t.Errorf("%s: %s, done %v (%s), success %q, beside it %d", name, l.Status, done, why, l.OKCommit, len(l.Diverged))
 		}
@@ -80,8 +92,8 @@ func TestStackStatus(t *testing.T) {
 		driftLater    bool
 		want          Status
 	}{
-		{Never, Never, false, Never}, {OK, Never, false, OK}, {Failed, Never, false, Failed}, {Interrupted, Never, false, Failed},
-		{Blocked, Never, false, Failed}, {Canceled, OK, true, OK}, {Failed, OK, false, Failed}, {Failed, Drifted, true, Failed},
+		{Never, Never, false, Never}, {OK, Never, false, OK}, {Failed, Never, false, Failed}, {Interrupted, Never, false, Interrupted},
+		{Blocked, Never, false, Blocked}, {Canceled, Never, false, Canceled}, {Blocked, Drifted, true, Blocked}, {Blocked, OK, true, OK}, {Canceled, OK, true, OK}, {Failed, OK, false, Failed}, {Failed, Drifted, true, Failed},
 		{OK, Drifted, true, Drifted}, {OK, Drifted, false, OK}, {OK, OK, true, OK}, {Never, Drifted, true, Drifted}, {Never, OK, true, OK},
 		{Running, OK, true, Running}, {Queued, Never, false, Running}, {OK, Failed, true, OK}, {Never, Failed, true, Never},
 	} {
@@ -112,8 +124,8 @@ func TestStackStatusTriggered(t *testing.T) {
 	}{
 		"failed":                             {at(1, Triggered, Failed), none, Failed},
 		"ok":                                 {at(1, Triggered, OK), none, OK},
-		"interrupted":                        {at(1, Triggered, Interrupted), none, Failed},
-		"at work, and nobody knows how long": {at(1, Triggered, Running), none, Failed},
+		"interrupted":                        {at(1, Triggered, Interrupted), none, Interrupted},
+		"at work, and nobody knows how long": {at(1, Triggered, Running), none, Interrupted},
 		"never deployed":                     {Latest{Stored: Stored{Record: Record{Status: Triggered, At: t0}}, Status: Triggered}, none, Never},
 		"drifted before":                     {at(2, Triggered, OK), at(1, Drifted, ""), OK},
 		"drifted after it":                   {at(1, Triggered, OK), at(2, Drifted, ""), Drifted},
@@ -123,6 +135,65 @@ func TestStackStatusTriggered(t *testing.T) {
 	} {
 		if got := StackStatus(c.deploy, c.drift); got != c.want {
 			t.Errorf("%s: %s, not %s", name, got, c.want)
+		}
+	}
+}
+
+// A run that did not come to start a stack leaves it as it was, if it is deployed there.
+func TestUntouched(t *testing.T) {
+	t.Parallel()
+	was := func(commit string, edit func(*Latest)) *Latest {
+		l := &Latest{Stored: Stored{Commit: commit, Record: Record{Status: OK, Op: Deploy, At: t0}}, Status: OK}
+		edit(l)
+		return l
+	}
+	none := Latest{Status: Never}
+	asIs := func(*Latest) {}
+	for name, c := range map[string]struct {
+		was  *Latest
+		op   string
+		want Status
+	}{
+		"deployed here":                  {was("c1", asIs), Deploy, OK},
+		"deployed elsewhere":             {was("c2", asIs), Deploy, Blocked},
+		"failed here":                    {was("c1", func(l *Latest) { l.Status, l.Record.Status = Failed, Failed }), Deploy, Blocked},
+		"interrupted here":               {was("c1", func(l *Latest) { l.Status, l.Record.Status = Interrupted, Running }), Deploy, Blocked},
+		"never":                          {&Latest{Status: Never}, Deploy, Blocked},
+		"nothing known":                  {&Latest{}, Deploy, Blocked},
+		"destroyed here":                 {was("c1", func(l *Latest) { l.Op = Destroy }), Deploy, Blocked},
+		"it was to be destroyed":         {was("c1", asIs), Destroy, Blocked},
+		"with uncommitted changes":       {was("c1", func(l *Latest) { l.Dirty = true }), Deploy, Blocked},
+		"by runs that conflict":          {was("c1", func(l *Latest) { l.Diverged = []Stored{{}} }), Deploy, Blocked},
+		"a copied note":                  {was("c1", func(l *Latest) { l.copied = true }), Deploy, Blocked},
+		"triggered, deployed before":     {was("c1", func(l *Latest) { l.Status, l.Record.Status, l.Had = Triggered, Triggered, OK }), Deploy, OK},
+		"triggered, failed before":       {was("c1", func(l *Latest) { l.Status, l.Record.Status, l.Had = Triggered, Triggered, Failed }), Deploy, Blocked},
+		"kept from running before":       {was("c1", func(l *Latest) { l.Status, l.Record.Status, l.Had = Canceled, Canceled, OK }), Deploy, OK},
+		"blocked before, and not as ok":  {was("c1", func(l *Latest) { l.Status, l.Record.Status = Blocked, Blocked }), Deploy, Blocked},
+		"failed, and says what was once": {was("c1", func(l *Latest) { l.Status, l.Record.Status, l.Had = Failed, Failed, OK }), Deploy, Blocked},
+	} {
+		r := rec(60, Blocked, c.op, "/a", "R2")
+		r.Untouched("c1", c.was)
+		back, err := ParseRecord(mustLine(r))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		l := Latest{Stored: Stored{Commit: "c1", Record: back}, Status: back.Status}
+		if got := StackStatus(l, none); got != c.want {
+			t.Errorf("%s: %s, not %s", name, got, c.want)
+		}
+		// What was found out before stands, if the deployment is what it was.
+		drift := Latest{Stored: Stored{Record: Record{Status: Drifted, Op: Drift, At: t0.Add(time.Second)}}, Status: Drifted}
+		if got := StackStatus(l, drift); (got == Drifted) != (c.want == OK) {
+			t.Errorf("%s, and drifted: %s", name, got)
+		}
+		if got := Attempted(l, none); got != Blocked {
+			t.Errorf("%s: what is to be tried again is %s", name, got)
+		}
+		if l.Status != Blocked || l.Status.Matches("ok") {
+			t.Errorf("%s: the deployment is %s", name, l.Status)
+		}
+		if ok, _ := l.Done("c1", As{Variant: AnyVariant}); ok {
+			t.Errorf("%s: it is done", name)
 		}
 	}
 }
@@ -183,6 +254,17 @@ func TestSuperseded(t *testing.T) {
 
 func TestMatches(t *testing.T) {
 	t.Parallel()
+	for _, s := range []Status{Queued, Running, OK, Failed, Canceled, Blocked, Drifted, Triggered, Interrupted, Never} {
+		for _, filter := range []string{"healthy", "unhealthy", "failed", "blocked", "canceled", "interrupted", "drifted", "ok", "running", "never", "unknown"} {
+			want := s.Matches(filter)
+			if filter == "failed" {
+				want = s == Failed || s == Canceled || s == Blocked || s == Interrupted
+			}
+			if got := s.MatchesOwn(filter); got != want {
+				t.Errorf("own status %s is %s: %v", s, filter, got)
+			}
+		}
+	}
 	for filter, want := range map[string]string{
 		"healthy": "ok", "unhealthy": "failed canceled blocked drifted interrupted", "failed": "failed interrupted", "pending": "queued triggered",
 		"unknown": "never", "drifted": "drifted", "ok": "ok", "canceled": "canceled", "running": "running",

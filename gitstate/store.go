@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/oklog/ulid/v2"
 )
 
@@ -46,18 +45,25 @@ type Store struct {
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
 	textless   atomic.Bool // the remote refused texts
+	lagged     atomic.Bool // a remote was seen to give a fetch less than it has
+	saidOlder  atomic.Bool
+	apart      sync.Map    // by remote: whether fetches and pushes go to different places
+	shadowed   atomic.Bool // a remote has tags or branches that are named like our refs
 	spoolName  string      // of this process, if it has one of its own
+	identity   identity
 
 	mu         sync.Mutex
 	journal    *journal
-	lastAt     map[string]time.Time // by ident: what this process recorded
-	lastResult time.Time            // the latest of these
-	exact      map[string]bool      // by ident: see Exactly
-	lives      map[string]*Mark     // by run: what this process works on
-	named      []string             // refs of remotes that were warned of
-	state      *State               // what was read last
-	tally      *tally               // what was counted last
-	ident      *object.Signature
+	lastAt     map[string]time.Time     // by ident: what this process recorded
+	lastResult time.Time                // the latest of these
+	exact      map[string]bool          // by ident: see Exactly
+	lives      map[string]*Mark         // by run: what this process works on
+	named      []string                 // refs of remotes that were warned of
+	state      *State                   // what was read last
+	tally      *tally                   // what was counted last
+	known      map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
+
+	lagPatience time.Duration
 }
 
 // Open opens the store of a repository, and brings what an earlier process
@@ -72,7 +78,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, lagPatience: lagPatience}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -87,6 +93,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	if s.warn == nil {
 		s.warn = func(string) {}
+	}
+	if err := s.checkIdentity(); err != nil {
+		r.close()
+		return nil, err
 	}
 	if s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, r.setting("tmnotes.ref"), DefaultRef)); err != nil {
 		r.close()
@@ -277,6 +287,7 @@ func (s *Store) append(commit string, sync bool, records []*Record) error {
 	s.mu.Lock()
 	for _, r := range records {
 		s.stamp(r)
+		r.sayCommit(commit)
 		if r.Reason != "" {
 			r.Reason = s.redactor.Text(r.Reason, 500)
 		}
@@ -337,11 +348,14 @@ func (s *Store) stamp(r *Record) {
 	}
 }
 
-// tip is the notes commit and its tree; both zero if there is no such ref.
+// tip is the notes commit and its tree; both zero if there is no such ref. In place
+// of a ref it takes the name of a commit, which has to be here.
 func (s *Store) tip(ref string) (commit, tree plumbing.Hash, err error) {
-	h, err := s.repo.resolve(ref)
-	if err != nil || h.IsZero() {
-		return h, plumbing.ZeroHash, err
+	h := plumbing.NewHash(ref)
+	if !plumbing.IsHash(ref) {
+		if h, err = s.repo.resolve(ref); err != nil || h.IsZero() {
+			return h, plumbing.ZeroHash, err
+		}
 	}
 	c, err := s.repo.commit(h.String())
 	if err != nil {

@@ -727,7 +727,7 @@ func TestOddRepositories(t *testing.T) {
 			}
 			again := open(t, dir)
 			l := must[Latest](t)(must[*State](t)(again.State(ctx)).Latest("", "/a", "", Deploy))
-			if done, why := l.Done(head.Hash, ""); !done {
+			if done, why := l.Done(head.Hash, As{}); !done {
 				t.Error(why)
 			}
 			out, err := exec.Command("git", "-C", dir, "notes", "--ref=tmnotes", "show", "HEAD").Output()

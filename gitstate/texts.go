@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
 // Texts stand beside the notes, in a ref of their own: what a command said
@@ -343,8 +342,7 @@ func (s *Store) commitTexts(ctx context.Context, t *textTree, root plumbing.Hash
 	if err := t.write(w, 0, root); err != nil {
 		return root, err
 	}
-	who := s.signature(ctx)
-	h, err := w.putCommit(&object.Commit{Author: who, Committer: who, Message: "plans and other texts\n", TreeHash: root, ParentHashes: parents})
+	h, err := s.newCommit(ctx, w, s.message("plans and other texts", ""), root, parents...)
 	if err == nil {
 		err = w.flush(ctx)
 	}

@@ -37,6 +37,7 @@ type Traveled struct {
 	Spooled  bool // pushed, to a ref of this writer's own that the next sync of anybody folds in
 	Refused  bool // spooled, since the remote does not let this writer push to the ref that all share
 	Tries    int  // pushes tried
+	claims   bool // fetch them as well
 	Returned int  // lines that somebody removed without `tmnotes forget`, put back
 }
 
@@ -90,6 +91,7 @@ func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (
 // remoteTips are the notes refs of a remote as they were fetched last.
 type remoteTips struct {
 	main  plumbing.Hash
+	base  plumbing.Hash            // the newest that is known to stand there; main, unless that lags
 	spool map[string]plumbing.Hash // ref on the remote → commit
 	bad   []string                 // likewise, of what is no commit
 	texts textTips
@@ -129,40 +131,27 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 // Nothing local is lost, and nothing is pushed. An unreachable remote is an
 // ErrRemote; a remote without notes is Traveled.Empty.
 func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
-	return s.fetchLocked(ctx, remote, everything)
-}
-
-// FetchNotes is Fetch that leaves away who claims what.
-func (s *Store) FetchNotes(ctx context.Context, remote string) (Traveled, error) {
-	return s.fetchLocked(ctx, remote, notesAndSpool)
-}
-
-func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Traveled, error) {
-	tr := Traveled{Remote: remote}
+	tr := Traveled{Remote: remote, claims: true}
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+	unlock, err := s.lockSync(ctx)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
-	_, err = s.fetch(ctx, remote, what, &tr)
+	_, err = s.fetch(ctx, remote, true, false, &tr)
 	return tr, err
 }
 
-// scope is what a fetch asks the remote for.
-type scope int
+// lockSync keeps apart the processes of this clone that fetch and push.
+func (s *Store) lockSync(ctx context.Context) (unlock func(), err error) {
+	return lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+}
 
-const (
-	nothing scope = iota // it works with what came last time
-	notesAlone
-	notesAndSpool // and texts
-	everything    // and claims
-)
-
-// fetch does one git fetch and merges what came.
-func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Traveled) (remoteTips, error) {
+// fetch does one git fetch and merges what came: of all refs, or of the notes alone.
+// Unless it is to ask the remote, it works with what came last time.
+func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *Traveled) (remoteTips, error) {
 	// git fetch would blame the remote for a ref that is broken here.
 	if _, _, err := s.tip(s.ref); err != nil {
 		return remoteTips{}, err
@@ -171,17 +160,18 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	if err != nil {
 		return before, err
 	}
-	// One glob for the ref and its spool, since a glob that matches nothing is
-	// no error. Partial clones would leave the notes' blobs behind without
-	// --no-filter.
+	// One glob for the ref and its spool: a glob that matches nothing is no error, and
+	// one is not looked for among tags and branches. Partial clones would leave
+	// the notes' blobs behind without --no-filter.
 	refspecs := []string{"+" + s.ref + "*:" + s.tracking(remote) + "*"}
-	if what == notesAlone && !before.main.IsZero() {
-		refspecs[0] = "+" + s.ref + ":" + s.tracking(remote)
-	} else if what != everything {
+	if alone && !before.main.IsZero() {
+		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.textsRef())
+	}
+	if !tr.claims {
 		refspecs = append(refspecs, "^"+s.claimsPrefix()+"*")
 	}
 	for range 20 {
-		if what == nothing {
+		if !ask {
 			break
 		}
 		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
@@ -202,9 +192,12 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 		return after, err
 	}
 	s.warnOfSpools(remote, after.bad)
-	tr.Empty = after.main.IsZero() && len(after.spool) == 0
+	if after.base, err = s.newest(ctx, remote, before.main, after.main); err != nil {
+		return after, err
+	}
+	tr.Empty = after.base.IsZero() && len(after.spool) == 0
 	tr.Fetched = tr.Fetched || after.main != before.main || len(after.spool) > 0
-	sources := []plumbing.Hash{after.main, before.main}
+	sources := []plumbing.Hash{after.main, before.main, after.base}
 	for _, ref := range sortedKeys(after.spool) {
 		sources = append(sources, after.spool[ref])
 	}
@@ -212,20 +205,10 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 		return after, err
 	}
 	s.mergeTexts(ctx, &after.texts)
-	switch {
-	case before.main == after.main || before.main.IsZero():
-	case after.main.IsZero():
-		s.warn(fmt.Sprintf("%s was deleted on %s; the next push puts it back", s.ref, remote))
-	default:
-		n, err := s.takenAway(before.main, after.main)
-		if err != nil {
-			return after, err
-		}
-		if tr.Returned += n; n > 0 {
-			s.warn(fmt.Sprintf("%d lines had been removed from the notes on %s and are put back; `tmnotes forget` is the way to remove a record everywhere", n, remote))
-		}
+	if err := s.sayChanged(remote, before.main, after, tr); err != nil {
+		return after, err
 	}
-	if what == nothing {
+	if !ask {
 		return after, nil
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))

@@ -173,7 +173,7 @@ func TestTwoClones(t *testing.T) {
 	fetch(t, a)
 	for _, s := range []*Store{a, b} {
 		l := latest(s)
-		if done, why := l.Done(head, ""); done || len(l.Diverged) != 1 {
+		if done, why := l.Done(head, As{}); done || len(l.Diverged) != 1 {
 			t.Errorf("done: %v %s", done, why)
 		}
 	}
@@ -185,7 +185,7 @@ func TestTwoClones(t *testing.T) {
 	fetch(t, b)
 	for _, s := range []*Store{a, b} {
 		l := latest(s)
-		if done, why := l.Done(head, ""); !done {
+		if done, why := l.Done(head, As{}); !done {
 			t.Error(why)
 		}
 		checkStore(t, s)

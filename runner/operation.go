@@ -31,6 +31,11 @@ const (
 	opDeploy      = "deploy"
 	opDestroy     = "destroy"
 	opDestroyPart = "destroy-target"
+	// An apply of a part, or of what is not known. As after opDestroyPart, what is there
+	// is not surely what was deployed (gitstate.Op).
+	opApplyPart = "apply"
+	// The state was edited, so that the next apply may have something to do.
+	opStateEdit = "state-edit"
 )
 
 // Recognise says what cmd does when run with env, its whole environment (the last
@@ -89,6 +94,8 @@ func recognise(tool string, c call, e environment) (name, note string, words []s
 	case c.many && slices.ContainsFunc(words, func(w string) bool { return w == "destroy" || w == "destroy-all" }):
 		// Whatever else it destroys, this stack is not deployed any more.
 		return opDestroy, "terragrunt destroys several units at once: recorded for this stack alone", words
+	case c.many && slices.ContainsFunc(words, func(w string) bool { return w == "apply" || w == "apply-all" }):
+		return opApplyPart, "terragrunt applies several units at once: run one a stack, or add --op deploy if it applies this whole stack", words
 	case c.many:
 		return "run-all", "terragrunt runs several units at once: run one a stack, or add --op deploy if it applies this whole stack", words
 	case c.version:
@@ -99,6 +106,8 @@ func recognise(tool string, c call, e environment) (name, note string, words []s
 		return "version", "", words
 	case c.sub == "":
 		return operationName(tool), "", words
+	case c.sub == "state" && len(args) > 0 && slices.Contains([]string{"mv", "push", "replace-provider", "rm"}, args[0]):
+		return opStateEdit, "", words
 	case c.sub != "apply" && c.sub != "destroy":
 		return operationName(c.sub), "", words
 	}
@@ -118,11 +127,11 @@ func recognise(tool string, c call, e environment) (name, note string, words []s
 	case part != "":
 		note = "-" + part + " applies a part of the stack only: not recorded as a deployment"
 	case p.isTrue("refresh-only"):
-		note = "-refresh-only changes nothing but the state: not recorded as a deployment"
+		return "refresh", "-refresh-only changes nothing but the state: not recorded as a deployment", words
 	default:
 		return opDeploy, "", words
 	}
-	return "apply", note, words
+	return opApplyPart, note, words
 }
 
 // programName is the base name of a command, without .exe.

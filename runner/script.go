@@ -1,10 +1,16 @@
 package runner
 
-import "strings"
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
 
 // Subcommands that leave what is deployed as it is, whatever the options but
 // those that change the configuration itself.
 var (
+	// Operations after which what is there is not surely what was deployed.
+	partial      = []string{opApplyPart, opStateEdit, "import", "taint", "untaint"}
 	harmless     = set(`fmt get graph init output plan providers show validate version`)
 	configWriter = []string{"from-module", "generate-config-out"}
 )
@@ -20,7 +26,12 @@ func Harmless(cmd, env []string) bool {
 // harmless is Harmless of a call with options p, of which problem says what is not
 // understood.
 func (c call) harmless(problem string, p options) bool {
-	return c.problem == "" && problem == "" && !c.many && (harmless[c.sub] && p.firstOf(configWriter) == "" || c.help || c.version)
+	if c.problem != "" || problem != "" || c.many {
+		return false
+	}
+	// Which workspace it is, is a matter of the place that is deployed to.
+	choosing := c.sub == "workspace" && len(c.args) > 0 && slices.Contains([]string{"list", "new", "select", "show"}, c.args[0])
+	return harmless[c.sub] && p.firstOf(configWriter) == "" || choosing || c.help || c.version
 }
 
 // RecogniseScript is [Recognise] for commands that run one after the other in a
@@ -30,8 +41,9 @@ func (c call) harmless(problem string, p options) bool {
 //
 // A destroy among the commands ends a deployment, whatever is declared. Where
 // nothing is, they are a deployment if one of them is, and it is known of all
-// others that they change nothing. Any other script has a name of its own, made
-// of its labels.
+// others that they change nothing. One that applies a part, or that applies and does
+// what is not known, ends a deployment and is none. Any other script has a name of
+// its own, made of its labels.
 func RecogniseScript(labels []string, cmds [][]string, env []string, declared, override string) Operation {
 	e := tfEnv(env)
 	op := Operation{Workspace: e.workspace}
@@ -41,6 +53,7 @@ func RecogniseScript(labels []string, cmds [][]string, env []string, declared, o
 		destroy        string // name of the operation
 		destroyPlanned bool
 		note, unknown  string // of the first command that has one, or is not understood
+		part           string // name of the operation that changes a part of what is there
 	)
 	for _, cmd := range cmds {
 		one, words := recogniseCommand(cmd, env)
@@ -61,6 +74,11 @@ func RecogniseScript(labels []string, cmds [][]string, env []string, declared, o
 			}
 		case one.Name == opDeploy:
 			deploys = true
+		case known && slices.Contains(partial, one.Name):
+			part = one.Name
+			if unknown == "" {
+				unknown = one.Note
+			}
 		case known && c.harmless(problem, p):
 			destroyPlanned = destroyPlanned || c.sub == "plan" && p.isTrue("destroy")
 		case unknown == "" && one.Note != "":
@@ -83,13 +101,12 @@ func RecogniseScript(labels []string, cmds [][]string, env []string, declared, o
 		}
 	case declared != "":
 		op.Name = declared
-	case deploys && unknown == "":
+	case deploys && unknown == "" && part == "":
 		op.Name = opDeploy
+	case deploys, part != "":
+		op.Name, op.Note = cmp.Or(part, opApplyPart), unknown
 	default:
 		op.Name, op.Note = operationName("script-"+strings.Join(labels, "-")), note
-		if deploys {
-			op.Note = unknown
-		}
 	}
 	return op
 }

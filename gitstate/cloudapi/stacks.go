@@ -26,12 +26,12 @@ type view struct {
 // none of those that it can ask for.
 
 func (v *view) stackStatus() stack.Status {
-	switch gitstate.StackStatus(v.deploy, v.drift) {
-	case gitstate.OK:
+	switch own := gitstate.Attempted(v.deploy, v.drift); {
+	case own == gitstate.OK:
 		return stack.OK
-	case gitstate.Drifted:
+	case own == gitstate.Drifted:
 		return stack.Drifted
-	case gitstate.Failed:
+	case own.Unsuccessful():
 		return stack.Failed
 	}
 	return stack.Unrecognized // under way, or only ever looked at in vain

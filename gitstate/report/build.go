@@ -179,7 +179,7 @@ func (b *builder) remember(commit string, r *gitstate.Record, by map[string]stri
 		switch {
 		case r.Op == gitstate.Deploy && r.Status == gitstate.OK:
 			return &l.ok
-		case isDeployment(r.Op) && r.Status == gitstate.Failed:
+		case gitstate.Op(r.Op).Deploys() && r.Status == gitstate.Failed:
 			return &l.failure
 		case r.Op == gitstate.Drift && r.Status == gitstate.Drifted:
 			return &l.drift
@@ -392,8 +392,10 @@ func (b *builder) sortedRuns() []Run {
 	for _, r := range b.runs {
 		switch {
 		case r.Status != "":
-		case r.Failed+r.Blocked > 0:
+		case r.Failed > 0:
 			r.Status = gitstate.Failed
+		case r.Blocked > 0:
+			r.Status = gitstate.Blocked
 		case r.Canceled > 0:
 			r.Status = gitstate.Canceled
 		case r.Drifted > 0:

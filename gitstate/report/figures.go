@@ -25,7 +25,7 @@ func figures(r *Report, since time.Time) Figures {
 			if since.IsZero() && (f.Since.IsZero() || at.Before(f.Since)) {
 				f.Since = at
 			}
-			if !isDeployment(h.Record.Op) {
+			if !gitstate.Op(h.Record.Op).Deploys() {
 				continue
 			}
 			failed := h.Status == gitstate.Failed || h.Status == gitstate.Interrupted

@@ -196,7 +196,7 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 			tags[t] = true
 		}
 		for _, h := range s.History {
-			if !isDeployment(h.Record.Op) {
+			if !gitstate.Op(h.Record.Op).Deploys() {
 				ops[h.Record.Op] = true
 			}
 		}
@@ -338,6 +338,9 @@ func (v *pageView) row(i int, s *Stack) rowView {
 		if s.Status != gitstate.OK && s.Status != gitstate.Drifted || d != nil && d.Status == gitstate.Triggered {
 			x.Why = r.WhyText
 		}
+		if s.Status == gitstate.OK && d != nil && d.Status.Unsuccessful() {
+			x.Why = strings.TrimSuffix(string(d.Status)+" before it started: "+r.WhyText, ": ")
+		}
 	}
 	switch {
 	case s.Status == gitstate.Orphaned:
@@ -367,10 +370,10 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	if s.Target != "" {
 		name += " --target " + shellWord(s.Target)
 	}
-	switch s.Status {
-	case gitstate.Failed:
+	switch {
+	case s.Status.Unsuccessful():
 		x.Next = append(x.Next, "tmnotes blame "+name)
-	case gitstate.Drifted:
+	case s.Status == gitstate.Drifted:
 		x.Next = append(x.Next, "tmnotes show --plan "+name)
 	}
 	return x
@@ -418,7 +421,7 @@ func (v *pageView) strip(s *Stack) string {
 	var b strings.Builder
 	n := 0
 	for i := len(s.History) - 1; i >= 0 && n < stripLength; i-- {
-		if h := &s.History[i]; isDeployment(h.Record.Op) {
+		if h := &s.History[i]; gitstate.Op(h.Record.Op).Deploys() {
 			b.WriteString(signs[shownStatus(h)])
 			n++
 		}

@@ -128,11 +128,8 @@ func (r *Report) stateSuites() []junitSuite {
 			suites = append(suites, s)
 		}
 		status, result := x.Status, x.Deployment()
-		switch {
-		case status == gitstate.Drifted:
+		if status == gitstate.Drifted {
 			result = x.Drift()
-		case status == gitstate.Failed && result != nil && result.Status != gitstate.OK:
-			status = result.Status // of those that make a stack failed, which it is
 		}
 		suites[n].add(x.Path, status, x.why(), cmp.Or(result, x.Drift()))
 	}

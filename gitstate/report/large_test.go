@@ -38,12 +38,12 @@ func large(stacks, commits, each int) *Report {
 		s.History = append(s.History, res)
 		keep := s.Latest[:0:0]
 		for _, l := range s.Latest {
-			if isDeployment(l.Record.Op) != isDeployment(res.Record.Op) {
+			if gitstate.Op(l.Record.Op).Deploys() != gitstate.Op(res.Record.Op).Deploys() {
 				keep = append(keep, l)
 			}
 		}
 		s.Latest = append(keep, res)
-		if isDeployment(res.Record.Op) {
+		if gitstate.Op(res.Record.Op).Deploys() {
 			s.DeploymentStatus, s.Status = res.Status, res.Status
 			if res.Status == gitstate.Blocked || res.Status == gitstate.Canceled {
 				s.Status = gitstate.Failed

@@ -88,7 +88,7 @@ type Stack struct {
 
 // Deployment is the latest deployment or destruction; nil if there was none.
 func (s *Stack) Deployment() *Result {
-	return s.latest(func(op string) bool { return isDeployment(op) })
+	return s.latest(func(op string) bool { return gitstate.Op(op).Deploys() })
 }
 
 // Drift is the latest drift run; nil if there was none.
@@ -130,7 +130,7 @@ type Run struct {
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished,omitzero"` // zero while it is at work, and where it never came to its end
 	// Status is Running while it is at work, else the worst of: Interrupted (it
-	// has no end and nobody is at it), Failed, Canceled, Drifted, OK.
+	// has no end and nobody is at it), Failed, Blocked, Canceled, Drifted, OK.
 	Status gitstate.Status `json:"status"`
 	// Stacks is how many were selected, where that was recorded. The others are
 	// how many of the report's stacks ended how; Open is how many did not end.
@@ -206,9 +206,4 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(r)
-}
-
-// isDeployment reports whether an operation is one of those that end each other.
-func isDeployment(op string) bool {
-	return op == gitstate.Deploy || op == gitstate.Destroy || op == "destroy-target"
 }

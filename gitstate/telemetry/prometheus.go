@@ -22,7 +22,7 @@ type Options struct {
 	MaxStacks int
 }
 
-// DefaultMaxStacks is a sensible Options.MaxStacks: eleven series each.
+// DefaultMaxStacks is a sensible Options.MaxStacks: fourteen series each.
 const DefaultMaxStacks = 1000
 
 // So many targets, and operations, have series of their own; those of all others
@@ -34,7 +34,7 @@ const (
 )
 
 // The own statuses of a stack (see gitstate.StackStatus), each a series.
-var stackStatuses = []gitstate.Status{gitstate.OK, gitstate.Failed, gitstate.Drifted, gitstate.Running, gitstate.Never}
+var stackStatuses = []gitstate.Status{gitstate.OK, gitstate.Failed, gitstate.Blocked, gitstate.Canceled, gitstate.Interrupted, gitstate.Drifted, gitstate.Running, gitstate.Never}
 
 // How a deployment may have ended.
 var finalStatuses = []gitstate.Status{gitstate.OK, gitstate.Failed, gitstate.Canceled, gitstate.Blocked}

@@ -150,7 +150,7 @@ func TestCardinality(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(got, "\n"); n > 1200 {
+	if n := strings.Count(got, "\n"); n > 1400 {
 		t.Errorf("%d lines", n)
 	}
 	for _, line := range []string{

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -85,7 +86,7 @@ func adopt(c *cli.Context, env Env) error {
 			return err
 		}
 		m := &made{}
-		if m.in, err = p.InputsAt(c.Context, commit.Hash); err != nil {
+		if m.in, err = inputsOf(c.Context, s, p, commit.Hash); err != nil {
 			return err
 		}
 		if m.triggers, err = p.Triggers(c.Context, commit.Hash); err != nil {
@@ -125,4 +126,17 @@ func adopt(c *cli.Context, env Env) error {
 		u.say("adopted %s as deployed at %s", plural(len(records), "stack"), shortHash(commit.Hash))
 		return nil
 	})
+}
+
+// inputsOf are the inputs at a commit; at HEAD with the code that git ignores, as a run
+// there would record them.
+func inputsOf(ctx context.Context, s *gitstate.Store, p *project.Project, commit string) (*project.Inputs, error) {
+	head, err := s.Resolve("HEAD")
+	if err != nil {
+		return nil, err
+	}
+	if head.Hash == commit {
+		return p.Inputs(ctx)
+	}
+	return p.InputsAt(ctx, commit)
 }

@@ -136,11 +136,6 @@ func blame(c *cli.Context, env Env) error {
 	})
 }
 
-// isDeployment reports whether an operation is one of those that end each other.
-func isDeployment(op string) bool {
-	return op == gitstate.Deploy || op == gitstate.Destroy || op == "destroy-target"
-}
-
 // investigate reads all notes for what happened to a stack.
 func investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, stack runner.Stack, op, target string, changes inputChanges) (*verdict, error) {
 	l, err := st.Latest(stack.ID, stack.Path, target, op)
@@ -156,7 +151,7 @@ func investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, sta
 				if r.Leg() == 0 {
 					heads[[2]string{r.Run, commit}] = r
 				}
-			case r.Status != "" && r.Target == target && (r.Op == op || isDeployment(r.Op) && isDeployment(op)):
+			case r.Status != "" && r.Target == target && (r.Op == op || gitstate.Op(r.Op).Deploys() && gitstate.Op(op).Deploys()):
 				all = append(all, logged{Commit: commit, Record: r})
 			}
 		}

@@ -95,7 +95,7 @@ func (n *session) claim(u *ui, push *pusher, o runOptions, head *gitstate.Record
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
 	r := k.n.stacks[path]
-	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, deploys(r.op.Name)
+	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, gitstate.Op(r.op.Name).Deploys()
 }
 
 // admit claims the stacks that are ready and decides again whether they need to run.
@@ -371,7 +371,6 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 			}
 		}
 		switch {
-		case k.force:
 		case news && (l.Run != r.was.Run || !l.At.Equal(r.was.At) || len(r.was.Diverged) > 0):
 			again = append(again, p)
 		case r.op.Name == gitstate.Deploy && !k.rollback:
@@ -388,7 +387,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 	if err := k.bring(ctx, settled, again); err != nil {
 		return nil, err
 	}
-	more, err := takeOff(ctx, settled, k.n, again, true, k.resume, k.rollback, k.u.warn)
+	more, err := takeOff(ctx, settled, k.n, again, !k.force, k.resume, k.rollback, k.u.warn)
 	for p, t := range more {
 		off[p] = t
 	}

@@ -69,7 +69,12 @@ type Env struct {
 // returns the exit code. ctx ends with the first interrupt.
 func Main(ctx context.Context, args []string, env Env) int {
 	app := newApp(env)
-	err := app.RunContext(ctx, append([]string{app.Name}, normalize(app, args)...))
+	var err error
+	if len(args) > 0 && args[len(args)-1] == completionWord {
+		err = complete(ctx, app, args)
+	} else {
+		err = app.RunContext(ctx, append([]string{app.Name}, normalize(app, args)...))
+	}
 	code := exitOK
 	if err != nil {
 		code = exitUsage
@@ -148,9 +153,6 @@ func normalize(app *cli.App, args []string) []string {
 	}
 	isCommand := func(s string) bool { return app.Command(s) != nil }
 
-	if len(args) > 0 && args[len(args)-1] == "--generate-bash-completion" {
-		return args // urfave/cli wants it to be the last
-	}
 	if len(args) == 1 && args[0] == "--version" {
 		return []string{"version"}
 	}

@@ -54,6 +54,9 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 			return nil, err
 		}
 	}
+	if err = s.TrySign(c.Context); err != nil {
+		return nil, err
+	}
 	h.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
 	s.UseJournal(s.NewRun()) // a file of its own
 	return h, err
@@ -134,7 +137,7 @@ func (h *cloudHost) announce(ctx context.Context) error {
 	if remote == "" {
 		return nil
 	}
-	tr, err := h.store.PushFetched(ctx, remote) // refresh did
+	tr, err := h.store.Announce(ctx, remote, true) // refresh fetched
 	if err != nil {
 		return fmt.Errorf("%w; what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, remote, h.store.Ref())
 	}

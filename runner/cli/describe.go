@@ -22,7 +22,7 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 		}
 	}
 	done, late := 0, 0
-	var why string
+	var first taken
 	for _, path := range order {
 		switch t, is := off[path]; {
 		case !is:
@@ -30,41 +30,60 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 			done++
 		default:
 			if late++; late == 1 {
-				why = t.path + ": " + t.why
+				first = t
 			}
 		}
 	}
 	left := len(order) - len(off)
 	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(ops, ", "), plural(left, "stack"), shortHash(n.commit.Hash), n.commit.Subject, strconv.Itoa(len(order)))
 	if done > 0 {
-		line += fmt.Sprintf(", %d done already", done)
+		line += fmt.Sprintf(", %d up to date", done)
 	}
 	if late > 0 {
-		line += fmt.Sprintf(", %d superseded", late)
+		line += fmt.Sprintf(", %d with a newer commit deployed", late)
 	}
 	u.say("%s", line)
 	if left > 0 && len(o.waves.filters) > 0 {
 		u.say("in waves %s", o.waves.String(o.exec.Skip))
 	}
 	if late > 0 {
-		u.say("superseded, as in %s (--allow-rollback deploys this commit all the same)", why)
+		of := first.path
+		if late > 1 {
+			of += fmt.Sprintf(" and %d more", late-1)
+		}
+		u.say("%s skipped: %s", of, first.whyAndHow())
 	}
 }
 
-func allDone(off map[string]taken) string {
-	late := 0
+// whyAndHow is why a stack is not executed, and where a flag would change that,
+// which one.
+func (t taken) whyAndHow() string {
+	if t.superseded {
+		return t.why + ". --allow-rollback deploys this older one."
+	}
+	return t.why
+}
+
+// allDone says why none of the selected stacks runs, and how those that are up to
+// date run all the same.
+func allDone(off map[string]taken, commit string) string {
+	switch late := countLate(off); {
+	case late == len(off):
+		return "a newer commit is deployed for every selected stack"
+	case late > 0:
+		return fmt.Sprintf("every selected stack is up to date at %s, or has a newer commit deployed (--force runs those that are up to date)", shortHash(commit))
+	}
+	return fmt.Sprintf("every selected stack is up to date at %s (--force runs them again)", shortHash(commit))
+}
+
+// countLate is of how many a newer commit is deployed.
+func countLate(off map[string]taken) (late int) {
 	for _, t := range off {
 		if t.superseded {
 			late++
 		}
 	}
-	switch {
-	case late == len(off):
-		return "every selected stack is superseded"
-	case late > 0:
-		return "every selected stack is deployed or superseded"
-	}
-	return "every selected stack is deployed"
+	return late
 }
 
 // commandLine is what a task does, for a person.

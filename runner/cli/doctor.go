@@ -94,6 +94,7 @@ func (d *doctor) examine() {
 		{name: "commit", run: d.commit, has: d.hasStore},
 		{name: "history", run: d.history, has: d.hasStore},
 		{name: "writing", run: d.writing, has: d.hasStore},
+		{name: "signing", run: d.signing, has: d.hasStore},
 		{name: "notes", run: d.notes, has: d.hasStore},
 		{name: "project", run: d.project},
 		{name: "remote", run: d.findRemote, has: d.hasStore},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -114,6 +115,9 @@ func (d *doctor) fetch() {
 
 func (d *doctor) push() {
 	try, err := d.s.TryPush(d.c.Context, d.remote, d.view.Notes)
+	if errors.Is(err, gitstate.ErrSign) {
+		return // said before
+	}
 	if err != nil {
 		d.problem("", "whether %s takes a push cannot be tried: %v", d.remote, err)
 		return
@@ -207,5 +211,18 @@ func (d *doctor) changes() {
 			return
 		}
 		d.ok("--changed compares with %s/%s", remote, branch)
+	}
+}
+
+// signing makes a signature, where notes are signed.
+func (d *doctor) signing() {
+	with, err := d.s.SignsWith(d.c.Context)
+	if err == nil {
+		err = d.s.TrySign(d.c.Context)
+	}
+	if err != nil {
+		d.problem("", "%v", err)
+	} else if with != "" {
+		d.ok("notes are signed with %s", with)
 	}
 }

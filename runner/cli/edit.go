@@ -72,7 +72,7 @@ func mark(c *cli.Context, env Env) error {
 			var found bool
 			// A stack that is gone can still be destroyed.
 			if stacks[i], found = findStack(s, dir, all, want); !found && op != gitstate.Destroy {
-				return fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was marked)", want)
+				return fmt.Errorf("%s is not a stack in this project; `tmnotes list` lists them (nothing was marked)", want)
 			}
 		}
 		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
@@ -184,69 +184,4 @@ func projectPath(s *gitstate.Store, dir, path string) (string, bool) {
 		return "/", true
 	}
 	return "/" + filepath.ToSlash(rel), true
-}
-
-func forgetCommand(env Env) *cli.Command {
-	return &cli.Command{
-		Name:      "forget",
-		Usage:     "remove records of a commit for good, in every clone",
-		ArgsUsage: "--reason TEXT (--stack STACK | --run ID | --line TEXT | --all) [REV]",
-		Description: "A tombstone with the reason takes the place of each record, so that no other clone brings it back.\n" +
-			"(What `git notes remove` takes away comes back with the next sync.)",
-		Flags: slices.Concat(chdirFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required)"},
-			&cli.StringFlag{Name: "stack", Usage: "the records of this `STACK`"},
-			&cli.StringFlag{Name: "run", Usage: "the records of the run `ID`"},
-			&cli.StringFlag{Name: "line", Usage: "the lines that begin with `TEXT`, records or not; a line's digest will do"},
-			&cli.BoolFlag{Name: "all", Usage: "all lines of the commit"},
-		}, syncFlags(), storeFlags()),
-		Action: func(c *cli.Context) error { return forget(c, env) },
-	}
-}
-
-func forget(c *cli.Context, env Env) error {
-	u := newUI(env)
-	if c.Args().Len() > 1 {
-		return errors.New("one commit at a time")
-	}
-	reason := strings.TrimSpace(c.String("reason"))
-	if reason == "" {
-		return errors.New("forgetting needs a reason: add --reason 'what was wrong'")
-	}
-	if c.String("stack") == "" && c.String("run") == "" && c.String("line") == "" && !c.Bool("all") {
-		return errors.New("which records? Add --stack, --run, --line or --all; `tmnotes show` lists them")
-	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
-		if err != nil {
-			return err
-		}
-		plan, err := planSync(c, s, "", detectCI(os.Getenv), gitstate.Deploy)
-		if err != nil {
-			return err
-		}
-		if err := fetchNotes(c.Context, s, u, plan); err != nil {
-			return err
-		}
-		is := stackMatcher(c.Context, s, dir, c.String("stack"))
-		run := s.NewRun()
-		s.UseJournal(run)
-		gone, err := s.Forget(c.Context, commit.Hash, gitstate.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: run}, func(l gitstate.Line) bool {
-			r := l.Record
-			return c.Bool("all") ||
-				c.String("line") != "" && (strings.HasPrefix(l.Text, c.String("line")) || gitstate.Digest(l.Text) == c.String("line")) ||
-				l.Err == nil && (c.String("stack") != "" && r.Stack != "" && is(&r) || c.String("run") != "" && r.Run == c.String("run"))
-		})
-		if err != nil {
-			return err
-		}
-		if len(gone) == 0 {
-			return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", shortHash(commit.Hash), shortHash(commit.Hash))
-		}
-		if err := finishEdit(c, s, u, plan); err != nil {
-			return err
-		}
-		u.say("forgot %s on %s", plural(len(gone), "line"), shortHash(commit.Hash))
-		return nil
-	})
 }

@@ -29,9 +29,9 @@ func execCommand(env Env) *cli.Command {
 			"here until `tmnotes sync` sends them.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "op", EnvVars: []string{"TMNOTES_OP"}, Usage: "what the command does: deploy, destroy, drift, or a `NAME` of its own"},
-			&cli.BoolFlag{Name: "force", Usage: "run also if the stack is deployed at this commit"},
+			&cli.BoolFlag{Name: "force", Usage: "run also if the stack is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
 			&cli.BoolFlag{Name: "resume", Usage: "skip if it succeeded at this commit, also for commands that are no deployment"},
-			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a later one is deployed"},
+			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
 			&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try `N` times more if it fails"},
 			&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP`"},
 			&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt it after `DURATION`"},
@@ -104,6 +104,8 @@ func execute(c *cli.Context, env Env) error {
 		if n.run, err = runID(s); err != nil {
 			return err
 		}
+	} else if n.run, err = attempt(ctx, s, group, head.Hash, stack.Path, op.Name); err != nil {
+		return err
 	}
 	s.UseJournal(n.run)
 	plan, err := planSync(c, s, "", ci, op.Name)
@@ -131,15 +133,13 @@ func execute(c *cli.Context, env Env) error {
 		return err
 	}
 	n.stacks = map[string]recorded{stack.Path: r}
-	if !c.Bool("force") {
-		off, err := takeOff(ctx, st, n, []string{stack.Path}, true, c.Bool("resume"), c.Bool("allow-rollback"), u.warn)
-		if err != nil {
-			return err
-		}
-		if t, is := off[stack.Path]; is {
-			u.say("%s: nothing to do: %s", stack.Path, t.why)
-			return nil
-		}
+	off, err := takeOff(ctx, st, n, []string{stack.Path}, !c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), u.warn)
+	if err != nil {
+		return err
+	}
+	if t, is := off[stack.Path]; is {
+		u.say("%s: nothing to do: %s", stack.Path, t.whyAndHow())
+		return nil
 	}
 
 	mark, err := s.Live(n.run, stack.Path)
@@ -155,6 +155,9 @@ func execute(c *cli.Context, env Env) error {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
 	ctx = context.WithoutCancel(ctx)
+	if err := group.Once(ctx, "sign", time.Minute, func() error { return s.TrySign(ctx) }); err != nil {
+		return fmt.Errorf("%w; nothing was executed", err)
+	}
 	if err := group.Once(ctx, "head-"+n.run, 0, func() error {
 		return s.Append(head.Hash, n.head(ctx, ci, op.Name, r.target, 0, cmd))
 	}); err != nil {
@@ -219,6 +222,24 @@ func execute(c *cli.Context, env Env) error {
 		return &exitError{exitExec, fmt.Errorf("%s: %s", stack.Path, res.Reason)}
 	}
 	return &exitError{code: exitFailed}
+}
+
+// attempt is the run of a group that has not done the operation to the stack yet: in a shell that is
+// the parent of one exec after the other each is a run of its own.
+func attempt(ctx context.Context, s *gitstate.Store, group *gitstate.Group, commit, stack, op string) (string, error) {
+	for {
+		run := group.Run
+		lines, err := s.Note(commit)
+		if err != nil {
+			return "", err
+		}
+		if !slices.ContainsFunc(lines, func(l gitstate.Line) bool { return l.Record.Run == run && l.Record.Stack == stack && l.Record.Op == op }) {
+			return run, nil
+		}
+		if err := group.Renew(ctx, run, s.NewRun); err != nil {
+			return "", err
+		}
+	}
 }
 
 // dirtyHere reports whether files of the stack have uncommitted changes, those

@@ -144,16 +144,25 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitst
 	if err := n.announce(head, todo); err != nil {
 		return err
 	}
+	tr, err := gitstate.Traveled{}, error(nil)
 	if sync.remote == "" {
-		return nil
+		// What is not pushed is written into the notes later, unless that cannot be.
+		err = s.TrySign(ctx)
+	} else {
+		tr, err = s.Announce(ctx, sync.remote, false)
 	}
-	tr, err := s.Push(ctx, sync.remote)
 	if err != nil {
 		why := "the run could not be announced: nothing was executed"
 		if werr := n.withdraw(todo, why); werr != nil {
 			return errors.Join(err, werr)
 		}
 		_ = s.Flush(ctx)
+		switch {
+		case errors.Is(err, gitstate.ErrLagging):
+			return fmt.Errorf("%w; nothing was executed: try again when they have caught up, or fetch from where you push (git remote set-url %s URL)", err, sync.remote)
+		case errors.Is(err, gitstate.ErrSign):
+			return fmt.Errorf("%w; nothing was executed", err)
+		}
 		return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
 	}
 	if tr.Spooled {

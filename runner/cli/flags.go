@@ -72,7 +72,7 @@ func selectionFlags() []cli.Flag {
 
 func statusFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "status", Usage: "filter by the stack's own `STATUS`: ok, healthy, failed, drifted, unhealthy, running, never"},
+		&cli.StringFlag{Name: "status", Usage: "filter by the stack's own `STATUS`: ok, healthy, failed (also blocked, canceled and interrupted ones), blocked, canceled, interrupted, drifted, unhealthy, running, never"},
 		&cli.StringFlag{Name: "deployment-status", Usage: "filter by the `STATUS` of the latest deployment: ok, failed, canceled, blocked, interrupted, running, pending, triggered, unhealthy, never"},
 		&cli.StringFlag{Name: "drift-status", Usage: "filter by the `STATUS` of the latest drift run: ok, drifted, failed, running, unhealthy, unknown"},
 	}
@@ -133,7 +133,7 @@ type statusFilter struct{ stack, deployment, drift string }
 func (f statusFilter) set() bool { return f != statusFilter{} }
 
 var filterWords = map[string][]string{
-	"status":            {"ok", "healthy", "failed", "drifted", "unhealthy", "running", "never", "unknown"},
+	"status":            {"ok", "healthy", "failed", "blocked", "canceled", "interrupted", "drifted", "unhealthy", "running", "never", "unknown"},
 	"deployment-status": {"ok", "healthy", "failed", "canceled", "blocked", "interrupted", "running", "pending", "triggered", "unhealthy", "never", "unknown"},
 	"drift-status":      {"ok", "healthy", "drifted", "failed", "running", "unhealthy", "never", "unknown"},
 }

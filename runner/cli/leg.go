@@ -50,12 +50,14 @@ type leg struct {
 	Target  string    `json:"target,omitempty"` // --target
 	Reverse bool      `json:"reverse,omitempty"`
 	Late    bool      `json:"allow_rollback,omitempty"`
+	Force   bool      `json:"force,omitempty"`
 	Stacks  []legUnit `json:"stacks"`
 	Others  []legUnit `json:"others,omitempty"` // stacks of other legs that these come after
 
 	file  string
 	of    map[string]*legUnit // by path, both
 	aside bool                // it says which stacks, and nothing else: see readLeg
+	anew  bool                // --force was given to the leg itself
 }
 
 // legUnit is a stack of a leg.
@@ -125,7 +127,8 @@ func readLeg(c *cli.Context, command []string) (*leg, error) {
 	if c.Bool("reverse") && !l.Reverse {
 		return nil, fmt.Errorf("--reverse: the order of %s is not reversed; give it to tmnotes matrix", file)
 	}
-	for flag, set := range map[string]bool{"reverse": l.Reverse, "allow-rollback": l.Late} {
+	l.anew = c.Bool("force")
+	for flag, set := range map[string]bool{"reverse": l.Reverse, "allow-rollback": l.Late, "force": l.Force} {
 		if set {
 			if err := c.Set(flag, "true"); err != nil {
 				return nil, err
@@ -258,7 +261,7 @@ func (l *leg) same(n *session, stacks []runner.Stack) error {
 // takeOff adds what an earlier try of the leg succeeded with, also where that is no
 // deployment.
 func (l *leg) takeOff(st *gitstate.State, n *session, order []string, off map[string]taken) error {
-	if l == nil || l.aside {
+	if l == nil || l.aside || l.anew {
 		return nil
 	}
 	for _, p := range order {
@@ -397,7 +400,10 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 // and why; none where nothing is. Unless it is known, that may change.
 func (g *legGate) stands(u *legUnit, l *gitstate.Latest) (cause, reason string, known bool) {
 	run, path := g.run, u.Stack
-	status, _ := l.Before()
+	status := l.Status
+	if status == gitstate.Triggered {
+		status, _ = l.Standing()
+	}
 	// What others did to it before this run was announced says nothing, unless it is
 	// what this run wants: then the other leg has left it as it is.
 	done := l.Status == gitstate.OK && l.Commit == g.commit.Hash && l.Op == u.Op && !l.Dirty

@@ -145,7 +145,7 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 		return nil, err
 	}
 	if pending && len(stacks) > 0 {
-		if err := refuseEmpty(c, st, plan, op); err != nil {
+		if err := refuseEmpty(c, st, op); err != nil {
 			return nil, err
 		}
 		q, err := newPendings(c.Context, s, p, st)
@@ -153,8 +153,14 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 			return nil, err
 		}
 		q.explain = c.Bool("why") || c.String("format") == "json"
-		if stacks, err = q.keep(u, stacks, target, op, reason); err != nil {
+		late := 0
+		if stacks, late, err = q.keep(stacks, reason, func(string) asked {
+			return asked{target, op, gitstate.AnyVariant, op == gitstate.Deploy}
+		}); err != nil {
 			return nil, err
+		}
+		if late > 0 {
+			u.say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", plural(late, "stack"))
 		}
 	}
 	for _, stack := range stacks {
@@ -201,8 +207,18 @@ func (f statusFilter) admits(v view) bool {
 	if drift == gitstate.Canceled || drift == gitstate.Blocked {
 		drift = gitstate.Failed
 	}
-	return (f.stack == "" || v.status.Matches(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
+	return (f.stack == "" || v.is(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
 		(f.drift == "" || drift.Matches(f.drift))
+}
+
+// is reports whether the stack's own status is what a filter asks for. What a run did not
+// come to start is to be tried again, though it is deployed and so ok.
+func (v view) is(filter string) bool {
+	if v.status.MatchesOwn(filter) || v.status != gitstate.OK {
+		return v.status.MatchesOwn(filter)
+	}
+	attempted := gitstate.Attempted(v.deploy, v.drift)
+	return attempted.Unsuccessful() && attempted.MatchesOwn(filter)
 }
 
 // view is what the notes say of a stack for a target.

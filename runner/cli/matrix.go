@@ -112,7 +112,7 @@ func matrixOnce(c *cli.Context, env Env, engine engine, command []string, work w
 	m.divide(engine, c.Int("jobs"), c.Int("levels"))
 	describe(x.u, x.session, x.order, x.ops, x.off, x.o)
 	if x.pending {
-		describePending(x.u, x.todo, x.why)
+		describePending(x.u, x.todo, x.why, listPending(c))
 	}
 	x.u.say("%s in %s, %s one after the other: about %s", plural(len(m.todo), "stack"), plural(len(m.legs), "leg"), plural(m.levels(), "level"), took(m.whole))
 	if dir := c.String("out"); dir != "" {
@@ -325,7 +325,7 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 	}
 	for n, packed := range m.legs {
 		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.legs), Level: packed.Level, Seconds: seconds(packed.Took),
-			Commit: m.commit.Hash, Target: m.o.sel.Target, Reverse: c.Bool("reverse"), Late: c.Bool("allow-rollback")}
+			Commit: m.commit.Hash, Target: m.o.sel.Target, Reverse: c.Bool("reverse"), Late: c.Bool("allow-rollback"), Force: c.Bool("force")}
 		others := map[string]bool{}
 		for _, path := range packed.Stacks {
 			u := unit(path)

@@ -131,10 +131,10 @@ func (n *session) onChange(u *ui, st *gitstate.State, command string, todo []str
 // told queues the record, if it gave its stack another status.
 //
 // The first success of a stack is no change: nobody waits for that news. Its first
-// failure is one.
+// failure is one, and its second none, also where it is another way not to succeed.
 func (h *changeHook) told(s standing, rec *gitstate.Record, commit string) {
 	was, is := gitstate.StackStatus(s.deploy, s.drift), gitstate.After(s.deploy, s.drift, rec)
-	if was == is || is == gitstate.OK && was == gitstate.Never {
+	if was == is || is == gitstate.OK && was == gitstate.Never || was.Unsuccessful() && is.Unsuccessful() {
 		return
 	}
 	select {

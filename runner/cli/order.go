@@ -49,7 +49,7 @@ const clockSlack = 6 * time.Hour
 func (o *newer) know(ctx context.Context, heads []gitstate.Stored) error {
 	var commits []string
 	for _, h := range heads {
-		if deploys(h.Op) && h.Target == o.target && h.Commit != o.commit && o.news(h.Commit) && !slices.Contains(commits, h.Commit) {
+		if h.Deploys() && h.Target == o.target && h.Commit != o.commit && o.news(h.Commit) && !slices.Contains(commits, h.Commit) {
 			commits = append(commits, h.Commit)
 		}
 	}
@@ -106,15 +106,10 @@ func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
 	}
 	for _, c := range o.commits {
 		if there, err := o.digests.digests(c); err != nil || there[stack] == deployed {
-			return fmt.Sprintf("what is deployed is what %s has, which is later than this commit", shortHash(c)), err
+			return fmt.Sprintf("what a newer commit (%s) has is already deployed", shortHash(c)), err
 		}
 	}
 	return "", nil
-}
-
-// deploys reports whether a run, by the operations of its head, deploys.
-func deploys(ops string) bool {
-	return slices.ContainsFunc(strings.Split(ops, ","), func(op string) bool { return op == gitstate.Deploy || op == gitstate.Destroy })
 }
 
 // lookedAt records that a pipeline found nothing to deploy at a commit, once for each
@@ -122,7 +117,7 @@ func deploys(ops string) bool {
 // as it is.
 func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, ops string, o runOptions, again *bool) error {
 	target := o.sel.Target
-	if sync.remote == "" || !deploys(ops) || o.exec.DryRun {
+	if sync.remote == "" || !gitstate.AnyDeploys(strings.Split(ops, ",")...) || o.exec.DryRun {
 		return n.store.Flush(ctx)
 	}
 	lines, err := n.store.Note(n.commit.Hash)
@@ -130,7 +125,7 @@ func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, 
 		return err
 	}
 	if slices.ContainsFunc(lines, func(l gitstate.Line) bool {
-		return l.Record.Event == gitstate.Started && deploys(l.Record.Op) && l.Record.Target == target
+		return !l.Copied && l.Record.Event == gitstate.Started && l.Record.Deploys() && l.Record.Target == target
 	}) {
 		return n.store.Flush(ctx)
 	}
@@ -159,7 +154,7 @@ func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, 
 // overtaken reports whether runs of other commits are among those that began.
 func (n *session) overtaken(heads []gitstate.Stored, target string) bool {
 	return slices.ContainsFunc(heads, func(h gitstate.Stored) bool {
-		return h.Run != n.run && h.Commit != n.commit.Hash && deploys(h.Op) && h.Target == target
+		return h.Run != n.run && h.Commit != n.commit.Hash && h.Deploys() && h.Target == target
 	})
 }
 

@@ -162,9 +162,9 @@ func goneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target s
 	case found.Path != "":
 		return found, nil
 	case len(elsewhere) > 0:
-		return found, fmt.Errorf("%s is no stack of this project, and deployed to another target only: %s; add --target", want, strings.Join(slices.Compact(elsewhere), ", "))
+		return found, fmt.Errorf("%s is not a stack in this project, and is deployed to other targets only: %s; add --target", want, strings.Join(slices.Compact(elsewhere), ", "))
 	}
-	return found, fmt.Errorf("%s is no stack of this project, and no deployment of it is recorded; `tmnotes status` lists the stacks", want)
+	return found, fmt.Errorf("%s is not a stack in this project, and no deployment of it is recorded; `tmnotes status` lists the stacks", want)
 }
 
 // hintOrphans says what to do about the first stack that is orphaned.
@@ -178,12 +178,13 @@ func hintOrphans(u *ui, stacks []shownStack, target string) {
 	if x.ID != "" {
 		name = shellQuote(x.ID)
 	}
+	of := ""
 	if target != "" {
-		name = "--target " + target + " " + name
+		of = "--target " + target + " "
 	}
 	path := cmp.Or(strings.TrimPrefix(x.Path, "/"), ".")
-	u.say("orphaned: what it deployed may still be there. To destroy it: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s (and if the record is wrong: tmnotes forget --reason '…' --stack %s %s)",
-		shortHash(x.gone.last), shellQuote(path), shellQuote(path), name, shellQuote(x.Path), shortHash(x.deploy.Commit))
+	u.say("orphaned: what it deployed may still be there. To destroy it: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s%s (and if the record is wrong: tmnotes forget --reason '…' %s--stack %s %s)",
+		shortHash(x.gone.last), shellQuote(path), shellQuote(path), of, name, of, shellQuote(x.Path), shortHash(x.deploy.Commit))
 }
 
 // shellQuote is a word as a shell reads it back.

@@ -59,16 +59,32 @@ func newPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st 
 
 // refuseEmpty is the error for a state that knows of no deployment at all: a ref that
 // was deleted must not deploy the whole company.
-func refuseEmpty(c *cli.Context, st *gitstate.State, plan syncPlan, ops ...string) error {
-	deploys := slices.Contains(ops, gitstate.Deploy) || slices.Contains(ops, gitstate.Destroy)
-	if c.Bool("init") || !st.Empty() && !(deploys && st.Empty(gitstate.Deploy)) {
+func refuseEmpty(c *cli.Context, st *gitstate.State, op string) error {
+	if c.Bool("init") || !st.Empty() && !(gitstate.Op(op).Deploys() && st.Empty(gitstate.Deploy)) {
 		return nil
 	}
-	where := "here"
-	if plan.remote != "" {
-		where = "here or on " + plan.remote
+	return errors.New("no deployment is recorded yet, so every stack would be pending. If stacks are already live: tmnotes adopt --all --reason …; if nothing is: add --init")
+}
+
+// pendingFor is the operation that --pending is about: what is to be deployed, also
+// where the command is what a deployment needs before it (init, plan), unless --op
+// says otherwise.
+func pendingFor(typed, op string) string {
+	if typed == "" {
+		return gitstate.Deploy
 	}
-	return fmt.Errorf("no %s is recorded %s, so that every stack would be pending: `tmnotes adopt --all --reason …` records what is deployed already, --init says that nothing is", strings.Join(ops, " or "), where)
+	return op
+}
+
+// destroysPending refuses to destroy what is to be deployed: neither that, nor
+// to take --pending for something else there, is what everybody would mean.
+func destroysPending(typed string, ops []string) error {
+	for _, op := range ops {
+		if typed == "" && gitstate.Op(op).Deploys() && op != gitstate.Deploy {
+			return fmt.Errorf("--pending selects what is to be deployed, and this command is a %s; add --op %s to select what is not destroyed yet, or select the stacks without --pending", op, op)
+		}
+	}
+	return nil
 }
 
 // of tells why a stack is pending for an operation; "" where it is not. The
@@ -78,7 +94,7 @@ func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, e
 	if err != nil {
 		return "", err
 	}
-	if ok, why := l.Succeeded(op, variant); !ok {
+	if ok, why := l.Succeeded(op, gitstate.As{Variant: variant}); !ok {
 		return why, nil
 	}
 	if q.dirty[stack.Path] {
@@ -101,6 +117,9 @@ func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, e
 		}
 	}
 	if then != now {
+		if why := q.in.Ignored(stack.Path, then); why != "" {
+			return why, nil
+		}
 		return q.changed(&l, stack.Path)
 	}
 	return q.triggered(&l, stack.Path)
@@ -193,8 +212,8 @@ func (q *pendings) acknowledged(stack, then, now string) (string, error) {
 	}
 	for range steps { // each may follow another
 		for i, s := range steps {
-			if then != now && s.from == then {
-				then, steps[i] = s.to, step{}
+			if to, ok := project.Acknowledge(then, s.from, s.to); ok && then != now {
+				then, steps[i] = to, step{}
 			}
 		}
 	}
@@ -317,34 +336,72 @@ func madeOf(ctx context.Context, p *project.Project) (*made, error) {
 
 var errPendingForce = errors.New("--pending runs what is not deployed, --force what is; leave one out")
 
-// pending keeps the stacks that are pending for what the session does to them, and
-// says why in why.
-func (n *session) pending(ctx context.Context, p *project.Project, st *gitstate.State, stacks []runner.Stack, why map[string]string) ([]runner.Stack, error) {
-	q, err := newPendings(ctx, n.store, p, st)
-	if err != nil {
-		return nil, err
-	}
-	var kept []runner.Stack
-	for _, s := range stacks {
-		r := n.stacks[s.Path]
-		reason, err := q.of(s, r.target, r.op.Name, r.op.Variant)
-		if err != nil {
-			return nil, err
-		}
-		if reason != "" {
-			why[s.Path] = reason
-			kept = append(kept, s)
-		}
-	}
-	return kept, nil
+// asked is what a stack may be pending for.
+type asked struct {
+	target, op, variant string
+	late                bool // it is not asked for where a newer commit is deployed
 }
 
-// describePending says why stacks are about to run, of the first few.
-func describePending(u *ui, todo []string, why map[string]string) {
+// pending keeps the stacks that are pending for what the session does to them, or
+// for the deployment that this is for, and says why in why.
+func (n *session) pending(q *pendings, u *ui, o runOptions, stacks []runner.Stack, why map[string]string) ([]runner.Stack, error) {
+	kept, late, err := q.keep(stacks, why, func(path string) asked {
+		r := n.stacks[path]
+		if op := pendingFor(o.op, r.op.Name); op != r.op.Name {
+			return asked{r.target, op, gitstate.AnyVariant, !o.allowRollback}
+		}
+		return asked{target: r.target, op: r.op.Name, variant: r.op.Variant} // takeOff has more to say of those that are late
+	})
+	if late > 0 {
+		u.say("%s skipped: a newer commit is already deployed. --allow-rollback selects this older one.", plural(late, "stack"))
+	}
+	return kept, err
+}
+
+// keep keeps the stacks that are pending, and says why in why. late are those that
+// would be, and of which a newer commit is deployed.
+func (q *pendings) keep(stacks []runner.Stack, why map[string]string, of func(path string) asked) (kept []runner.Stack, late int, err error) {
+	var ask []gitstate.Latest // of a stack that is not asked, the zero value
+	for _, s := range stacks {
+		a := of(s.Path)
+		reason, err := q.of(s, a.target, a.op, a.variant)
+		if err != nil {
+			return nil, 0, err
+		}
+		if reason == "" {
+			continue
+		}
+		var l gitstate.Latest
+		if a.late {
+			if l, err = q.st.Latest(s.ID, s.Path, a.target, a.op); err != nil {
+				return nil, 0, err
+			}
+		}
+		why[s.Path] = reason
+		kept, ask = append(kept, s), append(ask, l)
+	}
+	superseded, _, err := q.st.Superseded(q.ctx, q.in.Commit, ask)
+	if err != nil {
+		return nil, 0, err
+	}
+	var out []runner.Stack
+	for i, s := range kept {
+		if superseded[i] {
+			late++
+		} else {
+			out = append(out, s)
+		}
+	}
+	return out, late, nil
+}
+
+// describePending says why stacks are about to run, of the first few; list is the
+// command that lists all of them.
+func describePending(u *ui, todo []string, why map[string]string, list string) {
 	const most = 20
 	for i, path := range todo {
 		if i == most {
-			u.say("  and %d more; `tmnotes list --pending --why` lists them all", len(todo)-most)
+			u.say("  and %d more; `%s` lists them all", len(todo)-most, list)
 			return
 		}
 		if why[path] != "" {
@@ -353,41 +410,29 @@ func describePending(u *ui, todo []string, why map[string]string) {
 	}
 }
 
-// keep keeps the stacks of a listing that are pending: those that `run --pending`
-// would run, so not those of which a later commit is deployed.
-func (q *pendings) keep(u *ui, stacks []runner.Stack, target, op string, why map[string]string) ([]runner.Stack, error) {
-	var kept []runner.Stack
-	var ask []gitstate.Latest
-	for _, s := range stacks {
-		reason, err := q.of(s, target, op, gitstate.AnyVariant)
-		if err != nil {
-			return nil, err
-		}
-		if reason == "" {
+// listPending is the command that lists the stacks which are pending for the run
+// that c is, and why.
+func listPending(c *cli.Context) string {
+	line := []string{"tmnotes list --pending --why"}
+	if op, _ := opFlag(c); op != "" {
+		line = append(line, "--op "+op)
+	}
+	for _, f := range slices.Concat(chdirFlags()[:1], selectionFlags(), statusFlags(), pendingFlags()[1:], targetFlags()) {
+		name := f.Names()[0]
+		if !c.IsSet(name) || c.Value(name) == false {
 			continue
 		}
-		l, err := q.st.Latest(s.ID, s.Path, target, op)
-		if err != nil {
-			return nil, err
+		values := []string{fmt.Sprint(c.Value(name))}
+		switch f.(type) {
+		case *cli.BoolFlag:
+			line = append(line, "--"+name)
+			continue
+		case *cli.StringSliceFlag:
+			values = c.StringSlice(name)
 		}
-		why[s.Path] = reason
-		kept, ask = append(kept, s), append(ask, l)
-	}
-	if op != gitstate.Deploy {
-		return kept, nil
-	}
-	late, _, err := q.st.Superseded(q.ctx, q.in.Commit, ask)
-	if err != nil {
-		return nil, err
-	}
-	var out []runner.Stack
-	for i, s := range kept {
-		if !late[i] {
-			out = append(out, s)
+		for _, value := range values {
+			line = append(line, "--"+name+" "+shellQuote(value))
 		}
 	}
-	if n := len(kept) - len(out); n > 0 {
-		u.say("%s superseded: a later commit than HEAD is deployed (`tmnotes run --pending --allow-rollback` deploys HEAD all the same)", plural(n, "stack"))
-	}
-	return out, nil
+	return strings.Join(line, " ")
 }

@@ -61,12 +61,15 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 			parts = append(parts, fmt.Sprintf("%d %s", counts[st], st))
 		}
 	}
-	line := fmt.Sprintf("run %s on %s: %s", n.run, shortHash(n.commit.Hash), strings.Join(parts, ", "))
-	if len(off) > 0 {
-		line += fmt.Sprintf("; %d were not needed", len(off))
+	late := countLate(off)
+	if done := len(off) - late; done > 0 {
+		parts = append(parts, fmt.Sprintf("%d already up to date", done))
+	}
+	if late > 0 {
+		parts = append(parts, fmt.Sprintf("%d with a newer commit deployed", late))
 	}
 	u.quiet = false
-	u.say("%s", line)
+	u.say("run %s on %s: %s", n.run, shortHash(n.commit.Hash), strings.Join(parts, ", "))
 	if sync.remote != "" && pushErr == nil {
 		u.say("recorded on %s: git log --notes=%s", sync.remote, strings.TrimPrefix(n.store.Ref(), "refs/notes/"))
 	}
@@ -78,13 +81,23 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 				break
 			}
 		}
-		next := "next: run the same command again; only what is not ok runs"
-		if op := n.stacks[results[0].Stack.Path].op.Name; op != gitstate.Deploy {
-			next = "next: run the same command again with --resume; only what did not succeed here runs"
-		}
+		next := n.next(n.stacks[results[0].Stack.Path].op.Name)
 		if first != "" {
 			next += fmt.Sprintf(" (tmnotes log %s has its history)", first)
 		}
 		u.say("%s", next)
 	}
+}
+
+// next is what to type after a run in which something did not succeed.
+func (n *session) next(op string) string {
+	switch {
+	case op == gitstate.Deploy && n.forced:
+		return "next: run the same command again without --force; only what is not ok runs"
+	case op == gitstate.Deploy:
+		return "next: run the same command again; only what is not ok runs"
+	case n.forced:
+		return "next: run the same command again with --resume in place of --force; only what did not succeed here runs"
+	}
+	return "next: run the same command again with --resume; only what did not succeed here runs"
 }

@@ -67,9 +67,9 @@ func commandFlags() []cli.Flag {
 func executionFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "op", EnvVars: []string{"TMNOTES_OP"}, Usage: "what the command does: deploy, destroy, drift, or a `NAME` of its own (default: recognised from the command)"},
-		&cli.BoolFlag{Name: "force", Usage: "run also what is deployed at this commit"},
+		&cli.BoolFlag{Name: "force", Usage: "run also what is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
 		&cli.BoolFlag{Name: "resume", Usage: "skip what succeeded at this commit, also for commands that are no deployment"},
-		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a later one is deployed"},
+		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
 		&cli.BoolFlag{Name: "fail-fast", Usage: "start nothing further after the first failure"},
 		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
 		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
@@ -324,14 +324,18 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 				return nil, err
 			}
 			if pending && len(stacks) > 0 {
-				if err := refuseEmpty(c, st, sync, ops...); err != nil {
+				if err := errors.Join(destroysPending(o.op, ops), refuseEmpty(c, st, pendingFor(o.op, ops[0]))); err != nil {
 					return nil, err
 				}
 			}
 			if stacks, err = filterStacks(st, stacks, o.filter, func(s runner.Stack) string { return n.stacks[s.Path].target }); err != nil || !pending {
 				return stacks, err
 			}
-			return n.pending(ctx, p, st, stacks, why)
+			q, err := newPendings(ctx, s, p, st)
+			if err != nil {
+				return nil, err
+			}
+			return n.pending(q, u, o, stacks, why)
 		}
 	}
 	selected, err := p.Select(o.sel)
@@ -420,15 +424,15 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		n.stacks[path] = r
 	}
 	off := map[string]taken{}
-	n.before, n.reselect = st, pending
+	n.before, n.reselect, n.forced = st, pending, o.force
 	if sync.remote != "" && !o.exec.DryRun {
 		if n.newer, err = newNewer(ctx, n, p, st, sync.remote, o.sel.Target); err != nil {
 			return nil, err
 		}
 	}
-	if !c.Bool("force") && !o.filter.set() {
+	if !o.filter.set() {
 		// What is pending, or was asked for beside it, is not done.
-		if off, err = takeOff(ctx, st, n, order, !pending, c.Bool("resume"), c.Bool("allow-rollback"), u.warn); err != nil {
+		if off, err = takeOff(ctx, st, n, order, !pending && !o.force, o.resume, o.allowRollback, u.warn); err != nil {
 			return nil, err
 		}
 		if err := leg.takeOff(st, n, order, off); err != nil {
@@ -465,8 +469,8 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 	if n.leg > 0 {
 		u.say("leg %d of %d of run %s", x.leg.Leg, x.leg.Legs, n.run)
 	}
-	if x.pending && !o.exec.DryRun {
-		describePending(u, todo, x.why)
+	if x.pending {
+		describePending(u, todo, x.why, listPending(c))
 	}
 	if len(order) == 0 || len(todo) == 0 && !o.exec.DryRun {
 		if len(order) == 0 {
@@ -476,7 +480,7 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 				u.say("no stack is selected: nothing to do")
 			}
 		} else {
-			u.say("nothing to do: %s at %s (--force runs again)", allDone(off), shortHash(n.commit.Hash))
+			u.say("nothing to do: %s", allDone(off, n.commit.Hash))
 		}
 		if err := n.lookedAt(ctx, u, x.ci, x.sync, strings.Join(x.asked, ","), o, again); err != nil || len(o.reports) == 0 {
 			return err

@@ -42,6 +42,7 @@ type session struct {
 	left         sync.Map        // path → true: stacks that another job is at
 	before       *gitstate.State // by which the stacks were selected
 	newer        *newer          // pipelines of later commits
+	forced       bool            // --force
 	reselect     bool            // the selection is by what is deployed, so that others' runs may change it
 
 	// watch is told of every event of the run once it is on record, from one
@@ -196,16 +197,10 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 		n.changed.Store(true)
 		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
 	}
-	if was := n.stacks[r.Stack.Path].was; r.Started.IsZero() && was.Underway(n.run) {
-		st, err := n.settled()
-		if err == nil {
-			_, err = n.follow(st, r.Stack.Path)
-		}
-		if err != nil {
-			return err
-		}
+	rec, err := n.ended(r)
+	if err != nil {
+		return err
 	}
-	rec := n.record(r.Stack.Path, gitstate.Status(r.Status))
 	if r.Exit >= 0 && !r.Started.IsZero() {
 		rec.Exit = &r.Exit
 	}
@@ -226,11 +221,38 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	n.last = rec
 	n.changed.Store(true)
 	n.unsynced.Store(true)
-	err := n.store.AppendLazily(n.commit.Hash, rec)
+	err = n.store.AppendLazily(n.commit.Hash, rec)
 	if n.waves != nil {
 		n.waves.came[r.Stack.Path] = *rec
 	}
 	return err
+}
+
+// ended is the record of a stack that ended, or did not come to be started.
+func (n *session) ended(r runner.Result) (*gitstate.Record, error) {
+	path := r.Stack.Path
+	was := n.stacks[path].was
+	if r.Started.IsZero() {
+		// What others announced, or tmnotes matrix for this leg, is not what it was.
+		mine := was.Run == n.run && (was.Status == gitstate.Queued || was.Status == gitstate.Running)
+		if others := was.Underway(n.run); others || mine {
+			st, err := n.settled()
+			if err == nil && others {
+				was, err = n.follow(st, path)
+			} else if err == nil {
+				s := n.stacks[path]
+				was, err = st.Latest(s.stack.ID, path, s.target, s.op.Name)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	rec := n.record(path, gitstate.Status(r.Status))
+	if r.Started.IsZero() && (rec.Status == gitstate.Blocked || rec.Status == gitstate.Canceled) {
+		rec.Untouched(n.commit.Hash, &was)
+	}
+	return rec, nil
 }
 
 func (n *session) started(path string) error {
@@ -323,7 +345,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 	}
 	for i, p := range paths {
 		if late[i] {
-			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("%s is deployed, which is later than this commit", shortHash(ask[i].OKCommit))}
+			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", shortHash(ask[i].OKCommit))}
 		}
 	}
 	if guessed > 0 {
@@ -336,7 +358,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 // latest record must be a success of the same command on this commit.
 func doneAs(l *gitstate.Latest, commit string, op runner.Operation) (bool, string) {
 	if op.Name == gitstate.Deploy {
-		return l.Done(commit, op.Variant)
+		return l.Done(commit, gitstate.As{Variant: op.Variant})
 	}
 	return l.Status == gitstate.OK && l.Op == op.Name && l.Commit == commit && l.Variant == op.Variant && !l.Dirty && len(l.Diverged) == 0,
 		fmt.Sprintf("%s succeeded here in run %s", op.Name, l.Run)

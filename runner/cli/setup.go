@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -131,64 +130,3 @@ func versionCommand(env Env) *cli.Command {
 		},
 	}
 }
-
-func completionCommand(env Env) *cli.Command {
-	return &cli.Command{
-		Name: "completion", Usage: "print the shell completion for bash, zsh or fish", ArgsUsage: "bash|zsh|fish",
-		Description: "bash: source <(tmnotes completion bash)\nzsh:  source <(tmnotes completion zsh)\nfish: tmnotes completion fish | source",
-		Action: func(c *cli.Context) error {
-			switch shell := c.Args().First(); shell {
-			case "bash":
-				fmt.Fprint(env.Stdout, bashCompletion)
-			case "zsh":
-				fmt.Fprint(env.Stdout, zshCompletion)
-			case "fish":
-				text, err := c.App.ToFishCompletion()
-				if err != nil {
-					return err
-				}
-				fmt.Fprint(env.Stdout, text)
-			default:
-				return fmt.Errorf("completion for which shell? bash, zsh or fish, not %q", shell)
-			}
-			return nil
-		},
-		BashComplete: func(c *cli.Context) { fmt.Fprintln(os.Stdout, "bash\nzsh\nfish") },
-	}
-}
-
-// urfave/cli answers --generate-bash-completion with one word a line; after
-// "--" the words belong to the command that is run.
-const bashCompletion = `_tmnotes() {
-	local cur=${COMP_WORDS[COMP_CWORD]} words=("${COMP_WORDS[@]:0:COMP_CWORD}") w
-	for w in "${words[@]:1}"; do
-		if [[ $w == -- ]]; then
-			COMPREPLY=($(compgen -c -f -- "$cur"))
-			return
-		fi
-	done
-	if [[ $cur == -* ]]; then
-		words+=("$cur")
-	fi
-	COMPREPLY=($(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur"))
-}
-complete -o bashdefault -o default -F _tmnotes tmnotes
-`
-
-const zshCompletion = `#compdef tmnotes
-_tmnotes() {
-	local -a answers
-	local current=${words[CURRENT]}
-	if (( ${words[(I)--]} && ${words[(I)--]} < CURRENT )); then
-		_normal
-		return
-	fi
-	if [[ $current == -* ]]; then
-		answers=("${(@f)$(${words[1,CURRENT-1]} "$current" --generate-bash-completion 2>/dev/null)}")
-	else
-		answers=("${(@f)$(${words[1,CURRENT-1]} --generate-bash-completion 2>/dev/null)}")
-	fi
-	compadd -a answers || _files
-}
-compdef _tmnotes tmnotes
-`

@@ -35,10 +35,10 @@ func statusCommand(env Env) *cli.Command {
 type shown struct {
 	Stack            string           `json:"stack"`
 	ID               string           `json:"id,omitempty"`
-	Target           string           `json:"target,omitempty"`
 	Status           gitstate.Status  `json:"status"`
 	DeploymentStatus gitstate.Status  `json:"deployment_status"`
 	DriftStatus      gitstate.Status  `json:"drift_status"`
+	Target           string           `json:"target,omitempty"`
 	Commit           string           `json:"commit,omitempty"`
 	By               string           `json:"by,omitempty"`
 	Job              string           `json:"job,omitempty"`
@@ -191,7 +191,7 @@ func (x *shownStack) row(now time.Time) []string {
 	switch {
 	case x.gone != nil:
 		why = x.gone.String()
-	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status == gitstate.Triggered || len(l.Diverged) > 0:
+	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status != gitstate.OK && l.Status != gitstate.Never || len(l.Diverged) > 0:
 		why = x.why()
 	}
 	deployment, commit, when := string(l.Status), "-", "-"
@@ -273,9 +273,14 @@ func (a asOf) clamp(v *view) {
 func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
 	remote, err := findRemote(c, s, "")
 	if err != nil || remote == "" {
-		return "", s.Flush(c.Context)
+		if err := s.Flush(c.Context); !errors.Is(err, gitstate.ErrSign) {
+			return "", err
+		}
+		return "", nil // it is read from the journal, too
 	}
-	if err := s.Absorb(c.Context, remote); err != nil {
+	if err := s.Absorb(c.Context, remote); errors.Is(err, gitstate.ErrSign) {
+		return fmt.Sprintf("what was fetched from %s may not be shown: %v", remote, err), nil
+	} else if err != nil {
 		return "", err
 	}
 	last := s.LastFetch(remote)

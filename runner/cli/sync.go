@@ -30,7 +30,7 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 		return syncPlan{}, fmt.Errorf("--sync: unknown mode %q; use auto, off or require", mode)
 	}
 	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool {
-		return op == gitstate.Deploy || op == gitstate.Destroy || op == gitstate.Drift && ci.name != ""
+		return gitstate.Op(op).Deploys() || op == gitstate.Drift && ci.name != ""
 	}) {
 		return syncPlan{why: "only deployments are synced; --sync=require syncs others"}, nil
 	}

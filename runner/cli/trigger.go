@@ -152,7 +152,7 @@ func namedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []stri
 		case !found && below:
 			return nil, fmt.Errorf("there is no stack at or below %s; `tmnotes list` lists the stacks (nothing was triggered)", want)
 		case !found:
-			return nil, fmt.Errorf("%s is no stack of this project; `tmnotes list` lists them (nothing was triggered)", want)
+			return nil, fmt.Errorf("%s is not a stack in this project; `tmnotes list` lists them (nothing was triggered)", want)
 		}
 	}
 	var stacks []runner.Stack
@@ -211,7 +211,7 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 			u.warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", stack.Path, l.Status, l.Run))
 		}
 		if l.Status != gitstate.Never {
-			r.Had, r.Was = l.Before()
+			r.Had, r.Was = l.Standing()
 			if r.Had == gitstate.Never {
 				r.Had = ""
 			}

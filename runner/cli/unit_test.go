@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v2"
 )
 
 // Terramate's users write short flags with their values, several at once, and
@@ -41,6 +43,36 @@ func TestNormalize(t *testing.T) {
 		got := strings.Join(normalize(newApp(Env{}), strings.Fields(tt.in)), " ")
 		if got != tt.want {
 			t.Errorf("normalize(%q) = %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+// The hint names the command that lists what a run goes over.
+func TestListPending(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"run --pending -- plan":                "",
+		"run --pending --op plan -- x":         " --op plan",
+		"run --pending --force -j4 -- x":       "",
+		"run --pending --init -C a b":          " --chdir a --init",
+		"run --tags a:b --tags c --pending x":  " --tags 'a:b' --tags c",
+		"run --pending --changed -Bmain -- x":  " --changed --git-change-base main",
+		"run --status failed --tags a'b x":     ` --tags 'a'\''b' --status failed`,
+		"script run --pending --target eu x":   " --target eu",
+		"matrix --pending --sync-deployment x": " --op deploy",
+	} {
+		app, got := newApp(Env{}), ""
+		app.Writer, app.ErrWriter = io.Discard, io.Discard
+		for _, command := range app.Commands {
+			for _, c := range append(command.Subcommands, command) {
+				c.Action = func(c *cli.Context) error { got = listPending(c); return nil }
+			}
+		}
+		if err := app.Run(append([]string{"tmnotes"}, normalize(app, strings.Fields(in))...)); err != nil {
+			t.Errorf("%q: %v", in, err)
+		}
+		if want = "tmnotes list --pending --why" + want; got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
 }

@@ -129,7 +129,7 @@ func parseLimit(text string) (l failureLimit, err error) {
 // error, before anything is executed: a stack in no wave, an order between stacks
 // that the waves turn around, a wave that no stack of the project could be in.
 func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []string) error {
-	if !slices.Contains(ops, gitstate.Deploy) && !slices.Contains(ops, gitstate.Destroy) {
+	if !gitstate.AnyDeploys(ops...) {
 		if !w.wavesTyped {
 			w.filters, w.match = nil, nil
 		}

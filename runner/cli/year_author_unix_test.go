@@ -30,14 +30,18 @@ set -- $v
 shift 2
 for module; do take "$ROOT/modules/$module/main.tf"; done
 case $stack in /db|/web) take "$ROOT/shared/limits.txt" ;; esac
-echo "$PIPELINE start $stack $content" >>"$WORK/ledger"
+content="$content|$TF_VAR_env|$TF_VAR_tag"
+take local.auto.tfvars; take made.tf
+` + yearInit + `
+echo "$PIPELINE start $stack $place $content" >>"$WORK/ledger"
 test -z "$SLOW" || sleep "$SLOW"
 fault=$WORK/faults/$TARGET$stack
 if test -e "$fault.now" || { test -e "$fault.once" && rm "$fault.once"; }; then
-	echo "$PIPELINE failed $stack $content" >>"$WORK/ledger"
+	echo "$PIPELINE failed $stack $place $content" >>"$WORK/ledger"
 	exit 1
 fi
-echo "$PIPELINE ok $stack $content" >>"$WORK/ledger"
+mkdir -p "$WORK/states/$place$stack" && echo "$content" >"$WORK/states/$place$stack/state"
+echo "$PIPELINE ok $stack $place $content" >>"$WORK/ledger"
 `
 
 var (
@@ -81,6 +85,8 @@ func (y *year) found() {
 	}
 	y.write("modules/vpc/main.tf", "# 0", "module \"base\" {\n  source = \"../base\"\n}\n")
 	y.write("shared/limits.txt", "# 0", "")
+	y.environment("# 0")
+	y.write(".gitignore", "# what git does not see", ".terraform/\nlocal.auto.tfvars\nmade.tf\n")
 	y.commit("author", "the project")
 	y.grown()
 	y.author("git", "push", "-q", "-u", "origin", "main")
@@ -127,6 +133,7 @@ func (y *year) made(stack string) (content string) {
 	if stack == "/db" || stack == "/web" {
 		take("shared/limits.txt")
 	}
+	take("env.tm")
 	return content
 }
 
@@ -154,7 +161,7 @@ func (y *year) change() {
 	y.version++
 	v := fmt.Sprintf("# %d", y.version)
 	stack := yearPaths[y.random.IntN(len(yearPaths))]
-	switch y.random.IntN(12) {
+	switch y.random.IntN(13) {
 	default:
 		y.write(stack+"/main.tf", v, "")
 	case 0, 1:
@@ -173,6 +180,10 @@ func (y *year) change() {
 		y.write("shared/limits.txt", v, "")
 	case 8:
 		y.write("README.md", v, "")
+	case 9:
+		if y.random.IntN(3) == 0 {
+			y.environment(v) // everything differs
+		}
 	}
 }
 

@@ -27,7 +27,8 @@ type year struct {
 	version  int
 	mains    []string                     // the commits of main, oldest first
 	truth    map[string]map[string]string // commit → stack → what it is made of
-	real     map[string]*deployed         // target and stack → what is there
+	real     map[string]*deployed         // place and stack → what is there
+	around   map[string]surroundings      // target → how it is deployed at the moment
 	hidden   map[string][]*deployed       // clone → of what it alone knows that it was queued
 	vanished map[string][]*deployed       // clone → of what it alone knows that nobody is at it any more
 	looked   map[string]map[int]bool      // target → commits that a pipeline looked at, by index in mains
@@ -40,10 +41,11 @@ type year struct {
 // deployed is what there really is of a stack in a target.
 type deployed struct {
 	content string
-	at      int  // the index of the commit in mains
-	half    bool // the last execution failed or did not end
-	owed    bool // it was to be executed after that, and something it depends on failed
-	unsure  bool // a kill, or another pipeline at the same time, kept from being recorded what is there
+	base    string // the part of it that is committed
+	at      int    // the index of the commit in mains
+	half    bool   // the last execution failed or did not end
+	owed    bool   // it was to be executed after that, and something it depends on failed
+	unsure  bool   // a kill, or another pipeline at the same time, kept from being recorded what is there
 }
 
 // pipeline is one run of tmnotes.
@@ -52,6 +54,8 @@ type pipeline struct {
 	at                    int // the index of its commit in mains
 	rollback, kill, retry bool
 	shared                bool // another one is at work on the target at the same time
+	fresh                 bool // its clone was never initialised: where it will write to is seen when it does
+	surroundings
 
 	id       int
 	cmd      *exec.Cmd
@@ -67,13 +71,19 @@ func (y *year) fatalf(format string, args ...any) {
 	y.Fatalf("step %d: %s", y.step, fmt.Sprintf(format, args...))
 }
 
-func (y *year) of(target, stack string) *deployed {
-	d := y.real[target+stack]
+func (y *year) of(p *pipeline, stack string) *deployed {
+	at := p.place(p.target) + stack
+	d := y.real[at]
 	if d == nil {
 		d = &deployed{at: -1}
-		y.real[target+stack] = d
+		y.real[at] = d
 	}
 	return d
+}
+
+// want is what a pipeline makes of a stack.
+func (y *year) want(p *pipeline, stack string) string {
+	return y.truth[y.mains[p.at]][stack] + p.values()
 }
 
 // begin starts a pipeline as a CI does: it checks its commit out, and lets
@@ -85,17 +95,20 @@ func (y *year) begin(p *pipeline, flags ...string) {
 	commit := y.mains[p.at]
 	y.run(p.clone, "git", "fetch", "-q", "origin")
 	y.run(p.clone, "git", "checkout", "-q", "-f", "--detach", commit)
+	p.surroundings = y.around[p.target]
+	p.fresh = p.fresh && y.everywhere(p)
+	y.surround(p)
 	for _, d := range slices.Concat(y.hidden[p.clone], y.vanished[p.clone]) {
 		d.unsure = true
 	}
 	for _, s := range yearPaths {
-		d := y.of(p.target, s)
+		d := y.of(p, s)
 		for at := range y.looked[p.target] {
-			if there := y.truth[y.mains[at]][s]; at > p.at && there == d.content && there != y.truth[commit][s] && !p.rollback {
+			if there := y.truth[y.mains[at]][s]; at > p.at && there == d.base && there != y.truth[commit][s] && !p.rollback {
 				p.back[s] = true
 			}
 		}
-		p.wanted[s] = (d.content != y.truth[commit][s] || d.half || d.owed || d.unsure) && (p.rollback || d.at <= p.at)
+		p.wanted[s] = (d.content != y.want(p, s) || d.half || d.owed || d.unsure) && (p.rollback || d.at <= p.at)
 	}
 	if y.looked[p.target] == nil {
 		y.looked[p.target] = map[int]bool{}
@@ -114,7 +127,7 @@ func (y *year) begin(p *pipeline, flags ...string) {
 		slow = "0.05"
 	}
 	// Who was killed is waited for as long as its lease.
-	p.cmd.Env = append(slices.Clone(y.env), "TMNOTES_LEASE=3s", "PIPELINE="+strconv.Itoa(p.id), "TARGET="+p.target, "ROOT="+y.path(p.clone), "SLOW="+slow)
+	p.cmd.Env = append(slices.Clone(y.env), "TMNOTES_LEASE=3s", "PIPELINE="+strconv.Itoa(p.id), "TARGET="+p.target, "ROOT="+y.path(p.clone), "SLOW="+slow, "TF_VAR_tag="+p.tag, "INIT_WORKSPACE="+p.workspace, "INIT_BACKEND="+p.backend)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	p.out = &syncBuffer{}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
@@ -181,15 +194,15 @@ func (y *year) follow(pipes []*pipeline) {
 	y.Helper()
 	news := y.ledger()
 	for line := range strings.Lines(news) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 4)
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 5)
 		i := slices.IndexFunc(pipes, func(p *pipeline) bool { return strconv.Itoa(p.id) == f[0] })
-		if i < 0 || len(f) != 4 {
+		if i < 0 || len(f) != 5 {
 			y.fatalf("the ledger says %q", line)
 		}
-		p, what, stack, content := pipes[i], f[1], f[2], f[3]
-		d := y.of(p.target, stack)
-		if want := y.truth[y.mains[p.at]][stack]; content != want {
-			y.fatalf("%s of %s: deploys %q, and is made of %q", p.target, stack, content, want)
+		p, what, stack, place, content := pipes[i], f[1], f[2], f[3], f[4]
+		d := y.of(p, stack)
+		if want := y.want(p, stack); content != want || place != p.place(p.target) {
+			y.fatalf("%s of %s: deploys %q to %s, and is made of %q", p.target, stack, content, place, want)
 		}
 		switch what {
 		case "start":
@@ -209,6 +222,8 @@ func (y *year) follow(pipes []*pipeline) {
 				why = "by two at once"
 			case d.unsure:
 				why = "unsure"
+			case p.fresh && y.elsewhere(p, stack):
+				why = "due at another place"
 			default:
 				y.fatalf("%s in %s: executed with inputs already deployed: %q, by pipeline %d\n%s", stack, p.target, content, p.id, p.out)
 			}
@@ -216,7 +231,7 @@ func (y *year) follow(pipes []*pipeline) {
 			p.begun, d.half = true, true
 		case "ok":
 			p.ok[stack] = true
-			*d = deployed{content: content, at: p.at, unsure: p.kill || p.shared}
+			*d = deployed{content: content, base: y.truth[y.mains[p.at]][stack], at: p.at, unsure: p.kill || p.shared}
 		case "failed":
 			p.fail[stack] = true
 		}
@@ -239,7 +254,7 @@ func (p *pipeline) blocked(stack string) bool {
 func (y *year) judge(p *pipeline) {
 	y.Helper()
 	for _, s := range yearPaths {
-		switch d := y.of(p.target, s); {
+		switch d := y.of(p, s); {
 		case !p.wanted[s]:
 		case p.kill || p.shared:
 			d.unsure = true
@@ -257,7 +272,7 @@ func (y *year) judge(p *pipeline) {
 			d.unsure = true // left alone, or blocked
 		case !p.ok[s]:
 			if !d.unsure && !p.fail[s] && !p.blocked(s) {
-				y.fatalf("%s in %s: forgotten; it is to be %q, and %q is deployed (half: %v)\n%s", s, p.target, y.truth[y.mains[p.at]][s], d.content, d.half, p.out)
+				y.fatalf("%s in %s: forgotten; it is to be %q, and %q is deployed (half: %v)\n%s", s, p.target, y.want(p, s), d.content, d.half, p.out)
 			}
 			d.owed = true
 		}
@@ -274,11 +289,13 @@ func (y *year) judge(p *pipeline) {
 		y.fatalf("exit code %d, and %d stacks failed\n%s", code, len(p.fail), p.out)
 	default:
 		for _, s := range yearPaths {
-			d := y.of(p.target, s)
+			d := y.of(p, s)
 			if d.at > p.at || p.back[s] && !p.ok[s] {
 				continue // superseded
 			}
-			if want := y.truth[y.mains[p.at]][s]; d.content != want || d.half {
+			if want := y.want(p, s); d.content != y.applied(p, s) {
+				y.fatalf("%s in %s: the ledger says %q, the state %q", s, p.target, d.content, y.applied(p, s))
+			} else if d.content != want || d.half {
 				y.fatalf("%s in %s: all is well, and %q is deployed (half: %v), not %q\n%s", s, p.target, d.content, d.half, want, p.out)
 			}
 			d.owed, d.unsure = false, false
@@ -310,7 +327,7 @@ func TestYear(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-year %d", seed)
-	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, hidden: map[string][]*deployed{}, vanished: map[string][]*deployed{}, looked: map[string]map[int]bool{}, happened: map[string]int{}, executed: map[string]int{}}
+	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, hidden: map[string][]*deployed{}, vanished: map[string][]*deployed{}, looked: map[string]map[int]bool{}, happened: map[string]int{}, executed: map[string]int{}, around: map[string]surroundings{}}
 	y.script("provision", provision)
 	y.found()
 	begin := time.Now()
@@ -321,10 +338,11 @@ func TestYear(t *testing.T) {
 		}
 		y.push()
 		y.faults()
+		y.moves()
 		y.day()
 	}
 	t.Logf("%d commits, %d of them of main; %d pipelines; %v; executed: %v", y.version, len(y.mains), y.pipes, y.happened, y.executed)
-	for _, what := range []string{"squash merges", "merges", "cherry-picks", "reverts", "rollbacks", "late pipelines", "kills"} {
+	for _, what := range []string{"squash merges", "merges", "cherry-picks", "reverts", "rollbacks", "late pipelines", "kills", "workspaces", "backends", "values", "ignored code"} {
 		if y.happened[what] == 0 && y.step > 100 {
 			t.Errorf("there were no %s in this year, which says little", what)
 		}
@@ -344,8 +362,8 @@ func TestYear(t *testing.T) {
 			}
 		}
 		for _, s := range yearPaths {
-			if d := y.of(target, s); d.content != y.truth[y.mains[p.at]][s] {
-				t.Errorf("%s in %s: deployed is %q, not %q", s, target, d.content, y.truth[y.mains[p.at]][s])
+			if got := y.applied(p, s); got != y.want(p, s) {
+				t.Errorf("%s in %s: deployed is %q, not %q", s, target, got, y.want(p, s))
 			}
 		}
 		cmd := y.command("ci0", "tmnotes", "list", "--pending", "--why", "--target", target)
@@ -369,7 +387,7 @@ func (y *year) day() {
 	clone := y.random.IntN(2)
 	next := func() *pipeline {
 		clone = 1 - clone
-		return &pipeline{clone: fmt.Sprint("ci", clone), target: yearTargets[y.random.IntN(len(yearTargets))], at: head, retry: y.random.IntN(3) == 0}
+		return &pipeline{clone: fmt.Sprint("ci", clone), target: yearTargets[y.random.IntN(len(yearTargets))], at: head, retry: y.random.IntN(3) == 0, fresh: y.random.IntN(6) == 0}
 	}
 	a := next()
 	switch y.random.IntN(12) {

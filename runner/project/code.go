@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -12,10 +13,11 @@ import (
 	"sync/atomic"
 )
 
-// code is the Terraform code of a commit: which local modules it calls, folder by
-// folder. It may be read by several goroutines.
+// code is the Terraform code of a commit: what it refers to, folder by folder. It
+// may be read by several goroutines.
 type code struct {
 	root   string // where the files of the commit are on the disk
+	work   string // where code that is not in the commit is, "" if that is not asked for
 	commit string
 	t      *commitTree
 
@@ -23,8 +25,8 @@ type code struct {
 
 	mu    sync.Mutex
 	calls map[string]codeCalls
-	known map[string][]string // object → what it calls
-	fresh bool                // known has more than memory
+	known map[string]string // object → its refs, as they are kept
+	fresh bool              // known has more than memory
 }
 
 // A Memory keeps texts between two commands; gitstate.Store is one. What it has
@@ -34,26 +36,25 @@ type Memory interface {
 	Keep(name, text string)
 }
 
-// callsName is under which name a Memory has the calls of files: a line for each, with
-// the file's object and the sources, tabs in between.
-const callsName = "calls-1"
+// callsName is under which name a Memory has what files refer to: a line for each,
+// with the file's object, a tab, and refs.text.
+const callsName = "calls-2"
 
-// codeCalls are the sources of local modules.
+// codeCalls are the refs of all code in a folder.
 type codeCalls struct {
-	sources []string
+	refs
+	ignored []part // code that is not in the commit
 	err     error
 }
 
 func newCode(root, commit string, t *commitTree, memory Memory) *code {
-	c := &code{root: root, commit: commit, t: t, memory: memory, calls: map[string]codeCalls{}, known: map[string][]string{}}
+	c := &code{root: root, commit: commit, t: t, memory: memory, calls: map[string]codeCalls{}, known: map[string]string{}}
 	if memory != nil {
 		text, _ := memory.Kept(callsName)
-		c.known = make(map[string][]string, strings.Count(text, "\n"))
+		c.known = make(map[string]string, strings.Count(text, "\n"))
 		for line := range strings.SplitSeq(text, "\n") {
-			if id, sources, ok := strings.Cut(line, "\t"); ok {
-				c.known[id] = strings.Split(sources, "\t")
-			} else if line != "" {
-				c.known[line] = nil
+			if id, kept, _ := strings.Cut(line, "\t"); id != "" {
+				c.known[id] = kept
 			}
 		}
 	}
@@ -72,10 +73,10 @@ func (c *code) keep() {
 	for dir, names := range c.t.code {
 		for _, name := range names {
 			id := c.t.entries[path.Join(dir, name)].id
-			sources, known := c.known[id]
+			kept, known := c.known[id]
 			if known && !seen[id] {
 				seen[id] = true
-				b.WriteString(strings.Join(append([]string{id}, sources...), "\t") + "\n")
+				b.WriteString(id + "\t" + kept + "\n")
 			}
 		}
 	}
@@ -83,22 +84,28 @@ func (c *code) keep() {
 	c.memory.Keep(callsName, b.String())
 }
 
-// callsOf are the local modules that one file calls.
-func (c *code) callsOf(file string) ([]string, error) {
+// refsOf are what one file refers to.
+func (c *code) refsOf(file string) (refs, error) {
 	e := c.t.entries[file]
 	c.mu.Lock()
-	sources, known := c.known[e.id]
+	kept, known := c.known[e.id]
 	c.mu.Unlock()
 	if known && e.mode != modeLink {
-		return sources, nil
+		return keptRefs(kept), nil
 	}
-	sources, err := localCalls(filepath.Join(c.root, filepath.FromSlash(file)))
-	if err == nil && e.mode != modeLink && !strings.ContainsAny(strings.Join(sources, ""), "\t\n") {
-		c.mu.Lock()
-		c.known[e.id], c.fresh = sources, true
-		c.mu.Unlock()
+	content, err := os.ReadFile(filepath.Join(c.root, filepath.FromSlash(file)))
+	if err != nil {
+		return refs{}, err
 	}
-	return sources, err
+	found, err := readRefs(file, content)
+	if err == nil && e.mode != modeLink {
+		if kept, ok := found.text(); ok {
+			c.mu.Lock()
+			c.known[e.id], c.fresh = kept, true
+			c.mu.Unlock()
+		}
+	}
+	return found, err
 }
 
 // all reads the code in many folders, on all processors: parsing is most of the work.
@@ -115,8 +122,8 @@ func (c *code) all(dirs []string) {
 	wait.Wait()
 }
 
-// callsIn returns what the code in a folder calls. It is listed from the commit, so
-// that neither .tmskip nor an ignored file makes a difference.
+// callsIn returns what the code in a folder refers to. It is listed from the commit,
+// so that .tmskip makes no difference.
 func (c *code) callsIn(dir string) codeCalls {
 	c.mu.Lock()
 	calls, ok := c.calls[dir]
@@ -126,7 +133,7 @@ func (c *code) callsIn(dir string) codeCalls {
 	}
 	for _, name := range c.t.code[dir] {
 		file := path.Join(dir, name)
-		sources, err := c.callsOf(file)
+		found, err := c.refsOf(file)
 		if err != nil {
 			if _, e, _ := c.t.resolve(file); errors.Is(err, fs.ErrNotExist) && e.mode != missing && e.mode != outside && e.mode != modeGitlink {
 				err = errNotCheckedOut
@@ -134,7 +141,10 @@ func (c *code) callsIn(dir string) codeCalls {
 			calls = codeCalls{err: oneLine(file, err)}
 			break
 		}
-		calls.sources = append(calls.sources, sources...)
+		calls.merge(name, found)
+	}
+	if calls.err == nil {
+		calls.err = c.readIgnored(dir, &calls)
 	}
 	c.mu.Lock()
 	c.calls[dir] = calls
@@ -163,6 +173,7 @@ func readAhead(ctx context.Context, wd string, memory Memory) <-chan *code {
 			return
 		}
 		c := newCode(root, commit, t, memory)
+		c.work = root
 		ahead <- c
 		stacks := map[string]bool{} // where one may be
 		for _, file := range t.files {
@@ -170,13 +181,11 @@ func readAhead(ctx context.Context, wd string, memory Memory) <-chan *code {
 				stacks[path.Dir(file)] = true
 			}
 		}
-		for dir := range t.code {
+		for dir := range stacks {
 			if ctx.Err() != nil {
 				return
 			}
-			if stacks[dir] {
-				c.callsIn(dir)
-			}
+			c.callsIn(dir)
 		}
 	}()
 	return ahead
@@ -194,5 +203,7 @@ func (p *Project) codeAt(ctx context.Context, commit string) (*code, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCode(p.Root(), commit, t, p.memory), nil
+	c := newCode(p.Root(), commit, t, p.memory)
+	c.work = p.Root()
+	return c, nil
 }

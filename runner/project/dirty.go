@@ -25,12 +25,14 @@ const lockFile = ".terraform.lock.hcl"
 // HEAD: modified, staged or untracked, but not ignored (git-status(1)). Inputs
 // of a stack are the files whose nearest enclosing stack it is, what symbolic
 // links among them point to, the files of stack.watch, the local modules that
-// its .tf and .tofu files call, transitively and with all that is below them,
-// and what its Terragrunt unit depends on. A dependency lock file counts for the
-// stack it lies in alone, and trigger files for none.
+// its code calls, transitively and with all that is below them, the files
+// elsewhere that this code reads, and what its Terragrunt unit depends on. A
+// dependency lock file counts for the stack it lies in alone, and trigger files for
+// none.
 //
-// A stack whose module calls cannot be read is dirty too: nobody can say what
-// its inputs are. Where the work tree is clean, git status is all it costs.
+// A stack whose code cannot be read, or followed, is dirty too where anything is:
+// nobody can say what its inputs are. Where the work tree is clean, git status is all
+// it costs.
 func (p *Project) DirtyStacks(stacks []runner.Stack) (map[string]bool, error) {
 	if !p.IsRepo() {
 		return nil, errors.New("looking for uncommitted changes: not a git repository")
@@ -48,7 +50,7 @@ func (p *Project) DirtyStacks(stacks []runner.Stack) (map[string]bool, error) {
 			owners[owner] = true
 		}
 	}
-	calls := moduleCalls{root: p.Root(), memo: map[string]callsOf{}}
+	calls := moduleCalls{top: p.top(), memo: map[string]codeCalls{}}
 	dirty := map[string]bool{}
 	for _, s := range stacks {
 		tree, st, err := p.config(s)
@@ -175,7 +177,7 @@ func (p *Project) enclosing(dir string) (string, bool) {
 // calledDirty reports whether anything that the stack's code refers to has
 // changed, or cannot be known.
 func (p *Project) calledDirty(tree *config.Tree, c changes, calls *moduleCalls) bool {
-	if calls.dirty(tree.HostDir(), c, map[string]bool{}) {
+	if dir := tree.Dir().String(); calls.dirty(dir, dir, c, map[string]bool{}) {
 		return true
 	}
 	return tree.IsTerragruntModule() && p.root().IsTerragruntChangeDetectionEnabled() && p.unitDirty(tree, c, calls, map[string]bool{})
@@ -194,8 +196,18 @@ func (p *Project) unitDirty(tree *config.Tree, c changes, calls *moduleCalls, se
 	if unit == nil {
 		return false // meant to be included only
 	}
-	if (tf.Module{Source: unit.Source}).IsLocal() && calls.moduleDirty(filepath.Join(tree.HostDir(), unit.Source), c, map[string]bool{}) {
+	dir := tree.Dir().String()
+	if (tf.Module{Source: unit.Source}).IsLocal() && calls.moduleDirty(dir, unit.Source, dir, c, map[string]bool{}) {
 		return true
+	}
+	places, err := unitPlaces(p.Root(), unit, p.top().has)
+	if err != nil {
+		return true
+	}
+	for _, at := range places {
+		if calls.readDirty(at.file, dir, at.mention, c) {
+			return true
+		}
 	}
 	for _, dep := range unit.DependsOn {
 		if c.in(dep.String()) {
@@ -221,98 +233,108 @@ func (p *Project) unit(tree *config.Tree) (unit *tg.Module, err error) {
 	return unit, err
 }
 
-// moduleCalls remembers which local modules the code of a folder calls.
+// moduleCalls remembers what the code of a folder refers to.
 type moduleCalls struct {
-	root string
-	memo map[string]callsOf // by folder
+	top  workTree
+	memo map[string]codeCalls // by folder
 }
 
-type callsOf struct {
-	modules []string // folders
-	err     error
-}
-
-// dirty reports whether a module that the code in dir calls has changed, or
-// whether that cannot be known.
-func (m *moduleCalls) dirty(dir string, c changes, seen map[string]bool) bool {
+// dirty reports whether a module that the code in dir calls has changed, or what it
+// reads, or whether that cannot be known. The code is that of the stack at root.
+func (m *moduleCalls) dirty(dir, root string, c changes, seen map[string]bool) bool {
 	if seen[dir] {
 		return false
 	}
 	seen[dir] = true
 	calls, ok := m.memo[dir]
 	if !ok {
-		calls = callsIn(dir)
+		calls = m.top.callsIn(dir)
 		m.memo[dir] = calls
 	}
-	if calls.err != nil {
+	if calls.err != nil || len(calls.computed) > 0 {
 		return true
 	}
-	for _, module := range calls.modules {
-		if m.moduleDirty(module, c, seen) {
+	for _, at := range calls.files {
+		if file, ok := at.at(dir, root, calls.locals); ok && m.readDirty(file, root, at, c) {
+			return true
+		}
+	}
+	for _, source := range calls.modules {
+		if m.moduleDirty(dir, source, root, c, seen) {
 			return true
 		}
 	}
 	return false
 }
 
-func (m *moduleCalls) moduleDirty(dir string, c changes, seen map[string]bool) bool {
-	if module, ok := projectPath(m.root, dir); ok && c.in(module) {
-		return true
+// readDirty reports whether a file or folder that code reads has changed.
+func (m *moduleCalls) readDirty(file, root string, at mention, c changes) bool {
+	real, ok := m.top.resolve(file)
+	if !ok {
+		real = file // gone, which is a change
 	}
-	real, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return false // not there, and not there in HEAD either, or it would be a change
+	switch {
+	case at.glob != "":
+		prefix := strings.TrimSuffix(real, "/") + "/"
+		for changed := range c.paths {
+			if rest, is := strings.CutPrefix(changed, prefix); is && globMatches(at.glob, rest) {
+				return true
+			}
+		}
+		return false
+	case below(root, real) && (!at.read || real == root), Artifact(real):
+		return false // a way to say where the top is
 	}
-	module, ok := projectPath(m.root, real)
+	return c.in(file) || c.in(real)
+}
+
+func (m *moduleCalls) moduleDirty(dir, source, root string, c changes, seen map[string]bool) bool {
+	module, ok := inProject(dir, filepath.ToSlash(source))
 	if !ok {
 		return false // as in stock, what is outside the project is nobody's change
 	}
-	return c.in(module) || m.dirty(real, c, seen)
+	if c.in(module) {
+		return true
+	}
+	real, ok := m.top.resolve(module)
+	if !ok {
+		return false // not there, and not there in HEAD either, or it would be a change; or outside
+	}
+	return c.in(real) || m.dirty(real, root, c, seen)
 }
 
-// callsIn reads the module calls of the code in dir.
-func callsIn(dir string) callsOf {
-	entries, err := os.ReadDir(dir)
+// callsIn reads the code in a folder.
+func (top workTree) callsIn(dir string) codeCalls {
+	names, err := folderNames(filepath.Join(string(top), filepath.FromSlash(dir)))
 	if err != nil {
-		return callsOf{err: err}
+		return codeCalls{err: err}
 	}
-	var calls callsOf
-	for _, entry := range entries {
-		name := entry.Name()
-		if entry.IsDir() || name[0] == '.' || !isCode(name) {
+	var calls codeCalls
+	for _, name := range names {
+		if !isCode(name) {
 			continue
 		}
-		sources, err := localCalls(filepath.Join(dir, name))
+		host := filepath.Join(string(top), filepath.FromSlash(dir), name)
+		if st, err := os.Stat(host); err == nil && st.IsDir() {
+			continue
+		}
+		content, err := os.ReadFile(host)
 		if err != nil {
-			return callsOf{err: err}
+			return codeCalls{err: err}
 		}
-		for _, source := range sources {
-			calls.modules = append(calls.modules, filepath.Join(dir, filepath.FromSlash(source)))
+		found, err := readRefs(name, content)
+		if err != nil {
+			return codeCalls{err: err}
 		}
+		calls.merge(name, found)
 	}
 	return calls
 }
 
-// localCalls are the sources of the local modules that a file of code calls.
-func localCalls(file string) ([]string, error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Contains(content, []byte("module")) {
-		return nil, nil // parsing is what takes time
-	}
-	modules, err := tf.ParseModules(file)
-	if err != nil {
-		return nil, err
-	}
-	var sources []string
-	for _, module := range modules {
-		if module.IsLocal() {
-			sources = append(sources, module.Source)
-		}
-	}
-	return sources, nil
+// has reports whether there is something at a project path.
+func (top workTree) has(file string) bool {
+	_, err := os.Lstat(filepath.Join(string(top), filepath.FromSlash(file)))
+	return err == nil
 }
 
 // projectPath is the absolute path file as a path in the project at root.

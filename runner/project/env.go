@@ -10,8 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	hhcl "github.com/terramate-io/hcl/v2"
-	"github.com/terramate-io/hcl/v2/hclsyntax"
 	"github.com/terramate-io/terramate/globals"
 	"github.com/terramate-io/terramate/hcl/ast"
 	"github.com/terramate-io/terramate/hcl/eval"
@@ -130,17 +128,7 @@ func callsFunction(blocks ast.MergedLabelBlocks) bool {
 			return true // map blocks
 		}
 		for _, attr := range block.Attributes {
-			node, ok := attr.Expr.(hclsyntax.Node)
-			if !ok {
-				return true
-			}
-			found := false
-			hclsyntax.VisitAll(node, func(n hclsyntax.Node) hhcl.Diagnostics {
-				_, is := n.(*hclsyntax.FunctionCallExpr)
-				found = found || is
-				return nil
-			})
-			if found {
+			if exprCalls(attr.Expr) {
 				return true
 			}
 		}

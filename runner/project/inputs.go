@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bmatcuk/doublestar"
 	"github.com/terramate-io/terramate/config"
 	tmproject "github.com/terramate-io/terramate/project"
 	"github.com/terramate-io/terramate/tf"
@@ -20,7 +21,7 @@ import (
 
 // InputsVersion is that of the digests in [Inputs]; each begins with it. One of
 // another version cannot be compared.
-const InputsVersion = "1"
+const InputsVersion = "2"
 
 // Inputs are what the stacks of a project were made of at one commit: what
 // Terramate's change detection looks at (stack/manager.go, ListChanged), from
@@ -34,14 +35,28 @@ type stackInputs struct {
 	digest string
 	err    error
 	parts  []part
+	places []string // where the code has what cannot be followed, and what
 }
 
 // A part is one thing that a stack is made of.
 type part struct {
-	kind string // file, link, module, watch, tg: why it is looked at
+	kind string // why it is looked at
 	path string
 	treeEntry
 }
+
+// The kinds of parts.
+const (
+	kindFile    = "file"
+	kindLink    = "link"
+	kindModule  = "module"
+	kindWatch   = "watch"
+	kindUnit    = "tg"
+	kindRead    = "read"    // what code reads outside of the stack
+	kindAny     = "any"     // the whole project: something cannot be followed
+	kindEnv     = "env"     // a variable of terramate.config.run.env
+	kindIgnored = "ignored" // code that is in the folder and not in the commit
+)
 
 // ErrInputs is returned by [Inputs.Digest] for a stack whose inputs cannot be
 // known, and for one that is not there.
@@ -93,18 +108,18 @@ func (p *Project) Inputs(ctx context.Context) (*Inputs, error) {
 	if clean, err := p.Clean(); err != nil {
 		return nil, err
 	} else if !clean {
-		return p.InputsAt(ctx, commit)
+		return p.inputsFrom(ctx, commit, p.Root())
 	}
 	c, err := p.codeAt(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
-	in, err := p.inputsOf(commit, c)
+	in, err := p.inputsOf(ctx, commit, c)
 	if err == nil {
 		c.keep()
 	}
 	if errors.Is(err, errNotCheckedOut) {
-		return p.InputsAt(ctx, commit)
+		return p.inputsFrom(ctx, commit, p.Root())
 	}
 	return in, err
 }
@@ -114,7 +129,7 @@ var errNotCheckedOut = errors.New("not checked out")
 
 // inputsOf computes what stacks are made of at a commit whose files are those on
 // the disk.
-func (p *Project) inputsOf(commit string, read *code) (*Inputs, error) {
+func (p *Project) inputsOf(ctx context.Context, commit string, read *code) (*Inputs, error) {
 	if _, err := p.All(); err != nil { // IsTerragruntChangeDetectionEnabled needs it
 		return nil, err
 	}
@@ -129,7 +144,7 @@ func (p *Project) inputsOf(commit string, read *code) (*Inputs, error) {
 			continue
 		}
 		if s := in.stacks[c.owner(path.Dir(file))]; s != nil {
-			s.parts = append(s.parts, part{"file", file, c.t.entries[file]})
+			s.parts = append(s.parts, part{kindFile, file, c.t.entries[file]})
 		}
 	}
 	dirs := make([]string, len(trees))
@@ -137,10 +152,15 @@ func (p *Project) inputsOf(commit string, read *code) (*Inputs, error) {
 		dirs[i] = tree.Dir().String()
 	}
 	read.all(dirs)
-	for _, tree := range trees {
-		at := tree.Dir().String()
+	env := p.envParts(trees)
+	for i, tree := range trees {
+		at := dirs[i]
 		s := in.stacks[at]
-		s.parts, s.err = c.stack(tree, s.parts)
+		s.err = env[i].err
+		if s.err == nil {
+			s.parts = append(s.parts, env[i].parts...)
+			s.err = c.stack(tree, s)
+		}
 		if errors.Is(s.err, errNotCheckedOut) {
 			return nil, s.err
 		}
@@ -150,14 +170,16 @@ func (p *Project) inputsOf(commit string, read *code) (*Inputs, error) {
 		}
 		s.digest = digestOf(s.parts)
 	}
-	return in, nil
+	return in, ctx.Err()
 }
 
-// digestOf is the digest of a set of parts.
+// digestOf is the digest of a set of parts: that of what is in the commit, and
+// behind it, if there is any, that of the code which is not.
 func digestOf(parts []part) string {
 	slices.SortFunc(parts, comparePart)
-	h := sha256.New()
-	h.Write([]byte("tmnotes inputs " + InputsVersion + "\x00"))
+	inCommit, ignored := sha256.New(), sha256.New()
+	inCommit.Write([]byte("tmnotes inputs " + InputsVersion + "\x00"))
+	some := false
 	var line []byte
 	for i, e := range parts {
 		if i > 0 && parts[i-1] == e {
@@ -167,9 +189,19 @@ func digestOf(parts []part) string {
 		for _, s := range []string{e.path, e.mode, e.id} {
 			line = append(append(line, 0), s...)
 		}
-		h.Write(append(line, 0))
+		line = append(line, 0)
+		if e.kind == kindIgnored {
+			some = true
+			ignored.Write(line)
+		} else {
+			inCommit.Write(line)
+		}
 	}
-	return InputsVersion + ":" + hex.EncodeToString(h.Sum(nil)[:12])
+	digest := InputsVersion + ":" + hex.EncodeToString(inCommit.Sum(nil)[:12])
+	if some {
+		digest += ":" + hex.EncodeToString(ignored.Sum(nil)[:6])
+	}
+	return digest
 }
 
 func comparePart(a, b part) int {
@@ -209,17 +241,17 @@ func (c *collector) owner(dir string) string {
 }
 
 // stack adds to the files of a stack all else that it is made of.
-func (c *collector) stack(tree *config.Tree, parts []part) ([]part, error) {
+func (c *collector) stack(tree *config.Tree, s *stackInputs) error {
 	dir := tree.Dir().String()
 	st, err := tree.Stack()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w := walk{collector: c, parts: parts, seen: map[string]bool{}}
+	w := walk{collector: c, stackInputs: s, stack: dir, root: dir, seen: map[string]bool{}}
 	if at, e, _ := c.t.resolve(dir); e.mode == modeGitlink {
-		w.add("file", at, e) // a stack in a submodule
+		w.add(kindFile, at, e) // a stack in a submodule
 	}
-	for _, e := range parts {
+	for _, e := range s.parts {
 		if e.mode == modeLink {
 			w.follow(e.path)
 		}
@@ -228,20 +260,20 @@ func (c *collector) stack(tree *config.Tree, parts []part) ([]part, error) {
 		w.watch(file.String())
 	}
 	if err := w.calls(dir); err != nil {
-		return nil, err
+		return err
 	}
 	if tree.IsTerragruntModule() && c.p.root().IsTerragruntChangeDetectionEnabled() {
-		if err := w.unit(tree); err != nil {
-			return nil, err
-		}
+		return w.unit(tree)
 	}
-	return w.parts, nil
+	return nil
 }
 
 // walk goes from one stack to all that it refers to.
 type walk struct {
 	*collector
-	parts []part
+	*stackInputs
+	stack string // its folder
+	root  string // the working directory of what runs in it
 	seen  map[string]bool
 }
 
@@ -261,7 +293,7 @@ func (w *walk) first(kind, file string) bool {
 func (w *walk) reach(kind, file string) (real string, e treeEntry) {
 	real, e, via := w.t.resolve(file)
 	for _, link := range via {
-		w.add("link", link, w.t.entries[link])
+		w.add(kindLink, link, w.t.entries[link])
 	}
 	w.add(kind, real, e)
 	if e.mode == modeTree {
@@ -274,8 +306,8 @@ func (w *walk) reach(kind, file string) (real string, e treeEntry) {
 
 // follow adds what a link points to.
 func (w *walk) follow(link string) {
-	if w.first("link", link) {
-		w.reach("link", link)
+	if w.first(kindLink, link) {
+		w.reach(kindLink, link)
 	}
 }
 
@@ -283,22 +315,33 @@ func (w *walk) follow(link string) {
 // path among the changed files.
 func (w *walk) watch(file string) {
 	if e, ok := w.t.entries[file]; ok && e.mode != modeTree {
-		w.add("watch", file, e)
+		w.add(kindWatch, file, e)
 		if e.mode == modeLink {
 			w.follow(file)
 		}
 		return
 	}
-	w.add("watch", file, treeEntry{mode: missing})
+	w.add(kindWatch, file, treeEntry{mode: missing})
 }
 
-// calls adds the modules that the code in a folder calls, and those that they call.
+// calls adds what the code in a folder refers to, and what that refers to.
 func (w *walk) calls(dir string) error {
 	calls := w.code.callsIn(dir)
 	if calls.err != nil {
 		return calls.err
 	}
-	for _, source := range calls.sources {
+	w.parts = append(w.parts, calls.ignored...)
+	for _, m := range calls.files {
+		file, ok := m.at(dir, w.root, calls.locals)
+		if ok && (dir == w.stack || !below(file, dir)) { // or it is the module's own
+			w.read(file, m)
+		}
+	}
+	for _, place := range calls.computed {
+		w.places = append(w.places, path.Join(dir, place))
+		w.add(kindAny, "/", treeEntry{modeTree, w.t.project})
+	}
+	for _, source := range calls.modules {
 		if err := w.module(dir, source); err != nil {
 			return err
 		}
@@ -306,16 +349,68 @@ func (w *walk) calls(dir string) error {
 	return nil
 }
 
+// read adds what the code reads, or mentions, outside of the stack, if it is there.
+func (w *walk) read(file string, m mention) {
+	real, e, via := w.t.resolve(file)
+	switch {
+	case e.mode == missing || e.mode == outside || Artifact(real):
+		return
+	case e.mode == modeTree && m.glob != "":
+		w.globbed(real, m.glob)
+		return
+	case e.mode == modeTree && below(w.stack, real) && (!m.read || real == w.stack):
+		return // a way to say where the top is
+	case e.mode != modeTree && len(via) == 0 && w.owner(path.Dir(real)) == w.stack:
+		return // one of its files
+	}
+	if w.first(kindRead, file) {
+		w.reach(kindRead, file)
+	}
+}
+
+// globbed adds the files below a folder that a pattern of fileset() matches.
+func (w *walk) globbed(dir, pattern string) {
+	if !w.first(kindRead, dir+"\x00"+pattern) {
+		return
+	}
+	prefix := strings.TrimSuffix(dir, "/") + "/"
+	from, _ := slices.BinarySearch(w.t.files, prefix)
+	for _, file := range w.t.files[from:] {
+		rest, is := strings.CutPrefix(file, prefix)
+		if !is {
+			break
+		}
+		if w.owner(path.Dir(file)) == w.stack {
+			continue
+		}
+		if globMatches(pattern, rest) {
+			w.reach(kindRead, file)
+		}
+	}
+}
+
+// globMatches reports whether a pattern of fileset() matches a file; one that is none
+// may match anything.
+func globMatches(pattern, file string) bool {
+	matches, err := doublestar.Match(path.Clean(pattern), file)
+	return matches || err != nil
+}
+
+// below reports whether a folder is another one, or in it.
+func below(dir, other string) bool {
+	return dir == other || other == "/" || strings.HasPrefix(dir, other+"/")
+}
+
 func (w *walk) module(dir, source string) error {
 	rel := path.Join(strings.TrimPrefix(dir, "/"), filepath.ToSlash(source))
 	if rel == ".." || strings.HasPrefix(rel, "../") {
-		w.add("module", rel, treeEntry{mode: outside})
+		w.add(kindModule, rel, treeEntry{mode: outside})
 		return nil
 	}
-	if !w.first("module", "/"+rel) {
+	if !w.first(kindModule, "/"+rel) {
 		return nil
 	}
-	real, e := w.reach("module", "/"+rel)
+	real, e := w.reach(kindModule, "/"+rel)
 	if e.mode != modeTree || !w.first("code", real) {
 		return nil
 	}
@@ -336,8 +431,15 @@ func (w *walk) unit(tree *config.Tree) error {
 			return err
 		}
 	}
+	places, err := unitPlaces(w.code.root, unit, func(file string) bool { return w.t.entries[file].mode != "" })
+	if err != nil {
+		return err
+	}
+	for _, at := range places {
+		w.read(at.file, at.mention)
+	}
 	for _, dep := range unit.DependsOn {
-		at, e := w.reach("tg", dep.String())
+		at, e := w.reach(kindUnit, dep.String())
 		if e.mode != modeTree {
 			continue
 		}
@@ -353,9 +455,12 @@ func (w *walk) unit(tree *config.Tree) error {
 			for _, file := range st.Watch {
 				w.watch(file.String())
 			}
+			root := w.root
+			w.root = at
 			if err := w.calls(at); err != nil {
 				return err
 			}
+			w.root = root
 		}
 		if other.IsTerragruntModule() {
 			if err := w.unit(other); err != nil {

@@ -72,7 +72,14 @@ func literalString(expr hclsyntax.Expression) (string, bool) {
 		return "", false
 	}
 	val, diags := template.Value(nil)
-	if diags.HasErrors() || val.IsNull() || !val.IsKnown() || val.IsMarked() || val.Type() != cty.String {
+	if diags.HasErrors() {
+		return "", false
+	}
+	return stringOf(val)
+}
+
+func stringOf(val cty.Value) (string, bool) {
+	if val == cty.NilVal || val.IsMarked() || val.IsNull() || !val.IsKnown() || val.Type() != cty.String {
 		return "", false
 	}
 	return val.AsString(), true

@@ -16,7 +16,15 @@ import (
 //
 // An error says that the project could not be loaded as it was then; a stack
 // whose own inputs cannot be known is one of [Inputs.Digest].
+//
+// Code that git ignores is not in a commit: stacks have no parts of that kind.
 func (p *Project) InputsAt(ctx context.Context, commit string) (*Inputs, error) {
+	return p.inputsFrom(ctx, commit, "")
+}
+
+// inputsFrom is [Project.InputsAt], with the code that is not in the commit as it
+// is below work.
+func (p *Project) inputsFrom(ctx context.Context, commit, work string) (*Inputs, error) {
 	t, err := p.top().readTree(ctx, commit)
 	if err != nil {
 		return nil, err
@@ -39,7 +47,9 @@ func (p *Project) InputsAt(ctx context.Context, commit string) (*Inputs, error) 
 	if then.Root() != dir {
 		return nil, fmt.Errorf("the project as it was at %.12s cannot be loaded where GIT_WORK_TREE is set; unset it", commit)
 	}
-	return then.inputsOf(commit, newCode(dir, commit, t, p.memory))
+	c := newCode(dir, commit, t, p.memory)
+	c.work = work
+	return then.inputsOf(ctx, commit, c)
 }
 
 // checkout writes the files of a commit below dir, as they are in the repository:

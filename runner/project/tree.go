@@ -54,8 +54,9 @@ type treeEntry struct{ mode, id string }
 // there as "/", with a name that is no object's.
 type commitTree struct {
 	entries map[string]treeEntry
+	project string              // a name for all that is there but trigger files
 	files   []string            // paths of all that is no folder, in git's order
-	code    map[string][]string // folder → names of the .tf and .tofu files in it
+	code    map[string][]string // folder → names of the files of code in it
 	links   []string            // paths of the symbolic links, sorted
 	targets map[string]string   // what these say
 }
@@ -69,7 +70,7 @@ func (top workTree) readTree(ctx context.Context, commit string, below ...string
 	}
 	text := string(out)
 	t := &commitTree{entries: make(map[string]treeEntry, strings.Count(text, "\x00")), code: map[string][]string{}, targets: map[string]string{}}
-	whole := sha256.New()
+	whole, project := sha256.New(), sha256.New()
 	for text != "" {
 		line, rest, _ := strings.Cut(text, "\x00")
 		text = rest
@@ -84,6 +85,9 @@ func (top workTree) readTree(ctx context.Context, commit string, below ...string
 		t.entries[file] = treeEntry{mode, id}
 		if !strings.Contains(name, "/") {
 			whole.Write([]byte(line + "\x00"))
+			if name != ".tmtriggers" {
+				project.Write([]byte(line + "\x00"))
+			}
 		}
 		if mode == modeTree {
 			continue
@@ -92,20 +96,24 @@ func (top workTree) readTree(ctx context.Context, commit string, below ...string
 		if mode == modeLink {
 			t.links = append(t.links, file)
 		}
-		if base := path.Base(name); mode != modeGitlink && base[0] != '.' && isCode(base) {
+		if base := path.Base(name); mode != modeGitlink && isCode(base) {
 			dir := path.Dir(file)
 			t.code[dir] = append(t.code[dir], base)
 		}
 	}
+	t.project = hex.EncodeToString(project.Sum(nil))
 	t.entries["/"] = treeEntry{modeTree, hex.EncodeToString(whole.Sum(nil))}
 	slices.Sort(t.links)
 	return t, top.readLinks(ctx, t)
 }
 
-// isCode reports whether Terraform or OpenTofu read a file of this name, as far as
-// Terramate looks at it (stack/manager.go, hasTFExt).
+// isCode reports whether Terraform or OpenTofu read a file of this name as code.
+// (Terramate looks at none in JSON: stack/manager.go, hasTFExt.)
 func isCode(name string) bool {
-	ext := path.Ext(name)
+	if name[0] == '.' {
+		return false
+	}
+	ext := path.Ext(strings.TrimSuffix(name, ".json"))
 	return ext == ".tf" || ext == ".tofu"
 }
 

@@ -1,0 +1,171 @@
+package gitstate
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// AnyVariant in a record that was made by hand stands for every command line.
+const AnyVariant = "any"
+
+// variantVersion begins the variants that stand for all that a command saw. Those of
+// version 1 have no such beginning, and stand for the words alone.
+const variantVersion = "2:"
+
+// As says how a stack is about to be deployed, to be held against how it was.
+type As struct {
+	// Variant is a digest of the command's words and of all values, "2:" and 8 digits;
+	// AnyVariant where no command is about to run.
+	Variant string
+	// Legacy is the variant as records of version 1 have it.
+	Legacy string
+	// Values are what Variant has besides the words, as in Record.Values. Where no command
+	// is about to run they are those that can be seen all the same.
+	Values string
+}
+
+// differs says in a few words what another deployment than l's this one would be, "" if
+// it would be none.
+func (as As) differs(l *Latest) string {
+	switch {
+	case l.Variant == AnyVariant:
+		return ""
+	case as.Variant == AnyVariant:
+		return another(otherValues(l.Values(), as.Values, true))
+	case !strings.HasPrefix(l.Variant, variantVersion):
+		if l.Variant != cmpOr(as.Legacy, as.Variant) {
+			return "another command line"
+		}
+		return ""
+	case l.Variant == as.Variant:
+		return ""
+	}
+	return cmpOr(another(otherValues(l.Values(), as.Values, false)), "another command line")
+}
+
+func another(kinds []string) string {
+	const most = 3
+	switch n := len(kinds); {
+	case n == 0:
+		return ""
+	case n == 1:
+		return "another " + kinds[0]
+	case n > most:
+		kinds = append(kinds[:most:most], fmt.Sprintf("%d more", n-most))
+	}
+	return "other values: " + strings.Join(kinds, ", ")
+}
+
+// otherValues names the values that are not the same in two texts of Record.Values: as
+// "run.env TF_VAR_tag", and those of the environment by their names alone. Of those that
+// only one of the two has, none is named if they need not be seen.
+func otherValues(was, is string, seenOnly bool) (names []string) {
+	then, now := splitValues(was), splitValues(is)
+	for _, v := range now {
+		i := slices.IndexFunc(then, func(w value) bool { return w.name == v.name })
+		if i < 0 && !seenOnly || i >= 0 && then[i].digest != v.digest {
+			names = append(names, v.String())
+		}
+	}
+	if seenOnly {
+		return names
+	}
+	for _, w := range then {
+		if !slices.ContainsFunc(now, func(v value) bool { return v.name == w.name }) {
+			names = append(names, w.String())
+		}
+	}
+	return names
+}
+
+// value is one entry of Record.Values: kind:name=digest.
+type value struct{ name, digest string }
+
+func (v value) String() string {
+	kind, name, _ := strings.Cut(v.name, ":")
+	if text, err := url.PathUnescape(name); err == nil {
+		name = text
+	}
+	if kind == "env" {
+		return name
+	}
+	return strings.TrimSpace(kind + " " + name)
+}
+
+func splitValues(text string) (values []value) {
+	for entry := range strings.FieldsSeq(text) {
+		i := strings.LastIndexByte(entry, '=')
+		if i < 0 {
+			i = len(entry)
+		}
+		values = append(values, value{entry[:i], entry[i:]})
+	}
+	return values
+}
+
+// Done reports whether the stack needs no deployment like that on the commit, and if
+// not, why not: in a few words for people.
+func (l *Latest) Done(commit string, as As) (bool, string) {
+	ok, why := l.Succeeded(Deploy, as)
+	if ok && l.copied {
+		return false, fmt.Sprintf("deployed at %s or at another commit that its note was copied to", short(l.Commit))
+	}
+	if ok && l.Commit != commit {
+		return false, fmt.Sprintf("deployed at %s", short(l.Commit))
+	}
+	return ok, why
+}
+
+// Succeeded reports whether the latest record of the slot is a success of the operation
+// like the one that is about to be, wherever it stands, and if not, why not.
+func (l *Latest) Succeeded(op string, as As) (bool, string) {
+	done := "deployed"
+	if op != Deploy {
+		done = "run"
+	}
+	switch {
+	case l.Status == Never:
+		return false, "never " + done
+	case len(l.Diverged) > 0:
+		return false, fmt.Sprintf("%s by runs that did not know of each other (%s, %s)", done, l.Run, l.Diverged[0].Run)
+	case l.Op != op && op == Deploy:
+		return false, fmt.Sprintf("%s at %s", ended(l.Op), short(l.Commit))
+	case l.Op != op:
+		return false, fmt.Sprintf("%s came after it, at %s", l.Op, short(l.Commit))
+	case l.Status == Blocked:
+		why := "blocked at " + short(l.Commit)
+		if l.Cause != "" {
+			why = fmt.Sprintf("blocked by %s at %s", l.Cause, short(l.Commit))
+		}
+		if l.Reason != "" {
+			why += ": " + l.Reason
+		}
+		return false, why
+	case l.Status == Triggered:
+		return false, fmt.Sprintf("triggered at %s: %s", short(l.Commit), l.Reason)
+	case l.Status != OK:
+		return false, fmt.Sprintf("%s at %s by run %s", l.Status, short(l.Commit), l.Run)
+	case l.Dirty:
+		return false, done + " with uncommitted changes"
+	}
+	if other := as.differs(l); other != "" {
+		return false, done + " with " + other
+	}
+	return true, fmt.Sprintf("ok at %s, %s by run %s", short(l.Commit), l.At.Format(time.DateTime), l.Run)
+}
+
+// ended says what ended a deployment.
+func ended(op string) string {
+	switch op {
+	case Destroy:
+		return "destroyed"
+	case "destroy-target":
+		return "a part of it was destroyed"
+	case "apply":
+		return "a part of it, or a saved plan, was applied"
+	}
+	return op + " came after the deployment,"
+}

@@ -1,0 +1,104 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// Refs of ours, by their full names alone. Where there is no ref of a name git goes
+// on to look for a tag and a branch that is called so (gitrevisions(7)), and
+// who may push a tag need not be one who may push notes.
+
+// resolve is the object that a ref names, or the zero hash if there is no such ref.
+// A ref that is there and cannot be read is an error.
+func (r *repo) resolve(ref string) (plumbing.Hash, error) {
+	var broken error
+	for {
+		at, err := r.standsOn(ref)
+		if err != nil || at.IsZero() {
+			return at, err
+		}
+		_, _, _, err = r.lookup(at.String())
+		if !errors.Is(err, errMissing) {
+			return at, err
+		}
+		if broken != nil {
+			return plumbing.ZeroHash, broken
+		}
+		broken = fmt.Errorf("%s is %s, which cannot be read; `git fsck` tells more", ref, at)
+		// Or somebody moved the ref just now: then it can be read the next time.
+	}
+}
+
+// standsOn is what a ref says, whether or not that is here. A loose ref wins over a
+// packed one, and is quicker to read than a child is to start.
+func (r *repo) standsOn(ref string) (plumbing.Hash, error) {
+	loose, looseErr := os.ReadFile(r.refPath(ref))
+	if at := strings.TrimSpace(string(loose)); looseErr == nil && plumbing.IsHash(at) {
+		return plumbing.NewHash(at), nil
+	}
+	out, err := r.git(context.Background(), nil, "for-each-ref", "--format=%(objectname) %(refname)", ref)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	for line := range strings.Lines(out) {
+		if at, name, _ := strings.Cut(strings.TrimSpace(line), " "); name == ref && plumbing.IsHash(at) {
+			return plumbing.NewHash(at), nil
+		}
+	}
+	if looseErr == nil {
+		// An empty or broken loose ref is warned about, and not listed.
+		return plumbing.ZeroHash, fmt.Errorf("%s is broken (its file holds %q); restore it from `git reflog show %s` or the remote", ref, strings.TrimSpace(string(loose)), ref)
+	}
+	return plumbing.ZeroHash, nil
+}
+
+func (r *repo) refPath(ref string) string {
+	return filepath.Join(r.commonDir, filepath.FromSlash(ref))
+}
+
+// setRef moves a ref from old to new, both of which may be zero, as the
+// compare-and-swap that git update-ref is. errMoved: it did not stand on old.
+func (r *repo) setRef(ctx context.Context, ref, message string, new, old plumbing.Hash) error {
+	args := []string{"update-ref", "--create-reflog", "-m", message, ref, new.String(), old.String()}
+	if new.IsZero() {
+		args = []string{"update-ref", "-d", ref, old.String()}
+	}
+	_, err := r.git(ctx, nil, args...)
+	var ge *gitError
+	if errors.As(err, &ge) {
+		for _, moved := range []string{"but expected", "reference already exists", "unable to resolve reference", ".lock': File exists"} {
+			if strings.Contains(ge.stderr, moved) {
+				return fmt.Errorf("%w: %s", errMoved, lastLines(ge.stderr, ge.code))
+			}
+		}
+	}
+	return err
+}
+
+var errMoved = errors.New("the ref was moved by somebody else")
+
+// staleLock is how old a ref's lock is when nobody can hold it any more: git
+// holds one for milliseconds, and one that was killed leaves it behind for good.
+// Should its holder live all the same, its own update fails; none is lost.
+const staleLock = 5 * time.Second
+
+// breakLock removes the lock of a ref if it is stale, and says whether it did.
+func (r *repo) breakLock(ref string) bool {
+	path := r.refPath(ref) + ".lock"
+	info, err := os.Stat(path)
+	return err == nil && time.Since(info.ModTime()) > staleLock && os.Remove(path) == nil
+}
+
+// lockedOut reports whether git found the lock of a ref in its way.
+func lockedOut(err error) bool {
+	var ge *gitError
+	return errors.As(err, &ge) && strings.Contains(ge.stderr, ".lock': File exists")
+}

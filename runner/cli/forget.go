@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+func forgetCommand(env Env) *cli.Command {
+	return &cli.Command{
+		Name:      "forget",
+		Usage:     "remove records of a commit for good, in every clone",
+		ArgsUsage: "--reason TEXT (--stack STACK | --run ID | --line TEXT | --all) [REV]",
+		Description: "Shows what it removes, and asks first on a terminal. --stack removes the records that the stack has for --target, and\n" +
+			"without --target those that it has for no target; --all-targets removes both. A tombstone with the reason takes the place of\n" +
+			"each record, so that no other clone brings it back. (What `git notes remove` takes away comes back with the next sync.)",
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required)"},
+			&cli.StringFlag{Name: "stack", Usage: "the records of this `STACK`"},
+			&cli.StringFlag{Name: "run", Usage: "the records of the run `ID`; with --stack, of that stack alone"},
+			&cli.StringFlag{Name: "line", Usage: "the lines that begin with `TEXT`, records or not; a line's digest will do"},
+			&cli.BoolFlag{Name: "all", Usage: "all lines of the commit"},
+		}, targetFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "all-targets", Usage: "with --stack: its records for every target"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be removed, and remove nothing"},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
+		}, syncFlags(), storeFlags()),
+		Action: func(c *cli.Context) error { return forget(c, env) },
+	}
+}
+
+func forget(c *cli.Context, env Env) error {
+	u := newUI(env)
+	reason := strings.TrimSpace(c.String("reason"))
+	switch named := c.String("stack") != "" || c.String("run") != "" || c.String("line") != ""; {
+	case c.Args().Len() > 1:
+		return errors.New("one commit at a time")
+	case reason == "":
+		return errors.New("forgetting needs a reason: add --reason 'what was wrong'")
+	case !named && !c.Bool("all"):
+		return errors.New("which records? Add --stack, --run, --line or --all; `tmnotes show` lists them")
+	case named && c.Bool("all"):
+		return errors.New("--all removes all lines of the commit; leave out --all, or --stack, --run and --line")
+	case c.Bool("all-targets") && c.String("target") != "":
+		return errors.New("--all-targets removes the records for every target; leave out --all-targets, or --target")
+	}
+	return withStore(c, env, func(s *gitstate.Store, dir string) error {
+		commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
+		if err != nil {
+			return err
+		}
+		plan, err := planSync(c, s, "", detectCI(os.Getenv), gitstate.Deploy)
+		if err != nil {
+			return err
+		}
+		if err := fetchNotes(c.Context, s, u, plan); err != nil {
+			return err
+		}
+		lines, err := s.Note(commit.Hash)
+		if err != nil {
+			return err
+		}
+		picked := pickLines(c, lines, stackMatcher(c.Context, s, dir, c.String("stack")))
+		if err := picked.show(u, commit.Hash); err != nil {
+			return err
+		}
+		if c.Bool("dry-run") {
+			u.say("nothing was removed (--dry-run): %s on %s would be", plural(len(picked.lines), "line"), shortHash(commit.Hash))
+			return nil
+		}
+		if !c.Bool("yes") && isTerminal(env.Stderr) && env.Stdin != nil && isTerminal(env.Stdin) {
+			if err := ask(c.Context, env, fmt.Sprintf("Remove %s on %s for good, in every clone?", plural(len(picked.lines), "line"), shortHash(commit.Hash))); err != nil {
+				return err
+			}
+		}
+		by := gitstate.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
+		s.UseJournal(by.Run)
+		gone, err := s.Forget(c.Context, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
+		if err != nil {
+			return err
+		}
+		if err := finishEdit(c, s, u, plan); err != nil {
+			return err
+		}
+		u.say("forgot %s on %s", plural(len(gone), "line"), shortHash(commit.Hash))
+		return nil
+	})
+}
+
+// pick is what forget is about to remove from a note.
+type pick struct {
+	lines  []gitstate.Line
+	texts  map[string]bool
+	target string
+	others []string // targets for which the stack has records, too, that stay
+}
+
+// pickLines picks the lines that are to be removed: all conditions have to be met. The
+// stack's records for another target than the one that was named are not meant:
+// another place's state would be lost with them.
+func pickLines(c *cli.Context, lines []gitstate.Line, isStack func(*gitstate.Record) bool) *pick {
+	p := &pick{texts: map[string]bool{}, target: c.String("target")}
+	if !strings.Contains(p.target, "+") { // else the workspace is in it already
+		p.target = targetOf(p.target, workspace())
+	}
+	stack, run, text := c.String("stack"), c.String("run"), c.String("line")
+	limited := c.String("target") != "" || stack != "" && !c.Bool("all-targets")
+	for _, l := range lines {
+		r := l.Record
+		switch {
+		case r.Event == gitstate.Forgotten,
+			stack != "" && (l.Err != nil || r.Stack == "" || !isStack(&r)),
+			run != "" && (l.Err != nil || r.Run != run),
+			text != "" && !strings.HasPrefix(l.Text, text) && gitstate.Digest(l.Text) != text:
+		case limited && r.Target != p.target:
+			if i, found := slices.BinarySearch(p.others, r.Target); !found {
+				p.others = slices.Insert(p.others, i, r.Target)
+			}
+		default:
+			p.lines, p.texts[l.Text] = append(p.lines, l), true
+		}
+	}
+	return p
+}
+
+// show says what is about to be removed, and what is not.
+func (p *pick) show(u *ui, commit string) error {
+	names := make([]string, len(p.others))
+	for i, target := range p.others {
+		names[i] = targetName(target)
+	}
+	others := strings.Join(names, ", ")
+	if len(p.lines) == 0 {
+		if others != "" {
+			return fmt.Errorf("no such record for %s on %s, but for %s: name one with --target, or add --all-targets", targetName(p.target), shortHash(commit), others)
+		}
+		return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", shortHash(commit), shortHash(commit))
+	}
+	var rows [][]string
+	var colors []string
+	for _, l := range p.lines {
+		r := l.Record
+		if l.Err != nil {
+			rows, colors = append(rows, []string{"-", l.Text}), append(colors, "")
+			continue
+		}
+		what := cmp.Or(string(r.Status), r.Event)
+		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), took(r.Took), r.Run})
+		colors = append(colors, statusColor(what))
+	}
+	u.table(u.env.Stdout, rows, func(i int) string { return colors[i] })
+	if others != "" {
+		u.say("the records for %s stay: name one with --target, or add --all-targets", others)
+	}
+	return nil
+}
+
+// targetName is a target as people read it.
+func targetName(target string) string {
+	if target == "" {
+		return "no target"
+	}
+	return target
+}
+
+// ask has a person on the terminal confirm what cannot be taken back.
+func ask(ctx context.Context, env Env, question string) error {
+	fmt.Fprintf(env.Stderr, "%s [y/N] ", printable(question))
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(env.Stdin).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(env.Stderr)
+		return &exitError{exitInterrupted, errors.New("interrupted; nothing was removed")}
+	case said := <-answer:
+		if said == "y" || said == "yes" {
+			return nil
+		}
+	}
+	return errors.New("nothing was removed")
+}
