@@ -187,15 +187,13 @@ func unreadableClaim(remote, ref string, err error) error {
 // claimCommit is what one or several refs of claims are to stand on.
 type claimCommit struct {
 	subject, body string
-	parents       []plumbing.Hash
 	of            []*claimChange
 }
 
 // writeClaims makes the commits of claims, each for its refs. They have the empty tree,
-// so that a `git log` that takes their refs for notes finds none in them, and no
-// parents, but for a remote that lets nobody replace what is there (onTop).
+// so that a `git log` that takes their refs for notes finds none in them, and no parents.
 // Where they are signed, which may take a person's touch, all are one commit.
-func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string, onTop bool) ([][]claimChange, error) {
+func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string) ([][]claimChange, error) {
 	w := &objectWriter{r: s.repo}
 	tree, err := w.put(plumbing.TreeObject, nil)
 	if err != nil {
@@ -223,13 +221,10 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string,
 			to.body += line + "\n"
 			all[i][k] = claimChange{ref: old.ref, old: old.hash}
 			to.of = append(to.of, &all[i][k])
-			if onTop && !old.hash.IsZero() && !slices.Contains(to.parents, old.hash) {
-				to.parents = append(to.parents, old.hash)
-			}
 		}
 	}
 	for _, c := range commits {
-		h, err := s.newCommit(ctx, w, s.message(c.subject, c.body), tree, c.parents...)
+		h, err := s.newCommit(ctx, w, s.message(c.subject, c.body), tree)
 		if err != nil {
 			return nil, err
 		}

@@ -16,9 +16,6 @@ type claimChange struct {
 	old, new plumbing.Hash
 }
 
-// errKept: the remote takes nothing that is not on top of what is there.
-var errKept = errors.New("it lets no ref be replaced (receive.denyNonFastForwards)")
-
 // changeClaims is pushClaims of as many as there are. What belongs together is in
 // one push. Unless atomic, it goes on with what is left where some are contended.
 func (s *Store) changeClaims(ctx context.Context, remote string, atomic bool, groups [][]claimChange) error {
@@ -93,8 +90,6 @@ func (s *Store) pushClaims(ctx context.Context, remote string, atomic bool, chan
 		switch why := f[len(f)-1]; {
 		case strings.Contains(why, "atomic "), strings.Contains(why, "(needs force)"):
 			contended = true
-		case strings.Contains(why, "[remote rejected] (non-fast-forward)"):
-			return fmt.Errorf("%w by %s: %w", ErrClaims, remote, errKept)
 		default:
 			if err := pushError(remote, "", line, err); !errors.Is(err, errContended) {
 				return fmt.Errorf("%w: %w", ErrClaims, err)

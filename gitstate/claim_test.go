@@ -110,7 +110,7 @@ func TestClaimOfALostAnswer(t *testing.T) {
 	for _, ref := range s.claimRefs(&n) {
 		n.at = append(n.at, refValue{ref: ref})
 	}
-	changes, _, err := c.write(ctx, []*Claim{&n})
+	changes, err := c.write(ctx, []*Claim{&n})
 	noError(t, err)
 	noError(t, s.changeClaims(ctx, "origin", true, changes)) // and nobody was told
 	x := Claim{Stack: "/x", ID: "x", Target: "prod"}
@@ -120,7 +120,7 @@ func TestClaimOfALostAnswer(t *testing.T) {
 	h := c.held[n.at[0].ref]
 	n = h.claim
 	n.Renewed++
-	changes, _, err = c.write(ctx, []*Claim{&n})
+	changes, err = c.write(ctx, []*Claim{&n})
 	noError(t, err)
 	noError(t, s.changeClaims(ctx, "origin", true, changes))
 	noError(t, c.renew())

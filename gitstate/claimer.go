@@ -32,7 +32,6 @@ type Claimer struct {
 	seen     map[string]sighting // others', by ref
 	tried    map[plumbing.Hash]bool
 	renewing bool
-	onTop    bool // the remote takes nothing that is not on top of what is there
 	kept     bool // the remote lets nothing be deleted
 	stop     chan struct{}
 	once     sync.Once
@@ -125,6 +124,9 @@ func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
 	for i := range want {
 		refs[i] = c.s.claimRefs(&want[i])
 	}
+	if _, err := c.lookAgain(ctx, refs); err != nil {
+		return nil, err
+	}
 	for range 4 {
 		if c.unfetched(refs) {
 			if err := c.fetch(ctx); err != nil {
@@ -195,27 +197,15 @@ func (c *Claimer) unfetched(refs [][]string) bool {
 // the notes where one is gone, or another one.
 func (c *Claimer) Others(ctx context.Context, stacks []Claim) ([]*Other, error) {
 	refs := make([][]string, len(stacks))
-	var ask []string
-	c.mu.Lock()
 	for i := range stacks {
 		refs[i] = c.s.claimRefs(&stacks[i])
-		for _, ref := range refs[i] {
-			if v, ok := c.seen[ref]; ok && c.clock().steady-v.last > c.Poll/2 {
-				ask = append(ask, ref)
-			}
-		}
 	}
-	c.mu.Unlock()
-	if len(ask) > 0 {
-		changed, err := c.lookAgain(ctx, ask)
-		if err == nil && changed {
-			if err = c.sight(ctx); err == nil {
-				err = c.fetch(ctx)
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
+	changed, err := c.lookAgain(ctx, refs)
+	if err == nil && changed {
+		err = c.fetch(ctx)
+	}
+	if err != nil {
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,18 +219,38 @@ func (c *Claimer) Others(ctx context.Context, stacks []Claim) ([]*Other, error) 
 	return others, nil
 }
 
-// lookAgain asks whether claims of others stand as they were seen.
-func (c *Claimer) lookAgain(ctx context.Context, refs []string) (changed bool, err error) {
+// lookAgain asks whether claims of others stand as they were seen, where that was a while
+// ago, and looks at all where some do not.
+func (c *Claimer) lookAgain(ctx context.Context, refs [][]string) (changed bool, err error) {
 	start := c.clock().steady
-	now, err := c.list(ctx, refs)
-	if err != nil {
-		return false, err
+	var ask []string
+	c.mu.Lock()
+	for _, ref := range slices.Concat(refs...) {
+		if v, ok := c.seen[ref]; ok && start-v.last > c.Poll/2 {
+			ask = append(ask, ref)
+		}
 	}
+	c.mu.Unlock()
+	if len(ask) == 0 {
+		return false, nil
+	}
+	now, err := c.list(ctx, ask)
+	if err == nil {
+		changed, err = c.stand(ask, now, start)
+	}
+	if err == nil && changed {
+		err = c.sight(ctx)
+	}
+	return changed, err
+}
+
+// stand takes down that claims of others stood as they were seen, from some time on.
+func (c *Claimer) stand(refs []string, now map[string]plumbing.Hash, start time.Duration) (changed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, ref := range refs {
-		v := c.seen[ref]
-		if at := v.claim.at; len(at) == 0 || now[ref] != at[0].hash {
+		v, is := c.seen[ref]
+		if !is || now[ref] != v.claim.at[0].hash {
 			changed = true
 			continue
 		}
@@ -415,34 +425,22 @@ func (h *holding) stands(changes []claimChange) {
 
 // put pushes the next commits of claims, all or none, or a few hundred at once.
 func (c *Claimer) put(ctx context.Context, claims []*Claim) ([][]claimChange, error) {
-	for {
-		changes, onTop, err := c.write(ctx, claims)
-		if err != nil {
-			return nil, err
-		}
-		if err = c.s.changeClaims(ctx, c.remote, true, changes); onTop || !errors.Is(err, errKept) {
-			return changes, err
-		}
-		c.mu.Lock()
-		c.onTop = true
-		c.mu.Unlock()
+	changes, err := c.write(ctx, claims)
+	if err == nil {
+		err = c.s.changeClaims(ctx, c.remote, true, changes)
 	}
+	return changes, err
 }
 
 // write makes the next commits of claims.
-func (c *Claimer) write(ctx context.Context, claims []*Claim) (changes [][]claimChange, onTop bool, err error) {
+func (c *Claimer) write(ctx context.Context, claims []*Claim) ([][]claimChange, error) {
 	for _, n := range claims {
 		n.At = c.s.now()
 		if n.Since.IsZero() {
 			n.Since = n.At
 		}
 	}
-	c.mu.Lock()
-	onTop = c.onTop
-	c.mu.Unlock()
-	if changes, err = c.s.writeClaims(ctx, claims, c.holder, onTop); err != nil {
-		return nil, onTop, err
-	}
+	changes, err := c.s.writeClaims(ctx, claims, c.holder)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, group := range changes {
@@ -451,5 +449,5 @@ func (c *Claimer) write(ctx context.Context, claims []*Claim) (changes [][]claim
 			c.tried[change.new] = true
 		}
 	}
-	return changes, onTop, nil
+	return changes, err
 }
