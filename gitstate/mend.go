@@ -16,7 +16,7 @@ import (
 // mend puts the notes ref together again where a crash has left an empty file of it, or
 // one that names a commit which is not here: from what its reflog last named, and, as
 // for a ref that is missing, from the refs that were fetched and the journal. A fetched
-// ref that is broken is moved aside, and comes with the next fetch.
+// ref that is broken is moved aside after that, and comes with the next fetch.
 func (s *Store) mend(ctx context.Context) error {
 	if s.readOnly != nil {
 		return nil
@@ -37,13 +37,9 @@ func (s *Store) mend(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) loosePath(ref string) string {
-	return filepath.Join(s.repo.commonDir, filepath.FromSlash(ref))
-}
-
 // broken says what is wrong with the file of a ref, "" if nothing is.
 func (s *Store) broken(ref string) (string, error) {
-	file, err := os.ReadFile(s.loosePath(ref))
+	file, err := os.ReadFile(s.repo.refPath(ref))
 	if err != nil {
 		return "", nil // it is packed, missing, or for git to complain of
 	}
@@ -69,8 +65,14 @@ func (s *Store) mendRef(ctx context.Context, ref, why string) error {
 	if now, err := s.broken(ref); err != nil || now != why {
 		return err // somebody was quicker
 	}
+	last := plumbing.ZeroHash
+	if ref == s.ref {
+		if last = s.lastInReflog(ref); last.IsZero() && !s.fetchedSomething() {
+			return nil // the journal alone does not go back far enough: who reads it says what is wrong
+		}
+	}
 	aside := filepath.Join(s.private, "broken-"+ulid.Make().String())
-	if err := os.Rename(s.loosePath(ref), aside); err != nil {
+	if err := os.Rename(s.repo.refPath(ref), aside); err != nil {
 		return fmt.Errorf("moving the broken %s aside: %w", ref, err)
 	}
 	if ref != s.ref {
@@ -81,13 +83,22 @@ func (s *Store) mendRef(ctx context.Context, ref, why string) error {
 	if err != nil {
 		return err
 	}
-	if last := s.lastInReflog(ref); !last.IsZero() && last != packed {
+	if !last.IsZero() && last != packed {
 		err = s.repo.setRef(ctx, ref, "tmnotes: put together again", last, packed)
 		if errors.Is(err, errMoved) {
 			err = nil
 		}
 	}
 	return err
+}
+
+// fetchedSomething reports whether there are notes that were fetched from a remote, or
+// pushed: the journal has what they lack.
+func (s *Store) fetchedSomething() bool {
+	return slices.ContainsFunc(s.repo.remotes, func(remote string) bool {
+		tip, _, err := s.tip(s.tracking(remote))
+		return err == nil && !tip.IsZero()
+	})
 }
 
 // lastInReflog is the newest commit that a ref stood on and that is here.
