@@ -115,6 +115,7 @@ func (b *bench) run() int {
 	b.memory()
 	b.cloud()
 	b.service()
+	b.claims()
 	if b.missed > 0 {
 		fmt.Printf("%d missed\n", b.missed)
 		return 1
