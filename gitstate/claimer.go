@@ -270,7 +270,7 @@ func (c *Claimer) list(ctx context.Context, refs []string) (map[string]plumbing.
 	}
 	out, err := c.s.network(ctx, append([]string{"ls-remote", "--refs", c.remote}, refs...)...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: asking %s for claims: %w", ErrRemote, c.remote, err)
+		return nil, remoteError("asking it for claims", c.remote, err)
 	}
 	now := map[string]plumbing.Hash{}
 	for line := range strings.Lines(out) {
@@ -392,7 +392,7 @@ func (c *Claimer) free(want []Claim, refs [][]string) (free []*Claim) {
 
 // push claims stacks that nobody has.
 func (c *Claimer) push(ctx context.Context, free []*Claim) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, fmt.Errorf("no answer within %v", c.about.Lease/2))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, NoAnswer(c.about.Lease/2))
 	defer cancel()
 	for part := range slices.Chunk(free, claimsAtOnce) {
 		start := c.clock()

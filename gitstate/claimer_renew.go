@@ -93,8 +93,15 @@ func (c *Claimer) holdings() (held []*holding) {
 
 // renewHeld renews all that is held.
 func (c *Claimer) renewHeld(limit time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("no answer within %v", limit))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, NoAnswer(limit))
 	defer cancel()
+	go func() { // Close waits for no answer
+		select {
+		case <-c.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	for part := range slices.Chunk(c.holdings(), claimsAtOnce) {
 		if err := c.renewPart(ctx, part); err != nil {
 			return err
@@ -198,7 +205,7 @@ func (c *Claimer) Release(ctx context.Context, stacks []Claim) error {
 		}
 	}
 	c.mu.Unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/3, fmt.Errorf("no answer within %v", c.about.Lease/3))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/3, NoAnswer(c.about.Lease/3))
 	defer cancel()
 	for try := 0; ; try++ {
 		if len(held) == 0 {

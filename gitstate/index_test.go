@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -47,7 +46,7 @@ func (n allNotes) indexOf(keep func(string, *Record) bool) *index {
 	for c, lines := range n {
 		b.note(c, lines)
 	}
-	x, err := b.done(plumbing.ZeroHash, func(c string) ([]string, error) { return n[c], nil })
+	x, err := b.done(trees{}, func(c string) ([]string, error) { return n[c], nil })
 	if err != nil {
 		panic(err)
 	}

@@ -57,7 +57,7 @@ func (s *Store) broken(ref string) (string, error) {
 }
 
 func (s *Store) mendRef(ctx context.Context, ref, why string) error {
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "mend.lock"))
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "mend.lock"), s.warn)
 	if err != nil {
 		return err
 	}

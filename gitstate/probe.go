@@ -72,7 +72,7 @@ func (s *Store) Ask(ctx context.Context, remote string) (v RemoteView, err error
 	env := []string{"GIT_TRACE_CURL=" + trace.Name(), "GIT_TRACE_CURL_NO_DATA=1"}
 	out, err := s.networkWith(ctx, env, "ls-remote", "--symref", remote, "HEAD", s.ref, s.spoolPrefix(s.ref)+"*")
 	if err != nil {
-		return v, fmt.Errorf("%w: %w", ErrRemote, err)
+		return v, remoteError("asking it", remote, err)
 	}
 	for line := range strings.Lines(out) {
 		what, ref, _ := strings.Cut(strings.TrimSpace(line), "\t")
@@ -136,7 +136,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	tree, parents := emptyTree, []plumbing.Hash{}
 	if tip != "" {
 		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, tip); err != nil {
-			return try, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
+			return try, remoteError("fetching the notes from "+remote, remote, err)
 		}
 		if tree, err = s.probeGit(ctx, env, "", "rev-parse", tip+"^{tree}"); err != nil {
 			return try, err
@@ -210,7 +210,7 @@ func (s *Store) tryDelete(ctx context.Context, remote string, env []string, comm
 
 // tryPushes pushes what cannot be taken as a whole, and says what would become of a ref.
 func (s *Store) tryPushes(ctx context.Context, remote string, env []string, ref string, refspecs ...string) error {
-	args := append([]string{"push", "--porcelain", "--atomic", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no", remote}, refspecs...)
+	args := append(append(s.pushArgs(remote), "--atomic", s.pushTarget(ctx, remote)), refspecs...)
 	out, err := s.networkWith(ctx, env, args...)
 	if err == nil {
 		return fmt.Errorf("%s took refs that cannot stand beside each other; look at %s and %s/never there", remote, ref, ref)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -35,17 +34,30 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := s.lockSync(ctx)
+	unlock, err := s.lockSync(ctx, remote)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
+	more := time.Duration(0)
+	if mode.announce {
+		more = s.lagPatience
+	}
+	ctx, cancel := s.bounded(ctx, more)
+	defer cancel()
 	var texts textTips
 	ask := !mode.fetched
 	for try := 0; try < pushTries; try++ {
-		// Who comes again has only to know what was in the way: where hundreds push
-		// at once the spool refs are as many, and somebody reads them later.
-		tips, ferr := s.fetch(ctx, remote, ask, try > 0, &tr)
+		what := nothing
+		switch {
+		case ask && try > 0:
+			// Who comes again has only to know what was in the way: where hundreds push
+			// at once the spool refs are as many, and somebody reads them later.
+			what = notesAlone
+		case ask:
+			what = notesAndSpool
+		}
+		tips, ferr := s.fetch(ctx, remote, what, &tr)
 		if ferr != nil {
 			return tr, fmt.Errorf("%w: %w", ErrNotPushed, ferr)
 		}
@@ -87,7 +99,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 			}
 		}
 	}
-	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) {
+	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) || CauseOf(err) == Denied {
 		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 	}
 	if serr := s.pushSpool(ctx, remote, &tr); serr != nil {
@@ -207,52 +219,8 @@ func (s *Store) runPush(ctx context.Context, remote string, options []string, re
 }
 
 func (s *Store) gitPush(ctx context.Context, remote string, options, refspecs []string) (string, error) {
-	args := append([]string{"push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"}, options...)
-	return s.network(ctx, append(append(args, remote), refspecs...)...)
-}
-
-// pushError is what became of a ref in a push (of all, if ref is empty), by
-// what git printed of it.
-func pushError(remote, ref, out string, err error) error {
-	if err == nil {
-		return nil
-	}
-	for line := range strings.Lines(out) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
-		_, to, _ := strings.Cut(f[min(1, len(f)-1)], ":")
-		if ref != "" && to == ref && f[0] != "!" {
-			return nil // taken, whatever became of others
-		}
-		if f[0] != "!" || ref != "" && to != ref {
-			continue
-		}
-		why := f[len(f)-1]
-		if strings.Contains(why, "fetch first") || strings.Contains(why, "non-fast-forward") {
-			return fmt.Errorf("%w (%s)", errBehind, why)
-		}
-		for _, c := range []string{"stale info", "failed to update ref", "cannot lock ref", "incorrect old value",
-			"reference already exists", "unpacker error", "missing necessary objects", "failed to lock", "remote ref updated"} {
-			if strings.Contains(why, c) {
-				return fmt.Errorf("%w: %s", errContended, why)
-			}
-		}
-		said := ""
-		var ge *gitError
-		if errors.As(err, &ge) {
-			if i := strings.Index(ge.stderr, "remote:"); i >= 0 {
-				said = "; " + lastLines(ge.stderr[i:], ge.code)
-			}
-		}
-		return fmt.Errorf("%s %w the push: %s%s", remote, errRefused, why, said)
-	}
-	var ge *gitError
-	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "unresolved deltas") || strings.Contains(ge.stderr, "remote unpack failed")) {
-		return fmt.Errorf("%w: %s", errContended, lastLines(ge.stderr, ge.code))
-	}
-	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "ermission") || strings.Contains(ge.stderr, "403") || strings.Contains(ge.stderr, "denied")) {
-		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
-	}
-	return fmt.Errorf("%w: pushing to %s: %w", ErrRemote, remote, err)
+	args := append(append(s.pushArgs(remote), options...), s.pushTarget(ctx, remote))
+	return s.network(ctx, append(args, refspecs...)...)
 }
 
 // settle removes the spool refs that were folded in, and the journal files
@@ -268,14 +236,15 @@ func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
 		_ = s.push(ctx, remote, leases, deletes...)
 	}
 	if pushed, tree, err := s.tip(s.tracking(remote)); err == nil && !pushed.IsZero() {
-		s.compact(tree, 0)
+		s.compact(s.journal, tree, 0)
 	}
+	s.tidyLocal()
 }
 
 // compact removes the journal files that are not needed any more: all of their
 // lines are in the notes of the tree, and nothing was added for the given time.
-func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
-	files, err := s.journal.files()
+func (s *Store) compact(of *journal, tree plumbing.Hash, age time.Duration) {
+	files, err := of.files()
 	if err != nil {
 		return
 	}
@@ -288,7 +257,7 @@ func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
 		if age > 0 && time.Since(f.mod) < age {
 			continue
 		}
-		if s.journal.read(f, nil) != nil || f.damaged > 0 {
+		if of.read(f, nil) != nil || f.damaged > 0 {
 			continue
 		}
 		lines := map[plumbing.Hash][]string{}
@@ -296,7 +265,7 @@ func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
 			lines[e.commit] = append(lines[e.commit], e.line)
 		}
 		if changes, err := s.missing(t, lines); err == nil && len(changes) == 0 {
-			_ = s.journal.remove(*f)
+			_ = of.remove(*f)
 		}
 	}
 }
@@ -312,6 +281,7 @@ func (s *Store) Tidy() {
 		return
 	}
 	if tip, tree, err := s.tip(s.ref); err == nil && !tip.IsZero() {
-		s.compact(tree, journalAge)
+		s.compact(s.journal, tree, journalAge)
 	}
+	s.tidyLocal()
 }

@@ -99,7 +99,7 @@ func (r *repo) breakLock(ref string) bool {
 	if !stale(os.Lstat(path)) {
 		return false
 	}
-	unlock, err := lockFile(context.Background(), filepath.Join(r.commonDir, "tmnotes", "break.lock"))
+	unlock, err := lockBriefly(context.Background(), filepath.Join(r.commonDir, "tmnotes", "break.lock"), func(string) {})
 	if err != nil {
 		return false
 	}

@@ -178,7 +178,7 @@ func TestFetchOfTheNotesAlone(t *testing.T) {
 	push(t, s)
 	repo.InRemote("update-ref", "-d", s.ref)
 	repo.Git("push", "-q", "origin", forgery(t, repo, head)+":refs/tags/"+s.ref, head+":"+s.spoolPrefix(s.ref)+"x")
-	tips := must[remoteTips](t)(s.fetch(ctx, "origin", true, true, &Traveled{}))
+	tips := must[remoteTips](t)(s.fetch(ctx, "origin", notesAlone, &Traveled{}))
 	if !tips.main.IsZero() || len(tips.spool) != 0 {
 		t.Errorf("%+v", tips)
 	}

@@ -29,7 +29,7 @@ func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) erro
 	for try := range spoolTries {
 		tips, err := s.fetchedTips(ctx, remote)
 		if try > 0 && err == nil { // what stands there was not known
-			tips, err = s.fetch(ctx, remote, true, false, tr)
+			tips, err = s.fetch(ctx, remote, notesAndSpool, tr)
 		}
 		if err != nil {
 			return err

@@ -29,14 +29,17 @@ type State struct {
 // Latest is the latest result of a stack for a target and a group of
 // operations (deploy and destroy are one).
 type Latest struct {
-	Stored             // the newest record; the zero value if there is none
-	Status   Status    // derived: that of the record, Interrupted, or Never
-	Diverged []Stored  // newest records beside it: neither writer knew of the other
-	OKCommit string    // where the latest success stands, "" if there was none
-	OKAt     time.Time // and when it was
-	By, Job  string    // from the head of the record's run
-	Cmd      string
-	okRun    string
+	Stored            // the newest record; the zero value if there is none
+	Status   Status   // derived: that of the record, Interrupted, or Never
+	Diverged []Stored // newest records beside it: neither writer followed the other
+	// Conflicts are the runs of those that were at the stack and could not know of each
+	// other. Who only announced it, or was killed before another began, is in none.
+	Conflicts []string
+	OKCommit  string    // where the latest success stands, "" if there was none
+	OKAt      time.Time // and when it was
+	By, Job   string    // from the head of the record's run
+	Cmd       string
+	okRun     string
 }
 
 // Runs are the runs that a record of the stack would follow now.
@@ -237,7 +240,47 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 			}
 		}
 	}
+	return st.conflicts(out)
+}
+
+// conflicts finds Latest.Conflicts.
+func (st *State) conflicts(out *Latest) error {
+	if len(out.Diverged) == 0 {
+		return nil
+	}
+	var runs []string
+	if out.began() {
+		runs = append(runs, out.Run)
+	}
+	for _, d := range out.Diverged {
+		if !d.began() {
+			continue
+		}
+		if d.Record.Status.open() && d.At.Before(out.At.Add(-out.Took)) {
+			if over, err := st.abandoned(&d); err != nil {
+				return err
+			} else if over {
+				continue
+			}
+		}
+		runs = append(runs, d.Run)
+	}
+	if len(runs) > 1 {
+		out.Conflicts = slices.DeleteFunc(runs, func(run string) bool { return run == out.Run })
+	}
 	return nil
+}
+
+// began reports whether a record's run began with its stack, and did not just announce
+// it, or come to say that it does not.
+func (r *Stored) began() bool {
+	switch r.Record.Status {
+	case Queued, Triggered, Blocked:
+		return false
+	case Canceled:
+		return r.Took > 0
+	}
+	return true
 }
 
 // Abandoned are the runs that had queued or started a stack, or begun beside the latest

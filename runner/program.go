@@ -36,7 +36,8 @@ func StartProgram(cmd *exec.Cmd, foreground bool) (*Program, error) {
 // terminal has sent to the program as well. observe is told of each one.
 //
 // exit is the program's own exit code, or, where a signal ended it, 128 and
-// that signal's number, as a shell has it. err is what went wrong with waiting.
+// that signal's number, as a shell has it. err is what went wrong with waiting; that
+// something which the program left behind holds its output open (WaitDelay) is none.
 func (p *Program) Wait(signals <-chan os.Signal, observe func(os.Signal)) (exit int, err error) {
 	for {
 		select {
@@ -52,7 +53,7 @@ func (p *Program) Wait(signals <-chan os.Signal, observe func(os.Signal)) (exit 
 	}
 	state := p.c.cmd.ProcessState
 	var ee *exec.ExitError
-	if p.err != nil && !errors.As(p.err, &ee) {
+	if p.err != nil && !errors.As(p.err, &ee) && !errors.Is(p.err, exec.ErrWaitDelay) {
 		return 1, p.err
 	}
 	if code := state.ExitCode(); code >= 0 {

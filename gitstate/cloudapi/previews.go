@@ -66,14 +66,14 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 			records = append(records, &e.rec)
 		}
 	}
+	if len(records) > 0 {
+		head := s.head(ctx, p, o, commit, records[0].Target, cmd, len(records))
+		if err := s.open(p, append([]*gitstate.Record{head}, records...)...); err != nil {
+			return nil, err
+		}
+	}
 	s.seen.Previews++
-	if len(records) == 0 {
-		return res, nil
-	}
-	if err := s.begin(p); err != nil {
-		return nil, err
-	}
-	return res, s.append(p, append([]*gitstate.Record{s.head(ctx, p, o, commit, records[0].Target, cmd, len(records))}, records...)...)
+	return res, nil
 }
 
 // changedExit is the exit code of `terraform plan -detailed-exitcode` that finds

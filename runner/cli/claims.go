@@ -72,6 +72,7 @@ type claims struct {
 	overtook                *bool           // set if another pipeline began while the stacks were being selected
 	unreachable             time.Time       // since when the remote cannot be asked
 	elsewhere               map[string]bool // stacks that --on-claimed=skip left to others
+	held                    sync.Map        // path → gitstate.Claim: as it was when the stack started
 
 	taking sync.Mutex // held while stacks are claimed, or what was claimed ahead is let go of
 	ahead  aheadClaims
@@ -88,13 +89,13 @@ func (n *session) claim(u *ui, push *pusher, o runOptions, head *gitstate.Record
 		force: o.force || o.filter.set(), overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
 	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, Leg: n.leg, By: head.By, Job: head.Job, Lease: o.claims.lease})
 	k.ahead.init(o.claims.lease)
-	k.let.begin(k.claimer, push, k.ahead.keep, k.letGoUnused)
+	k.let.begin(n.net, k.claimer, push, k.ahead.keep, k.letGoUnused)
 	return k
 }
 
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
-	r := k.n.stacks[path]
+	r := k.n.of(path)
 	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, gitstate.Op(r.op.Name).Deploys()
 }
 
@@ -111,7 +112,7 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 		if after := k.afterElsewhere(s.Path); after != "" {
 			k.elsewhere[s.Path] = true
 			answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: "it comes after " + after + ", which another job is at"}
-		} else if a, decided := k.ahead.take(s.Path); is && decided {
+		} else if a, decided := k.ahead.take(c); is && decided {
 			if answers[i] = a; a.Hold == nil {
 				k.let.now(c)
 			}
@@ -212,6 +213,7 @@ func (k *claims) take(ctx context.Context, want, more []gitstate.Claim, say func
 				k.let.now(want[i])
 			}
 		} else {
+			k.held.Store(want[i].Stack, want[i])
 			say(want[i].Stack, runner.Admission{Hold: t.Hold})
 		}
 	}
@@ -224,7 +226,7 @@ func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(
 	var busy []string
 	for _, c := range want {
 		_, left := k.n.left.Load(c.Stack)
-		if r := k.n.stacks[c.Stack]; left || r.was.Underway(k.n.run) {
+		if r := k.n.of(c.Stack); left || r.was.Underway(k.n.run) {
 			busy = append(busy, c.Stack)
 		}
 	}
@@ -353,7 +355,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 	var settled *gitstate.State
 	var again []string
 	for _, p := range paths {
-		r := k.n.stacks[p]
+		r := k.n.of(p)
 		news, err := st.News(&r.was, r.stack.ID, p, r.target, r.op.Name, k.n.run)
 		if err != nil {
 			return nil, err
@@ -416,8 +418,7 @@ func (k *claims) lookBack() error {
 func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) error {
 	var commits []string
 	for _, p := range paths {
-		r := k.n.stacks[p]
-		l, err := st.Latest(r.stack.ID, p, r.target, r.op.Name)
+		l, err := k.n.latest(st, p)
 		if err != nil {
 			return err
 		}
@@ -433,8 +434,8 @@ func (k *claims) finished(r runner.Result) {
 	if k == nil || r.Started.IsZero() {
 		return
 	}
-	if c, is := k.of(r.Stack.Path); is {
-		k.let.ended(c)
+	if c, is := k.held.Load(r.Stack.Path); is {
+		k.let.ended(c.(gitstate.Claim))
 	}
 }
 
@@ -446,8 +447,8 @@ func (k *claims) end(pushed bool) {
 	k.let.end()
 	if pushed {
 		k.settle()
-		_ = k.claimer.Release(context.Background(), k.claimer.Held()) // what is not released expires
-		k.claimer.Sweep(context.Background())
+		_ = k.claimer.Release(k.n.net, k.claimer.Held()) // what is not released expires
+		k.claimer.Sweep(k.n.net)
 		if err := k.lookBack(); err != nil {
 			k.u.warn(err.Error())
 		}
@@ -460,7 +461,7 @@ func (k *claims) letGoUnused() {
 	k.taking.Lock()
 	defer k.taking.Unlock()
 	if unused := k.ahead.unused(); len(unused) > 0 {
-		_ = k.claimer.Release(context.Background(), unused)
+		_ = k.claimer.Release(k.n.net, unused)
 	}
 }
 
@@ -469,8 +470,8 @@ func (k *claims) letGoUnused() {
 // his two pushes.
 func (k *claims) settle() {
 	for range 8 {
-		tr, err := k.n.store.PushFetched(context.Background(), k.remote)
-		if err == nil && (!tr.Spooled || tr.Refused) {
+		tr, err := k.n.store.PushFetched(k.n.net, k.remote)
+		if err == nil && (!tr.Spooled || tr.Refused) || k.n.net.Err() != nil {
 			return
 		}
 		time.Sleep(releaseWait)

@@ -39,12 +39,12 @@ func (a *aheadClaims) init(lease time.Duration) {
 }
 
 // take is what was decided of a stack, if that is so still.
-func (a *aheadClaims) take(path string) (runner.Admission, bool) {
-	d, is := a.decided[path]
-	if !is || time.Since(d.at) > a.keep || d.admission.Hold != nil && d.admission.Hold.Err() != nil {
+func (a *aheadClaims) take(c gitstate.Claim) (runner.Admission, bool) {
+	d, is := a.decided[c.Stack]
+	if !is || d.claim.ID != c.ID || d.claim.Target != c.Target || time.Since(d.at) > a.keep || d.admission.Hold != nil && d.admission.Hold.Err() != nil {
 		return runner.Admission{}, false
 	}
-	delete(a.decided, path)
+	delete(a.decided, c.Stack)
 	a.let++
 	return d.admission, true
 }

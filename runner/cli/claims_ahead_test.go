@@ -64,7 +64,7 @@ func TestClaimedAhead(t *testing.T) {
 	late.at = late.at.Add(-a.keep)
 	a.decided["/late"] = late
 	for path, want := range map[string]bool{"/held": true, "/lost": false, "/late": false, "/done": true, "/unknown": false} {
-		if _, is := a.take(path); is != want {
+		if _, is := a.take(gitstate.Claim{Stack: path}); is != want {
 			t.Errorf("%s: %v", path, is)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 // letGo lets go of stacks: of one that ended once its result is on the remote, with the
 // next push of the notes, of which there is none for it alone.
 type letGo struct {
+	ctx     context.Context
 	claimer *gitstate.Claimer
 	push    *pusher
 	wake    chan struct{}
@@ -37,8 +38,8 @@ const waitMost = 1000
 // releaseWait is how long others that end are waited for, so that they are released together.
 const releaseWait = 200 * time.Millisecond
 
-func (l *letGo) begin(claimer *gitstate.Claimer, push *pusher, each time.Duration, also func()) {
-	l.claimer, l.push, l.wake, l.stop = claimer, push, make(chan struct{}, 1), make(chan struct{})
+func (l *letGo) begin(ctx context.Context, claimer *gitstate.Claimer, push *pusher, each time.Duration, also func()) {
+	l.ctx, l.claimer, l.push, l.wake, l.stop = ctx, claimer, push, make(chan struct{}, 1), make(chan struct{})
 	push.tell(l.pushed)
 	l.done.Go(func() {
 		tick := time.NewTicker(each)
@@ -114,7 +115,7 @@ func (l *letGo) release() {
 	l.over = nil
 	l.mu.Unlock()
 	if len(over) > 0 {
-		_ = l.claimer.Release(context.Background(), over) // what is not released expires
+		_ = l.claimer.Release(l.ctx, over) // what is not released expires
 	}
 }
 

@@ -88,7 +88,7 @@ func TestSamePipelineManyTimes(t *testing.T) {
 		t.Errorf("two at once: %s", b)
 	}
 	w.run("work", "tmnotes", "fetch")
-	if status := w.run("work", "tmnotes", "status"); strings.Count(status, "\nok ")+strings.Count(status, "\nok\t") != len(stacks) || strings.Contains(status, "did not know") {
+	if status := w.run("work", "tmnotes", "status"); strings.Count(status, "\nok ")+strings.Count(status, "\nok\t") != len(stacks) || strings.Contains(status, "conflict") {
 		t.Errorf("the state:\n%s", status)
 	}
 	w.run("work", "tmnotes", "run", "-X", "--op", "deploy", "--", "alone")

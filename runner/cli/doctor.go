@@ -179,13 +179,9 @@ func gitNumber(v string) (n [2]int) {
 }
 
 func (d *doctor) repository() {
-	s, err := gitstate.Open(d.c.Context, gitstate.Options{Dir: d.dir, Ref: d.c.String("ref"), StaleAfter: d.c.Duration("stale-after")})
+	s, err := gitstate.Open(d.c.Context, gitstate.Options{Dir: d.dir, Ref: d.c.String("ref"), StaleAfter: d.c.Duration("stale-after"), NetworkTimeout: d.c.Duration("network-timeout")})
 	if err != nil {
-		do := ""
-		if strings.Contains(err.Error(), "dubious ownership") {
-			do = "git config --global --add safe.directory " + shellQuote(d.dir)
-		}
-		d.problem(do, "%v", err)
+		d.problem("", "%v", err)
 		return
 	}
 	d.s = s

@@ -24,6 +24,7 @@ type pusher struct {
 	woken    chan struct{} // look anew when
 	stop     chan struct{}
 	done     sync.WaitGroup
+	cancel   context.CancelFunc
 
 	mu     sync.Mutex
 	wanted time.Time // when somebody wants a push, the zero time if nobody does
@@ -37,10 +38,11 @@ const (
 	pushInterval  = 10 * time.Second
 )
 
+// startPusher sends by the context's leave; what is written heeds none.
 func startPusher(ctx context.Context, n *session, remote string, interval time.Duration) *pusher {
 	p := &pusher{n: n, remote: remote, interval: interval, kicked: make(chan struct{}, 1), woken: make(chan struct{}, 1), stop: make(chan struct{})}
-	ctx = context.WithoutCancel(ctx)
-	p.done.Go(func() { p.writing(ctx) })
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.done.Go(func() { p.writing(context.WithoutCancel(ctx)) })
 	if remote != "" {
 		p.done.Go(func() { p.pushing(ctx) })
 	}
@@ -161,10 +163,13 @@ func (p *pusher) tell(f func(began time.Time, tr gitstate.Traveled)) {
 // now asks for a push at once, without waiting for it.
 func (p *pusher) now() { kick(p.kicked) }
 
-// end waits for the push that is under way.
+// end waits for a push that is under way, but not for long: what it sends is sent again.
 func (p *pusher) end() {
 	close(p.stop)
+	late := time.AfterFunc(p.n.store.NetworkTimeout()/4, p.cancel)
+	defer late.Stop()
 	p.done.Wait()
+	p.cancel()
 }
 
 // kick wakes whoever listens, if he is not about to wake already.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -29,9 +30,7 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 	default:
 		return syncPlan{}, fmt.Errorf("--sync: unknown mode %q; use auto, off or require", mode)
 	}
-	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool {
-		return gitstate.Op(op).Deploys() || op == gitstate.Drift && ci.name != ""
-	}) {
+	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool { return syncedByItself(op, ci) }) {
 		return syncPlan{why: "only deployments are synced; --sync=require syncs others"}, nil
 	}
 	remote, err := findRemote(c, s, projectRemote)
@@ -45,6 +44,20 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 		return syncPlan{why: "the repository has no remote"}, nil
 	}
 	return syncPlan{remote: remote}, nil
+}
+
+// syncedByItself reports whether an operation is synced where nothing else is said.
+func syncedByItself(op string, ci ciJob) bool {
+	return gitstate.Op(op).Deploys() || op == gitstate.Drift && ci.name != ""
+}
+
+// divide has what is not synced stay in this clone, unless all operations are.
+func divide(c *cli.Context, s *gitstate.Store, ci ciJob) {
+	if setting(c, s, "sync", "sync", "auto") == "require" {
+		s.CarryLocal()
+		return
+	}
+	s.KeepLocal(func(op string) bool { return !syncedByItself(op, ci) })
 }
 
 // findRemote is the remote to sync with: the one that was named, the
@@ -78,7 +91,11 @@ func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan syncPlan) er
 	}
 	tr, err := s.Fetch(ctx, plan.remote)
 	if err != nil {
-		return fmt.Errorf("%w; nothing was done (--sync=off works with what is here)", err)
+		do := remedy(err, plan.remote, s.Ref(), detectCI(os.Getenv))
+		if do != "" {
+			do += "; "
+		}
+		return fmt.Errorf("%w; nothing was done (%s--sync=off works with what is here)", err, do)
 	}
 	if tr.Empty {
 		u.say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.remote, s.Ref())
@@ -107,7 +124,9 @@ func syncCommand(env Env) *cli.Command {
 func travelCommand(env Env, name, usage string, travel func(context.Context, *gitstate.Store, string) (gitstate.Traveled, error)) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage,
-		Flags: slices.Concat(chdirFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), storeFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, DefaultText: "auto", Usage: "`MODE` require: share the records of all operations, also those that stayed in this clone so far (git config tmnotes.sync)"},
+		}),
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
@@ -147,9 +166,4 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 			})
 		},
 	}
-}
-
-// notPushed is the error of work that was done and whose record is only here.
-func notPushed(s *gitstate.Store, remote string, err error) error {
-	return &exitError{exitNotPushed, fmt.Errorf("%w; the records are safe in %s and go out with `tmnotes sync`", err, s.GitDir())}
 }

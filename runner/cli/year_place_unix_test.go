@@ -159,3 +159,15 @@ func (y *year) applied(p *pipeline, stack string) string {
 	}
 	return strings.TrimSuffix(string(b), "\n")
 }
+
+// cache brings the cache up to date, or leaves it, and reports whether what it has of the
+// notes is old.
+func (y *year) cache(refresh bool) (stale bool) {
+	y.Helper()
+	if refresh {
+		y.run("cache.git", "git", "fetch", "-q")
+		y.cached = len(y.mains) - 1
+	}
+	notes := func(repo string) string { return y.run(repo, "git", "for-each-ref", "refs/notes") }
+	return notes("cache.git") != notes("work.git")
+}
