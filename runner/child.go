@@ -178,6 +178,16 @@ func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, e
 	return outcome{begun: true}
 }
 
+// inherited are files for a child to have open, out of the way of the descriptors that
+// scripts number themselves.
+func inherited(files []*os.File) []*os.File {
+	if len(files) == 0 {
+		return nil
+	}
+	const first = 20
+	return append(make([]*os.File, first-3), files...)
+}
+
 // ending says how a command ended that says nothing of it itself.
 func (o outcome) ending() string {
 	if o.signal != "" {
@@ -200,12 +210,13 @@ func (x *execution) run(t Task, cmd Command, hold context.Context, env []string,
 	streams := out.newTry(cmd.Tee)
 	c := &child{group: !x.opt.Foreground}
 	c.cmd = &exec.Cmd{
-		Path:      path,
-		Args:      cmd.Args,
-		Env:       env,
-		Dir:       s.Dir,
-		Stdin:     x.out.stdin(),
-		WaitDelay: pipeGrace, // only of use where Stdin is no file
+		Path:       path,
+		Args:       cmd.Args,
+		Env:        env,
+		Dir:        s.Dir,
+		Stdin:      x.out.stdin(),
+		ExtraFiles: inherited(x.opt.Inherit),
+		WaitDelay:  pipeGrace, // only of use where Stdin is no file
 	}
 	pipes, err := streams.attach(c.cmd)
 	halted := false

@@ -156,11 +156,12 @@ func execute(c *cli.Context, env Env) error {
 		return nil
 	}
 
-	done, err := s.Live(n.run, stack.Path)
+	mark, err := s.Live(n.run, stack.Path)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer mark.Done()
+	x.Inherit = mark.Inherited()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, interrupts...)
 	defer signal.Stop(signals)

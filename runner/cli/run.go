@@ -507,6 +507,7 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 	}
 	if n.leg > 0 {
 		o.exec.Admit = x.legGate(c)
+		n.waitsForLegs = func(path string) bool { return len(x.leg.of[path].After) > 0 }
 	}
 	of := telemetry.Run{Op: strings.Join(x.ops, ","), Target: o.sel.Target, Job: x.ci.job}
 	end, err := n.tell(ctx, u, x.st, of, true, x.tasks, todo, setting(c, n.store, "on-change", "onChange", ""))
