@@ -58,7 +58,7 @@ func TestSpoolNamesWhatItReplaces(t *testing.T) {
 	repo := gittest.New(t)
 	repo.Hook("update", refuseShared)
 	a, b := open(t, repo.Dir), open(t, repo.Clone().Dir)
-	b.spoolName = must[string](t)(a.writer())
+	b.spoolName = a.writer()
 	for i, s := range []*Store{a, b, a, b} {
 		noError(t, s.Append(repo.Head(), result(OK, "/s"+string(rune('0'+i)), "R"+string(rune('0'+i)))))
 		push(t, s)
