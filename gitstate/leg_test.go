@@ -3,6 +3,7 @@ package gitstate
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -80,6 +81,10 @@ func TestLegInterrupted(t *testing.T) {
 	later(start("R3", "", 0), of(1, result(Running, "/g", "R3")), of(2, result(Running, "/h", "R3")))
 	leg, out := child(t, "live", repo.Dir, "R3", LegName(1))
 	out.Scan()
+	for _, mark := range must[[]os.DirEntry](t)(s.marks()) { // it was the one who recorded them
+		future := time.Now().Add(time.Hour)
+		noError(t, os.Chtimes(filepath.Join(s.liveDir(), mark.Name()), future, future))
+	}
 	leg.Process.Kill()
 	leg.Wait()
 	want("/g", Interrupted)

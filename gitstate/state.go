@@ -317,7 +317,7 @@ func (st *State) abandoned(r *Stored) (bool, error) {
 	if ri := st.x.runs[runKey{r.Run, r.Commit}]; ri != nil && ri.over(r) {
 		return true, nil
 	}
-	switch l, err := st.s.liveness(r.Run, r.Stack, r.Leg()); {
+	switch l, err := st.s.liveness(r.Run, r.Stack, r.Leg(), r.At); {
 	case err != nil:
 		return false, err
 	case l == alive:

@@ -69,6 +69,8 @@ type Store struct {
 	lastResult time.Time                // the latest of these
 	exact      map[string]bool          // by ident: see Exactly
 	basis      *State                   // see Basis
+	lives      map[string]*Mark         // by run: what this process works on
+	named      []string                 // refs of remotes that were warned of
 	tally      *tally                   // what was counted last
 	known      map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
 
@@ -88,7 +90,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -133,6 +135,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
 	}
 	s.journal.name, s.localJournal.name = "local.log", "local.log"
+	if err := s.mend(ctx); err != nil {
+		r.close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -221,10 +227,15 @@ func (s *Store) ConfigAll(key string) []string { return s.repo.settings("tmnotes
 
 // ConfigName says where the value of Config stands, for messages.
 func (s *Store) ConfigName(key string) string {
-	if s.repo.config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != "" {
+	if s.IsCommitted(key) {
 		return ConfigFile + ": tmnotes." + key
 	}
 	return "git config tmnotes." + key
+}
+
+// IsCommitted says whether the value of Config is one of ConfigFile.
+func (s *Store) IsCommitted(key string) bool {
+	return s.repo.config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != ""
 }
 
 // ConfigKeys are the keys that are set, in lower case: tmnotes.* of git's
@@ -344,6 +355,9 @@ func (s *Store) entries(commit string, records []*Record) ([]journaled, error) {
 			return nil, &RecordError{commit, err}
 		}
 		entries = append(entries, journaled{plumbing.NewHash(commit), line})
+		if m := s.lives[r.Run]; m != nil && r.Status.open() {
+			m.wrote(r.At)
+		}
 	}
 	return entries, nil
 }

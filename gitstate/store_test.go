@@ -627,7 +627,7 @@ func TestInterrupted(t *testing.T) {
 	stack.Process.Kill()
 	stack.Wait()
 	want("/stack", Running) // by the second
-	second()
+	second.Done()
 	want("/stack", Interrupted)
 	want("/run", Running)
 	run.Process.Kill()
