@@ -31,7 +31,7 @@ func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) erro
 		if err != nil {
 			return err
 		}
-		local, _, err := s.tip(s.ref)
+		local, err := s.spoolCommit(ctx, remote)
 		if err != nil {
 			return err
 		}
