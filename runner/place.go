@@ -18,7 +18,7 @@ import (
 type Place struct {
 	Workspace string // "" is the default one
 	// Backend is "type.resolved.declared": 8 hex digits of its configuration, secrets left
-	// out, and 4 of how the code declares it; "local" where none is configured, and the
+	// out, and 4 of how the code declares it; "local.0000" where none is configured, and the
 	// state is a file in the stack's folder; "" where it is not known.
 	Backend string
 	// Of a new clone either may be unknown: what is there is said by init.
@@ -176,7 +176,8 @@ func (p Place) beside() Place {
 	return p
 }
 
-const besideCode = "local"
+// besideCode ends as the code that declares no backend does (declaration.digest).
+const besideCode = "local." + undeclared
 
 // untouched is the place of a folder in which Terraform keeps nothing yet. It works in the
 // default workspace there, with the state beside the code, where that names nothing else.

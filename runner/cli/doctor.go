@@ -235,7 +235,7 @@ func (d *doctor) unknownVariables() (unknown []string) {
 		}
 	}
 	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "TMNOTES_") && !slices.Contains(known, name) {
+		if name, value, _ := strings.Cut(kv, "="); value != "" && strings.HasPrefix(name, "TMNOTES_") && !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
 	}
