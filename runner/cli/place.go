@@ -16,7 +16,7 @@ import (
 // stacks are selected, right before one starts (arrive.go), and when it has ended.
 
 func newReader(ctx context.Context, root string) *runner.Reader {
-	return runner.NewReader(root, project.TrackedVariables(ctx, root))
+	return runner.NewReader(root, project.Tracked(ctx, root))
 }
 
 // located is what is recorded of a stack at a place.
