@@ -215,6 +215,10 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 		}
 		found = append(found, p)
 	}
+	strange, err := s.strangeRefs(ctx)
+	if found = append(found, strange...); err != nil {
+		return found, err
+	}
 	for _, p := range parts {
 		files, err := p.journal.files()
 		if err != nil {

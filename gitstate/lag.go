@@ -44,7 +44,7 @@ func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, erro
 	defer unlock()
 	ctx, cancel := s.bounded(ctx, s.lagPatience)
 	defer cancel()
-	tips, err := s.fetch(ctx, remote, everything, &tr)
+	tips, err := s.fetch(ctx, remote, notesAndSpool, &tr)
 	if err != nil || !s.mayLag(ctx, remote) {
 		return tr, err
 	}

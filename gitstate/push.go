@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/oklog/ulid/v2"
 )
 
 // Push makes the remote have every record that is here: fetch, merge, push, a
@@ -59,7 +55,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 			// at once the spool refs are as many, and somebody reads them later.
 			what = notesAlone
 		case ask:
-			what = everything
+			what = notesAndSpool
 		}
 		tips, ferr := s.fetch(ctx, remote, what, &tr)
 		if ferr != nil {
@@ -68,9 +64,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
 		spool := ""
 		if try > 0 {
-			if spool, err = s.spoolRef(); err != nil {
-				return tr, err
-			}
+			spool = s.spoolRef()
 		}
 		taken := false
 		if taken, err = s.pushOnce(ctx, remote, tips, &texts, spool, &tr); err == nil {
@@ -109,7 +103,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 	if serr := s.pushSpool(ctx, remote, &tr); serr != nil {
 		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 	}
-	tr.Pushed, tr.Spooled = true, true
+	tr.Pushed, tr.Spooled, tr.Refused = true, true, errors.Is(err, errRefused)
 	return tr, nil
 }
 
@@ -138,10 +132,10 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 		}
 		if theirs == tree {
 			squashed = tips.base
-		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.base}); err != nil {
+		} else if squashed, err = s.squash(ctx, local, tree, theirs, tips.base); err != nil {
 			return false, err
 		}
-	} else if squashed, err = s.squash(ctx, tree, plumbing.ZeroHash, nil); err != nil {
+	} else if squashed, err = s.squash(ctx, local, tree, plumbing.ZeroHash); err != nil {
 		return false, err
 	}
 	if squashed != tips.main {
@@ -150,8 +144,11 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 			err = s.pushWithTexts(ctx, remote, squashed, texts)
 		} else {
 			var out string
-			out, err = s.runPush(ctx, remote, nil, squashed.String()+":"+s.ref, "+"+squashed.String()+":"+spool)
+			out, err = s.runPush(ctx, remote, spoolLease(spool, tips), squashed.String()+":"+s.ref, squashed.String()+":"+spool)
 			spooled := pushError(remote, spool, out, err) == nil
+			if spooled {
+				s.spooled(ctx, remote, spool, squashed, tips)
+			}
 			if err = pushError(remote, s.ref, out, err); errors.Is(err, errContended) && spooled {
 				err = fmt.Errorf("%w: %w", errSpooled, err)
 			} else if err == nil && spooled {
@@ -178,8 +175,9 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 	return pushed, nil
 }
 
-// squash makes one commit of the tree on top of the parents.
-func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents []plumbing.Hash) (plumbing.Hash, error) {
+// squash makes one commit of the local one's tree on top of the parents, of which theirs
+// is the tree. One that is such a commit already is taken as it is.
+func (s *Store) squash(ctx context.Context, local, tree, theirs plumbing.Hash, parents ...plumbing.Hash) (plumbing.Hash, error) {
 	changes, err := s.changes(theirs, tree)
 	if err != nil {
 		return plumbing.ZeroHash, err
@@ -190,6 +188,9 @@ func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents 
 		if both := normalLines(append(slices.Clone(c.old), c.new...)); !slices.Equal(both, c.new) {
 			return plumbing.ZeroHash, fmt.Errorf("%w: the note of %s lost lines here meanwhile", errContended, short(c.commit))
 		}
+	}
+	if is, err := s.madeBy(ctx, local, s.message(summary(changes), ""), parents); err != nil || is {
+		return local, err
 	}
 	t, err := s.openTree(tree)
 	if err != nil {
@@ -285,45 +286,4 @@ func (s *Store) Tidy() {
 		s.compact(s.journal, tree, journalAge)
 	}
 	s.tidyLocal()
-}
-
-// pushSpool puts the local notes on a ref that only this clone writes, so that
-// nobody contends for it, and whose name a rule for the shared ref may not
-// cover. It holds everything, so whatever stood there is in it.
-func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) error {
-	ref, err := s.spoolRef()
-	if err != nil {
-		return err
-	}
-	local, _, err := s.tip(s.ref)
-	if err != nil {
-		return err
-	}
-	tr.Tries++
-	return s.push(ctx, remote, nil, "+"+local.String()+":"+ref)
-}
-
-func (s *Store) spoolRef() (string, error) {
-	writer, err := s.writer()
-	return s.spoolPrefix(s.ref) + writer, err
-}
-
-// OwnWriter gives this process a name of its own among those that spool, where
-// it would take its clone's. So jobs that got their clones as copies of one do
-// not write over each other's.
-func (s *Store) OwnWriter() { s.spoolName = ulid.Make().String() }
-
-// writer is this clone's name among those that spool.
-func (s *Store) writer() (string, error) {
-	if s.spoolName != "" {
-		return s.spoolName, nil
-	}
-	path := filepath.Join(s.private, "writer")
-	if b, err := os.ReadFile(path); err == nil {
-		if id, err := ulid.ParseStrict(strings.TrimSpace(string(b))); err == nil {
-			return id.String(), nil
-		}
-	}
-	id := ulid.Make().String()
-	return id, os.WriteFile(path, []byte(id+"\n"), 0o666)
 }

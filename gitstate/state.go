@@ -16,8 +16,9 @@ import (
 // State is what the notes and the journal say at one moment. Its methods do
 // not see what is recorded later.
 type State struct {
-	s *Store
-	x *index
+	s    *Store
+	x    *index
+	read int64 // which of the store's reads it is
 
 	once   sync.Once
 	newest map[string]time.Time // by ident
@@ -316,7 +317,7 @@ func (st *State) abandoned(r *Stored) (bool, error) {
 	if ri := st.x.runs[runKey{r.Run, r.Commit}]; ri != nil && ri.over(r) {
 		return true, nil
 	}
-	switch l, err := st.s.liveness(r.Run, r.Stack, r.Leg()); {
+	switch l, err := st.s.liveness(r.Run, r.Stack, r.Leg(), r.At); {
 	case err != nil:
 		return false, err
 	case l == alive:

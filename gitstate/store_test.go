@@ -200,7 +200,7 @@ func TestAppendTakesOverPrev(t *testing.T) {
 	noError(t, s.Append(head, result(Queued, "/a", "R1", "R0")))
 	noError(t, s.Flush(ctx))
 	s = open(t, repo.Dir)
-	must[*State](t)(s.State(ctx))
+	s.Basis(must[*State](t)(s.State(ctx)))
 	noError(t, s.Append(head, result(OK, "/a", "R1")))
 	noError(t, s.Flush(ctx))
 	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
@@ -627,7 +627,7 @@ func TestInterrupted(t *testing.T) {
 	stack.Process.Kill()
 	stack.Wait()
 	want("/stack", Running) // by the second
-	second()
+	second.Done()
 	want("/stack", Interrupted)
 	want("/run", Running)
 	run.Process.Kill()

@@ -112,7 +112,7 @@ func (s *Store) textsOnTop(ctx context.Context, remote string, try int, t *textT
 	if err := pause(ctx, backoff(try, 30*time.Millisecond, 2*time.Second)); err != nil {
 		return err
 	}
-	tips, err := s.fetch(ctx, remote, everything, tr)
+	tips, err := s.fetch(ctx, remote, notesAndSpool, tr)
 	if err != nil {
 		return err
 	}

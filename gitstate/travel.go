@@ -29,6 +29,7 @@ type Traveled struct {
 	Fetched  bool // notes came that were not here
 	Pushed   bool
 	Spooled  bool // pushed, to a ref of this writer's own that the next sync of anybody folds in
+	Refused  bool // spooled, since the remote does not let this writer push to the ref that all share
 	Tries    int  // pushes tried
 	Returned int  // lines that somebody removed without `tmnotes forget`, put back
 }
@@ -53,18 +54,23 @@ type remoteTips struct {
 	main  plumbing.Hash
 	base  plumbing.Hash            // the newest that is known to stand there; main, unless that lags
 	spool map[string]plumbing.Hash // ref on the remote → commit
+	bad   []string                 // likewise, of what is no commit
 	texts textTips
 }
 
 func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, error) {
 	track := s.tracking(remote)
 	t := remoteTips{spool: map[string]plumbing.Hash{}}
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
+	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
 	if err != nil {
 		return t, err
 	}
 	for line := range strings.Lines(out) {
-		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
+		f := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		if len(f) < 3 {
+			continue
+		}
+		hash, kind, ref := f[0], f[1], f[2]
 		if ref == track {
 			t.main = plumbing.NewHash(hash)
 		} else if ref == track+textsSuffix {
@@ -72,7 +78,11 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 		} else if ref == s.textsRef() {
 			t.texts.ours = plumbing.NewHash(hash)
 		} else if writer, ok := strings.CutPrefix(ref, s.spoolPrefix(track)); ok {
-			t.spool[s.spoolPrefix(s.ref)+writer] = plumbing.NewHash(hash)
+			if ref = s.spoolPrefix(s.ref) + writer; kind != "commit" {
+				t.bad = append(t.bad, ref)
+			} else {
+				t.spool[ref] = plumbing.NewHash(hash)
+			}
 		}
 	}
 	return t, nil
@@ -124,7 +134,8 @@ type scope int
 const (
 	nothing scope = iota // it works with what came last time
 	notesAlone
-	everything // and claims
+	notesAndSpool // and texts
+	everything    // and claims
 )
 
 // fetch does one git fetch and merges what came.
@@ -142,7 +153,10 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	// the notes' blobs behind without --no-filter.
 	refspecs := []string{"+" + s.ref + "*:" + s.tracking(remote) + "*"}
 	if what == notesAlone && !before.main.IsZero() {
-		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.ref+claimsSuffix+"/*", "^"+s.textsRef())
+		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.textsRef())
+	}
+	if what != everything {
+		refspecs = append(refspecs, "^"+s.claimsPrefix()+"*")
 	}
 	for range 20 {
 		if what == nothing {
@@ -165,6 +179,7 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	if err != nil {
 		return after, err
 	}
+	s.warnOfSpools(remote, after.bad)
 	if after.base, err = s.newest(ctx, remote, before.main, after.main); err != nil {
 		return after, err
 	}

@@ -92,7 +92,13 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	var program atomic.Pointer[runner.Program]
 	token := rand.Text()
 	opt := h.options(token)
-	opt.Repository, opt.KeepLogs, opt.Live = repository, c.Bool("keep-logs"), func(run string) (func(), error) { return s.Live(run, "") }
+	opt.Repository, opt.KeepLogs, opt.Live = repository, c.Bool("keep-logs"), func(run string) (func(), error) {
+		mark, err := s.Live(run, "")
+		if err != nil {
+			return nil, err
+		}
+		return mark.Done, nil
+	}
 	opt.By, opt.Job, opt.Attempt = byAndJob(ctx, s)
 	watch, told := h.onChange(setting(c, s, "on-change", "onChange", ""))
 	defer told()

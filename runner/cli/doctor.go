@@ -235,7 +235,7 @@ func (d *doctor) unknownVariables() (unknown []string) {
 		}
 	}
 	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "TMNOTES_") && !slices.Contains(known, name) {
+		if name, value, _ := strings.Cut(kv, "="); value != "" && strings.HasPrefix(name, "TMNOTES_") && !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
 	}
@@ -389,8 +389,9 @@ func (d *doctor) terraform() {
 func (d *doctor) job() {
 	var missing []string
 	want := map[string][]string{
-		"github": {"GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GITHUB_ACTOR"},
-		"gitlab": {"CI_JOB_ID", "CI_PIPELINE_URL", "CI_JOB_NAME", "GITLAB_USER_NAME"},
+		"github":    {"GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GITHUB_ACTOR"},
+		"gitlab":    {"CI_JOB_ID", "CI_PIPELINE_URL", "CI_JOB_NAME", "GITLAB_USER_NAME"},
+		"buildkite": {"BUILDKITE_STEP_ID", "BUILDKITE_RETRY_COUNT", "BUILDKITE_BUILD_CREATOR"},
 	}[d.ci.name]
 	for _, v := range want {
 		if d.getenv(v) == "" {

@@ -143,6 +143,9 @@ func (d *doctor) push() {
 		}
 		d.problem(do+"--claims=off", "stacks cannot be claimed: %v", try.Claims)
 	}
+	if err == nil && !claims.off && try.Delete != nil {
+		d.warn("let the one who deploys delete "+d.s.Ref()+"-claims/*", "claims that are over cannot be deleted, and stay there marked as released: %v", try.Delete)
+	}
 }
 
 // remedy is what a deployment would say.

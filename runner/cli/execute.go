@@ -19,11 +19,11 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	if n.leg > 0 {
 		part = gitstate.LegName(n.leg)
 	}
-	done, err := s.Live(n.run, part)
+	mark, err := s.Live(n.run, part)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer mark.Done()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, interrupts...)
 	defer signal.Stop(signals)
@@ -43,6 +43,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	push := startPusher(reach.ctx, n, sync.remote, o.interval)
 
 	x := o.exec
+	x.Inherit = mark.Inherited()
 	x.Signals = signals
 	x.Foreground = runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
@@ -56,9 +57,10 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	if look := n.arrival(u, todo, o); look != nil {
 		admit = append(admit, look)
 	}
-	claims := n.claim(u, sync.remote, o, head, g, again)
+	claims := n.claim(u, push, o, head, g, again)
 	if claims != nil {
 		admit = append(admit, claims.admit) // the last: what is claimed starts
+		x.Upcoming = func(next func(int) []runner.Stack) { claims.ahead.next = next }
 		x.KillAfter = min(killAfter, o.claims.lease/4)
 	}
 	if len(admit) > 0 {
@@ -89,7 +91,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			if !e.Result.Started.IsZero() {
 				n.recheck(u, path)
 			}
-			err := n.result(e.Result, tasks[path])
+			err := n.result(e.Result)
 			claims.finished(e.Result)
 			return err
 		}

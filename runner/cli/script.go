@@ -78,8 +78,10 @@ func scriptTasks(labels []string) work {
 			env := append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
 			op := recogniseScript(labels, commands, env, o.op)
 			drift := driftCommands(op, commands)
-			task := runner.Task{Stack: st, Env: env}
+			secrets := gitstate.NewRedactor(env)
+			task := runner.Task{Stack: st, Env: env, Secrets: secrets}
 			for i, c := range commands {
+				secrets.LearnCommands(c.Args)
 				cmd := runner.Command{Args: c.Args}
 				switch {
 				case drift[i]:

@@ -17,16 +17,18 @@ import (
 // session is one run as it is recorded: its head, a record for each change of
 // a stack, its end. All records are made on the commit on which it began.
 type session struct {
-	store   *gitstate.Store
-	commit  gitstate.Commit
-	run     string
-	stacks  map[string]recorded // by path
-	made    *made               // what they are made of, where that is known
-	waves   *waves              // in which they run; nil before that is known
-	leg     int                 // which leg of the run this is; 0 where the run is not in legs
-	legs    map[string]int      // of a run that others execute in legs: which leg has which stack
-	net     context.Context     // of all that goes to the remote once the run was announced
-	changed atomic.Bool         // something was recorded since the last flush
+	store  *gitstate.Store
+	commit gitstate.Commit
+	run    string
+	stacks map[string]recorded // by path
+	made   *made               // what they are made of, where that is known
+	waves  *waves              // in which they run; nil before that is known
+	leg    int                 // which leg of the run this is; 0 where the run is not in legs
+	// waitsForLegs says whether a stack comes after one of another leg.
+	waitsForLegs func(path string) bool
+	legs         map[string]int  // of a run that others execute in legs: which leg has which stack
+	net          context.Context // of all that goes to the remote once the run was announced
+	changed      atomic.Bool     // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
 	// machine in between finds them interrupted, and runs them again.
@@ -207,9 +209,8 @@ func (n *session) elsewhere(r runner.Result) bool {
 	return r.Started.IsZero() && (left || r.Status == runner.StatusSkipped)
 }
 
-// result records what came of a stack. The reason is what the command said:
-// it passes a redactor that knows the stack's own environment and commands.
-func (n *session) result(r runner.Result, t runner.Task) error {
+// result records what came of a stack.
+func (n *session) result(r runner.Result) error {
 	if q := n.announced(r.Stack.Path); q != nil && n.elsewhere(r) {
 		n.changed.Store(true)
 		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
@@ -234,7 +235,7 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	}
 	rec.Cause = r.Cause
 	if r.Status != runner.StatusOK && r.Reason != "" {
-		rec.Reason = redactedReason(r, t)
+		rec.Reason = r.Reason
 	}
 	if s := n.of(r.Stack.Path); s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
@@ -294,19 +295,18 @@ func (n *session) finish(count map[runner.Status]int) error {
 	return n.store.Append(n.commit.Hash, end)
 }
 
-// withdraw records that what was announced is not going to happen.
+// withdraw records that what was announced is not going to happen: it is as if it had
+// never been, also to who deploys before this comes to the remote.
 func (n *session) withdraw(paths []string, reason string) error {
-	var records []*gitstate.Record
 	for _, p := range paths {
-		r := n.record(p, gitstate.Canceled)
-		r.Reason = reason
-		was := n.of(p).was
-		r.Untouched(n.commit.Hash, &was)
-		records = append(records, r)
+		if err := n.store.Withdraw(n.commit.Hash, n.queued[p], gitstate.Record{By: n.by, Reason: reason}); err != nil {
+			return err
+		}
 	}
-	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)}
+	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run}
+	end.SetSkipped(len(paths))
 	end.SetLeg(n.leg)
-	return n.store.Append(n.commit.Hash, append(records, end)...)
+	return n.store.Append(n.commit.Hash, end)
 }
 
 // followed takes from the state what the records of a stack follow.

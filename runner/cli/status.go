@@ -155,6 +155,11 @@ func status(c *cli.Context, env Env) error {
 		return statusColor(rows[i][0])
 	})
 	hintOrphans(u, stacks, sel.Target)
+	if !at.set() {
+		if err := sayClaims(c, s, u, stacks, sel.Target); err != nil {
+			return err
+		}
+	}
 	if got.age != "" {
 		u.say("%s", got.age)
 	}
