@@ -27,6 +27,9 @@ type Place struct {
 	code []string // folders with the code
 }
 
+// errState is a file in Terraform's data directory that cannot be understood.
+var errState = errors.New("not understood; remove the file and run terraform init")
+
 // Known says that nothing of the place is left open.
 func (p Place) Known() bool { return p.HasWorkspace && p.HasBackend }
 
@@ -203,7 +206,7 @@ func (r *Reader) backend(state []byte, declared declaration, vars map[string]str
 		return "", nil
 	}
 	if err := json.Unmarshal(state, &file); err != nil {
-		return "", fmt.Errorf("not understood: %w", err)
+		return "", errState
 	}
 	of := file.Backend
 	if of == nil {

@@ -245,7 +245,11 @@ func within(dir, name string) string {
 
 // Place is where a command in a folder would write to, whatever the command.
 func (r *Reader) Place(at Surroundings) (Place, error) {
-	return r.place(Operation{}, at.Dir, r.variables(at).of)
+	place, err := r.place(Operation{}, at.Dir, r.variables(at).of)
+	if errors.Is(err, errState) {
+		return Place{code: []string{at.Dir}}, nil
+	}
+	return place, err
 }
 
 // Seen are the values in a text that can be seen without a command, as they are now in the

@@ -70,6 +70,7 @@ log() { tmnotes show --format json 2>/dev/null | tr -d ' \n' || :; }
 		{"a values file that is written while it runs", `echo '*.auto.tfvars' >>.gitignore; commit ignore; ` + init + `tmnotes run --op deploy -- sh -c 'deploy; echo "v = 1" >x.auto.tfvars'`, `tmnotes run --op deploy -- sh -c 'deploy; echo "v = 1" >x.auto.tfvars'`, "/a", ""},
 		{"ignored values that are new, listed", `echo '*.auto.tfvars' >>.gitignore; commit ignore; ` + init + `$TF; echo 'v = "1"' >a/x.auto.tfvars`, `tmnotes list --pending --why`, "", "deployed without x.auto.tfvars, which git ignores"},
 		{"a destroy elsewhere", init + `$TF; tf workspace new blue; tmnotes run -- terraform destroy -auto-approve -input=false`, `tf workspace select default; $TF`, "", "up to date"},
+		{"a data directory that is broken", local + init + `echo x >a/.terraform/terraform.tfstate`, `tmnotes status; ! $TF; ! tmnotes run -- terraform init -input=false`, "", "remove the file and run terraform init"},
 		{"status by the workspace", init + `tf workspace new blue; $TF`, `tmnotes status`, "", "ok"},
 		{"a saved plan with other variables", init + `"$REAL_TERRAFORM" -chdir=a plan -out=p -var=v=1 >/dev/null; tmnotes run -X --op deploy -- terraform apply p`,
 			`"$REAL_TERRAFORM" -chdir=a plan -out=p -var=v=2 >/dev/null; tmnotes run -X --op deploy -- terraform apply p`, "/a", ""},

@@ -102,6 +102,11 @@ func scriptTasks(labels []string) work {
 			if err := n.recordedAs(st, op, o.sel.Target, env, project.RunEnv(envs[st.Path])); err != nil {
 				return nil, err
 			}
+			r := n.stacks[st.Path]
+			for _, c := range commands {
+				r.deploying = append(r.deploying, c.SyncDeployment)
+			}
+			n.stacks[st.Path] = r
 		}
 		return tasks, nil
 	}

@@ -71,13 +71,15 @@ type recorded struct {
 	target  string       // with the workspace, as in records
 	backend string
 	look    func(runner.Operation) (runner.Operation, runner.Place, error)
-	dirty   bool
-	prev    []string
-	was     gitstate.Latest // when it was selected
-	since   time.Time       // of a drift series: see design section 3
-	seen    int
-	driftAs gitstate.Status
-	usual   time.Duration // what the latest took, if it succeeded
+	// Of a script: which commands are said to deploy.
+	deploying []bool
+	dirty     bool
+	prev      []string
+	was       gitstate.Latest // when it was selected
+	since     time.Time       // of a drift series: see design section 3
+	seen      int
+	driftAs   gitstate.Status
+	usual     time.Duration // what the latest took, if it succeeded
 }
 
 // target joins the two things that state is kept apart for. "+" stands in no
