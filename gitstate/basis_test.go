@@ -109,7 +109,7 @@ at=2026-11-23T15:10:05.001Z event=finished run=R2 ok=2`},
 		w.add(announcer, w.follow(st, Queued, "/a", "R2"))
 		worker := w.writer()
 		between(worker)
-		st = w.know(worker)
+		w.know(worker)
 		w.add(worker, result(Running, "/a", "R2")) // which follows nothing of its own knowledge
 		between(worker)
 		w.add(worker, result(Failed, "/a", "R2"))
