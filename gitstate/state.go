@@ -235,7 +235,7 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 	}
 	// Who has announced something before, and not begun, will know of it when he does.
 	if out.Record.Status == Queued {
-		return nil
+		return st.conflicts(out)
 	}
 	var known []Stored
 	for i := range out.Diverged {
