@@ -297,7 +297,7 @@ func (c *Claimer) sight(ctx context.Context) error {
 				return nil
 			}
 		} else if !vanished(err) {
-			return fmt.Errorf("%w: fetching claims from %s: %w", ErrRemote, c.remote, err)
+			return remoteError("fetching claims from "+c.remote, c.remote, err)
 		}
 		// Claims come and go.
 		if !vanished(err) && !errors.Is(err, errMissing) || try == 20 {

@@ -60,10 +60,10 @@ func (e *Excerpt) String() string {
 // with their text, and its two-byte ones (ECMA-48, 5th ed., 5.3 and 5.4).
 var textEscapes = regexp.MustCompile(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])`)
 
-// plainText is a text as a terminal would show it, and with nothing in it that
+// PlainText is a text as a terminal would show it, and with nothing in it that
 // could drive one, hide text or reorder it: escapes and hidden characters are
 // gone, and so is what a carriage return went back over.
-func plainText(s string) string {
+func PlainText(s string) string {
 	s = textEscapes.ReplaceAllString(strings.ToValidUTF8(s, "?"), "")
 	if strings.IndexByte(s, '\r') >= 0 {
 		lines := strings.Split(s, "\n")

@@ -122,13 +122,13 @@ func (s *Store) refName() string {
 	return strings.ReplaceAll(strings.TrimPrefix(s.ref, "refs/notes/"), "/", "%")
 }
 
-// setMark is a rename, so that no reader finds half of it.
-func (of part) setMark(tree plumbing.Hash, mark string) error {
+// setMark is a rename, so that no reader finds half of it. Without it the next one reads
+// more, and finds the same.
+func (of part) setMark(tree plumbing.Hash, mark string) {
 	tmp := of.mark + ".new"
-	if err := os.WriteFile(tmp, []byte(tree.String()+mark+"\n"), 0o666); err != nil {
-		return err
+	if os.WriteFile(tmp, []byte(tree.String()+mark+"\n"), 0o666) == nil {
+		_ = os.Rename(tmp, of.mark)
 	}
-	return os.Rename(tmp, of.mark)
 }
 
 // missing compares lines with the notes of a tree and returns the changes that
@@ -250,7 +250,8 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 	if tree = t.root.hash; tree.IsZero() {
 		return nil // there are no notes
 	}
-	return of.setMark(tree, mark)
+	of.setMark(tree, mark)
+	return nil
 }
 
 func setNotes(t *notesTree, w *objectWriter, changes []change) error {

@@ -101,8 +101,14 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 		return r, nil
 	}
 	file := filepath.Join(r.workTree, ConfigFile)
-	if _, err := os.Lstat(file); errors.Is(err, os.ErrNotExist) {
+	info, err := os.Lstat(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return r, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
+	case !info.Mode().IsRegular(): // a link would have another repository's file read
+		return nil, fmt.Errorf("%s must be a file, and no link to one", ConfigFile)
 	}
 	if out, err = r.git(ctx, nil, "config", "--file", file, "--no-includes", "-z", "--list"); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
@@ -144,11 +150,15 @@ func parseConfig(out string, remote func(key, value string)) map[string][]string
 // are committed.
 func (r *repo) settings(key string) []string {
 	key = strings.ToLower(key)
-	if v := r.config[key]; v != nil {
+	if v := r.config[key]; v != nil || slices.Contains(personal, key) {
 		return v
 	}
 	return r.committed[key]
 }
+
+// personal are keys that ConfigFile cannot set: whoever can have a branch checked out
+// would choose where records are read from and pushed to.
+var personal = []string{"tmnotes.ref", "tmnotes.remote"}
 
 // setting is the last of them, as with git, "" if there is none.
 func (r *repo) setting(key string) string {

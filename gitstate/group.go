@@ -104,9 +104,10 @@ func (g *Group) Once(ctx context.Context, name string, every time.Duration, f fu
 	if err := f(); err != nil {
 		return err
 	}
-	if err := os.WriteFile(mark, nil, 0o666); err != nil {
-		return err
+	// Without the mark the next one does it again.
+	if os.WriteFile(mark, nil, 0o666) == nil {
+		now := time.Now()
+		_ = os.Chtimes(mark, now, now)
 	}
-	now := time.Now()
-	return os.Chtimes(mark, now, now)
+	return nil
 }

@@ -319,8 +319,28 @@ func (x *index) harmless(r *Stored) bool {
 }
 
 // containsAll reports whether every one of few is among many.
-func containsAll(many, few []string) bool {
-	return !slices.ContainsFunc(few, func(s string) bool { return !slices.Contains(many, s) })
+func containsAll(many, few []string) bool { return len(missing(many, few)) == 0 }
+
+// missing are those of few that are not among many. Either may be long: of a stack
+// whose writers never knew of each other.
+func missing(many, few []string) (not []string) {
+	if len(many) == 0 {
+		return few
+	}
+	among := func(s string) bool { return slices.Contains(many, s) }
+	if len(few) > 16 && len(many) > 16 {
+		known := make(map[string]bool, len(many))
+		for _, s := range many {
+			known[s] = true
+		}
+		among = func(s string) bool { return known[s] }
+	}
+	for _, s := range few {
+		if !among(s) {
+			not = append(not, s)
+		}
+	}
+	return not
 }
 
 func (s *slot) sawOK(r *Stored) {

@@ -99,8 +99,8 @@ func (b *builder) add(commit, line string, r *Record) {
 	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
 		p.at, p.commit, p.ok = at, commit, ok
 	}
-	for _, prev := range r.Prev {
-		if prev != run && !slices.Contains(p.prev, prev) {
+	for _, prev := range missing(p.prev, r.Prev) {
+		if prev != run {
 			prev = b.same(prev)
 			p.prev = append(p.prev, prev)
 			s.followed[prev] = true

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,8 +16,8 @@ import (
 
 const indexMagic = "tmnotes index 6 "
 
-// save writes the index beside its place and renames it. It is not synced: a
-// file that a crash damaged does not end as it should, and is made anew.
+// save writes the index beside its place and renames it. It is not synced: its last
+// line is a checksum of the others, and a file that is damaged is made anew.
 func (x *index) save(path string) error {
 	var b bytes.Buffer
 	b.WriteString(indexMagic + x.tree.shared.String() + " " + x.tree.local.String() + "\n")
@@ -43,7 +44,7 @@ func (x *index) save(path string) error {
 			ri.save(&b)
 		}
 	}
-	b.WriteString("end\n")
+	b.WriteString("end " + checksum(b.Bytes()) + "\n")
 	tmp, err := os.CreateTemp(filepath.Dir(path), "index-")
 	if err != nil {
 		return err
@@ -67,12 +68,18 @@ func (ri *runInfo) save(b *bytes.Buffer) {
 	}
 }
 
+// checksum tells damage; it is no protection from whoever can write there.
+func checksum(data []byte) string {
+	return fmt.Sprintf("%08x", crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
+}
+
 var errIndex = errors.New("no usable index")
 
 // loadIndex reads what save wrote; anything else is errIndex.
 func loadIndex(path string) (*index, error) {
 	data, err := os.ReadFile(path)
-	if err != nil || !bytes.HasSuffix(data, []byte("\nend\n")) {
+	last := bytes.LastIndex(data, []byte("\nend ")) + 1
+	if err != nil || last == 0 || string(data[last:]) != "end "+checksum(data[:last])+"\n" {
 		return nil, errIndex
 	}
 	text := string(data)

@@ -188,7 +188,7 @@ func TestIndexProperties(t *testing.T) {
 			w := rapid.SampledFrom(writers).Draw(t, "writer")
 			before := w.notes.clone()
 			st := &State{s: w.s, x: w.x}
-			w.s.state = st
+			w.s.basis = st
 			commit := rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "commit")
 			write := func(r Record) {
 				w.s.stamp(&r)
@@ -300,7 +300,7 @@ func TestIndexFollows(t *testing.T) {
 		t.Helper()
 		before := notes.clone()
 		for _, r := range records {
-			s.state = &State{s: s, x: x}
+			s.basis = &State{s: s, x: x}
 			s.stamp(&r)
 			notes.add(commit, mustLine(r))
 		}
@@ -352,6 +352,14 @@ func TestIndexFileDamage(t *testing.T) {
 			t.Errorf("cut off at %d it is taken for whole", n)
 		}
 	}
+	for n := range data { // one bit of a disk
+		flipped := slices.Clone(data)
+		flipped[n] ^= 1 << (n % 8)
+		noError(t, os.WriteFile(path, flipped, 0o666))
+		if _, err := loadIndex(path); err == nil {
+			t.Errorf("with a wrong bit at %d it is taken for whole", n)
+		}
+	}
 	for _, text := range []string{"", "tmnotes index 1 x\nend\n", string(data[:60]) + "h x y\nend\n", strings.Replace(string(data), "\nh ", "\nx ", 1)} {
 		noError(t, os.WriteFile(path, []byte(text), 0o666))
 		if _, err := loadIndex(path); err == nil {
@@ -381,7 +389,16 @@ func TestIndexInStore(t *testing.T) {
 	}
 	path := s.indexPath()
 	data := must[[]byte](t)(os.ReadFile(path))
-	noError(t, os.WriteFile(path, []byte(strings.Replace(string(data), "status=ok", "status=failed", 1)), 0o666))
+	wrong := strings.Replace(string(data), "status=ok", "status=failed", 1)
+	noError(t, os.WriteFile(path, []byte(wrong), 0o666))
+	if l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest("", "/a", "", Deploy)); l.Status != OK {
+		t.Errorf("a damaged index is believed: %s", l.Status)
+	}
+	if again := must[[]byte](t)(os.ReadFile(path)); string(again) == wrong {
+		t.Error("a damaged index is not made anew")
+	}
+	wrong = wrong[:strings.LastIndex(wrong, "\nend ")+1]
+	noError(t, os.WriteFile(path, []byte(wrong+"end "+checksum([]byte(wrong))+"\n"), 0o666))
 	problems := must[[]Problem](t)(s.Check(ctx))
 	if !slices.ContainsFunc(problems, func(p Problem) bool { return strings.Contains(p.What, "index") && p.Fatal }) {
 		t.Errorf("check does not see a wrong index: %+v", problems)

@@ -140,14 +140,14 @@ func TestLegsMerge(t *testing.T) {
 func TestOwnWriter(t *testing.T) {
 	t.Parallel()
 	s := open(t, gittest.New(t).Dir)
-	clone := must[string](t)(s.writer())
+	clone := s.writer()
 	names := map[string]bool{clone: true}
 	for range 2 {
 		leg := open(t, s.WorkTree())
 		leg.OwnWriter()
-		names[must[string](t)(leg.writer())] = true
+		names[leg.writer()] = true
 	}
-	if again := must[string](t)(open(t, s.WorkTree()).writer()); again != clone || len(names) != 3 {
+	if again := open(t, s.WorkTree()).writer(); again != clone || len(names) != 3 {
 		t.Errorf("%s became %s; %v", clone, again, names)
 	}
 }

@@ -152,9 +152,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	}
 	if try.Notes = s.tryPush(ctx, remote, env, probe, s.ref); errors.Is(try.Notes, errRefused) {
 		try.Notes = fmt.Errorf("%w: %w", ErrNotPushed, try.Notes)
-		if writer, err := s.writer(); err == nil {
-			try.Spool = s.tryPush(ctx, remote, env, probe, s.spoolPrefix(s.ref)+writer) == nil
-		}
+		try.Spool = s.tryPush(ctx, remote, env, probe, s.spoolRef()) == nil
 	}
 	// Of a stack that nobody has.
 	if err := s.tryPush(ctx, remote, env, probe, s.claimRefs(&Claim{Stack: "/a probe of tmnotes doctor"})[0]); err != nil {

@@ -64,9 +64,7 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
 		spool := ""
 		if try > 0 {
-			if spool, err = s.spoolRef(); err != nil {
-				return tr, err
-			}
+			spool = s.spoolRef()
 		}
 		taken := false
 		if taken, err = s.pushOnce(ctx, remote, tips, &texts, spool, &tr); err == nil {
@@ -134,10 +132,10 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 		}
 		if theirs == tree {
 			squashed = tips.base
-		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.base}); err != nil {
+		} else if squashed, err = s.squash(ctx, local, tree, theirs, tips.base); err != nil {
 			return false, err
 		}
-	} else if squashed, err = s.squash(ctx, tree, plumbing.ZeroHash, nil); err != nil {
+	} else if squashed, err = s.squash(ctx, local, tree, plumbing.ZeroHash); err != nil {
 		return false, err
 	}
 	if squashed != tips.main {
@@ -177,8 +175,9 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 	return pushed, nil
 }
 
-// squash makes one commit of the tree on top of the parents.
-func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents []plumbing.Hash) (plumbing.Hash, error) {
+// squash makes one commit of the local one's tree on top of the parents, of which theirs
+// is the tree. One that is such a commit already is taken as it is.
+func (s *Store) squash(ctx context.Context, local, tree, theirs plumbing.Hash, parents ...plumbing.Hash) (plumbing.Hash, error) {
 	changes, err := s.changes(theirs, tree)
 	if err != nil {
 		return plumbing.ZeroHash, err
@@ -189,6 +188,9 @@ func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents 
 		if both := normalLines(append(slices.Clone(c.old), c.new...)); !slices.Equal(both, c.new) {
 			return plumbing.ZeroHash, fmt.Errorf("%w: the note of %s lost lines here meanwhile", errContended, short(c.commit))
 		}
+	}
+	if is, err := s.madeBy(ctx, local, s.message(summary(changes), ""), parents); err != nil || is {
+		return local, err
 	}
 	t, err := s.openTree(tree)
 	if err != nil {

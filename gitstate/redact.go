@@ -1,69 +1,171 @@
 package gitstate
 
 import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
-// Redactor takes secrets out of what is about to be recorded. It is no proof
-// against a program that prints a secret in a form that nobody could know; it
-// knows three kinds: values that the environment names as secret, values that
-// the command line names, and tokens by their well-known shapes.
+// Redactor takes secrets out of what is about to be recorded, kept or shown. It
+// is no proof against a program that prints a secret in a form that nobody could
+// know; it knows three kinds: values that the environment names as secret, values
+// that the command line names, and what the table of shapes tells. One Redactor
+// knows all that is secret to a task; it may be used by several goroutines, and
+// may learn more at any time. The zero Redactor knows the shapes.
 type Redactor struct {
-	values []string // longest first
+	mu       sync.Mutex
+	env      [][]string // that was not looked at yet: most tasks have nothing to hide
+	commands [][]string
+	values   []string // longest first
 }
 
 const redacted = "***"
 
-// secretName matches names of environment variables whose values are secrets:
-// what a CI masks in its logs comes in by such names.
-var secretName = regexp.MustCompile(`(?i)(TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_KEY|AUTH($|_|ORIZATION)|_PAT$|_KEY$|_PWD$|_DSN$)|^TF_VAR_`)
+// secretName tells names of environment variables, and of options, whose values
+// are secrets: what a CI masks in its logs comes in by such names.
+func secretName(name string) bool {
+	name = strings.ReplaceAll(strings.ToUpper(name), "-", "_")
+	if strings.HasPrefix(name, "TF_VAR_") {
+		return true
+	}
+	for _, part := range secretParts {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	for _, end := range secretEnds {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	secretParts = []string{"TOKEN", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "PRIVATE", "APIKEY", "API_KEY", "ACCESS_KEY", "ACCOUNT_KEY",
+		"AUTH_", "AUTHORIZATION", "CONNECTION_STR", "CONNECTIONSTR", "CONN_STR"}
+	secretEnds = []string{"AUTH", "_PAT", "_KEY", "_PWD", "_DSN", "_SAS"}
+)
 
 // notSecret are values that are too common to be taken out of a sentence.
-var notSecret = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|none|null|default|prod(uction)?|staging|dev(elopment)?|test|main|master|[0-9]{1,5}|/.*)$`)
+var notSecret = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|none|null|default|prod(uction)?|staging|dev(elopment)?|test|main|master|[0-9]{1,5})$`)
+
+// filePath is what a path looks like, and what begins one: a random secret may
+// begin with a slash, too.
+var (
+	filePath = regexp.MustCompile(`^/[A-Za-z0-9_.@/-]*$`)
+	fileRoot = regexp.MustCompile(`^/(?:bin|builds|dev|etc|github|home|lib|mnt|nix|opt|private|proc|root|run|sbin|srv|sys|tmp|usr|var|workspace|Users|Volumes)(?:/|$)`)
+)
+
+func isPath(value string) bool {
+	if !filePath.MatchString(value) {
+		return false
+	}
+	random := len(value) >= 16 && strings.ContainsAny(value, "0123456789") && strings.ToLower(value) != value && strings.ToUpper(value) != value
+	return !random || fileRoot.MatchString(value)
+}
 
 // NewRedactor knows the secrets of an environment and of command lines.
 func NewRedactor(env []string, commands ...[]string) *Redactor {
 	r := new(Redactor)
-	for _, kv := range env {
-		if name, value, ok := strings.Cut(kv, "="); ok && secretName.MatchString(name) {
-			r.add(value)
-		}
-	}
-	for _, c := range commands {
-		for i, arg := range c {
-			name, value, ok := secretArg(arg)
-			if !ok {
-				continue
-			}
-			if !strings.Contains(arg, "=") && i+1 < len(c) {
-				value = c[i+1]
-			}
-			if v, ok := valueOf(name, value); ok {
-				r.add(v)
-				if _, part, named := strings.Cut(v, "="); named {
-					r.add(part)
-				}
-			}
-		}
-	}
-	slices.SortFunc(r.values, func(a, b string) int { return len(b) - len(a) })
-	r.values = slices.Compact(r.values)
+	r.Learn(env)
+	r.LearnCommands(commands...)
 	return r
+}
+
+// Learn makes the secrets of an environment known, too.
+func (r *Redactor) Learn(env []string) {
+	if len(env) > 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.env = append(r.env, env)
+	}
+}
+
+// LearnCommands makes the secrets of command lines known, too.
+func (r *Redactor) LearnCommands(commands ...[]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.commands = append(r.commands, commands...)
+}
+
+// known are the secret values, of all that was learned so far.
+func (r *Redactor) known() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.env)+len(r.commands) == 0 {
+		return r.values
+	}
+	r.values = slices.Clone(r.values) // others may be reading it
+	for _, env := range r.env {
+		for _, kv := range env {
+			name, value, _ := strings.Cut(kv, "=")
+			if secretName(name) {
+				r.add(value)
+			} else {
+				r.addShapes(value)
+			}
+		}
+	}
+	for _, c := range r.commands {
+		r.addCommand(c)
+	}
+	r.env, r.commands = nil, nil
+	slices.SortFunc(r.values, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	r.values = slices.Compact(r.values)
+	return r.values
+}
+
+// addCommand adds what the options of a command line, or the variables before it,
+// name as secret, and what the shapes tell in it.
+func (r *Redactor) addCommand(argv []string) {
+	for i, arg := range argv {
+		name, value, ok := secretArg(arg)
+		if !ok {
+			continue
+		}
+		if !strings.Contains(arg, "=") && i+1 < len(argv) {
+			value = argv[i+1]
+		}
+		if v, ok := valueOf(name, value); ok {
+			r.add(v)
+			if _, part, named := strings.Cut(v, "="); named {
+				r.add(part)
+			}
+		}
+	}
+	r.addShapes(quoted(argv))
+}
+
+// addShapes adds what the shapes tell in a text.
+func (r *Redactor) addShapes(text string) {
+	for _, s := range findSecrets(known(), text) {
+		if s.to-s.from >= 6 { // shorter ones are parts of common words
+			r.add(text[s.from:s.to])
+		}
+	}
 }
 
 func (r *Redactor) add(value string) {
 	value = strings.TrimSpace(value)
-	if len(value) < 4 || notSecret.MatchString(value) {
+	if len(value) < 4 || notSecret.MatchString(value) || isPath(value) || value == redacted {
 		return
 	}
 	r.values = append(r.values, value)
-	// The forms in which programs print it: in a URL, in a JSON or Go string.
-	for _, form := range []string{url.QueryEscape(value), url.PathEscape(value), strings.Trim(strconv.Quote(value), `"`)} {
+	// The forms in which programs print it: in a URL, in a JSON or Go string, in
+	// shell quotes, in base64.
+	forms := []string{url.QueryEscape(value), url.PathEscape(value), strings.Trim(strconv.Quote(value), `"`), inJSON(value), strings.ReplaceAll(value, "'", `'\''`)}
+	if len(value) >= 8 {
+		forms = append(forms, base64.RawStdEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)))
+	}
+	for _, form := range forms {
 		if form != value {
 			r.values = append(r.values, form)
 		}
@@ -88,23 +190,34 @@ func (r *Redactor) add(value string) {
 	}
 }
 
+func inJSON(value string) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return value
+	}
+	return strings.Trim(string(text), `"`)
+}
+
 var quotedPiece = regexp.MustCompile(`[=:\[,]\s*"([^"\\]+)"`)
 
 // secretArg tells options whose values stay out of the record: -var,
-// -backend-config, and options that are named like a secret.
+// -backend-config, and options that are named like a secret; and variables
+// that are set before a command.
 func secretArg(arg string) (name, value string, ok bool) {
+	name, value, set := strings.Cut(arg, "=")
 	if !strings.HasPrefix(arg, "-") {
-		return "", "", false
+		return name, value, set && isVariable.MatchString(name) && secretName(name)
 	}
-	name, value, _ = strings.Cut(arg, "=")
 	switch word := strings.TrimLeft(name, "-"); {
 	case word == "var", word == "backend-config":
 		return name, value, true
-	case word != "var-file" && secretName.MatchString(word):
+	case word != "var-file" && secretName(word):
 		return name, value, true
 	}
 	return "", "", false
 }
+
+var isVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // valueOf is the secret in the value of an option: what a variable is set to,
 // or all of it. -backend-config without a name is a file.
@@ -137,13 +250,42 @@ func (r *Redactor) Command(argv []string) string {
 			w = name + "=" + hideValue(name, value)
 		}
 		// Before the quotes, which secrets could hide behind.
-		w = r.hide(strings.ToValidUTF8(w, "\uFFFD"))
+		words[i] = r.Hide(strings.ToValidUTF8(w, "\uFFFD"))
+	}
+	return r.Text(quoted(words), 1000)
+}
+
+// quoted is a command line as a shell reads it.
+func quoted(argv []string) string {
+	words := make([]string, len(argv))
+	for i, w := range argv {
 		if strings.ContainsAny(w, " \t\n\"'\\$`") || w == "" {
 			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 		}
 		words[i] = w
 	}
-	return r.Text(strings.Join(words, " "), 1000)
+	return strings.Join(words, " ")
+}
+
+// JoinedCommand are the words of a command line that were joined by blanks, as
+// well as can be told: what an option sets that may be secret goes on to the next
+// option.
+func JoinedCommand(line string) (argv []string) {
+	var option string // whose value may go on
+	for _, word := range strings.Fields(line) {
+		last := len(argv) - 1
+		switch _, _, secret := secretArg(word); {
+		case secret:
+			option = word
+		case option != "" && !strings.HasPrefix(word, "-") && (argv[last] != option || strings.Contains(option, "=")):
+			argv[last] += " " + word
+			continue
+		case strings.HasPrefix(word, "-"):
+			option = ""
+		}
+		argv = append(argv, word)
+	}
+	return argv
 }
 
 // hideValue keeps the name of name=value: which variable was set may be known.
@@ -165,7 +307,7 @@ func (r *Redactor) Text(s string, limit int) string {
 	if len(s) > 64*limit {
 		s = s[:64*limit]
 	}
-	s = r.hide(strings.ToValidUTF8(s, "\uFFFD"))
+	s = r.Hide(strings.ToValidUTF8(s, "\uFFFD"))
 	if len(s) > limit {
 		cut := limit - len("…")
 		for cut > 0 && !utf8.RuneStart(s[cut]) {
@@ -176,61 +318,80 @@ func (r *Redactor) Text(s string, limit int) string {
 	return s
 }
 
-// hide puts stars in place of all that is secret in a text.
-func (r *Redactor) hide(s string) string {
-	text := []byte(s)
+// Hide puts stars in place of all that is secret in a text.
+func (r *Redactor) Hide(text string) string {
+	anchors, values := known(), r.known()
 	var spans []span
-	hide := func(from, to int) {
-		if to > from {
-			spans = append(spans, span{from, to})
+	if len(text) < shortText {
+		spans = placesOf(values, text)
+	} else if len(values) > 0 {
+		anchors = anchors.extend()
+		for _, v := range values {
+			anchors.add(v, false, ofValue)
 		}
 	}
-	end := 0 // of what the last shape hid
-	r.literals().find(text, func(kind, from, to int) {
-		if kind == ofValue {
-			hide(from, to)
-			return
-		}
-		if from < end {
-			return // within a secret
-		}
-		tryShape(kind, place{text, from, to, func(from, to int) {
-			end = max(end, to)
-			hide(from, to)
-		}})
-	})
+	spans = apart(append(spans, findSecrets(anchors, text)...))
 	if len(spans) == 0 {
-		return s
+		return text
 	}
-	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
 	var b strings.Builder
 	done := 0
-	for i := 0; i < len(spans); {
-		from, to := spans[i].from, spans[i].to
-		for i++; i < len(spans) && spans[i].from <= to; i++ {
-			to = max(to, spans[i].to)
-		}
-		b.Write(text[done:from])
+	for _, s := range spans {
+		b.WriteString(text[done:s.from])
 		b.WriteString(redacted)
-		done = to
+		done = s.to
 	}
-	b.Write(text[done:])
+	b.WriteString(text[done:])
 	return b.String()
 }
 
+// shortText is less than what it is worth to put values into the table for.
+const shortText = 4 << 10
+
+// placesOf are all places where one of the values stands.
+func placesOf(values []string, text string) (spans []span) {
+	for _, v := range values {
+		for at := 0; ; {
+			i := strings.Index(text[at:], v)
+			if i < 0 {
+				break
+			}
+			spans = append(spans, span{at + i, at + i + len(v)})
+			at += i + 1
+		}
+	}
+	return spans
+}
+
+// span is a secret in a text.
 type span struct{ from, to int }
 
 // ofValue is the kind of the values that are secret, among the numbers of shapes.
 const ofValue = -1
 
-// literals finds the secret values and the anchors of the shapes.
-func (r *Redactor) literals() *literals {
-	if len(r.values) == 0 {
-		return known()
+// findSecrets finds all that is secret in a text.
+func findSecrets(anchors *literals, text string) []span {
+	var found finds
+	anchors.find(text, func(kind, from, to int) {
+		if kind == ofValue {
+			found.spans = append(found.spans, span{from, to})
+		} else if from >= found.end { // not within a secret
+			tryShape(kind, place{text, from, to, &found})
+		}
+	})
+	return found.spans
+}
+
+// apart puts spans in order, and those that touch together.
+func apart(spans []span) []span {
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	joined := spans[:0]
+	for _, s := range spans {
+		if last := len(joined) - 1; last >= 0 && s.from <= joined[last].to {
+			joined[last].to = max(joined[last].to, s.to)
+			continue
+		}
+		joined = append(joined, s)
 	}
-	l := known().clone()
-	for _, v := range r.values {
-		l.add(v, false, ofValue)
-	}
-	return l
+	return joined
 }

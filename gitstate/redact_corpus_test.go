@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -52,16 +53,16 @@ func TestRedactorCorpus(t *testing.T) {
 	for _, line := range corpus(t, "secrets.txt", 60) {
 		text := marked.ReplaceAllString(line, "$1")
 		want := marked.ReplaceAllString(line, redacted)
-		got := r.hide(text)
+		got := r.Hide(text)
 		if got != want {
 			t.Errorf("\n got %q\nwant %q", got, want)
 		}
-		if again := r.hide(got); again != got {
+		if again := r.Hide(got); again != got {
 			t.Errorf("twice: %q\n once: %q", again, got)
 		}
 	}
 	for _, text := range corpus(t, "plain.txt", 60) {
-		if got := r.hide(text); got != text {
+		if got := r.Hide(text); got != text {
 			t.Errorf("mangled:\n got %q\nwant %q", got, text)
 		}
 	}
@@ -85,7 +86,7 @@ func TestRedactorCorpusInContext(t *testing.T) {
 			}
 			text.WriteString(marked.ReplaceAllString(line, "$1") + "\n")
 		}
-		got := new(Redactor).hide(text.String())
+		got := new(Redactor).Hide(text.String())
 		for _, secret := range hidden {
 			if len(secret) >= 12 && strings.Contains(got, secret) {
 				t.Fatalf("%q stands in %q", secret, got)
@@ -99,9 +100,11 @@ func TestRedactorShapesAreTested(t *testing.T) {
 	t.Parallel()
 	seen := map[int]bool{}
 	for _, line := range corpus(t, "secrets.txt", 60) {
-		text := []byte(marked.ReplaceAllString(line, "$1"))
+		text := marked.ReplaceAllString(line, "$1")
 		known().find(text, func(kind, from, to int) {
-			tryShape(kind, place{text, from, to, func(int, int) { seen[kind] = true }})
+			var found finds
+			tryShape(kind, place{text, from, to, &found})
+			seen[kind] = seen[kind] || len(found.spans) > 0
 		})
 	}
 	for i, s := range shapes {
@@ -152,7 +155,7 @@ func BenchmarkRedactor(b *testing.B) {
 			text, r := planText(256<<10), NewRedactor(env)
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				r.hide(text)
+				r.Hide(text)
 			}
 		})
 	}
@@ -163,4 +166,30 @@ func manySecrets() (env []string) {
 		env = append(env, "TF_VAR_x"+strconv.Itoa(i)+"="+made("{A"+strconv.Itoa(8+i)+"}")+strconv.Itoa(i))
 	}
 	return env
+}
+
+// Whatever a program prints, hiding ends well, and hiding twice hides no less.
+func TestRedactorOfAnything(t *testing.T) {
+	t.Parallel()
+	parts := []string{" ", "\n", "\"", "'", "\\", ":", "=", "->", "(", "[", "]", "<", ">", "|", "-", "a", "B7", "@", "/", "$", "ü", "\xff", "***", "<<-EOT\n", "EOT", "BEGIN ", "END ",
+		"-----BEGIN PRIVATE ", "-----END PRIVATE ", "0123456789abcdef0123", "aGVsbG8gd29ybGQgdGhpcyBpcw==\n"}
+	for _, s := range shapes {
+		parts = append(parts, s.anchors...)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), 0, 40).Draw(t, "parts"), "")
+		var r Redactor
+		once := r.Hide(text)
+		if twice := r.Hide(once); strings.Count(twice, redacted) > len(once) || len(twice) > 2*len(once)+8 {
+			t.Fatalf("%q becomes %q and then %q", text, once, twice)
+		}
+	})
+	for _, part := range parts {
+		text := strings.Repeat(part, 64<<10/len(part))
+		start := time.Now()
+		new(Redactor).Hide(text)
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("%q over and over takes %v", part, took)
+		}
+	}
 }

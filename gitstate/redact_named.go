@@ -1,7 +1,6 @@
 package gitstate
 
 import (
-	"bytes"
 	"regexp"
 	"strings"
 )
@@ -33,23 +32,23 @@ func nameAt(p place) (from, to int) {
 		from--
 	}
 	word := p.text[p.from:p.to]
-	if bytes.EqualFold(word, []byte("passw")) { // password, passwd, passwort
+	if strings.EqualFold(word, "passw") { // password, passwd, passwort
 		for to < len(p.text) && isLetter(p.text[to]) && to-p.to < 8 {
 			to++
 		}
 	}
-	if bytes.HasPrefix(word, []byte(`"`)) {
+	if strings.HasPrefix(word, `"`) {
 		to--
 	}
 	if to < len(p.text) && (isWordByte(p.text[to]) || p.text[to] == '-') {
-		to += len(afterName.Find(p.text[to:min(to+24, len(p.text))]))
+		to += len(afterName.FindString(p.text[to:min(to+24, len(p.text))]))
 	}
 	return from, to
 }
 
 // separator is what stands between a name, which may be quoted, also within a
 // quoted text, or in brackets, and its value: "" if that does not follow.
-func separator(text []byte, at int) (sep string, value int) {
+func separator(text string, at int) (sep string, value int) {
 	skip := func(characters string, most int) {
 		for end := at + most; at < len(text) && at < end && strings.IndexByte(characters, text[at]) >= 0; {
 			at++
@@ -60,7 +59,7 @@ func separator(text []byte, at int) (sep string, value int) {
 	skip("]", 1)
 	skip(" \t", 80)
 	for _, sep := range []string{"=>", ":=", "+=", "?=", ":", "=", ">"} {
-		if bytes.HasPrefix(text[at:], []byte(sep)) {
+		if strings.HasPrefix(text[at:], sep) {
 			at += len(sep)
 			skip(" \t", 80)
 			return sep, at
@@ -70,7 +69,7 @@ func separator(text []byte, at int) (sep string, value int) {
 }
 
 // isTag says whether a name stands in an XML tag.
-func isTag(text []byte, from, to int) bool { return from > 0 && text[from-1] == '<' && text[to] == '>' }
+func isTag(text string, from, to int) bool { return from > 0 && text[from-1] == '<' && text[to] == '>' }
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
@@ -82,7 +81,7 @@ func named(p place) {
 	}
 	anchor := strings.ToLower(string(p.text[p.from:p.to]))
 	switch {
-	case anchor == "pwd" && !bytes.HasSuffix(p.text[from:p.from], []byte("_")) && (from < p.from || p.text[from] == 'P' && p.text[from+1] == 'W'):
+	case anchor == "pwd" && !strings.HasSuffix(p.text[from:p.from], "_") && (from < p.from || p.text[from] == 'P' && p.text[from+1] == 'W'):
 		return // the working directory
 	case anchor == "signature" && to-p.from > len(anchor):
 		return
@@ -105,8 +104,8 @@ func named(p place) {
 	}
 	for {
 		end := p.value(from, at, sep)
-		arrow := changed.Find(p.text[end:min(end+100, len(p.text))])
-		if arrow == nil {
+		arrow := changed.FindString(p.text[end:min(end+100, len(p.text))])
+		if arrow == "" {
 			return
 		}
 		at = end + len(arrow)
@@ -114,12 +113,12 @@ func named(p place) {
 }
 
 // inARN says whether what begins there goes on an Amazon Resource Name.
-func inARN(text []byte, at int) bool {
+func inARN(text string, at int) bool {
 	from := at
 	for from > 0 && at-from < 200 && strings.IndexByte(" \t\n\"'", text[from-1]) < 0 {
 		from--
 	}
-	return bytes.HasPrefix(text[from:at], []byte("arn:"))
+	return strings.HasPrefix(text[from:at], "arn:")
 }
 
 // apart hides what follows a name after nothing but blanks, if that is no word
@@ -134,26 +133,26 @@ func (p place) apart(from, to int) {
 	}
 	rest := p.text[at:min(at+window, len(p.text))]
 	if p.text[from] == '-' {
-		if p.text[at] != '-' && !bare.Match(rest) {
+		if p.text[at] != '-' && !bare.MatchString(rest) {
 			p.value(from, at, "=")
 		}
 		return
 	}
-	word := tokenLike.Find(rest)
-	if word == nil || !mixed(word) || noSecret.Match(rest) {
+	word := tokenLike.FindString(rest)
+	if word == "" || !mixed(word) || noSecret.MatchString(rest) {
 		return
 	}
 	name := p.text[from:to]
-	shouted := bytes.Equal(bytes.ToUpper(name), name) && bytes.IndexByte(name, '_') >= 0
-	if shouted || len(word) >= 20 && bytes.IndexByte(word, '/') < 0 {
+	shouted := strings.ToUpper(name) == name && strings.IndexByte(name, '_') >= 0
+	if shouted || len(word) >= 20 && strings.IndexByte(word, '/') < 0 {
 		p.hide(at, wordEnd(p.text, at))
 	}
 }
 
 // mixed says whether a word has letters and digits, as few words of a language have.
-func mixed(word []byte) bool {
+func mixed(word string) bool {
 	letter, digit := false, false
-	for _, c := range word {
+	for _, c := range []byte(word) {
 		letter = letter || isLetter(c)
 		digit = digit || c >= '0' && c <= '9'
 	}
@@ -167,17 +166,20 @@ func (p place) value(from, at int, sep string) (end int) {
 		return at
 	}
 	rest := p.text[at:min(at+100, len(p.text))]
-	if none := noSecret.Find(rest); none != nil {
+	if strings.HasPrefix(rest, "(sensitive value)") || strings.HasPrefix(rest, "(known after apply)") {
+		return at + strings.IndexByte(rest, ')') + 1 // by far the most frequent
+	}
+	if none := noSecret.FindString(rest); none != "" {
 		return at + len(none)
 	}
 	if quote := quoteLength(rest); quote > 0 {
 		end = quotedEnd(p.text, at+quote, p.text[at:at+quote])
-		if inner := p.text[at+quote : end]; noSecret.Find(inner) == nil || !bytes.HasPrefix(inner, []byte("${")) || inner[len(inner)-1] != '}' {
+		if inner := p.text[at+quote : end]; !noSecret.MatchString(inner) || !strings.HasPrefix(inner, "${") || inner[len(inner)-1] != '}' {
 			p.hide(at+quote, end)
 		}
 		return min(end+quote, len(p.text))
 	}
-	if name := heredoc.FindSubmatch(rest); name != nil {
+	if name := heredoc.FindStringSubmatch(rest); name != nil {
 		return p.hereText(at, name[1])
 	}
 	if sep == ":" && (rest[0] == '|' || rest[0] == '>') && lineEnd(p.text, at) <= at+3 {
@@ -203,7 +205,7 @@ func (p place) value(from, at int, sep string) (end int) {
 
 // until is where the first of the characters stands.
 func (p place) until(at int, characters string) int {
-	if i := bytes.IndexAny(p.text[at:], characters); i >= 0 {
+	if i := strings.IndexAny(p.text[at:], characters); i >= 0 {
 		return at + i
 	}
 	return len(p.text)
@@ -211,8 +213,8 @@ func (p place) until(at int, characters string) int {
 
 // quoteLength is how long the quote is that a value begins with: within a quoted
 // text it has backslashes before it.
-func quoteLength(rest []byte) int {
-	slashes := len(rest) - len(bytes.TrimLeft(rest, `\`))
+func quoteLength(rest string) int {
+	slashes := len(rest) - len(strings.TrimLeft(rest, `\`))
 	if slashes < len(rest) && (rest[slashes] == '"' || rest[slashes] == '\'' || rest[slashes] == '`') {
 		return slashes + 1
 	}
@@ -220,9 +222,9 @@ func quoteLength(rest []byte) int {
 }
 
 // quotedEnd is where the quote comes that ends a value, or the line.
-func quotedEnd(text []byte, at int, quote []byte) int {
+func quotedEnd(text string, at int, quote string) int {
 	for ; at < len(text) && text[at] != '\n'; at++ {
-		if bytes.HasPrefix(text[at:], quote) {
+		if strings.HasPrefix(text[at:], quote) {
 			return at
 		}
 		if len(quote) == 1 && text[at] == '\\' && at+1 < len(text) {
@@ -252,7 +254,7 @@ func (p place) afterSemicolon(at int) bool {
 // what is no plain word is none.
 func (p place) inSentence(from, at int) bool {
 	name := p.text[from:p.to]
-	if from == 0 || p.text[from-1] != ' ' || bytes.ContainsAny(name, "_-.") {
+	if from == 0 || p.text[from-1] != ' ' || strings.ContainsAny(name, "_-.") {
 		return false
 	}
 	end := at
@@ -267,18 +269,18 @@ func (p place) inSentence(from, at int) bool {
 	if end == at || strings.IndexByte(" \n.:,;()", after) < 0 {
 		return false
 	}
-	if word := bytes.ToLower(name); bytes.HasPrefix(word, []byte("passw")) || bytes.HasPrefix(word, []byte("passp")) || bytes.HasPrefix(word, []byte("pwd")) {
-		return more && bytes.Equal(bytes.ToLower(p.text[at:end]), p.text[at:end])
+	if word := strings.ToLower(name); strings.HasPrefix(word, "passw") || strings.HasPrefix(word, "passp") || strings.HasPrefix(word, "pwd") {
+		return more && strings.ToLower(p.text[at:end]) == p.text[at:end]
 	}
 	return more || after == ':' || end-at < 16
 }
 
 // hereText hides the lines of a heredoc.
-func (p place) hereText(at int, name []byte) int {
+func (p place) hereText(at int, name string) int {
 	from := lineEnd(p.text, at)
 	for line := from; line < len(p.text); {
 		next := lineEnd(p.text, line+1)
-		if bytes.Equal(bytes.Trim(p.text[min(line+1, len(p.text)):next], " \t\r│+~-"), name) {
+		if strings.Trim(p.text[min(line+1, len(p.text)):next], " \t\r│+~-") == name {
 			p.hide(from+1, line)
 			return next
 		}
@@ -290,14 +292,14 @@ func (p place) hereText(at int, name []byte) int {
 
 // block hides the lines of a YAML block: those that are indented more than its name.
 func (p place) block(from, at int) int {
-	begin := bytes.LastIndexByte(p.text[:from], '\n') + 1
+	begin := strings.LastIndexByte(p.text[:from], '\n') + 1
 	indent := from - begin
 	first := lineEnd(p.text, at)
 	end := first
 	for end < len(p.text) {
 		next := lineEnd(p.text, end+1)
 		line := p.text[min(end+1, len(p.text)):next]
-		if len(bytes.TrimSpace(line)) > 0 && len(line)-len(bytes.TrimLeft(line, " ")) <= indent {
+		if len(strings.TrimSpace(line)) > 0 && len(line)-len(strings.TrimLeft(line, " ")) <= indent {
 			break
 		}
 		end = next

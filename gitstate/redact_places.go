@@ -1,7 +1,6 @@
 package gitstate
 
 import (
-	"bytes"
 	"regexp"
 	"strings"
 )
@@ -11,33 +10,33 @@ import (
 
 // userinfo hides the password of a URL, and a token that stands in place of a user.
 func userinfo(p place) {
-	end := min(wordEnd(p.text, p.to), p.to+4*window)
+	end := wordEnd(p.text[:min(p.to+window, len(p.text))], p.to)
 	all := p.text[p.to:end]
 	authority := all
-	if i := bytes.IndexAny(all, "/?#"); i >= 0 {
+	if i := strings.IndexAny(all, "/?#"); i >= 0 {
 		authority = all[:i]
 	}
-	colon := bytes.IndexByte(authority, ':')
+	colon := strings.IndexByte(authority, ':')
 	if colon < 0 {
-		if at := bytes.LastIndexByte(authority, '@'); at >= 20 && tokenUser.Match(authority[:at]) {
+		if at := strings.LastIndexByte(authority, '@'); at >= 20 && tokenUser.MatchString(authority[:at]) {
 			p.hide(p.to, p.to+at)
 		}
 		return
 	}
-	at := bytes.LastIndexByte(authority, '@')
-	if at < 0 && port.Match(all[colon+1:]) {
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 && port.MatchString(all[colon+1:]) {
 		return // host:port/path
 	}
-	if at < 0 || len(authority) < len(all) && !hostName.Match(authority[at+1:]) {
+	if at < 0 || len(authority) < len(all) && !hostName.MatchString(authority[at+1:]) {
 		// A password may have slashes in it, though it should not.
-		if last := bytes.LastIndexByte(all, '@'); last > at {
+		if last := strings.LastIndexByte(all, '@'); last > at {
 			at = last
 		}
 	}
 	if at <= colon {
 		return
 	}
-	if user := all[:colon]; colon >= 20 && tokenUser.Match(user) && mixed(user) {
+	if user := all[:colon]; colon >= 20 && tokenUser.MatchString(user) && mixed(user) {
 		colon = -1
 	}
 	p.hide(p.to+colon+1, p.to+at)
@@ -55,7 +54,7 @@ func dataSource(p place) {
 	for from > 0 && strings.IndexByte(" \t\n\"'`=", p.text[from-1]) < 0 && p.from-from < window {
 		from--
 	}
-	if colon := bytes.IndexByte(p.text[from:p.from], ':'); colon >= 0 {
+	if colon := strings.IndexByte(p.text[from:p.from], ':'); colon >= 0 {
 		p.hide(from+colon+1, p.from)
 	}
 }
@@ -66,7 +65,7 @@ func query(p place) {
 		return
 	}
 	end := p.until(p.to, " \t\r\n\"'`&;,)<>")
-	if end = p.to + len(bytes.TrimRight(p.text[p.to:end], ".:")); end-p.to >= 8 {
+	if end = p.to + len(strings.TrimRight(p.text[p.to:end], ".:")); end-p.to >= 8 {
 		p.hide(p.to, end)
 	}
 }
@@ -80,7 +79,7 @@ func botToken(p place) {
 	for from > 0 && p.from-from < 16 && p.text[from-1] >= '0' && p.text[from-1] <= '9' {
 		from--
 	}
-	if end := p.to + len(tokenLike.Find(p.text[p.to:])); p.from-from >= 5 && end-p.to >= 30 {
+	if end := p.to + len(tokenLike.FindString(p.text[p.to:])); p.from-from >= 5 && end-p.to >= 30 {
 		p.hide(from, end)
 	}
 }
@@ -97,7 +96,7 @@ func rest(p place) {
 	end := lineEnd(p.text, p.to)
 	for end < len(p.text) {
 		next := lineEnd(p.text, end+1)
-		if !encoded.Match(p.text[end+1 : next]) {
+		if !encoded.MatchString(p.text[end+1 : next]) {
 			break
 		}
 		end = next
@@ -111,7 +110,7 @@ var encoded = regexp.MustCompile(`^[\s│|+~>"'-]*[A-Za-z0-9+/=]{4,}[\s"',\\n]*$
 // privateKey hides a private key in PEM's form or its kin, or what is there of
 // one. The anchor is the end of its first line or of its last.
 func privateKey(p place) {
-	from := bytes.LastIndex(p.text[max(0, p.from-60):p.from], []byte("---"))
+	from := strings.LastIndex(p.text[max(0, p.from-60):p.from], "---")
 	if from < 0 {
 		return
 	}
@@ -127,14 +126,14 @@ func privateKey(p place) {
 	case strings.Contains(label, "BEGIN"):
 		end := len(p.text)
 		// Its own end, with or without the lines of it.
-		if last := keyEnd.FindIndex(p.text[p.to:]); last != nil {
+		if last := keyEnd.FindStringIndex(p.text[p.to:]); last != nil {
 			end = p.to + last[1]
 		}
 		p.hide(from, end)
 	case strings.Contains(label, "END"):
 		for from > 0 { // the lines before, whose beginning is not there
-			line := bytes.LastIndexByte(p.text[:from-1], '\n') + 1
-			if !encoded.Match(p.text[line : from-1]) {
+			line := strings.LastIndexByte(p.text[:from-1], '\n') + 1
+			if !encoded.MatchString(p.text[line : from-1]) {
 				break
 			}
 			from = line
@@ -147,21 +146,21 @@ var keyEnd = regexp.MustCompile(`(?i)-{4,5} ?END[A-Z0-9 ]{0,40}PRIVATE KEY(?: BL
 
 // authorization hides what follows Authorization: a scheme and its credentials.
 func authorization(p place) {
-	sep := headerSep.Find(p.text[p.to:min(p.to+40, len(p.text))])
-	if sep == nil {
+	sep := headerSep.FindString(p.text[p.to:min(p.to+40, len(p.text))])
+	if sep == "" {
 		return
 	}
 	at := p.to + len(sep)
 	line := p.text[at:lineEnd(p.text, at)]
-	if q := bytes.IndexAny(line, "\"'`"); q >= 0 {
+	if q := strings.IndexAny(line, "\"'`"); q >= 0 {
 		line = line[:q]
 	}
-	word, after, two := bytes.Cut(line, []byte(" "))
-	after = bytes.TrimLeft(after, " ")
+	word, after, two := strings.Cut(line, " ")
+	after = strings.TrimLeft(after, " ")
 	switch {
-	case two && authScheme.Match(word):
-		if first, _, _ := bytes.Cut(after, []byte(" ")); len(first) >= 4 && (len(first) == len(after) || mixed(first) || len(first) >= 16) {
-			p.hide(at+len(line)-len(after), at+len(bytes.TrimRight(line, " \\")))
+	case two && authScheme.MatchString(word):
+		if first, _, _ := strings.Cut(after, " "); len(first) >= 4 && (len(first) == len(after) || mixed(first) || len(first) >= 16) {
+			p.hide(at+len(line)-len(after), at+len(strings.TrimRight(line, " \\")))
 		}
 	case len(word) >= 8 && (mixed(word) || len(word) >= 16):
 		p.hide(at, at+len(word))
@@ -179,12 +178,12 @@ func scheme(p place) {
 	if !atWord(p.text, p.from) {
 		return
 	}
-	found := credential.FindSubmatchIndex(p.text[p.to:min(p.to+window, len(p.text))])
+	found := credential.FindStringSubmatchIndex(p.text[p.to:min(p.to+window, len(p.text))])
 	if found == nil {
 		return
 	}
 	from, to := p.to+found[2], p.to+found[3]
-	if word := p.text[from:to]; to-from < 20 && !oddLetter.Match(word) {
+	if word := p.text[from:to]; to-from < 20 && !oddLetter.MatchString(word) {
 		return
 	}
 	p.hide(from, wordEnd(p.text, to))
@@ -197,7 +196,11 @@ var (
 
 // header hides the value of a header.
 func header(p place) {
-	if end := p.until(p.to, "\"'\r\n"); len(bytes.TrimSpace(p.text[p.to:end])) >= 8 && bytes.IndexByte(p.text[p.to:end], '=') >= 0 {
+	if strings.IndexByte(p.text[p.to:min(p.to+window, len(p.text))], '=') < 0 {
+		return
+	}
+	end := p.until(p.to, "\"'\r\n")
+	if len(strings.TrimSpace(p.text[p.to:end])) >= 8 {
 		at := p.to
 		for p.text[at] == ' ' {
 			at++
@@ -215,21 +218,23 @@ var (
 )
 
 func curlUser(p place) {
-	p.secretAfter(curlOption)
+	if strings.Contains(p.text[p.to:min(p.to+window, len(p.text))], "-") {
+		p.secretAfter(curlOption)
+	}
 }
 
 func userOption(p place) { p.secretAfter(userValue) }
 
 // secretAfter hides what follows that which stands at the anchor.
 func (p place) secretAfter(before *regexp.Regexp) {
-	found := before.FindIndex(p.text[p.to:min(p.to+window, len(p.text))])
+	found := before.FindStringIndex(p.text[p.to:min(p.to+window, len(p.text))])
 	if found == nil {
 		return
 	}
 	at := p.to + found[1]
 	// The quote that stands before the user ends the password.
 	end := wordEnd(p.text, at)
-	if q := bytes.LastIndexAny(p.text[p.to:at], " ="); q >= 0 {
+	if q := strings.LastIndexAny(p.text[p.to:at], " ="); q >= 0 {
 		word := p.text[p.to+q+1 : at]
 		if quote := quoteLength(word); quote > 0 {
 			end = quotedEnd(p.text, at, word[:quote])
@@ -252,7 +257,7 @@ func loginPassword(p place) {
 	if p.text[p.from]|0x20 == 'm' {
 		option = mysqlValue // whose password stands right after it
 	}
-	found := option.FindIndex(p.text[p.to:min(p.to+window, len(p.text))])
+	found := option.FindStringIndex(p.text[p.to:min(p.to+window, len(p.text))])
 	if found == nil {
 		return
 	}
@@ -264,13 +269,13 @@ func loginPassword(p place) {
 
 // variable hides what -var, -backend-config and TF_VAR_ set.
 func variable(p place) {
-	found := assigned.FindIndex(p.text[p.to:min(p.to+300, len(p.text))])
+	found := assigned.FindStringIndex(p.text[p.to:min(p.to+300, len(p.text))])
 	if found == nil || p.text[p.from] == '-' && p.from > 0 && isWordByte(p.text[p.from-1]) {
 		return
 	}
 	at := p.to + found[1]
 	// The quote that stands before the name ends the value.
-	if q := bytes.IndexAny(p.text[p.to:at], `"'`); q >= 0 {
+	if q := strings.IndexAny(p.text[p.to:at], `"'`); q >= 0 {
 		if end := quotedEnd(p.text, at, p.text[p.to+q:p.to+q+1]); end > at {
 			p.hide(at, end)
 		}

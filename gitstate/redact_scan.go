@@ -1,42 +1,41 @@
 package gitstate
 
-import "slices"
-
 // literals finds which of many short strings stand in a text, and where, in one
-// pass: three bytes of each, the ones that are rarest in prose, are marked in a
-// small table, and only where the text has three marked bytes the strings
-// themselves are compared.
+// pass. Of each string the two pairs of bytes in the three that are rarest in
+// prose are marked; one of the pairs stands at an even place of the text, so that
+// only those are looked at, and only where a marked one stands are the strings
+// themselves compared.
 type literals struct {
-	marked  [hashes / 64]uint64
-	bucket  []int32 // by the hash of the three bytes; 0 is none
+	marked  [allPairs / 64]uint64
+	bucket  []int32 // by pair; 0 is none
 	buckets [][]mark
+	// If base is set, this one extends it; it has a map in place of the table, and
+	// own are the pairs in it.
+	base *literals
+	own  [allPairs / 64]uint64
+	more map[uint16][]mark
 }
 
-const hashes = 1 << 16
+const (
+	allPairs   = 1 << 16
+	markLength = 3 // the shortest string there is
+)
 
 // mark is a string that is looked for.
 type mark struct {
-	key    uint32 // the three bytes
-	offset int    // of them in it
 	text   string
+	offset int  // of the pair in it
 	fold   bool // without regard to ASCII case; text is in lower case
 	kind   int  // what the caller calls it
 }
 
-// markLength is how many bytes of a string are marked, and the shortest there is.
-const markLength = 3
-
 func newLiterals() *literals {
-	return &literals{bucket: make([]int32, hashes), buckets: make([][]mark, 1)}
+	return &literals{bucket: make([]int32, allPairs), buckets: make([][]mark, 1)}
 }
 
-// clone may get further strings.
-func (l *literals) clone() *literals {
-	c := &literals{marked: l.marked, bucket: slices.Clone(l.bucket), buckets: slices.Clone(l.buckets)}
-	for i, marks := range c.buckets {
-		c.buckets[i] = slices.Clip(marks)
-	}
-	return c
+// extend may get further strings, for one text or a few.
+func (l *literals) extend() *literals {
+	return &literals{marked: l.marked, base: l, more: map[uint16][]mark{}}
 }
 
 func (l *literals) add(text string, fold bool, kind int) {
@@ -45,23 +44,39 @@ func (l *literals) add(text string, fold bool, kind int) {
 	}
 	best, rarest := 0, 1<<30
 	for i := 0; i+markLength <= len(text); i++ {
-		common := 0
-		for _, c := range []byte(text[i : i+markLength]) {
-			common += commonness[c]
-		}
-		if common < rarest {
+		first, middle, last := commonness[text[i]], commonness[text[i+1]], commonness[text[i+2]]
+		if common := middle * (first + last); common < rarest {
 			best, rarest = i, common
 		}
 	}
-	for _, key := range keysOf(text[best:best+markLength], fold) {
-		h := hash(key)
-		if l.bucket[h] == 0 {
-			l.marked[h/64] |= 1 << (h % 64)
-			l.bucket[h] = int32(len(l.buckets))
-			l.buckets = append(l.buckets, nil)
+	for offset := best; offset < best+markLength-1; offset++ {
+		for _, first := range cases(text[offset], fold) {
+			for _, second := range cases(text[offset+1], fold) {
+				l.mark(uint16(first)|uint16(second)<<8, mark{text, offset, fold, kind})
+			}
 		}
-		l.buckets[l.bucket[h]] = append(l.buckets[l.bucket[h]], mark{key, best, text, fold, kind})
 	}
+}
+
+func (l *literals) mark(pair uint16, m mark) {
+	l.marked[pair/64] |= 1 << (pair % 64)
+	if l.base != nil {
+		l.own[pair/64] |= 1 << (pair % 64)
+		l.more[pair] = append(l.more[pair], m)
+		return
+	}
+	if l.bucket[pair] == 0 {
+		l.bucket[pair] = int32(len(l.buckets))
+		l.buckets = append(l.buckets, nil)
+	}
+	l.buckets[l.bucket[pair]] = append(l.buckets[l.bucket[pair]], m)
+}
+
+func cases(c byte, fold bool) []byte {
+	if fold && c >= 'a' && c <= 'z' {
+		return []byte{c, c - 'a' + 'A'}
+	}
+	return []byte{c}
 }
 
 // commonness is how often a character stands in what programs print, roughly.
@@ -80,59 +95,42 @@ var commonness = func() (table [256]int) {
 	return table
 }()
 
-func keysOf(three string, fold bool) []uint32 {
-	keys := []uint32{0}
-	for i := range markLength {
-		c := three[i]
-		both := []byte{c}
-		if fold && c >= 'a' && c <= 'z' {
-			both = append(both, c-'a'+'A')
-		}
-		var longer []uint32
-		for _, key := range keys {
-			for _, b := range both {
-				longer = append(longer, key|uint32(b)<<(8*i))
-			}
-		}
-		keys = longer
-	}
-	return keys
-}
-
-func hash(key uint32) uint32 { return key * 0x9E3779B1 >> 16 }
-
 // find calls found for each place of a string, in order of the places of their
-// three bytes.
-func (l *literals) find(text []byte, found func(kind, from, to int)) {
-	if len(text) < markLength {
-		return
+// pairs.
+func (l *literals) find(text string, found func(kind, from, to int)) {
+	table := l
+	if l.base != nil {
+		table = l.base
 	}
-	key := uint32(text[0])<<8 | uint32(text[1])<<16
-	for i, c := range text[markLength-1:] {
-		key = key>>8 | uint32(c)<<16
-		h := hash(key)
-		if l.marked[h/64]>>(h%64)&1 == 0 {
+	for i := 0; i+1 < len(text); i += 2 {
+		pair := uint16(text[i]) | uint16(text[i+1])<<8
+		if l.marked[pair/64]>>(pair%64)&1 == 0 {
 			continue
 		}
-		for j := range l.buckets[l.bucket[h]] {
-			m := &l.buckets[l.bucket[h]][j]
-			if m.key != key {
-				continue
-			}
-			from := i - m.offset
-			to := from + len(m.text)
-			if from >= 0 && to <= len(text) && m.is(text[from:to]) {
-				found(m.kind, from, to)
-			}
+		compare(text, i, table.buckets[table.bucket[pair]], found)
+		if l.own[pair/64]>>(pair%64)&1 != 0 {
+			compare(text, i, l.more[pair], found)
 		}
 	}
 }
 
-func (m *mark) is(text []byte) bool {
-	if !m.fold {
-		return string(text) == m.text
+// compare looks for the strings whose pair stands there.
+func compare(text string, at int, marks []mark, found func(kind, from, to int)) {
+	for i := range marks {
+		m := &marks[i]
+		from := at - m.offset
+		if to := from + len(m.text); from >= 0 && to <= len(text) && m.is(text[from:to]) {
+			found(m.kind, from, to)
+		}
 	}
-	for i, c := range text {
+}
+
+func (m *mark) is(text string) bool {
+	if !m.fold {
+		return text == m.text
+	}
+	for i := range len(text) {
+		c := text[i]
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
 		}

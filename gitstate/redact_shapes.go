@@ -23,9 +23,22 @@ type shape struct {
 
 // place is where an anchor was found.
 type place struct {
-	text     []byte
+	text     string
 	from, to int
-	hide     func(from, to int)
+	found    *finds
+}
+
+// finds are the secrets that were found so far.
+type finds struct {
+	spans []span
+	end   int // of the last one that a shape told
+}
+
+func (p place) hide(from, to int) {
+	if to > from {
+		p.found.end = max(p.found.end, to)
+		p.found.spans = append(p.found.spans, span{from, to})
+	}
 }
 
 func words(s string) []string { return strings.Fields(s) }
@@ -201,7 +214,7 @@ func tryShape(i int, p place) {
 		return
 	}
 	end := min(from+window, len(p.text))
-	found := patterns[i]().FindIndex(p.text[from:end])
+	found := patterns[i]().FindStringIndex(p.text[from:end])
 	if found == nil {
 		return
 	}
@@ -214,12 +227,12 @@ func tryShape(i int, p place) {
 
 // atWord says whether a word may begin there: no letter or digit stands before,
 // unless as the end of an escape such as \n or %3D.
-func atWord(text []byte, at int) bool {
+func atWord(text string, at int) bool {
 	if at == 0 || !isWordByte(text[at-1]) {
 		return true
 	}
 	return at > 1 && text[at-2] == '\\' && strings.IndexByte("nrt", text[at-1]) >= 0 ||
-		at > 2 && text[at-3] == '%' && isHex(text[at-2:at])
+		at > 2 && text[at-3] == '%' && isHex([]byte(text[at-2:at]))
 }
 
 func isWordByte(c byte) bool {
@@ -227,15 +240,22 @@ func isWordByte(c byte) bool {
 }
 
 // wordEnd is where what has no blank and no quote in it ends.
-func wordEnd(text []byte, at int) int {
-	for at < len(text) && strings.IndexByte(" \t\r\n\"'`<>", text[at]) < 0 {
+func wordEnd(text string, at int) int {
+	for at < len(text) && !endsWord[text[at]] {
 		at++
 	}
 	return at
 }
 
+var endsWord = func() (table [256]bool) {
+	for _, c := range " \t\r\n\"'`<>" {
+		table[c] = true
+	}
+	return table
+}()
+
 // lineEnd is where the line ends.
-func lineEnd(text []byte, at int) int {
+func lineEnd(text string, at int) int {
 	for at < len(text) && text[at] != '\n' && text[at] != '\r' {
 		at++
 	}

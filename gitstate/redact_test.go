@@ -1,7 +1,10 @@
 package gitstate
 
 import (
+	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 )
@@ -113,6 +116,78 @@ func TestRedactorShortens(t *testing.T) {
 		got := r.Text(text, 500)
 		if len(got) > 500 || !utf8.ValidString(got) || strings.Contains(got, "hunter2") {
 			t.Errorf("%d bytes: %q", len(got), got)
+		}
+	}
+}
+
+// What the environment and the command line name as secret, in each of the forms
+// in which it may be printed.
+func TestRedactorLearns(t *testing.T) {
+	t.Parallel()
+	const odd = `hun"ter2'<x>&é/ y`
+	for name, c := range map[string]struct {
+		env, argv []string
+		text      string
+	}{
+		"a variable before the command": {nil, []string{"env", "DB_PASSWORD=" + hidden, "terraform"}, hidden},
+		"curl -u":                       {nil, []string{"curl", "-u", "admin:" + hidden, "https://x"}, hidden},
+		"a header":                      {nil, []string{"curl", "-H", "X-Api-Key: " + hidden, "https://x"}, hidden},
+		"a URL's in the command line":   {nil, []string{"psql", "postgres://u:" + hidden + "@db.example.com/x"}, hidden},
+		"a URL's in the environment":    {[]string{"DATABASE_URL=postgres://u:" + hidden + "@db.example.com/x"}, nil, "psql: " + hidden},
+		"words with blanks":             {nil, []string{"terraform", "apply", "-var", "x=hunter2 of S3cr3t"}, "bad: hunter2 of S3cr3t"},
+		"what begins with a slash":      {[]string{"API_KEY=/hunter2ABCdef/012345+S3cr3t"}, nil, "bad: /hunter2ABCdef/012345+S3cr3t"},
+		"random with a slash":           {[]string{"API_KEY=/hunter2ABCdef012/S3cr3t"}, nil, "bad: /hunter2ABCdef012/S3cr3t"},
+		"in base64":                     {[]string{"X_TOKEN=hunter2-S3cr3t-x"}, nil, "data aHVudGVyMi1TM2NyM3QteA== end"},
+		"in a URL":                      {[]string{"X_TOKEN=" + odd}, nil, "x=" + url.QueryEscape(odd)},
+		"in JSON":                       {[]string{"X_TOKEN=" + odd}, nil, inJSON(odd)},
+		"in a shell's quotes":           {[]string{"X_TOKEN=" + odd}, nil, quoted([]string{odd})},
+	} {
+		r := NewRedactor(c.env)
+		r.LearnCommands(c.argv)
+		for _, got := range []string{r.Command(c.argv), r.Hide(c.text), r.Hide(strings.Repeat("x ", shortText) + c.text)} {
+			if strings.Contains(got, "hunter2") || strings.Contains(got, "S3cr3t") || strings.Contains(got, "aHVudGVyMi") || strings.Contains(got, "ter2") {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+	}
+	for _, kv := range []string{"SSH_AUTH_SOCK=/tmp/ssh-XXAbC123456789/agent.1", "TOKEN_FILE=/home/bob/Tokens/abc123def", "TF_VAR_prefix=/prod/app", "HOME=/Users/Bob1/x"} {
+		_, value, _ := strings.Cut(kv, "=")
+		if got := NewRedactor([]string{kv}).Hide("no such file: " + value); !strings.Contains(got, value) {
+			t.Errorf("%s: %s", kv, got)
+		}
+	}
+}
+
+func TestRedactorLearnsLater(t *testing.T) {
+	t.Parallel()
+	r := NewRedactor(nil)
+	if got := r.Hide(hidden); got != hidden {
+		t.Fatal(got)
+	}
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			r.Learn([]string{"TF_VAR_shared=" + hidden})
+			if got := r.Hide("x " + hidden); got != "x ***" {
+				t.Error(got)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func TestJoinedCommand(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string][]string{
+		"terraform apply -auto-approve":                {"terraform", "apply", "-auto-approve"},
+		"terraform apply -var password=two words -x y": {"terraform", "apply", "-var", "password=two words", "-x", "y"},
+		"terraform apply -var=password=two words -x":   {"terraform", "apply", "-var=password=two words", "-x"},
+		"x --token two words --y z w":                  {"x", "--token", "two words", "--y", "z", "w"},
+		"x -var":                                       {"x", "-var"},
+		"":                                             nil,
+	} {
+		if got := JoinedCommand(line); !slices.Equal(got, want) {
+			t.Errorf("%q: %q", line, got)
 		}
 	}
 }

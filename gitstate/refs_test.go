@@ -95,7 +95,7 @@ func TestRemoteTagsNamedLikeOurRefs(t *testing.T) {
 				ctx, head := context.Background(), repo.Head()
 				s, other := open(t, repo.Dir), open(t, repo.Clone().Dir)
 				forged := forgery(t, repo, head)
-				mine := must[string](t)(s.spoolRef())
+				mine := s.spoolRef()
 				claim := s.claimRefs(&Claim{Stack: "/a", Target: "prod"})[0]
 				refs := []string{s.ref, s.textsRef(), mine, claim}
 				shadow := func() {

@@ -22,10 +22,7 @@ const spoolTries = 4
 // nobody contends for it, and whose name a rule for the shared ref may not
 // cover. It holds everything, and what stood there was merged into it.
 func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) error {
-	ref, err := s.spoolRef()
-	if err != nil {
-		return err
-	}
+	ref := s.spoolRef()
 	for try := range spoolTries {
 		tips, err := s.fetchedTips(ctx, remote)
 		if try > 0 && err == nil { // what stands there was not known
@@ -34,7 +31,7 @@ func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) erro
 		if err != nil {
 			return err
 		}
-		local, _, err := s.tip(s.ref)
+		local, err := s.spoolCommit(ctx, remote)
 		if err != nil {
 			return err
 		}
@@ -69,35 +66,40 @@ func (s *Store) spooled(ctx context.Context, remote, ref string, at plumbing.Has
 	_ = s.repo.setRef(ctx, track, "tmnotes: push", at, tips.spool[ref])
 }
 
-func (s *Store) spoolRef() (string, error) {
-	writer, err := s.writer()
-	return s.spoolPrefix(s.ref) + writer, err
-}
+func (s *Store) spoolRef() string { return s.spoolPrefix(s.ref) + s.writer() }
 
 // OwnWriter gives this process a name of its own among those that spool, where
 // it would take its clone's. So jobs that got their clones as copies of one do
 // not write over each other's.
-func (s *Store) OwnWriter() { s.spoolName = ulid.Make().String() }
+func (s *Store) OwnWriter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spoolName = ulid.Make().String()
+}
 
 // writer is this clone's name among those that spool. A copy of the clone finds that the
-// name is not its own.
-func (s *Store) writer() (string, error) {
+// name is not its own; where the name cannot be kept, it is this process's.
+func (s *Store) writer() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.spoolName != "" {
-		return s.spoolName, nil
+		return s.spoolName
 	}
+	s.spoolName = ulid.Make().String()
 	where, err := identify(s.private)
 	if err != nil {
-		return "", err
+		return s.spoolName
 	}
 	path := filepath.Join(s.private, "writer")
 	if b, err := os.ReadFile(path); err == nil {
 		name, of, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
 		if id, err := ulid.ParseStrict(name); err == nil && of == where {
-			return id.String(), nil
+			s.spoolName = id.String()
+			return s.spoolName
 		}
 	}
-	id := ulid.Make().String()
-	return id, os.WriteFile(path, []byte(id+"\n"+where+"\n"), 0o666)
+	_ = os.WriteFile(path, []byte(s.spoolName+"\n"+where+"\n"), 0o666)
+	return s.spoolName
 }
 
 // warnOfSpools names refs among the spool refs that hold no notes. They are passed over.

@@ -47,7 +47,7 @@ func TestWriterOfACopy(t *testing.T) {
 			t.Errorf("%s is %s", stack, l.Status)
 		}
 	}
-	if again := must[string](t)(open(t, repo.Dir).writer()); again != must[string](t)(a.writer()) {
+	if again := open(t, repo.Dir).writer(); again != a.writer() {
 		t.Error("the clone has another name now")
 	}
 }
@@ -58,7 +58,7 @@ func TestSpoolNamesWhatItReplaces(t *testing.T) {
 	repo := gittest.New(t)
 	repo.Hook("update", refuseShared)
 	a, b := open(t, repo.Dir), open(t, repo.Clone().Dir)
-	b.spoolName = must[string](t)(a.writer())
+	b.spoolName = a.writer()
 	for i, s := range []*Store{a, b, a, b} {
 		noError(t, s.Append(repo.Head(), result(OK, "/s"+string(rune('0'+i)), "R"+string(rune('0'+i)))))
 		push(t, s)

@@ -16,8 +16,9 @@ import (
 // State is what the notes and the journal say at one moment. Its methods do
 // not see what is recorded later.
 type State struct {
-	s *Store
-	x *index
+	s    *Store
+	x    *index
+	read int64 // which of the store's reads it is
 
 	once   sync.Once
 	newest map[string]time.Time // by ident
@@ -200,10 +201,12 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 // lastWords keeps of each run its last word: what it announced before it knew the
 // backend stands beside what came of it.
 func lastWords(heads []Stored) (last []Stored) {
+	at := make(map[string]int, len(heads)) // by run
 	for _, h := range heads {
-		i := slices.IndexFunc(last, func(l Stored) bool { return l.Run == h.Run })
+		i, known := at[h.Run]
 		switch {
-		case i < 0:
+		case !known:
+			at[h.Run] = len(last)
 			last = append(last, h)
 		case newer(&h.Record, h.line, &last[i].Record, last[i].line):
 			last[i] = h
@@ -231,15 +234,24 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 		}
 	}
 	// Who has announced something before, and not begun, will know of it when he does.
-	for i, d := range slices.Backward(out.Diverged) {
-		if d.Record.Status == Queued && out.Record.Status != Queued {
-			if over, err := st.abandoned(&d); err != nil {
+	if out.Record.Status == Queued {
+		return st.conflicts(out)
+	}
+	var known []Stored
+	for i := range out.Diverged {
+		d := &out.Diverged[i]
+		if d.Record.Status == Queued {
+			over, err := st.abandoned(d)
+			if err != nil {
 				return err
-			} else if !over {
-				out.Diverged = slices.Delete(slices.Clone(out.Diverged), i, i+1)
+			}
+			if !over {
+				continue
 			}
 		}
+		known = append(known, *d)
 	}
+	out.Diverged = known
 	return st.conflicts(out)
 }
 

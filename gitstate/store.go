@@ -61,15 +61,16 @@ type Store struct {
 	stays        func(op string) bool // whether its records stay here; nil: none do
 	carry        bool                 // what stayed here is to be shared
 
+	reads      atomic.Int64 // how many states were read
 	mu         sync.Mutex
 	journal    *journal
 	localRuns  map[string]bool          // whether the records of a run stay here
 	lastAt     map[string]time.Time     // by ident: what this process recorded
 	lastResult time.Time                // the latest of these
 	exact      map[string]bool          // by ident: see Exactly
+	basis      *State                   // see Basis
 	lives      map[string]*Mark         // by run: what this process works on
 	named      []string                 // refs of remotes that were warned of
-	state      *State                   // what was read last
 	tally      *tally                   // what was counted last
 	known      map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
 
@@ -226,10 +227,15 @@ func (s *Store) ConfigAll(key string) []string { return s.repo.settings("tmnotes
 
 // ConfigName says where the value of Config stands, for messages.
 func (s *Store) ConfigName(key string) string {
-	if s.repo.config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != "" {
+	if s.IsCommitted(key) {
 		return ConfigFile + ": tmnotes." + key
 	}
 	return "git config tmnotes." + key
+}
+
+// IsCommitted says whether the value of Config is one of ConfigFile.
+func (s *Store) IsCommitted(key string) bool {
+	return s.repo.config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != ""
 }
 
 // ConfigKeys are the keys that are set, in lower case: tmnotes.* of git's
@@ -296,7 +302,7 @@ func (s *Store) UseJournal(run string) {
 // Append acknowledges records for a commit: when it returns they are in the
 // journal and on the disk, and no crash, race or refused push loses them. A
 // record without a time gets one that is later than that of every record of
-// its stack that is known here. Reason and Cmd are redacted.
+// its stack that this store recorded or that its Basis has. Reason and Cmd are redacted.
 func (s *Store) Append(commit string, records ...*Record) error {
 	return s.append(commit, true, records)
 }
@@ -379,11 +385,11 @@ func (s *Store) stamp(r *Record) {
 	}
 	of := ident(r.ID, r.Stack)
 	last := s.lastAt[of]
-	if s.state != nil {
+	if s.basis != nil {
 		if r.Status != "" && !s.exact[of] {
-			r.Prev = s.state.follows(r)
+			r.Prev = s.basis.follows(r)
 		}
-		if t := s.state.newestAt(r.ID, r.Stack); t.After(last) {
+		if t := s.basis.newestAt(r.ID, r.Stack); t.After(last) {
 			last = t
 		}
 	}
@@ -436,8 +442,9 @@ func (s *Store) text(blobs []plumbing.Hash) (string, error) {
 
 // State reads what is the latest of every stack: from the index as far as it
 // goes, from the notes where it does not, and from the journal what is not in
-// the notes yet.
+// the notes yet. What is recorded afterwards is the same as without it; see Basis.
 func (s *Store) State(ctx context.Context) (*State, error) {
+	read := s.reads.Add(1)
 	t, tree, overlay, err := s.current(ctx)
 	if err != nil {
 		return nil, err
@@ -451,11 +458,18 @@ func (s *Store) State(ctx context.Context) (*State, error) {
 			return nil, err
 		}
 	}
-	st := &State{s: s, x: x}
+	return &State{s: s, x: x, read: read}, nil
+}
+
+// Basis says what the caller knows, who is going to record: records that are appended from
+// now on are later than those in st, and come in the place of earlier ones of their run. A
+// state that was read before the present basis changes nothing.
+func (s *Store) Basis(st *State) {
 	s.mu.Lock()
-	s.state = st
-	s.mu.Unlock()
-	return st, nil
+	defer s.mu.Unlock()
+	if s.basis == nil || st.read >= s.basis.read {
+		s.basis = st
+	}
 }
 
 func (s *Store) indexPath() string {

@@ -43,13 +43,16 @@ type Text struct {
 	Body string    // lines of plain characters
 }
 
+// Hider takes out of a text what is secret, as a [Redactor] does.
+type Hider interface{ Hide(text string) string }
+
 // KeepText keeps a text: when it returns, no death of this process loses it.
 // It takes the place of an earlier one with the same key; an empty one removes
 // that. Terminal escapes and control characters are taken out, then the
 // secrets that r knows (the zero Redactor knows those of well-known shapes),
 // then what is over TextLimit, from the middle. [Store.Flush] brings it into
 // the ref of texts, [Store.Push] to the remote.
-func (s *Store) KeepText(key TextKey, text string, r *Redactor) error {
+func (s *Store) KeepText(key TextKey, text string, r Hider) error {
 	dir := s.textsDir()
 	if s.staysText(&key) {
 		dir = s.localTextsDir()
@@ -57,7 +60,7 @@ func (s *Store) KeepText(key TextKey, text string, r *Redactor) error {
 	return s.keepText(dir, key, text, r, s.now())
 }
 
-func (s *Store) keepText(dir string, key TextKey, text string, r *Redactor, at time.Time) error {
+func (s *Store) keepText(dir string, key TextKey, text string, r Hider, at time.Time) error {
 	if s.readOnly != nil {
 		return s.readOnly
 	}
@@ -69,7 +72,7 @@ func (s *Store) keepText(dir string, key TextKey, text string, r *Redactor, at t
 		return fmt.Errorf("%q is no id of a run", key.Run)
 	}
 	whole := Excerpt{Limit: TextLimit}
-	_, _ = whole.Write([]byte(r.hide(plainText(text))))
+	_, _ = whole.Write([]byte(r.Hide(PlainText(text))))
 	// A file of its own for each, which the next Flush takes up, as records wait
 	// in the journal.
 	err := os.MkdirAll(dir, 0o777)
@@ -150,7 +153,7 @@ func (s *Store) Text(key TextKey) (Text, bool, error) {
 		}
 		ms, _ := strconv.ParseInt(at, 10, 64)
 		// Whoever wrote it: it is about to be printed.
-		return Text{run, time.UnixMilli(ms).UTC(), plainText(string(body))}, true, nil
+		return Text{run, time.UnixMilli(ms).UTC(), PlainText(string(body))}, true, nil
 	}
 	return Text{}, false, nil
 }

@@ -42,6 +42,7 @@ func (o outcome) diedOfInterrupt() bool { return o.signal == "SIGINT" || o.exit 
 type child struct {
 	cmd   *exec.Cmd
 	group bool // it leads a process group of its own
+	*family
 
 	mu       sync.Mutex // guards what follows
 	ended    bool       // it was waited for: its pid may be another's
@@ -50,12 +51,17 @@ type child struct {
 	timer    *time.Timer // to the timeout, then to the kill
 }
 
+func (c *child) start() (err error) {
+	c.family, err = startFamily(c.cmd, c.group)
+	return err
+}
+
 // signal sends sig to the child, and to its group where that is its own.
 func (c *child) signal(sig os.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
-		sendSignal(c.cmd.Process, sig, c.group)
+		c.family.signal(sig)
 	}
 }
 
@@ -74,7 +80,7 @@ func (c *child) end(why *bool, killAfter time.Duration) {
 		return
 	}
 	*why = true
-	sendSignal(c.cmd.Process, os.Interrupt, c.group)
+	c.family.signal(os.Interrupt)
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -106,6 +112,9 @@ func (x *execution) environments(t Task) []func() ([]string, error) {
 		if c.Prepare != nil {
 			envs[i] = sync.OnceValues(func() ([]string, error) {
 				extra, err := c.Prepare(x.prepare)
+				if t.Secrets != nil {
+					t.Secrets.Learn(extra)
+				}
 				return append(slices.Clip(base), extra...), err
 			})
 		}
@@ -124,14 +133,14 @@ func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, e
 		env, err := envs[i]()
 		switch {
 		case err != nil:
-			o = outcome{exit: -1, final: true, reason: oneLine(err.Error())}
+			o = outcome{exit: -1, final: true, reason: oneLine(t.hide(err.Error()))}
 		case x.opt.Timeout > 0 && left <= 0:
 			o = outcome{exit: -1, timedOut: true}
 		case hold != nil && hold.Err() != nil:
 			o = outcome{exit: -1, lost: true}
 		default:
 			start := time.Now()
-			o = x.run(t.Stack, c, hold, env, left, out)
+			o = x.run(t, c, hold, env, left, out)
 			left -= time.Since(start)
 			o.begun = !o.notStarted
 		}
@@ -189,25 +198,25 @@ func (o outcome) ending() string {
 
 // run runs a command once, for at most timeout if that is not 0, and no longer than
 // hold if that is not nil.
-func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string, timeout time.Duration, out *stackOutput) outcome {
+func (x *execution) run(t Task, cmd Command, hold context.Context, env []string, timeout time.Duration, out *stackOutput) outcome {
 	if cmd.Line != "" {
 		out.line(cmd.Line)
 	}
+	s := t.Stack
 	path, err := lookPath(cmd.Args[0], s.Dir, env)
 	if err != nil {
-		return outcome{exit: -1, final: true, reason: oneLine(err.Error())}
+		return outcome{exit: -1, final: true, reason: oneLine(t.hide(err.Error()))}
 	}
 	streams := out.newTry(cmd.Tee)
 	c := &child{group: !x.opt.Foreground}
 	c.cmd = &exec.Cmd{
-		Path:        path,
-		Args:        cmd.Args,
-		Env:         env,
-		Dir:         s.Dir,
-		Stdin:       x.out.stdin(),
-		SysProcAttr: sysProcAttr(c.group),
-		ExtraFiles:  inherited(x.opt.Inherit),
-		WaitDelay:   pipeGrace, // only of use where Stdin is no file
+		Path:       path,
+		Args:       cmd.Args,
+		Env:        env,
+		Dir:        s.Dir,
+		Stdin:      x.out.stdin(),
+		ExtraFiles: inherited(x.opt.Inherit),
+		WaitDelay:  pipeGrace, // only of use where Stdin is no file
 	}
 	pipes, err := streams.attach(c.cmd)
 	halted := false
@@ -220,7 +229,7 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 	}
 	if err != nil {
 		pipes.abandon()
-		return outcome{exit: -1, reason: oneLine(startError(s, cmd, err))}
+		return outcome{exit: -1, reason: oneLine(t.hide(startError(s, cmd, err)))}
 	}
 	killAfter := x.opt.KillAfter
 	if killAfter <= 0 {
@@ -237,10 +246,11 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 	x.mu.Lock()
 	delete(x.children, c)
 	x.mu.Unlock()
-	if !pipes.drain(pipeGrace) && (c.timedOut || c.lost) && c.group {
+	if !pipes.drain(pipeGrace) && (c.timedOut || c.lost) {
 		// What a child leaves behind may live on, but not where it was to end.
-		killGroup(c.cmd.Process.Pid)
+		c.killRest()
 	}
+	c.release()
 	pipes.close()
 
 	o := outcome{
@@ -251,7 +261,7 @@ func (x *execution) run(s Stack, cmd Command, hold context.Context, env []string
 		matched:  streams.matched(),
 	}
 	if !o.ok() {
-		o.reason, o.last = streams.reason(o.signal != ""), streams.last()
+		o.reason, o.last = streams.said(o.signal != "", t.hide)
 	}
 	return o
 }
@@ -264,7 +274,7 @@ func (x *execution) startChild(c *child) (halted bool, err error) {
 	if x.halted {
 		return true, nil
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := c.start(); err != nil {
 		return false, err
 	}
 	x.mu.Lock()

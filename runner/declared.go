@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/terramate-io/hcl/v2"
-	"github.com/terramate-io/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // declaration is how code says where its state is.

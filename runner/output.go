@@ -219,14 +219,25 @@ func (t *tryOutput) matchLine(re *regexp.Regexp, line []byte) {
 
 func (t *tryOutput) matched() bool { return t.hit.Load() }
 
-// reason is the line that tells best why the try failed, or "".
-func (t *tryOutput) reason(errorsOnly bool) string {
-	return pickReason(t.streams[1].tail.bytes(), t.streams[0].tail.bytes(), errorsOnly)
+// said is the line that tells best why the try failed, or "", and the lines that it
+// ended with. What is secret is hidden before a line is picked and cut: nobody could
+// tell half a secret any more.
+func (t *tryOutput) said(errorsOnly bool, hide func(string) string) (reason string, last []string) {
+	stderr, stdout := hide(readable(t.streams[1].tail.bytes())), hide(readable(t.streams[0].tail.bytes()))
+	return pickReason([]byte(stderr), []byte(stdout), errorsOnly), lastLines([]byte(stderr), []byte(stdout), 3)
 }
 
-// last are the lines that the try ended with, as a person reads them.
-func (t *tryOutput) last() []string {
-	return lastLines(t.streams[1].tail.bytes(), t.streams[0].tail.bytes(), 3)
+// readable are lines as a person would read them.
+func readable(text []byte) string {
+	var lines []byte
+	for line := range bytes.Lines(text) {
+		ended := bytes.HasSuffix(line, []byte("\n"))
+		lines = append(lines, plain(bytes.TrimSuffix(line, []byte("\n")))...)
+		if ended {
+			lines = append(lines, '\n')
+		}
+	}
+	return string(lines)
 }
 
 // stream is one of the two of a try. It is written to by one goroutine.

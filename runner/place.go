@@ -18,14 +18,17 @@ import (
 type Place struct {
 	Workspace string // "" is the default one
 	// Backend is "type.resolved.declared": 8 hex digits of its configuration, secrets left
-	// out, and 4 of how the code declares it; "" where none is configured, and the
-	// state is a file in the stack's folder.
+	// out, and 4 of how the code declares it; "local.0000" where none is configured, and the
+	// state is a file in the stack's folder; "" where it is not known.
 	Backend string
 	// Of a new clone either may be unknown: what is there is said by init.
 	HasWorkspace, HasBackend bool
 
 	code []string // folders with the code
 }
+
+// errState is a file in Terraform's data directory that cannot be understood.
+var errState = errors.New("not understood; remove the file and run terraform init")
 
 // Known says that nothing of the place is left open.
 func (p Place) Known() bool { return p.HasWorkspace && p.HasBackend }
@@ -164,8 +167,20 @@ func (r *Reader) placeIn(op Operation, dir string, vars map[string]string) (plac
 		return place, fmt.Errorf("%s: %w", filepath.Join(within(at, data), "terraform.tfstate"), err)
 	}
 	place.HasBackend = place.Backend != "" || declared.kind == ""
-	return place, nil
+	return place.beside(), nil
 }
+
+// beside has the state that no backend is configured for be known as such: what was
+// recorded before a backend was configured was not recorded there.
+func (p Place) beside() Place {
+	if p.HasBackend && p.Backend == "" {
+		p.Backend = besideCode
+	}
+	return p
+}
+
+// besideCode ends as the code that declares no backend does (declaration.digest).
+const besideCode = "local." + undeclared
 
 // untouched is the place of a folder in which Terraform keeps nothing yet. It works in the
 // default workspace there, with the state beside the code, where that names nothing else.
@@ -173,6 +188,7 @@ func (r *Reader) untouched(place *Place, dir string) error {
 	declared, err := r.declared(dir)
 	place.HasBackend = err == nil && declared.kind == ""
 	place.HasWorkspace = err == nil && declared.kind != "cloud" && declared.kind != "remote"
+	*place = place.beside()
 	return err
 }
 
@@ -190,7 +206,7 @@ func (r *Reader) backend(state []byte, declared declaration, vars map[string]str
 		return "", nil
 	}
 	if err := json.Unmarshal(state, &file); err != nil {
-		return "", fmt.Errorf("not understood: %w", err)
+		return "", errState
 	}
 	of := file.Backend
 	if of == nil {

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/terramate-io/hcl/v2"
-	"github.com/terramate-io/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // What is put into a digest is plain: the values of what looks secret are left out of

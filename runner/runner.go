@@ -52,10 +52,29 @@ type Task struct {
 	Commands []Command
 	Env      []string // the whole environment; the last entry of a name wins
 
+	// Secrets, if set, hides what is secret in all that a Result says of the task.
+	// It learns what Prepare adds to the environment.
+	Secrets Secrets
+
 	// After, if set, is called once, after the last try of a stack of which
 	// something was started, and returns before Finished is observed. Several
 	// stacks' may run side by side. ctx ends with the first interrupt.
 	After func(ctx context.Context, r Result)
+}
+
+// Secrets knows what must not be shown or kept of what commands print. It is used
+// from several goroutines.
+type Secrets interface {
+	Learn(env []string)
+	Hide(text string) string
+}
+
+// hide is Secrets.Hide, if there is anything to hide.
+func (t Task) hide(text string) string {
+	if t.Secrets == nil || text == "" {
+		return text
+	}
+	return t.Secrets.Hide(text)
 }
 
 // Command is one of a [Task].
@@ -159,7 +178,7 @@ type Result struct {
 	Took    time.Duration // all tries and what lay between
 	Tries   int           // tries that were begun
 	Cause   string        // of a blocked one: path of the stack that failed in the first place
-	Reason  string        // one line for humans, raw output of the child: redact before storing; of a blocked one where Cause does not say it all
+	Reason  string        // one line for humans, from which Task.Secrets has hidden what it knows; of a blocked one where Cause does not say it all
 	Last    []string      // of one that did not succeed: the last lines of its output, three at most, raw as well
 	Signal  string        // "SIGKILL", if the last try was ended by one
 }

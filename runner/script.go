@@ -149,6 +149,7 @@ func readSteps(list []step) (s steps) {
 func (op *Operation) see(list []step, s steps) {
 	var applied []string
 	op.terraform = true
+	op.stays = len(list) == 1 && list[0].stays
 	for _, st := range list {
 		op.terraform = op.terraform && st.terraform
 		if st.known && st.call.applies() {

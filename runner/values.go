@@ -245,7 +245,11 @@ func within(dir, name string) string {
 
 // Place is where a command in a folder would write to, whatever the command.
 func (r *Reader) Place(at Surroundings) (Place, error) {
-	return r.place(Operation{}, at.Dir, r.variables(at).of)
+	place, err := r.place(Operation{}, at.Dir, r.variables(at).of)
+	if errors.Is(err, errState) {
+		return Place{code: []string{at.Dir}}, nil
+	}
+	return place, err
 }
 
 // Seen are the values in a text that can be seen without a command, as they are now in the
@@ -328,7 +332,7 @@ func (r *Reader) loaded(dir string) (found []string, err error) {
 		if name != "terraform.tfvars" && !strings.HasSuffix(name, ".auto.tfvars") {
 			continue
 		}
-		tracked, err := r.tracked(filepath.Join(dir, entry.Name()))
+		tracked, err := r.isTracked(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			return nil, err
 		}
@@ -339,8 +343,8 @@ func (r *Reader) loaded(dir string) (found []string, err error) {
 	return found, nil
 }
 
-// fileDigest is that of a file's content without secrets. What is no file is not read: a
-// pipe can be read once only.
+// fileDigest is that of a file's content, without secrets where it is not in the commit.
+// What is no file is not read: a pipe can be read once only.
 func (r *Reader) fileDigest(path string, plan bool) (string, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -357,6 +361,9 @@ func (r *Reader) fileDigest(path string, plan bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if tracked, err := r.isTracked(path); err != nil || tracked {
+		return shortDigest(content, 6), err
+	}
 	key := shortDigest(content, 64)
 	r.mu.Lock()
 	known, ok := r.plain[key]
@@ -368,4 +375,15 @@ func (r *Reader) fileDigest(path string, plan bool) (string, error) {
 		r.mu.Unlock()
 	}
 	return known, nil
+}
+
+// isTracked reports whether a file is one of the commit.
+func (r *Reader) isTracked(path string) (bool, error) {
+	if r.tracked == nil {
+		return false, nil
+	}
+	if rel, err := filepath.Rel(r.root, path); err != nil || !filepath.IsLocal(rel) {
+		return false, nil
+	}
+	return r.tracked(path)
 }

@@ -92,6 +92,9 @@ func TestValues(t *testing.T) {
 		{{base, file, ""}, {base, "terraform apply", "TF_CLI_ARGS_apply=-var-file=../env/common.tfvars"}, {changed("env/common.tfvars", "# c\nv =   1"), file, ""}},
 		{{changed("env/common.tfvars", "v = 2\n"), file, ""}, {changed("env/common.tfvars", "v = 2\n"), "terraform apply", "TF_CLI_ARGS=-var-file=../env/common.tfvars"}},
 		{{changed("env/common.tfvars", "v = 1\npassword = 1"), file, ""}, {changed("env/common.tfvars", "v = 1\npassword = 2"), file, ""}},
+		// What is committed is no secret to anybody.
+		{{changed("s/tracked.x", "password = 1"), "terraform apply -var-file=tracked.x", ""}}, {{changed("s/tracked.x", "password = 2"), "terraform apply -var-file=tracked.x", ""}},
+		{{base, "terraform apply", `TF_VAR_private_subnets=["a"]`}}, {{base, "terraform apply", `TF_VAR_private_subnets=["b"]`}},
 		{{base, "terraform apply -var-file=none", ""}},
 		{{base, "terraform apply -var-file=../env/b.json", ""}, {changed("env/b.json", "{\n\"a\":1}"), "terraform apply -var-file=../env/b.json", ""}},
 		{{changed("env/b.json", `{"a":2}`), "terraform apply -var-file=../env/b.json", ""}},

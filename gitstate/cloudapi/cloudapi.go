@@ -100,6 +100,9 @@ type Options struct {
 	// See looks at what a command in a stack sees now. Of argv the CLI may have sent the
 	// words joined only.
 	See func(path, joined string, argv []string) (Sight, error)
+	// CommandLine is that of the CLI that is served, where it is known: it tells
+	// words with blanks, and secrets among them.
+	CommandLine []string
 	// Reason picks from the ends of a command's output why it failed.
 	Reason func(stderr, stdout []byte) string
 	Warn   func(string)

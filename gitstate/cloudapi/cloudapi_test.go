@@ -545,3 +545,41 @@ func TestSettle(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Under the Cloud API a deployment's command comes with its words joined by blanks.
+// What -var sets stays out of head, reason and log, also where it has blanks in it.
+func TestSecretsOfTheCommand(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string][]string{
+		"unknown": nil,
+		"known":   {"terramate", "run", "--", "terraform", "apply", "-var", "password=two secret words", "-no-color"},
+	} {
+		r := gittest.New(t)
+		s := serve(t, r.Dir, func(o *cloudapi.Options) {
+			o.KeepLogs, o.CommandLine = true, known
+			o.Reason = func(stderr, stdout []byte) string { return strings.TrimSpace(string(stderr)) }
+		})
+		id := newUUID()
+		res, err := s.CreateDeploymentStacks(t.Context(), org, id, resources.DeploymentStacksPayloadRequest{Workdir: project.NewPath("/"), Metadata: metadata(r.Head()),
+			Stacks: resources.DeploymentStackRequests{{Stack: newStack("a"), CommitSHA: r.Head(), DeploymentCommand: "terraform apply -var password=two secret words -no-color"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.update(id, res[0].StackID, deployment.Running)
+		now := time.Now()
+		logs := resources.CommandLogs{{Line: 1, Timestamp: &now, Channel: resources.StderrLogChannel, Message: "Error: \x1b[1mtwo secret\x1b[0m words is refused"}}
+		if err := s.SyncCommandLogs(t.Context(), org, res[0].StackID, cloud.Entity{Kind: cloud.EntityKindDeployment, EntityID: string(id)}, logs); err != nil {
+			t.Fatal(err)
+		}
+		s.update(id, res[0].StackID, deployment.Failed)
+		note := s.note(r.Head())
+		if strings.Contains(note, "two") || strings.Contains(note, "words") || !strings.Contains(note, `cmd="terraform apply -var password=*** -no-color"`) ||
+			!strings.Contains(note, `reason="Error: *** is refused"`) {
+			t.Errorf("%s: the note is\n%s", name, note)
+		}
+		text, found, err := s.store.Text(gitstate.TextKey{Kind: cloudapi.LogText, ID: "id-a", Path: "/a", Op: gitstate.Deploy})
+		if err != nil || !found || text.Body != "Error: *** is refused\n" {
+			t.Errorf("%s: the log is %q, %v", name, text.Body, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package cloudapi
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -85,21 +86,22 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	d := &run{id: s.store.NewRunFor(name), op: gitstate.Deploy, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.DeploymentStacksResponse{}
 	var records []*gitstate.Record
+	var first *entry
 	for _, stack := range req.Stacks {
-		n, e, err := s.newEntry(st, wt, d, stack.Stack, stack.DeploymentCommand, nil, gitstate.Queued)
+		n, e, err := s.newEntry(st, wt, d, stack.Stack, command{joined: stack.DeploymentCommand}, gitstate.Queued)
 		if err != nil {
 			return nil, err
 		}
 		e.rec.Dirty, e.inputs = dirty[stack.Path], inputs[stack.Path]
-		d.stacks[n] = e
+		d.stacks[n], first = e, cmp.Or(first, e)
 		records = append(records, &e.rec)
 		res = append(res, resources.DeploymentStackResponse{StackID: n, StackMetaID: stack.MetaID, Target: stack.Target, Status: deployment.Pending})
 	}
-	first := req.Stacks[0]
-	head := s.head(ctx, d, o, commit, records[0].Target, first.DeploymentCommand, len(records))
+	head := s.head(ctx, d, o, commit, first, len(records))
 	if err := s.open(d, append([]*gitstate.Record{head}, records...)...); err != nil {
 		return nil, err
 	}

@@ -64,14 +64,15 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, e, err := s.newEntry(st, wt, d, req.Stack, joined(req.Command), req.Command, gitstate.Running)
+	s.store.Basis(st)
+	n, e, err := s.newEntry(st, wt, d, req.Stack, command{joined(req.Command), req.Command}, gitstate.Running)
 	if err != nil {
 		return nil, err
 	}
 	e.started = time.Now()
 	d.stacks[n] = e
 	if fresh {
-		err = s.open(d, s.head(ctx, d, o, commit, target, joined(req.Command), 0), &e.rec)
+		err = s.open(d, s.head(ctx, d, o, commit, e, 0), &e.rec)
 	} else if err = s.append(d, &e.rec); err != nil {
 		err = s.undoOne(d, n, err)
 	}

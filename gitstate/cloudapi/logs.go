@@ -83,36 +83,37 @@ func textKey(kind string, r *gitstate.Record) gitstate.TextKey {
 
 // keep keeps a text beside the notes. Texts are an aid: what goes wrong with one
 // is not in the way of the record.
-func (s *Server) keep(kind string, r *gitstate.Record, text string) {
+func (s *Server) keep(kind string, e *entry, text string) {
 	if !s.opt.KeepLogs || s.opt.DryRun || text == "" {
 		return
 	}
-	if err := s.store.KeepText(textKey(kind, r), text, s.redactor(r)); err != nil {
+	if err := s.store.KeepText(textKey(kind, &e.rec), text, s.redactor(e)); err != nil {
 		s.warn("%v", err)
 	}
 }
 
-// redactor knows the secrets of the environment in which a stack's command ran.
-func (s *Server) redactor(r *gitstate.Record) *gitstate.Redactor {
+// redactor knows the secrets of the environment in which a stack's command ran, and
+// of the command itself.
+func (s *Server) redactor(e *entry) *gitstate.Redactor {
 	env := os.Environ()
 	if wt, err := s.workTree(context.Background()); err == nil {
-		if own, _ := wt.Env(r.Stack); own != nil {
+		if own, _ := wt.Env(e.rec.Stack); own != nil {
 			env = own
 		}
 	}
-	return gitstate.NewRedactor(env)
+	return gitstate.NewRedactor(env, append(s.words(e.cmd), s.opt.CommandLine)...)
 }
 
 // keepPlan keeps the plan as people read it.
 func (s *Server) keepPlan(e *entry, details *resources.ChangesetDetails) {
 	if details != nil {
-		s.keep(gitstate.PlanText, &e.rec, details.ChangesetASCII)
+		s.keep(gitstate.PlanText, e, details.ChangesetASCII)
 	}
 }
 
 func (s *Server) keepLog(e *entry) {
 	if e.out.all != nil {
-		s.keep(LogText, &e.rec, e.out.all.String())
+		s.keep(LogText, e, e.out.all.String())
 	}
 }
 

@@ -51,23 +51,24 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	p := &run{id: s.store.NewRun(), op: previewOp, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.CreatePreviewResponse{PreviewID: p.id, Stacks: resources.ResponsePreviewStacks{}}
 	var records []*gitstate.Record
-	cmd := ""
+	var last *entry
 	for _, stack := range req.Stacks {
-		n, e, err := s.newEntry(st, wt, p, stack.Stack, joined(stack.Cmd), stack.Cmd, gitstate.Queued)
+		n, e, err := s.newEntry(st, wt, p, stack.Stack, command{joined(stack.Cmd), stack.Cmd}, gitstate.Queued)
 		if err != nil {
 			return nil, err
 		}
 		res.Stacks = append(res.Stacks, resources.ResponsePreviewStack{MetaID: stack.MetaID, StackPreviewID: runAndStack(p.id, n)})
 		if stack.PreviewStatus == preview.StackStatusPending {
-			p.stacks[n], cmd = e, joined(stack.Cmd)
+			p.stacks[n], last = e, e
 			records = append(records, &e.rec)
 		}
 	}
 	if len(records) > 0 {
-		head := s.head(ctx, p, o, commit, records[0].Target, cmd, len(records))
+		head := s.head(ctx, p, o, commit, last, len(records))
 		if err := s.open(p, append([]*gitstate.Record{head}, records...)...); err != nil {
 			return nil, err
 		}

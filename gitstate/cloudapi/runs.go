@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -45,9 +44,15 @@ type entry struct {
 	started time.Time       // when it was running, as far as this process saw it
 	out     output
 
-	base    string // the target without its workspace
-	command string // "" where another process began the run
-	argv    []string
+	base string  // the target without its workspace
+	cmd  command // as far as this process was told it
+}
+
+// command is a command line as the CLI sends it: of deployments, the words joined
+// by blanks alone.
+type command struct {
+	joined string
+	argv   []string
 }
 
 func (e *entry) open() bool {
@@ -127,13 +132,27 @@ func sameNumber(a, b string) error {
 	return fmt.Errorf("the stacks with ids %q and %q have the same number here; give one of them another id", a, b)
 }
 
-// head is the first record of a run.
-func (s *Server) head(ctx context.Context, r *run, o origin, c gitstate.Commit, target, cmd string, stacks int) *gitstate.Record {
-	words := strings.Fields(cmd)
-	h := &gitstate.Record{Event: gitstate.Started, Op: r.op, Target: target, Run: r.id, Stacks: stacks, CommitTime: c.Time.Unix(),
-		By: s.opt.By, Job: s.opt.Job, Attempt: s.opt.Attempt, Version: 1, Cmd: gitstate.NewRedactor(os.Environ(), words).Text(cmd, 1000)}
-	if secrets := gitstate.NewRedactor(os.Environ(), words).Command(words); strings.Contains(secrets, "***") {
-		h.Cmd = secrets
+// words are the command lines that a command may have been: one, but where its words
+// were joined by blanks and may have had some.
+func (s *Server) words(cmd command) [][]string {
+	if cmd.argv != nil {
+		return [][]string{cmd.argv}
+	}
+	for i := range s.opt.CommandLine {
+		if joined(s.opt.CommandLine[i:]) == cmd.joined {
+			return [][]string{s.opt.CommandLine[i:]}
+		}
+	}
+	return [][]string{gitstate.JoinedCommand(cmd.joined), strings.Fields(cmd.joined)}
+}
+
+// head is the first record of a run, of which e is a stack.
+func (s *Server) head(ctx context.Context, r *run, o origin, c gitstate.Commit, e *entry, stacks int) *gitstate.Record {
+	words, secrets := s.words(e.cmd), s.redactor(e)
+	h := &gitstate.Record{Event: gitstate.Started, Op: r.op, Target: e.rec.Target, Run: r.id, Stacks: stacks, CommitTime: c.Time.Unix(),
+		By: s.opt.By, Job: s.opt.Job, Attempt: s.opt.Attempt, Version: 1, Cmd: secrets.Text(e.cmd.joined, 1000)}
+	if cmd := secrets.Command(words[0]); strings.Contains(cmd, "***") {
+		h.Cmd = cmd
 	}
 	if h.Job == "" && h.Attempt == 0 {
 		h.Job, h.Attempt = jobOf(o)
@@ -187,10 +206,10 @@ func (s *Server) see(path, joined string, argv []string) (Sight, error) {
 // was announced for another place is withdrawn. What is not as it was when the command
 // began is not what will be asked for: it is dirty.
 func (s *Server) look(r *run, e *entry, rec *gitstate.Record) error {
-	if s.opt.See == nil || s.opt.DryRun || r.op != gitstate.Deploy && r.op != gitstate.Drift || e.command == "" {
+	if s.opt.See == nil || s.opt.DryRun || r.op != gitstate.Deploy && r.op != gitstate.Drift || e.cmd.joined == "" {
 		return nil
 	}
-	seen, err := s.see(rec.Stack, e.command, e.argv)
+	seen, err := s.see(rec.Stack, e.cmd.joined, e.cmd.argv)
 	switch {
 	case err != nil:
 		rec.Dirty = true
@@ -225,8 +244,8 @@ func (s *Server) look(r *run, e *entry, rec *gitstate.Record) error {
 }
 
 // newEntry makes the first record of a stack in a run, and says what it follows.
-func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.Stack, joined string, argv []string, status gitstate.Status) (int64, *entry, error) {
-	seen, err := s.see(of.Path, joined, argv)
+func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.Stack, cmd command, status gitstate.Status) (int64, *entry, error) {
+	seen, err := s.see(of.Path, cmd.joined, cmd.argv)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%s: %w", of.Path, err)
 	}
@@ -249,7 +268,7 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 			rec.Prev = append(rec.Prev, prev)
 		}
 	}
-	e := &entry{rec: rec, base: of.Target, command: joined, argv: argv}
+	e := &entry{rec: rec, base: of.Target, cmd: cmd}
 	if r.op == gitstate.Drift && l.Commit == r.commit && !l.At.IsZero() && l.Record.Variant == rec.Variant {
 		e.again = l.Record
 	}
@@ -298,6 +317,7 @@ func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	commit, lines, err := s.store.FindRun(st, is)
 	if err != nil || commit == "" {
 		return nil, err
@@ -373,7 +393,10 @@ func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string,
 		if status == gitstate.Failed || status == gitstate.Canceled {
 			rec.Reason = reason
 			if reason == "" && s.opt.Reason != nil {
-				rec.Reason = s.redactor(rec).Text(s.opt.Reason(e.out.stderr, e.out.stdout), 500)
+				// Before a line is picked and cut: nobody could tell half a secret any more.
+				secrets := s.redactor(e)
+				hide := func(text []byte) []byte { return []byte(secrets.Hide(gitstate.PlainText(string(text)))) }
+				rec.Reason = s.opt.Reason(hide(e.out.stderr), hide(e.out.stdout))
 			}
 		}
 		if a := e.again; a.Status == status && status != "" {

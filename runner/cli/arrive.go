@@ -113,7 +113,7 @@ func (a *arrival) again(ctx context.Context, r recorded) (off string, err error)
 	if queued == nil || !r.moved(queued) {
 		return "", nil
 	}
-	a.u.say("%s: %s", path, r.describe())
+	a.u.say("%s is deployed to %s, which was not so when it was selected", path, r.describe())
 	a.changed.Store(true)
 	moved := a.record(path, gitstate.Queued)
 	if err := a.store.Withdraw(a.commit.Hash, queued, gitstate.Record{By: a.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
@@ -143,8 +143,8 @@ func (n *session) announced(path string) *gitstate.Record {
 	return n.queued[path]
 }
 
-// seeing has the commands of tasks that deploy say what they see, where other commands
-// of the task come before them.
+// seeing has the commands of tasks that deploy say what they see, where there are others
+// in the task, which may choose another place.
 func (n *session) seeing(tasks map[string]runner.Task) {
 	for path, task := range tasks {
 		r := n.of(path)
@@ -153,7 +153,7 @@ func (n *session) seeing(tasks map[string]runner.Task) {
 		}
 		commands := append([]runner.Command{}, task.Commands...)
 		for i := range commands {
-			if i == 0 || !runner.Applies(commands[i].Args, task.Env) {
+			if !runner.Applies(commands[i].Args, task.Env) && !(i < len(r.deploying) && r.deploying[i]) {
 				continue
 			}
 			prepare := commands[i].Prepare

@@ -345,6 +345,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 	if err != nil {
 		return nil, err
 	}
+	k.n.store.Basis(st)
 	began, err := st.Began(k.before)
 	if err != nil {
 		return nil, err
@@ -408,6 +409,7 @@ func (k *claims) lookBack() error {
 	if err != nil {
 		return err
 	}
+	k.n.store.Basis(st)
 	began, err := st.Began(k.before)
 	k.lookedBack = true
 	*k.overtook = k.n.overtaken(began, k.newer.target)

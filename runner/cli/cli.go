@@ -124,6 +124,9 @@ func newApp(env Env) *cli.App {
 		for _, c := range append(c.Subcommands, c) {
 			c.OnUsageError = usageError
 			c.HideHelpCommand = true
+			for _, f := range c.Flags {
+				dropEmpty(f)
+			}
 		}
 	}
 	return app

@@ -64,7 +64,7 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 // options are those of the API that come from here.
 func (h *cloudHost) options(token string) cloudapi.Options {
 	opt := cloudapi.Options{Token: token, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
-		See: h.see, Reason: runner.Reason, Warn: h.ui.warn}
+		CommandLine: h.argv, See: h.see, Reason: runner.Reason, Warn: h.ui.warn}
 	if h.store.WorkTree() != "" {
 		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
 			h.treeMu.Lock()

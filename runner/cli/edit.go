@@ -86,6 +86,7 @@ func mark(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
+		s.Basis(st)
 		for i, want := range c.Args().Slice() {
 			if stacks[i].Path == "" {
 				if stacks[i], err = goneStack(s, dir, st, want, targetOf(c.String("target"), workspace())); err != nil {

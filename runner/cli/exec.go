@@ -132,6 +132,7 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	s.Basis(st)
 	if err := n.recordedAs(task.Stack, op, c.String("target"), os.Environ(), runEnv); err != nil {
 		return err
 	}
@@ -184,6 +185,7 @@ func execute(c *cli.Context, env Env) error {
 	x.Signals, x.Foreground = signals, runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
 	task.Env = append(task.Env, "TMNOTES_RUN="+n.run)
+	task.Secrets = gitstate.NewRedactor(os.Environ(), cmd)
 	tasks := map[string]runner.Task{stack.Path: task}
 	n.keepPlans(u, tasks, file)
 	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, setting(c, s, "on-change", "onChange", ""))
@@ -208,7 +210,7 @@ func execute(c *cli.Context, env Env) error {
 			interrupted = true
 		case runner.Finished:
 			n.recheck(u, stack.Path)
-			return n.result(e.Result, task)
+			return n.result(e.Result)
 		}
 		return nil
 	}

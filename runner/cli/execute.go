@@ -91,7 +91,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			if !e.Result.Started.IsZero() {
 				n.recheck(u, path)
 			}
-			err := n.result(e.Result, tasks[path])
+			err := n.result(e.Result)
 			claims.finished(e.Result)
 			return err
 		}

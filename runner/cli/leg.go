@@ -368,6 +368,7 @@ func (g *legGate) refresh(ctx context.Context) error {
 	}
 	st, err := g.store.State(ctx)
 	if err == nil {
+		g.store.Basis(st)
 		g.st = st
 	}
 	return err

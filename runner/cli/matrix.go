@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -299,23 +300,25 @@ func legFile(leg int) string { return fmt.Sprintf("leg-%d.json", leg) }
 
 // write writes the files of the legs into a folder in which nothing is left of others.
 func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
-	if err := os.MkdirAll(m.dir, 0o777); err != nil {
+	root, err := openFolder(m.store.WorkTree(), m.dir)
+	if err != nil {
 		return nil, err
 	}
-	old, err := os.ReadDir(m.dir)
+	defer root.Close()
+	old, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range old {
-		if is, _ := filepath.Match("leg-*.json", f.Name()); is {
-			if err := os.Remove(filepath.Join(m.dir, f.Name())); err != nil {
+		if is, _ := filepath.Match("leg-*.json", f.Name()); is || f.Name() == ".gitignore" {
+			if err := root.Remove(f.Name()); err != nil {
 				return nil, err
 			}
 		}
 	}
 	// The folder may be in the work tree, here and where the jobs unpack it; Terramate
 	// refuses to run beside files that git neither tracks nor ignores.
-	if err := os.WriteFile(filepath.Join(m.dir, ".gitignore"), []byte("*\n"), 0o666); err != nil {
+	if err := createIn(root, ".gitignore", []byte("*\n")); err != nil {
 		return nil, err
 	}
 	program, _ := version()
@@ -346,11 +349,10 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		file := filepath.Join(m.dir, legFile(n+1))
-		if err := os.WriteFile(file, append(b, '\n'), 0o666); err != nil {
+		if err := createIn(root, legFile(n+1), append(b, '\n')); err != nil {
 			return nil, err
 		}
-		files = append(files, file)
+		files = append(files, filepath.Join(m.dir, legFile(n+1)))
 	}
 	return files, nil
 }

@@ -221,7 +221,7 @@ func (d *display) resultLine(r runner.Result) string {
 	if r.Tries > 1 {
 		line += fmt.Sprintf(", %d tries", r.Tries)
 	}
-	if why := (&gitstate.Record{Cause: r.Cause, Reason: redactedReason(r, d.tasks[r.Stack.Path])}).Why(); why != "" {
+	if why := (&gitstate.Record{Cause: r.Cause, Reason: r.Reason}).Why(); why != "" {
 		line += ": " + printable(why)
 	}
 	return line + "\n"
@@ -236,23 +236,10 @@ func (d *display) annotation(r runner.Result) string {
 	if r.Tries > 1 {
 		message += fmt.Sprintf(" and %d tries", r.Tries)
 	}
-	if reason := redactedReason(r, d.tasks[r.Stack.Path]); reason != "" {
+	if reason := r.Reason; reason != "" {
 		message += ": " + printable(reason)
 	}
 	return "::error title=" + escapeProperty("tmnotes: "+printable(r.Stack.Path)+" failed") + "::" + escapeData(message) + "\n"
-}
-
-// redactedReason is a result's reason, without the secrets of the stack's own environment
-// and commands.
-func redactedReason(r runner.Result, t runner.Task) string {
-	if r.Status == runner.StatusOK || r.Reason == "" {
-		return ""
-	}
-	var commands [][]string
-	for _, c := range t.Commands {
-		commands = append(commands, c.Args)
-	}
-	return gitstate.NewRedactor(t.Env, commands...).Text(r.Reason, 500)
 }
 
 // What a workflow command carries is escaped as in @actions/core (command.ts, escapeData and

@@ -16,7 +16,7 @@ import (
 // stacks are selected, right before one starts (arrive.go), and when it has ended.
 
 func newReader(ctx context.Context, root string) *runner.Reader {
-	return runner.NewReader(root, project.TrackedVariables(ctx, root))
+	return runner.NewReader(root, project.Tracked(ctx, root))
 }
 
 // located is what is recorded of a stack at a place.
@@ -95,8 +95,11 @@ func (n *session) recordedAs(stack runner.Stack, op runner.Operation, base strin
 		return n.reader.Look(op, at)
 	}}
 	var err error
-	if r.op, r.place, err = r.look(op); err != nil {
+	if r.op, r.place, err = r.look(op); err != nil && r.looks() {
 		return fmt.Errorf("%s: %w", stack.Path, err)
+	}
+	if err != nil { // init may be what mends it
+		r.op, r.place.Workspace = op, op.Workspace
 	}
 	r.target, r.backend = targetOf(base, r.place.Workspace), r.place.Backend
 	n.stacks[stack.Path] = r

@@ -69,7 +69,6 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 		env := task.Env
 		for i := range task.Commands {
 			if prepare := task.Commands[i].Prepare; prepare != nil {
-				// What other stacks shared is as secret as what stands in the environment.
 				task.Commands[i].Prepare = func(ctx context.Context) ([]string, error) {
 					extra, err := prepare(ctx)
 					env = slices.Concat(env, extra)
@@ -84,7 +83,7 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 				return &said
 			}
 		}
-		stack, args := task.Stack, task.Commands[max(drift, 0)].Args
+		args := task.Commands[max(drift, 0)].Args
 		task.After = func(ctx context.Context, r runner.Result) {
 			defer func() { said = gitstate.Excerpt{} }()
 			if drift >= 0 && r.Status != runner.StatusDrifted || r.Status == runner.StatusCanceled {
@@ -93,7 +92,7 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 			text := ""
 			if file.name != "" {
 				var err error
-				if text, err = showPlanFile(ctx, stack, args, env, file); err != nil {
+				if text, err = showPlanFile(ctx, task, args, env, file); err != nil {
 					u.warn(fmt.Sprintf("%s: the plan %s cannot be shown: %v", path, file.name, err))
 				}
 			}
@@ -105,7 +104,7 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 			}
 			rec := n.of(path)
 			key := gitstate.TextKey{Kind: gitstate.PlanText, ID: rec.stack.ID, Path: path, Target: rec.target, Op: rec.op.Name, Run: n.run}
-			if err := n.store.KeepText(key, text, gitstate.NewRedactor(env, args)); err != nil {
+			if err := n.store.KeepText(key, text, task.Secrets); err != nil {
 				u.warn(err.Error())
 			}
 		}
@@ -115,7 +114,7 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 
 // showPlanFile is what Terraform, or what the command is of its kind, prints of a
 // saved plan, in the stack's folder and environment.
-func showPlanFile(ctx context.Context, stack runner.Stack, args, env []string, file planFile) (string, error) {
+func showPlanFile(ctx context.Context, of runner.Task, args, env []string, file planFile) (string, error) {
 	program := file.program
 	if program == "" {
 		program = "terraform"
@@ -124,19 +123,19 @@ func showPlanFile(ctx context.Context, stack runner.Stack, args, env []string, f
 			program = args[0]
 		}
 	}
-	g, err := runner.NewGraph([]string{stack.Path}, nil)
+	g, err := runner.NewGraph([]string{of.Stack.Path}, nil)
 	if err != nil {
 		return "", err
 	}
 	printed := &gitstate.Excerpt{Limit: gitstate.TextLimit}
-	show := runner.Task{Stack: stack, Env: env,
+	show := runner.Task{Stack: of.Stack, Env: env, Secrets: of.Secrets,
 		Commands: []runner.Command{{Args: []string{program, "show", "-no-color", file.name}, Tee: func() io.Writer { return printed }}}}
-	results, err := runner.Execute(ctx, g, map[string]runner.Task{stack.Path: show}, runner.Options{Timeout: 5 * time.Minute}, nil)
+	results, err := runner.Execute(ctx, g, map[string]runner.Task{of.Stack.Path: show}, runner.Options{Timeout: 5 * time.Minute}, nil)
 	if err != nil {
 		return "", err
 	}
 	if r := results[0]; r.Status != runner.StatusOK {
-		return "", errors.New(gitstate.NewRedactor(env, args).Text(r.Reason, 200))
+		return "", errors.New(r.Reason)
 	}
 	return printed.String(), nil
 }

@@ -115,6 +115,6 @@ func interruptible(ctx context.Context, s *gitstate.Store, do func() error) erro
 	case <-ctx.Done():
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	case <-silent.C:
-		return fmt.Errorf("Terramate's safeguards wait for the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync does without)", gitstate.NoAnswer(s.NetworkTimeout()))
+		return fmt.Errorf("the safeguards of Terramate wait for the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync does without)", gitstate.NoAnswer(s.NetworkTimeout()))
 	}
 }

@@ -122,7 +122,7 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
-	if o.reports, err = parseRunReports(setting(c, s, "report", "report", "")); err != nil {
+	if o.reports, err = parseRunReports(reportSetting(c, s)); err != nil {
 		return o, err
 	}
 	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
@@ -309,7 +309,9 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		if err := fetchNotes(ctx, s, u, read); err != nil {
 			return err
 		}
-		st, err = s.State(ctx)
+		if st, err = s.State(ctx); err == nil {
+			s.Basis(st)
+		}
 		return err
 	}
 	why := map[string]string{} // the stacks that are pending
@@ -551,7 +553,8 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 		if o.share {
 			command.Prepare = p.Sharing(st, o.mock)
 		}
-		tasks[st.Path] = runner.Task{Stack: st, Commands: []runner.Command{command}, Env: known.env}
+		tasks[st.Path] = runner.Task{Stack: st, Commands: []runner.Command{command}, Env: known.env,
+			Secrets: gitstate.NewRedactor(known.env, cmd)}
 		if err := n.recordedAs(st, known.op, o.sel.Target, known.env, known.runEnv); err != nil {
 			return nil, err
 		}

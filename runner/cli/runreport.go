@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/report"
 )
 
@@ -29,13 +30,24 @@ func formatNames() []string {
 
 // runReport is a report to write at the end of a run.
 type runReport struct {
-	file  string
-	write func(*report.Report, io.Writer) error
+	file   string
+	within string // the work tree that file is in, where that was committed
+	write  func(*report.Report, io.Writer) error
+}
+
+// reportSetting is --report, and where it stands in gitstate.ConfigFile the work tree,
+// which it must not leave.
+func reportSetting(c *cli.Context, s *gitstate.Store) (spec, within string) {
+	spec = setting(c, s, "report", "report", "")
+	if !c.IsSet("report") && s.IsCommitted("report") {
+		within = s.WorkTree()
+	}
+	return spec, within
 }
 
 // parseRunReports reads --report. The folders have to be there already: what
 // cannot be written is said before anything is executed.
-func parseRunReports(spec string) (reports []runReport, err error) {
+func parseRunReports(spec, within string) (reports []runReport, err error) {
 	if spec == "" {
 		return nil, nil
 	}
@@ -48,8 +60,13 @@ func parseRunReports(spec string) (reports []runReport, err error) {
 		case file == "-":
 			return nil, fmt.Errorf("--report: %s: name a file; stdout is for the commands' output", part)
 		}
-		path, err := filepath.Abs(file)
-		if err != nil {
+		path := file
+		if within != "" {
+			if err := checkWithin(within, file); err != nil {
+				return nil, fmt.Errorf("%s: tmnotes.report: %w", gitstate.ConfigFile, err)
+			}
+			file = filepath.Join(within, file)
+		} else if path, err = filepath.Abs(file); err != nil {
 			return nil, fmt.Errorf("--report: %s: %w", part, err)
 		}
 		if slices.ContainsFunc(reports, func(r runReport) bool { return r.file == path }) {
@@ -61,7 +78,7 @@ func parseRunReports(spec string) (reports []runReport, err error) {
 		if info, err := os.Stat(file); err == nil && info.IsDir() {
 			return nil, fmt.Errorf("--report: %s: that is a folder; name a file", part)
 		}
-		reports = append(reports, runReport{path, reportFormats[i].write})
+		reports = append(reports, runReport{path, within, reportFormats[i].write})
 	}
 	return reports, nil
 }
@@ -80,7 +97,13 @@ func (n *session) writeReports(ctx context.Context, u *ui, env Env, reports []ru
 		return
 	}
 	for _, to := range reports {
-		if err := writeFile(env, to.file, func(w io.Writer) error { return to.write(r, w) }); err != nil {
+		put := func(w io.Writer) error { return to.write(r, w) }
+		if to.within == "" {
+			err = writeFile(env, to.file, put)
+		} else {
+			err = writeWithin(to.within, to.file, put)
+		}
+		if err != nil {
 			u.warn(fmt.Sprintf("the report %s was not written: %v", to.file, err))
 		}
 	}

@@ -78,8 +78,10 @@ func scriptTasks(labels []string) work {
 			env := append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
 			op := recogniseScript(labels, commands, env, o.op)
 			drift := driftCommands(op, commands)
-			task := runner.Task{Stack: st, Env: env}
+			secrets := gitstate.NewRedactor(env)
+			task := runner.Task{Stack: st, Env: env, Secrets: secrets}
 			for i, c := range commands {
+				secrets.LearnCommands(c.Args)
 				cmd := runner.Command{Args: c.Args}
 				switch {
 				case drift[i]:
@@ -100,6 +102,11 @@ func scriptTasks(labels []string) work {
 			if err := n.recordedAs(st, op, o.sel.Target, env, project.RunEnv(envs[st.Path])); err != nil {
 				return nil, err
 			}
+			r := n.stacks[st.Path]
+			for _, c := range commands {
+				r.deploying = append(r.deploying, c.SyncDeployment)
+			}
+			n.stacks[st.Path] = r
 		}
 		return tasks, nil
 	}

@@ -71,13 +71,15 @@ type recorded struct {
 	target  string       // with the workspace, as in records
 	backend string
 	look    func(runner.Operation) (runner.Operation, runner.Place, error)
-	dirty   bool
-	prev    []string
-	was     gitstate.Latest // when it was selected
-	since   time.Time       // of a drift series: see design section 3
-	seen    int
-	driftAs gitstate.Status
-	usual   time.Duration // what the latest took, if it succeeded
+	// Of a script: which commands are said to deploy.
+	deploying []bool
+	dirty     bool
+	prev      []string
+	was       gitstate.Latest // when it was selected
+	since     time.Time       // of a drift series: see design section 3
+	seen      int
+	driftAs   gitstate.Status
+	usual     time.Duration // what the latest took, if it succeeded
 }
 
 // target joins the two things that state is kept apart for. "+" stands in no
@@ -207,9 +209,8 @@ func (n *session) elsewhere(r runner.Result) bool {
 	return r.Started.IsZero() && (left || r.Status == runner.StatusSkipped)
 }
 
-// result records what came of a stack. The reason is what the command said:
-// it passes a redactor that knows the stack's own environment and commands.
-func (n *session) result(r runner.Result, t runner.Task) error {
+// result records what came of a stack.
+func (n *session) result(r runner.Result) error {
 	if q := n.announced(r.Stack.Path); q != nil && n.elsewhere(r) {
 		n.changed.Store(true)
 		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
@@ -234,7 +235,7 @@ func (n *session) result(r runner.Result, t runner.Task) error {
 	}
 	rec.Cause = r.Cause
 	if r.Status != runner.StatusOK && r.Reason != "" {
-		rec.Reason = redactedReason(r, t)
+		rec.Reason = r.Reason
 	}
 	if s := n.of(r.Stack.Path); s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/agext/levenshtein"
+	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 )
@@ -31,9 +33,21 @@ func checkSettings(s *gitstate.Store, warn func(string)) error {
 		if why := unknownSetting(key); why != "" {
 			return fmt.Errorf("%s: %s", gitstate.ConfigFile, why)
 		}
+		if key == "tmnotes.ref" || key == "tmnotes.remote" {
+			return fmt.Errorf("%s: %s cannot be set there, where any branch could set it; use git config, %s or --%s",
+				gitstate.ConfigFile, key, variableOf(key), strings.TrimPrefix(key, "tmnotes."))
+		}
+	}
+	for _, key := range []string{"sync", "claims"} {
+		if s.IsCommitted(key) && s.Config(key) == "off" {
+			return fmt.Errorf("%s: tmnotes.%s cannot be off there, where any branch could set it; use git config, %s or --%s",
+				gitstate.ConfigFile, key, variableOf("tmnotes."+key), key)
+		}
 	}
 	return nil
 }
+
+func variableOf(key string) string { return strings.ToUpper(strings.ReplaceAll(key, ".", "_")) }
 
 // unknownSetting says what is wrong with a key, in lower case as git prints it; "" if
 // nothing is.
@@ -49,4 +63,35 @@ func unknownSetting(key string) string {
 		return fmt.Sprintf("there is no setting %s; the settings are %s", key, strings.Join(settings, ", "))
 	}
 	return fmt.Sprintf("there is no setting %s; is tmnotes.%s meant?", key, nearest)
+}
+
+// dropEmpty makes a flag look at none of its variables that are empty: CI engines
+// give "" for a variable that is not set, and stock terramate takes that for none,
+// too (kong, Value.Reset). To urfave/cli it would be a value, that hides the next
+// variable and what is configured.
+func dropEmpty(f cli.Flag) {
+	names := envVars(f)
+	if names != nil {
+		*names = slices.DeleteFunc(slices.Clone(*names), func(name string) bool {
+			value, set := os.LookupEnv(name)
+			return set && value == ""
+		})
+	}
+}
+
+// envVars are the variables of a flag; nil for a type of flag that is not used here.
+func envVars(f cli.Flag) *[]string {
+	switch f := f.(type) {
+	case *cli.StringFlag:
+		return &f.EnvVars
+	case *cli.BoolFlag:
+		return &f.EnvVars
+	case *cli.IntFlag:
+		return &f.EnvVars
+	case *cli.DurationFlag:
+		return &f.EnvVars
+	case *cli.StringSliceFlag:
+		return &f.EnvVars
+	}
+	return nil
 }

@@ -78,7 +78,7 @@ func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole boo
 		case runner.Started:
 			t.Started(stack, e.Result.Started)
 		case runner.Retrying:
-			t.Retrying(stack.Path, gitstate.NewRedactor(tasks[stack.Path].Env).Text(e.Result.Reason, 500), e.Wait)
+			t.Retrying(stack.Path, e.Result.Reason, e.Wait)
 		case runner.Interrupted:
 			interrupted = true
 		case runner.Finished:

@@ -109,6 +109,7 @@ func trigger(c *cli.Context, env Env) error {
 			if st, err = s.State(c.Context); err != nil {
 				return err
 			}
+			s.Basis(st)
 			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, st, p, sel.Target).of); err != nil {
 				return err
 			}

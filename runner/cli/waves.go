@@ -468,7 +468,8 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 			return 0, err
 		}
 	}
-	cmd := exec.Command("sh", "-c", r.gate)
+	shell := runner.Shell(r.gate)
+	cmd := exec.Command(shell[0], shell[1:]...)
 	cmd.Dir = r.n.store.WorkTree()
 	cmd.Env = append(os.Environ(), "TMNOTES_WAVE="+from, "TMNOTES_NEXT_WAVE="+to, "TMNOTES_RUN="+r.n.run, "TMNOTES_COMMIT="+r.n.commit.Hash, "TMNOTES_TARGET="+r.target)
 	out := r.x.Stderr

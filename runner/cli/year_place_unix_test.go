@@ -171,3 +171,16 @@ func (y *year) cache(refresh bool) (stale bool) {
 	notes := func(repo string) string { return y.run(repo, "git", "for-each-ref", "refs/notes") }
 	return notes("cache.git") != notes("work.git")
 }
+
+// about is what a person would look at to find out why a stack was left alone.
+func (y *year) about(p *pipeline, stack string) string {
+	y.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "place %s, values %s, not initialised %v\n", p.place(p.target), p.values(), p.fresh)
+	for line := range strings.Lines(y.run(p.clone, "git", "log", "--all", "--notes=tmnotes", "--format=%H%n%N")) {
+		if strings.Contains(line, " stack="+stack+" ") && strings.Contains(line, " target="+p.target) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}

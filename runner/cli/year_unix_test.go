@@ -277,7 +277,7 @@ func (y *year) judge(p *pipeline) {
 			d.unsure = true // left alone, or blocked
 		case !p.ok[s]:
 			if !d.unsure && !p.fail[s] && !p.blocked(s) {
-				y.fatalf("%s in %s: forgotten; it is to be %q, and %q is deployed (half: %v)\n%s", s, p.target, y.want(p, s), d.content, d.half, p.out)
+				y.fatalf("%s in %s: forgotten; it is to be %q, and %q is deployed (half: %v)\n%s\n%s", s, p.target, y.want(p, s), d.content, d.half, p.out, y.about(p, s))
 			}
 			d.owed = true
 		}

@@ -70,6 +70,7 @@ func (p *Project) DirtyStacks(stacks []runner.Stack) (map[string]bool, error) {
 type changes struct {
 	paths map[string]bool
 	below map[string]bool // every folder with a changed file in it that its users read
+	any   bool            // one of them may be what code reads that cannot be followed
 }
 
 // above reports whether a change is the folder dir or one that dir is in, as a
@@ -123,6 +124,7 @@ func (top workTree) readChanges(ctx context.Context) (changes, error) {
 	for file, untracked := range files {
 		if !strings.HasPrefix(file, "/.tmtriggers/") && !(untracked && Artifact(file)) {
 			c.add(file)
+			c.any = c.any || !untracked || matters(path.Base(file))
 		}
 	}
 	if len(c.paths) == 0 {
@@ -309,7 +311,7 @@ func (m *moduleCalls) dirty(dir, root string, c changes, seen map[string]bool) b
 	}
 	seen[dir] = true
 	calls := m.callsIn(dir)
-	if calls.err != nil || len(calls.computed) > 0 {
+	if calls.err != nil || len(calls.computed) > 0 && c.any {
 		return true
 	}
 	for _, at := range calls.files {

@@ -195,10 +195,9 @@ func (p *Project) partsOf(commit string, read *code) (*Inputs, error) {
 // behind it, if there is any, that of the code which is not.
 func digestOf(parts []part) string {
 	slices.SortFunc(parts, comparePart)
-	inCommit, ignored := sha256.New(), sha256.New()
+	inCommit := sha256.New()
 	inCommit.Write([]byte("tmnotes inputs " + InputsVersion + "\x00"))
-	some := false
-	var line []byte
+	var line, ignored []byte
 	for i, e := range parts {
 		if i > 0 && parts[i-1] == e {
 			continue
@@ -209,15 +208,15 @@ func digestOf(parts []part) string {
 		}
 		line = append(line, 0)
 		if e.kind == kindIgnored {
-			some = true
-			ignored.Write(line)
+			ignored = append(ignored, line...)
 		} else {
 			inCommit.Write(line)
 		}
 	}
 	digest := InputsVersion + ":" + hex.EncodeToString(inCommit.Sum(nil)[:12])
-	if some {
-		digest += ":" + hex.EncodeToString(ignored.Sum(nil)[:6])
+	if len(ignored) > 0 {
+		sum := sha256.Sum256(ignored)
+		digest += ":" + hex.EncodeToString(sum[:6])
 	}
 	return digest
 }

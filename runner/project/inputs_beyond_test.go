@@ -368,13 +368,15 @@ func TestDirtyBeyond(t *testing.T) {
 	for name, want := range map[string][]string{
 		"modules/m/main.tf":    {"/any", "/json", "/tofu"},
 		"shared/a.json":        {"/any", "/reads"},
-		"shared/new.yaml":      {"/any", "/reads"},
+		"shared/new.yaml":      {"/reads"},
 		"shared/deep/two.yaml": {"/any"},
 		"shared/behind.tpl":    {"/any", "/reads"},
 		"shared/b.txt":         {"/any", "/calls"},
 		"shared/c.txt":         {"/any", "/calls"},
 		"own/nested/y.json":    {"/any", "/own/nested"},
 		"env/a/_gen.tf":        nil,
+		"plan.out":             nil,
+		"new.tf":               {"/any"},
 	} {
 		write(t, root, map[string]string{name: "# changed\n"})
 		p := load(t, root, false)

@@ -14,12 +14,12 @@ import (
 	"github.com/terramate-io/terramate/hcl"
 )
 
-// TrackedVariables tells which files of variables of the work tree at root are in git's
-// index. It asks git once, when it is first asked.
-func TrackedVariables(ctx context.Context, root string) func(file string) (bool, error) {
+// Tracked tells which files of the work tree at root are in git's index. It asks git once,
+// when it is first asked.
+func Tracked(ctx context.Context, root string) func(file string) (bool, error) {
 	list := sync.OnceValues(func() (map[string]bool, error) {
 		top := workTree(root)
-		out, err := top.git(ctx, "ls-files", "-z", "--", "*.tfvars", "*.tfvars.json")
+		out, err := top.git(ctx, "ls-files", "-z")
 		if err != nil {
 			return nil, err
 		}

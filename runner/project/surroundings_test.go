@@ -39,12 +39,12 @@ func TestRunEnvAtIsThatOfLoad(t *testing.T) {
 	}
 }
 
-func TestTrackedVariables(t *testing.T) {
+func TestTracked(t *testing.T) {
 	t.Parallel()
 	root := repo(t, map[string]string{"/a/x.auto.tfvars": "", "/a/stack.tm": "stack {\n}\n", "/.gitignore": "*.auto.tfvars\n"})
 	write(t, root, map[string]string{"/a/y.auto.tfvars": ""})
 	git(t, root, "add", "-f", "a/x.auto.tfvars")
-	tracked := TrackedVariables(t.Context(), root)
+	tracked := Tracked(t.Context(), root)
 	for file, want := range map[string]bool{"a/x.auto.tfvars": true, "a/y.auto.tfvars": false} {
 		if is, err := tracked(filepath.Join(root, file)); err != nil || is != want {
 			t.Errorf("%s: %v, %v", file, is, err)
