@@ -3,6 +3,8 @@ package gitstate
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -191,5 +193,24 @@ func TestClaimText(t *testing.T) {
 		if c, err := parseClaims(bad); err == nil {
 			t.Errorf("%q is %+v", bad, c)
 		}
+	}
+}
+
+// A ref that the server cannot move, for the lock that a killed process left there, is in
+// the way of its own stack and of no other.
+func TestClaimInTheWay(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	s := open(t, repo.Dir)
+	c := claimer(t, s, repo.Head(), "RUN1", time.Minute)
+	lock := filepath.Join(repo.Remote, filepath.FromSlash(s.claimRefs(&Claim{Stack: "/b", Target: "prod"})[0])+".lock")
+	noError(t, os.MkdirAll(filepath.Dir(lock), 0o777))
+	noError(t, os.WriteFile(lock, nil, 0o666))
+	if held, by := take(t, c, "/a", "/b", "/c", "/d", "/e"); !held[0] || held[1] || by[1] != "" || !held[2] || !held[3] || !held[4] {
+		t.Errorf("held %v, by %q", held, by)
+	}
+	noError(t, os.Remove(lock))
+	if held, _ := take(t, c, "/a", "/b"); !held[0] || !held[1] {
+		t.Errorf("held %v", held)
 	}
 }

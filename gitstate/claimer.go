@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,7 @@ func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
 	if _, err := c.lookAgain(ctx, refs); err != nil {
 		return nil, err
 	}
-	for range 4 {
+	for try := range 4 {
 		if c.unfetched(refs) {
 			if err := c.fetch(ctx); err != nil {
 				return nil, err
@@ -137,13 +138,14 @@ func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
 		if len(free) == 0 {
 			break
 		}
-		err := c.push(ctx, free)
-		if errors.Is(err, errContended) { // whose they are
+		// What is in the way of one, and cannot be seen, must not be in that of all.
+		err := c.push(ctx, free, try > 1)
+		if errors.Is(err, errContended) && try < 3 { // whose they are
 			if err = c.sight(ctx); err == nil {
 				continue
 			}
 		}
-		if err == nil { // what was done under them before
+		if err == nil || errors.Is(err, errContended) { // what was done under them before
 			err = c.fetch(ctx)
 		}
 		if err != nil {
@@ -390,27 +392,43 @@ func (c *Claimer) free(want []Claim, refs [][]string) (free []*Claim) {
 	return free
 }
 
-// push claims stacks that nobody has.
-func (c *Claimer) push(ctx context.Context, free []*Claim) error {
+// push claims stacks that nobody has: all or none or, divided, those that can be.
+func (c *Claimer) push(ctx context.Context, free []*Claim, divided bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, NoAnswer(c.about.Lease/2))
 	defer cancel()
 	for part := range slices.Chunk(free, claimsAtOnce) {
-		start := c.clock()
-		changes, err := c.put(ctx, part)
-		if err != nil {
+		if err := c.pushPart(ctx, part, divided); err != nil {
 			return err
 		}
-		c.mu.Lock()
-		for i, n := range part {
-			h := &holding{claim: *n, since: start}
-			h.stands(changes[i])
-			h.hold, h.lose = context.WithCancelCause(context.Background())
-			for _, at := range h.claim.at {
-				c.held[at.ref] = h
-				delete(c.seen, at.ref)
+	}
+	return nil
+}
+
+func (c *Claimer) pushPart(ctx context.Context, part []*Claim, divided bool) error {
+	start := c.clock()
+	changes, err := c.put(ctx, part)
+	if half := len(part) / 2; errors.Is(err, errContended) && divided && half > 0 {
+		one, other := c.pushPart(ctx, part[:half], true), c.pushPart(ctx, part[half:], true)
+		for _, err := range []error{one, other} {
+			if err != nil && !errors.Is(err, errContended) {
+				return err
 			}
 		}
-		c.mu.Unlock()
+		return cmp.Or(one, other)
+	}
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, n := range part {
+		h := &holding{claim: *n, since: start}
+		h.stands(changes[i])
+		h.hold, h.lose = context.WithCancelCause(context.Background())
+		for _, at := range h.claim.at {
+			c.held[at.ref] = h
+			delete(c.seen, at.ref)
+		}
 	}
 	return nil
 }

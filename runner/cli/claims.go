@@ -104,6 +104,7 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	answers := make([]runner.Admission, len(ready))
 	at := map[string]int{}
 	var want []gitstate.Claim
+	k.let.keepUp(ctx, k.opt.lease)
 	k.taking.Lock() // nothing is let go of meanwhile that is taken now
 	defer k.taking.Unlock()
 	for i, s := range ready {
@@ -449,7 +450,9 @@ func (k *claims) end(pushed bool) {
 	k.let.end()
 	if pushed {
 		k.settle()
-		_ = k.claimer.Release(k.n.net, k.claimer.Held()) // what is not released expires
+		for part := range slices.Chunk(k.claimer.Held(), releaseMost) {
+			_ = k.claimer.Release(k.n.net, part) // what is not released expires
+		}
 		k.claimer.Sweep(k.n.net)
 		if err := k.lookBack(); err != nil {
 			k.u.warn(err.Error())

@@ -23,6 +23,8 @@ type letGo struct {
 	over   []gitstate.Claim // to be let go of now
 	wait   []waiting        // for a push
 	spools int              // pushes in a row that came to a ref of this clone's own
+	behind int              // how many ended and are not let go of
+	less   chan struct{}    // there are fewer of them
 }
 
 // waiting is a stack whose result was recorded by some time.
@@ -31,15 +33,20 @@ type waiting struct {
 	since time.Time
 }
 
-// waitMost is how many wait for a push at most: what a push of claims costs git grows with
-// the refs that the remote has.
+// waitMost is how many that ended are claimed still at most: then the notes are pushed before
+// the interval is over, and no more are claimed before some are let go of. What a push of
+// claims costs git grows with the refs that the remote has.
 const waitMost = 1000
+
+// releaseMost is of how many stacks one push lets go.
+const releaseMost = 250
 
 // releaseWait is how long others that end are waited for, so that they are released together.
 const releaseWait = 200 * time.Millisecond
 
 func (l *letGo) begin(ctx context.Context, claimer *gitstate.Claimer, push *pusher, each time.Duration, also func()) {
 	l.ctx, l.claimer, l.push, l.wake, l.stop = ctx, claimer, push, make(chan struct{}, 1), make(chan struct{})
+	l.less = make(chan struct{}, 1)
 	push.tell(l.pushed)
 	l.done.Go(func() {
 		tick := time.NewTicker(each)
@@ -66,6 +73,7 @@ func (l *letGo) begin(ctx context.Context, claimer *gitstate.Claimer, push *push
 func (l *letGo) now(c gitstate.Claim) {
 	l.mu.Lock()
 	l.over = append(l.over, c)
+	l.behind++
 	l.mu.Unlock()
 	kick(l.wake)
 }
@@ -74,6 +82,7 @@ func (l *letGo) now(c gitstate.Claim) {
 func (l *letGo) ended(c gitstate.Claim) {
 	l.mu.Lock()
 	l.wait = append(l.wait, waiting{c, time.Now()})
+	l.behind++
 	many := len(l.wait) >= waitMost
 	l.mu.Unlock()
 	l.push.ask(time.Now().Add(releaseWait), many)
@@ -114,8 +123,32 @@ func (l *letGo) release() {
 	over := l.over
 	l.over = nil
 	l.mu.Unlock()
-	if len(over) > 0 {
-		_ = l.claimer.Release(l.ctx, over) // what is not released expires
+	for part := range slices.Chunk(over, releaseMost) {
+		_ = l.claimer.Release(l.ctx, part) // what is not released expires
+		l.mu.Lock()
+		l.behind -= len(part)
+		l.mu.Unlock()
+		kick(l.less)
+	}
+}
+
+// keepUp returns when not too many are behind, or after a time.
+func (l *letGo) keepUp(ctx context.Context, most time.Duration) {
+	late := time.After(most)
+	for {
+		l.mu.Lock()
+		behind := l.behind
+		l.mu.Unlock()
+		if behind < waitMost {
+			return
+		}
+		select {
+		case <-l.less:
+		case <-late:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
