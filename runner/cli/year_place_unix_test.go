@@ -164,11 +164,12 @@ func (y *year) applied(p *pipeline, stack string) string {
 // notes is old.
 func (y *year) cache(refresh bool) (stale bool) {
 	y.Helper()
-	if refresh {
+	// What could not be pushed to the shared ref is nobody's to see there.
+	if refresh || y.run("work.git", "git", "for-each-ref", "refs/notes/tmnotes-spool") != "" {
 		y.run("cache.git", "git", "fetch", "-q")
 		y.cached = len(y.mains) - 1
 	}
-	notes := func(repo string) string { return y.run(repo, "git", "for-each-ref", "refs/notes") }
+	notes := func(repo string) string { return y.run(repo, "git", "for-each-ref", "refs/notes/tmnotes") }
 	return notes("cache.git") != notes("work.git")
 }
 
