@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -221,11 +222,17 @@ func (r *repo) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// git runs git to its end. A Ctrl-C on the terminal is for tmnotes, which lets git finish
+// what it writes; a context that ends asks it to, before it is killed.
 func (r *repo) git(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	cmd := r.command(ctx, args...)
+	ownGroup(cmd)
+	cmd.Cancel = func() error { return terminate(cmd, true) }
+	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	// What a hook left running in the background may hold on to the pipes.
+	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) {
 			if errors.Is(err, exec.ErrNotFound) {

@@ -444,7 +444,7 @@ func TestFailClosed(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, repo *gittest.Repo, head string){
 		"empty ref": func(t *testing.T, repo *gittest.Repo, head string) {
 			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git", DefaultRef), nil, 0o666))
-			noError(t, os.Remove(filepath.Join(repo.Dir, ".git/logs", DefaultRef))) // it is mended where that is there: TestMend
+			noError(t, os.Remove(filepath.Join(repo.Dir, ".git/logs", DefaultRef))) // it is mended where that is there: TestBrokenRef
 		},
 		"ref to nothing": func(t *testing.T, repo *gittest.Repo, head string) {
 			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git", DefaultRef), []byte(strings.Repeat("12", 20)+"\n"), 0o666))
