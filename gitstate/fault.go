@@ -82,6 +82,8 @@ var faults = []struct {
 	cause Cause
 	again bool // it may be gone in a moment
 }{
+	// A push that is all or nothing, and that git itself gave up: the other side has hung up since then.
+	{regexp.MustCompile(`^error: atomic push failed for ref `), Unknown, false},
 	{regexp.MustCompile(`^fatal: the receiving end does not support --signed push`), Certificate, false},
 	{regexp.MustCompile(`^(fatal: failed to sign the push certificate|error: gpg failed to sign the data)`), Certificate, false},
 	{regexp.MustCompile(`^fatal: detected dubious ownership in repository at `), NotOwned, false},

@@ -47,6 +47,7 @@ func TestFaults(t *testing.T) {
 		{"fatal: repository 'https://h/r.git/' not found", NotFound, false},
 		{"fatal: '/r.git' does not appear to be a git repository\nfatal: Could not read from remote repository.", NotFound, false},
 		{"fatal: the receiving end does not support --signed push\nfatal: the remote end hung up unexpectedly", Certificate, false},
+		{"error: atomic push failed for ref refs/notes/x. status: 7\n\nfatal: the remote end hung up unexpectedly\nerror: failed to push some refs to '/r'", Unknown, false},
 		{"error: gpg failed to sign the data\nfatal: failed to sign the push certificate\nfatal: the remote end hung up unexpectedly", Certificate, false},
 		{"fatal: detected dubious ownership in repository at '/r'\nfatal: Could not read from remote repository.", NotOwned, false},
 		// None of these is a refusal.

@@ -68,6 +68,7 @@ type claims struct {
 	before                  *gitstate.State // by which the stacks were selected
 	newer                   *newer
 	resume, rollback, force bool
+	named                   bool // by a filter on state, which says what to run: nothing is taken off
 	lookedBack              bool
 	overtook                *bool           // set if another pipeline began while the stacks were being selected
 	unreachable             time.Time       // since when the remote cannot be asked
@@ -86,7 +87,7 @@ func (n *session) claim(u *ui, push *pusher, o runOptions, head *gitstate.Record
 		return nil
 	}
 	k := &claims{n: n, u: u, opt: o.claims, remote: remote, g: g, skip: o.exec.Skip, before: n.before, newer: n.newer, resume: o.resume, rollback: o.allowRollback,
-		force: o.force || o.filter.set(), overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
+		force: o.force, named: o.filter.set(), overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
 	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, Leg: n.leg, By: head.By, Job: head.Job, Lease: o.claims.lease})
 	k.ahead.init(o.claims.lease)
 	k.let.begin(n.net, k.claimer, push, k.ahead.keep, k.letGoUnused)
@@ -375,6 +376,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 			}
 		}
 		switch {
+		case k.named:
 		case news && (l.Run != r.was.Run || !l.At.Equal(r.was.At) || len(r.was.Diverged) > 0):
 			again = append(again, p)
 		case r.op.Name == gitstate.Deploy && !k.rollback:
