@@ -49,7 +49,7 @@ func TestGroups(t *testing.T) {
 	stack := func(path string) runner.Stack { return runner.Stack{Path: path} }
 	results := []runner.Result{
 		{Stack: stack("/prod/vpc"), Status: runner.StatusOK, Started: began, Took: 12400 * time.Millisecond, Tries: 1},
-		{Stack: stack("/prod/db"), Status: runner.StatusFailed, Exit: 1, Started: began, Took: 3 * time.Second, Tries: 2, Reason: "Error: 100% full: password=hunter2,\u2028::error::x\r\n"},
+		{Stack: stack("/prod/db"), Status: runner.StatusFailed, Exit: 1, Started: began, Took: 3 * time.Second, Tries: 2, Reason: "Error: 100% full: password=***,\u2028::error::x\r\n"},
 		{Stack: stack("/odd/a:b,100%"), Status: runner.StatusFailed, Exit: 1, Started: began, Took: time.Minute, Tries: 1, Reason: "exit status 1"},
 		{Stack: stack("/prod/mail"), Status: runner.StatusDrifted, Exit: 2, Started: began, Took: time.Second, Tries: 1},
 		{Stack: stack("/prod/dns"), Status: runner.StatusCanceled, Exit: -1, Started: began, Took: time.Second, Tries: 1, Reason: "interrupted by SIGINT"},

@@ -163,7 +163,7 @@ func TestLivePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = run.Wait()
-	statuses("/a ok, /b failed, /c failed")
+	statuses("/a ok, /b failed, /c blocked")
 	tab.Wait(`document.querySelector("#panel pre") && document.querySelector("#panel pre").textContent === "Error: <b>no</b>"`)
 	tab.Do(chromedp.Click(chromedp.CSS("#close")))
 
