@@ -2,6 +2,7 @@ package gitstate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -34,7 +35,7 @@ func (s *Store) Note(commit string) (found []Line, err error) {
 
 // NotesOf hands on the notes of some commits, as Note does that of one.
 func (s *Store) NotesOf(commits []string, fn func(commit string, lines []Line) error) error {
-	return s.notes(func(t *notesTree, over map[string][]string) error {
+	return s.notes(func(t noteReader, over map[string][]string) error {
 		for _, commit := range commits {
 			lines, ok := over[commit]
 			if !ok {
@@ -73,7 +74,7 @@ func madeHere(commit string, lines []string) []Line {
 // Notes hands on every note, in no order that means anything, without the lines that
 // were copied there from the note of another commit.
 func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
-	return s.notes(func(t *notesTree, over map[string][]string) error {
+	return s.notes(func(t noteReader, over map[string][]string) error {
 		err := s.each(t, func(commit string, lines []string) error {
 			if _, ok := over[commit]; ok {
 				return nil
@@ -93,7 +94,7 @@ func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
 }
 
 // notes opens the tip, and what the journal changes of it.
-func (s *Store) notes(fn func(t *notesTree, over map[string][]string) error) error {
+func (s *Store) notes(fn func(t noteReader, over map[string][]string) error) error {
 	t, _, changes, err := s.current(context.Background())
 	if err != nil {
 		return err
@@ -127,7 +128,7 @@ func (s *Store) Forget(ctx context.Context, commit string, by Record, pick func(
 	if len(stones) == 0 {
 		return nil, nil
 	}
-	if err := s.Append(commit, stones...); err != nil {
+	if err := s.bury(ctx, commit, gone, stones); err != nil {
 		return nil, err
 	}
 	for _, l := range gone {
@@ -138,6 +139,39 @@ func (s *Store) Forget(ctx context.Context, commit string, by Record, pick func(
 		}
 	}
 	return gone, s.Flush(ctx)
+}
+
+// bury records tombstones where the lines stand that they remove.
+func (s *Store) bury(ctx context.Context, commit string, gone []Line, stones []*Record) error {
+	entries, err := s.entries(commit, stones)
+	if err != nil {
+		return err
+	}
+	here, there := map[string]bool{}, map[string]bool{}
+	if s.hasLocal() {
+		if here, err = s.lines(ctx, s.local(), commit); err != nil {
+			return err
+		}
+		if there, err = s.lines(ctx, s.shared(), commit); err != nil {
+			return err
+		}
+	}
+	var local, shared []journaled
+	for i, l := range gone {
+		if here[l.Text] {
+			local = append(local, entries[i])
+		}
+		if there[l.Text] || !here[l.Text] {
+			shared = append(shared, entries[i])
+		}
+	}
+	if len(shared) > 0 {
+		err = s.journal.append(shared, true)
+	}
+	if len(local) > 0 {
+		err = errors.Join(err, s.appendLocal(local, true))
+	}
+	return err
 }
 
 // Problem is something in the notes that a person should look at.
@@ -152,53 +186,23 @@ type Problem struct {
 // lines that are no records, times from the future, damage in the journal, an
 // index that does not say what the notes say.
 func (s *Store) Check(ctx context.Context) ([]Problem, error) {
+	parts := []part{s.shared()}
+	if s.hasLocal() {
+		parts = append(parts, s.local())
+	}
 	var found []Problem
-	_, tree, err := s.tip(s.ref)
-	if err != nil {
-		return []Problem{{What: err.Error(), Do: "git fsck; restore the ref from `git reflog show " + s.ref + "` or from the remote", Fatal: true}}, nil
-	}
-	t, err := s.openTree(tree)
-	if err != nil {
-		return []Problem{{What: err.Error(), Fatal: true}}, nil
-	}
-	now := s.now()
 	var commits []string
-	err = t.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
-		c := commit.String()
-		commits = append(commits, c)
-		if len(blobs) > 1 {
-			found = append(found, Problem{Commit: c, What: fmt.Sprintf("%d notes for one commit, read as one", len(blobs))})
+	var of [2]plumbing.Hash
+	for i, p := range parts {
+		annotated, problems := s.checkPart(p, &of[i])
+		found = append(found, problems...)
+		if annotated == nil && len(problems) > 0 && problems[len(problems)-1].Fatal {
+			return found, nil
 		}
-		for _, b := range blobs {
-			body, err := s.repo.read(b, plumbing.BlobObject)
-			if err != nil {
-				found = append(found, Problem{c, err.Error(), "git fsck; fetch the notes again from the remote", true})
-				continue
-			}
-			copied := 0
-			for _, l := range parseLines(c, appendLines(nil, string(body))) {
-				if l.Copied {
-					copied++
-				}
-				switch {
-				case l.Err != nil:
-					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + short(c) + " --reason TEXT --line " + Digest(l.Text) + " removes it"})
-				case l.Record.At.After(now.Add(maxSkew)):
-					found = append(found, Problem{Commit: c, What: fmt.Sprintf("a record from the future: %s", shorten(l.Text)), Do: "look at the clock of the machine that ran " + l.Record.Run})
-				}
-			}
-			if copied > 0 {
-				found = append(found, Problem{Commit: c, What: fmt.Sprintf("%d lines were made on another commit and copied to this note (git notes copy, notes.rewriteRef): they count as history", copied),
-					Do: "nothing is decided by them; git config --unset notes.rewriteRef keeps git from copying more"})
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		found = append(found, Problem{What: err.Error(), Do: "git fsck", Fatal: true})
-		return found, nil
+		commits = append(commits, annotated...)
 	}
-	missing, err := s.absent(commits)
+	slices.Sort(commits)
+	missing, err := s.absent(slices.Compact(commits))
 	if err != nil {
 		return found, err
 	}
@@ -211,27 +215,97 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 		}
 		found = append(found, p)
 	}
-	files, err := s.journal.files()
-	if err != nil {
+	strange, err := s.strangeRefs(ctx)
+	if found = append(found, strange...); err != nil {
 		return found, err
 	}
-	for i := range files {
-		if err := s.journal.read(&files[i], nil); err != nil {
-			return found, err
-		}
-		if n := files[i].damaged; n > 0 {
-			found = append(found, Problem{What: fmt.Sprintf("%d damaged lines in the journal %s", n, filepath.Join(s.journal.dir, files[i].name)), Do: "they were cut off by a crash before they were acknowledged; delete the file once `tmnotes sync` has run"})
-		}
-	}
-	saved, err := loadIndex(s.indexPath())
-	if err == nil && saved.tree == tree && !slices.ContainsFunc(found, func(p Problem) bool { return p.Fatal }) {
-		fresh, err := s.rebuild(t, tree, nil)
+	for _, p := range parts {
+		files, err := p.journal.files()
 		if err != nil {
 			return found, err
 		}
-		if why := saved.differs(fresh); why != "" {
-			found = append(found, Problem{What: "the index does not say what the notes say: " + why, Do: "delete " + s.indexPath(), Fatal: true})
+		for i := range files {
+			if err := p.journal.read(&files[i], nil); err != nil {
+				return found, err
+			}
+			if n := files[i].damaged; n > 0 {
+				found = append(found, Problem{What: fmt.Sprintf("%d damaged lines in the journal %s", n, filepath.Join(p.journal.dir, files[i].name)), Do: "they were cut off by a crash before they were acknowledged; delete the file once `tmnotes sync` has run"})
+			}
 		}
+	}
+	if slices.ContainsFunc(found, func(p Problem) bool { return p.Fatal }) {
+		return found, nil
+	}
+	return s.checkIndex(trees{of[0], of[1]}, found)
+}
+
+// checkPart reads the notes of one ref, and says which commits they are on.
+func (s *Store) checkPart(p part, tree *plumbing.Hash) (commits []string, found []Problem) {
+	var err error
+	if _, *tree, err = s.tip(p.ref); err != nil {
+		return nil, []Problem{{What: err.Error(), Do: "git fsck; restore the ref from `git reflog show " + p.ref + "` or from the remote", Fatal: true}}
+	}
+	t, err := s.openTree(*tree)
+	if err != nil {
+		return nil, []Problem{{What: err.Error(), Fatal: true}}
+	}
+	err = t.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
+		c := commit.String()
+		commits = append(commits, c)
+		if len(blobs) > 1 {
+			found = append(found, Problem{Commit: c, What: fmt.Sprintf("%d notes for one commit, read as one", len(blobs))})
+		}
+		for _, b := range blobs {
+			body, err := s.repo.read(b, plumbing.BlobObject)
+			if err != nil {
+				found = append(found, Problem{c, err.Error(), "git fsck; fetch the notes again from the remote", true})
+				continue
+			}
+			found = append(found, s.checkNote(c, string(body))...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, append(found, Problem{What: err.Error(), Do: "git fsck", Fatal: true})
+	}
+	return commits, found
+}
+
+func (s *Store) checkNote(commit, text string) (found []Problem) {
+	copied := 0
+	for _, l := range parseLines(commit, appendLines(nil, text)) {
+		if l.Copied {
+			copied++
+		}
+		switch {
+		case l.Err != nil:
+			found = append(found, Problem{Commit: commit, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + short(commit) + " --reason TEXT --line " + Digest(l.Text) + " removes it"})
+		case l.Record.At.After(s.now().Add(maxSkew)):
+			found = append(found, Problem{Commit: commit, What: fmt.Sprintf("a record from the future: %s", shorten(l.Text)), Do: "look at the clock of the machine that ran " + l.Record.Run})
+		}
+	}
+	if copied > 0 {
+		found = append(found, Problem{Commit: commit, What: fmt.Sprintf("%d lines were made on another commit and copied to this note (git notes copy, notes.rewriteRef): they count as history", copied),
+			Do: "nothing is decided by them; git config --unset notes.rewriteRef keeps git from copying more"})
+	}
+	return found
+}
+
+func (s *Store) checkIndex(of trees, found []Problem) ([]Problem, error) {
+	saved, err := loadIndex(s.indexPath())
+	if err != nil || saved.tree != of {
+		return found, nil
+	}
+	t, err := s.openBoth(of)
+	if err != nil {
+		return found, err
+	}
+	fresh, err := s.rebuild(t, of, nil)
+	if err != nil {
+		return found, err
+	}
+	if why := saved.differs(fresh); why != "" {
+		found = append(found, Problem{What: "the index does not say what the notes say: " + why, Do: "delete " + s.indexPath(), Fatal: true})
 	}
 	return found, nil
 }

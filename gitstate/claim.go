@@ -13,14 +13,16 @@ import (
 )
 
 // A claim says on the remote who is at work on a stack: a ref of its own for each
-// target and stack, made, renewed and removed by pushes that name the value which
-// they replace. The remote's compare-and-swap decides; nothing about a claim is
-// ever spooled or put off. FORMAT.md has the names and the text.
+// target and stack, and another one for the path of a stack that has an id, made,
+// renewed and removed by pushes that name the value which they replace. The remote's
+// compare-and-swap decides; nothing about a claim is ever spooled or put off.
+// FORMAT.md has the names and the text.
 //
 // No two machines' clocks are compared. A claim that an observer has seen
 // unchanged for as long as the claim's own lease, by the observer's monotonic clock,
 // is nobody's any more; and its holder, who counts from before its last push that
-// went through, has given up after two thirds of the lease.
+// went through, by whichever of its clocks went further, has given up after two
+// thirds of the lease.
 
 // ErrClaims is wrapped by errors of a remote that does not take claims.
 var ErrClaims = errors.New("claims are refused")
@@ -35,6 +37,9 @@ const (
 	claimsSuffix = "-claims" // of the notes ref: the glob that fetches the notes covers it
 	// MinLease is the shortest lease that makes sense: a push has to fit into a third of it.
 	MinLease = 3 * time.Second
+	// releasedLease is that of a claim that was let go of where nothing may be deleted:
+	// who does not know `released` waits no longer than for a second look.
+	releasedLease = time.Millisecond
 )
 
 // Claim is who claims a stack, for which target.
@@ -45,8 +50,16 @@ type Claim struct {
 	Leg               int // of the run, from 1; 0 where it has none
 	Lease             time.Duration
 	Renewed           int       // how often
-	At                time.Time // by the holder's clock: for people
+	Since             time.Time // when it was taken, by the holder's clock: for people
+	At                time.Time // when it was renewed last, likewise
+	Released          bool      // nobody's; the remote lets no claim be deleted
 
+	holder string
+	at     []refValue // a stack with an id has two
+}
+
+// refValue is where a ref stands.
+type refValue struct {
 	ref  string
 	hash plumbing.Hash
 }
@@ -68,17 +81,35 @@ func (c *Claim) Unlocked(by, reason string) *Record {
 	return &Record{Event: Unlocked, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Reason: reason, Run: c.Run, By: by}
 }
 
-func (s *Store) claimRef(c *Claim) string {
+func (s *Store) claimsPrefix() string { return s.ref + claimsSuffix + "/" }
+
+// claimRefs are the refs of a claim. That of the path is there for those who do not
+// know the stack's id yet, or any more.
+func (s *Store) claimRefs(c *Claim) []string {
 	key := TextKey{ID: c.ID, Path: c.Stack, Target: c.Target, Op: Deploy}
-	return s.ref + claimsSuffix + "/" + key.slots()[0]
+	refs := key.slots()
+	for i, slot := range refs {
+		refs[i] = s.claimsPrefix() + slot
+	}
+	return refs
 }
 
 // line is the record that a claim is. holder tells apart what two processes would
-// write alike.
-func (c *Claim) line(holder string) (string, error) {
+// write alike. In that of the path the stack has no id.
+func (c *Claim) line(holder string, ofPath bool) (string, error) {
 	r := Record{At: c.At.UTC().Truncate(time.Millisecond), Event: Claimed, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Run: c.Run, By: c.By, Job: c.Job,
-		Extra: []Pair{{"commit", c.Commit}, {"holder", holder}, {"lease", c.Lease.String()}, {"renewed", strconv.Itoa(c.Renewed)}}}
+		Extra: []Pair{{"commit", c.Commit}, {"holder", holder}, {"lease", c.Lease.String()}}}
+	if c.Released {
+		r.Extra = append(r.Extra, Pair{"released", "true"})
+	}
+	r.Extra = append(r.Extra, Pair{"renewed", strconv.Itoa(c.Renewed)})
+	if !c.Since.IsZero() {
+		r.Extra = append(r.Extra, Pair{"taken", c.Since.UTC().Format(timeLayout)})
+	}
 	r.SetLeg(c.Leg)
+	if ofPath {
+		r.ID = ""
+	}
 	return r.Line()
 }
 
@@ -98,21 +129,27 @@ func parseClaims(message string) ([]Claim, error) {
 		claims = append(claims, c)
 	}
 	if len(claims) == 0 {
-		return nil, errors.New("it is no claim")
+		return nil, errors.New("it is not a claim")
 	}
 	return claims, nil
 }
 
 func claimOf(r *Record) (c Claim, err error) {
-	c = Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At}
+	c = Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At, Since: r.At}
 	for _, p := range r.Extra {
 		switch p.Key {
 		case "commit":
 			c.Commit = p.Value
+		case "holder":
+			c.holder = p.Value
 		case "lease":
 			c.Lease, err = time.ParseDuration(p.Value)
+		case "released":
+			c.Released = p.Value == "true"
 		case "renewed":
 			c.Renewed, err = strconv.Atoi(p.Value)
+		case "taken":
+			c.Since, err = time.Parse(timeLayout, p.Value)
 		}
 		if err != nil {
 			return Claim{}, err
@@ -124,151 +161,139 @@ func claimOf(r *Record) (c Claim, err error) {
 	return c, nil
 }
 
-// writeClaims makes the commits of claims. They have the empty tree, so that a
-// `git log` that takes their refs for notes finds none in them, and no parents.
-// Where they are signed, which may take a person's touch, all are one commit.
-func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string) ([]plumbing.Hash, error) {
-	w := &objectWriter{r: s.repo}
-	tree, err := w.put(plumbing.TreeObject, nil)
-	if err != nil {
-		return nil, err
+// readClaim reads the claim that a ref of the remote stands on.
+func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
+	var claims []Claim
+	commit, err := s.repo.commit(hash.String())
+	if err == nil {
+		claims, err = parseClaims(commit.Message)
 	}
-	together := 1
-	if signs, err := s.Signs(); err != nil {
-		return nil, err
-	} else if signs {
-		together = max(1, len(claims))
-	}
-	hashes := make([]plumbing.Hash, 0, len(claims))
-	for group := range slices.Chunk(claims, together) {
-		subject := "claim of " + string(appendValue(nil, group[0].Stack))
-		if len(group) > 1 {
-			subject = fmt.Sprintf("claim of %d stacks", len(group))
-		}
-		var body strings.Builder
-		for _, c := range group {
-			line, err := c.line(holder)
-			if err != nil {
-				return nil, &RecordError{"", fmt.Errorf("claiming %s: %w", c.Stack, err)}
-			}
-			body.WriteString(line + "\n")
-		}
-		h, err := s.newCommit(ctx, w, s.message(subject, body.String()), tree)
-		if err != nil {
-			return nil, err
-		}
-		hashes = append(hashes, slices.Repeat([]plumbing.Hash{h}, len(group))...)
-	}
-	return hashes, w.flush(ctx)
-}
-
-// Claims are the claims that were on a remote when its notes were fetched last,
-// sorted by stack and target.
-func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
-	track := s.tracking(remote) + claimsSuffix + "/"
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track)
-	if err != nil {
-		return nil, err
-	}
-	var found []Claim
-	read := map[string]map[string]Claim{} // by commit and ref
-	for line := range strings.Lines(out) {
-		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
-		ref = s.ref + claimsSuffix + "/" + strings.TrimPrefix(ref, track)
-		if read[hash] == nil {
-			if read[hash], err = s.readClaims(hash); err != nil {
-				return nil, unreadableClaim(remote, ref, err)
+	if err == nil {
+		err = errors.New("it claims a stack for which it has the wrong name")
+		for _, found := range claims {
+			if s.claimRefs(&found)[0] == ref {
+				c, err = found, nil
 			}
 		}
-		c, is := read[hash][ref]
-		if !is {
-			return nil, unreadableClaim(remote, ref, errors.New("it claims a stack for which it has the wrong name"))
-		}
-		found = append(found, c)
 	}
-	slices.SortFunc(found, func(a, b Claim) int {
-		return strings.Compare(a.Stack+"\n"+a.Target, b.Stack+"\n"+b.Target)
-	})
-	return found, nil
-}
-
-// readClaims are the claims of a commit, by their refs.
-func (s *Store) readClaims(hash string) (map[string]Claim, error) {
-	commit, err := s.repo.commit(hash)
-	if err != nil {
-		return nil, err
-	}
-	claims, err := parseClaims(commit.Message)
-	byRef := make(map[string]Claim, len(claims))
-	for _, c := range claims {
-		c.ref, c.hash = s.claimRef(&c), commit.Hash
-		byRef[c.ref] = c
-	}
-	return byRef, err
+	c.at = []refValue{{ref, hash}}
+	return c, err
 }
 
 func unreadableClaim(remote, ref string, err error) error {
 	return fmt.Errorf("the claim %s on %s cannot be read: %w; `git push %s :%s` removes it", ref, remote, err, remote, ref)
 }
 
+// claimCommit is what one or several refs of claims are to stand on.
+type claimCommit struct {
+	subject, body string
+	of            []*claimChange
+}
+
+// writeClaims makes the commits of claims, each for its refs. They have the empty tree,
+// so that a `git log` that takes their refs for notes finds none in them, and no parents.
+// Where they are signed, which may take a person's touch, all are one commit.
+func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string) ([][]claimChange, error) {
+	w := &objectWriter{r: s.repo}
+	tree, err := w.put(plumbing.TreeObject, nil)
+	if err != nil {
+		return nil, err
+	}
+	together, err := s.Signs()
+	if err != nil {
+		return nil, err
+	}
+	all := make([][]claimChange, len(claims))
+	var commits []*claimCommit
+	for i, c := range claims {
+		all[i] = make([]claimChange, len(c.at))
+		for k, old := range c.at {
+			line, err := c.line(holder, k > 0)
+			if err != nil {
+				return nil, &RecordError{"", fmt.Errorf("claiming %s: %w", c.Stack, err)}
+			}
+			if !together || len(commits) == 0 {
+				commits = append(commits, &claimCommit{subject: "claim of " + string(appendValue(nil, c.Stack))})
+			} else if len(claims) > 1 {
+				commits[0].subject = fmt.Sprintf("claim of %d stacks", len(claims))
+			}
+			to := commits[len(commits)-1]
+			to.body += line + "\n"
+			all[i][k] = claimChange{ref: old.ref, old: old.hash}
+			to.of = append(to.of, &all[i][k])
+		}
+	}
+	for _, c := range commits {
+		h, err := s.newCommit(ctx, w, s.message(c.subject, c.body), tree)
+		if err != nil {
+			return nil, err
+		}
+		for _, change := range c.of {
+			change.new = h
+		}
+	}
+	return all, w.flush(ctx)
+}
+
+// Claims are the claims that were on a remote when its notes were fetched last,
+// sorted by stack and target. What stands among them and cannot be read is said.
+func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
+	found, bad, err := s.trackedClaims(ctx, remote)
+	for _, ref := range sortedErrors(bad) {
+		s.warn(unreadableClaim(remote, ref, bad[ref]).Error())
+	}
+	return found, err
+}
+
+// trackedClaims are the claims that were fetched last, and why others cannot be read.
+func (s *Store) trackedClaims(ctx context.Context, remote string) (found []Claim, bad map[string]error, err error) {
+	track := s.tracking(remote) + claimsSuffix + "/"
+	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track)
+	if err != nil {
+		return nil, nil, err
+	}
+	bad = map[string]error{}
+	for line := range strings.Lines(out) {
+		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
+		ref = s.claimsPrefix() + strings.TrimPrefix(ref, track)
+		c, err := s.readClaim(ref, plumbing.NewHash(hash))
+		if err != nil {
+			bad[ref] = err
+		} else if !c.Released {
+			found = append(found, c)
+		}
+	}
+	return joinClaims(found), bad, nil
+}
+
+// joinClaims makes one of those that are of one stack, by its id and by its path.
+func joinClaims(claims []Claim) []Claim {
+	slices.SortFunc(claims, func(a, b Claim) int {
+		return strings.Compare(a.Stack+"\n"+a.Target+"\n"+a.holder+"\n"+b.ID, b.Stack+"\n"+b.Target+"\n"+b.holder+"\n"+a.ID)
+	})
+	var joined []Claim
+	for _, c := range claims {
+		if n := len(joined) - 1; n >= 0 && c.ID == "" && joined[n].Stack == c.Stack && joined[n].Target == c.Target && joined[n].holder == c.holder {
+			joined[n].at = append(joined[n].at, c.at...)
+		} else {
+			joined = append(joined, c)
+		}
+	}
+	return joined
+}
+
 // Unclaim removes claims of others, if they are as they were read.
 func (s *Store) Unclaim(ctx context.Context, remote string, claims []Claim) error {
-	changes := make([]claimChange, len(claims))
+	groups := make([][]claimChange, len(claims))
 	for i, c := range claims {
-		changes[i] = claimChange{ref: c.ref, old: c.hash}
+		groups[i] = removal(&c)
 	}
-	return s.pushClaims(ctx, remote, true, changes)
+	return s.changeClaims(ctx, remote, true, groups)
 }
 
-// claimChange is one ref of a push; a zero new one removes it.
-type claimChange struct {
-	ref      string
-	old, new plumbing.Hash
-}
-
-// pushClaims changes claims on the remote, all or, unless atomic, those that are
-// as they are thought to be. errContended: some are not. ErrClaims: the remote
-// does not take them.
-func (s *Store) pushClaims(ctx context.Context, remote string, atomic bool, changes []claimChange) error {
-	var options, refspecs []string
-	for _, c := range changes {
-		expect, from := "", ""
-		if !c.old.IsZero() {
-			expect = c.old.String()
-		}
-		if !c.new.IsZero() {
-			from = c.new.String()
-		}
-		options, refspecs = append(options, "--force-with-lease="+c.ref+":"+expect), append(refspecs, from+":"+c.ref)
+func removal(c *Claim) (changes []claimChange) {
+	for _, at := range c.at {
+		changes = append(changes, claimChange{ref: at.ref, old: at.hash})
 	}
-	if atomic && len(changes) > 1 {
-		options = append(options, "--atomic")
-	}
-	out, err := s.runPush(ctx, remote, options, refspecs...)
-	var ge *gitError
-	if errors.As(err, &ge) && strings.Contains(ge.stderr, "does not support --atomic") {
-		return fmt.Errorf("%w by %s: it cannot change several refs as one (git push --atomic)", ErrClaims, remote)
-	}
-	contended := false
-	for line := range strings.Lines(out) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
-		if f[0] != "!" {
-			continue
-		}
-		// Of an atomic push that fails git blames the others, too.
-		if why := f[len(f)-1]; strings.Contains(why, "atomic ") {
-			contended = true
-		} else if err := pushError(remote, "", line, err); !errors.Is(err, errContended) {
-			return fmt.Errorf("%w: %w", ErrClaims, err)
-		} else {
-			contended = true
-		}
-	}
-	if contended {
-		return errContended
-	}
-	if err = pushError(remote, "", out, err); errors.Is(err, errRefused) {
-		return fmt.Errorf("%w: %w", ErrClaims, err)
-	}
-	return err
+	return changes
 }

@@ -3,6 +3,9 @@ package gitstate
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -13,11 +16,7 @@ import (
 func claimer(t *testing.T, s *Store, commit, run string, lease time.Duration) *Claimer {
 	t.Helper()
 	c := s.NewClaimer("origin", Claim{Commit: commit, Run: run, By: "Alice <alice@example.com>", Lease: lease})
-	t.Cleanup(func() {
-		if c.stop != nil {
-			c.Close()
-		}
-	})
+	t.Cleanup(func() { c.Close() })
 	return c
 }
 
@@ -71,6 +70,7 @@ func TestClaims(t *testing.T) {
 	}
 
 	// By hand, if nobody renewed it meanwhile.
+	fetch(t, other)
 	claims := must[[]Claim](t)(other.Claims(ctx, "origin"))
 	var x Claim
 	for _, c := range claims {
@@ -84,7 +84,7 @@ func TestClaims(t *testing.T) {
 	}
 	fetch(t, other)
 	for _, c := range must[[]Claim](t)(other.Claims(ctx, "origin")) {
-		if c.ref == x.ref {
+		if c.at[0] == x.at[0] || c.at[0].ref == x.at[0].ref {
 			x = c
 		}
 	}
@@ -93,7 +93,7 @@ func TestClaims(t *testing.T) {
 	}
 	noError(t, other.Unclaim(ctx, "origin", []Claim{x}))
 	_ = a.renew()
-	if a.held[x.ref] != nil {
+	if a.held[x.at[0].ref] != nil {
 		t.Error("who holds a claim that was removed does not learn of it")
 	}
 	if len(a.held) != 1 {
@@ -108,23 +108,28 @@ func TestClaimOfALostAnswer(t *testing.T) {
 	s := open(t, repo.Dir)
 	c := claimer(t, s, repo.Head(), "RUN1", time.Minute)
 	n := c.about
-	n.Stack, n.Target = "/x", "prod"
-	n.ref = s.claimRef(&n)
-	changes := must[[]claimChange](t)(c.write(ctx, []*Claim{&n}))
-	noError(t, s.pushClaims(ctx, "origin", true, changes)) // and nobody was told
-	if held, by := take(t, c, "/x"); !held[0] {
-		t.Errorf("held by %v", by)
+	n.Stack, n.ID, n.Target = "/x", "x", "prod"
+	for _, ref := range s.claimRefs(&n) {
+		n.at = append(n.at, refValue{ref: ref})
 	}
-	h := c.held[n.ref]
+	changes, err := c.write(ctx, []*Claim{&n})
+	noError(t, err)
+	noError(t, s.changeClaims(ctx, "origin", true, changes)) // and nobody was told
+	x := Claim{Stack: "/x", ID: "x", Target: "prod"}
+	if got := must[[]Taken](t)(c.Take(ctx, []Claim{x})); got[0].Hold == nil {
+		t.Errorf("held by %v", got[0].By)
+	}
+	h := c.held[n.at[0].ref]
 	n = h.claim
 	n.Renewed++
-	changes = must[[]claimChange](t)(c.write(ctx, []*Claim{&n}))
-	noError(t, s.pushClaims(ctx, "origin", true, changes))
+	changes, err = c.write(ctx, []*Claim{&n})
+	noError(t, err)
+	noError(t, s.changeClaims(ctx, "origin", true, changes))
 	noError(t, c.renew())
 	if h.hold.Err() != nil {
 		t.Error(context.Cause(h.hold))
 	}
-	noError(t, c.Release(ctx, []Claim{{Stack: "/x", Target: "prod"}}))
+	noError(t, c.Release(ctx, []Claim{x}))
 	if refs := repo.InRemote("for-each-ref", "refs/notes/tmnotes-claims"); refs != "" {
 		t.Errorf("still claimed: %s", refs)
 	}
@@ -140,7 +145,7 @@ func TestClaimExpires(t *testing.T) {
 	if held, _ := take(t, a, "/x"); !held[0] {
 		t.Fatal("/x was not taken")
 	}
-	hold := a.held[a.Held()[0].ref].hold
+	hold := a.holdings()[0].hold
 	others := func(until time.Duration, is func(free bool) bool) time.Duration {
 		start := time.Now()
 		for time.Since(start) < until {
@@ -158,7 +163,6 @@ func TestClaimExpires(t *testing.T) {
 		t.Errorf("free after %v, and it is renewed", at)
 	}
 	a.Close()
-	a.stop = nil
 	at := others(10*lease, func(free bool) bool { return free })
 	if at < lease/2 || at >= 10*lease {
 		t.Errorf("free after %v, with a lease of %v", at, lease)
@@ -172,14 +176,15 @@ func TestClaimText(t *testing.T) {
 	t.Parallel()
 	c := Claim{Stack: "/a b", ID: "id1", Target: "prod+blue", Commit: strings.Repeat("a", 40), Run: "RUN1", By: "Alice \x1b[31m <a@b>", Job: "https://ci/1",
 		Lease: 90 * time.Second, Renewed: 3, At: t0}
-	text, err := c.line("HOLDER")
+	c.Since, c.holder = t0.Add(-time.Minute), "HOLDER"
+	text, err := c.line(c.holder, false)
 	noError(t, err)
 	if strings.Contains(text, "\x1b") {
 		t.Errorf("it drives a terminal: %q", text)
 	}
 	// Whatever tmnotes.message puts around it.
 	for _, message := range []string{text, "claim of /a\n\n" + text + "\n", "OPS-1\n\nevent=claimed\n\n" + text + "\n\nSigned-off-by: A <a@b>\n"} {
-		if got := must[[]Claim](t)(parseClaims(message)); len(got) != 1 || got[0] != c {
+		if got := must[[]Claim](t)(parseClaims(message)); len(got) != 1 || !reflect.DeepEqual(got[0], c) {
 			t.Errorf("%+v\n%+v", got, c)
 		}
 	}
@@ -188,5 +193,24 @@ func TestClaimText(t *testing.T) {
 		if c, err := parseClaims(bad); err == nil {
 			t.Errorf("%q is %+v", bad, c)
 		}
+	}
+}
+
+// A ref that the server cannot move, for the lock that a killed process left there, is in
+// the way of its own stack and of no other.
+func TestClaimInTheWay(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	s := open(t, repo.Dir)
+	c := claimer(t, s, repo.Head(), "RUN1", time.Minute)
+	lock := filepath.Join(repo.Remote, filepath.FromSlash(s.claimRefs(&Claim{Stack: "/b", Target: "prod"})[0])+".lock")
+	noError(t, os.MkdirAll(filepath.Dir(lock), 0o777))
+	noError(t, os.WriteFile(lock, nil, 0o666))
+	if held, by := take(t, c, "/a", "/b", "/c", "/d", "/e"); !held[0] || held[1] || by[1] != "" || !held[2] || !held[3] || !held[4] {
+		t.Errorf("held %v, by %q", held, by)
+	}
+	noError(t, os.Remove(lock))
+	if held, _ := take(t, c, "/a", "/b"); !held[0] || !held[1] {
+		t.Errorf("held %v", held)
 	}
 }

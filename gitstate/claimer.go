@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,47 +22,83 @@ type Claimer struct {
 	remote string
 	about  Claim // what they have in common
 	holder string
+	clock  func() moment
 	// Poll is how often claims of others are worth another look.
 	Poll time.Duration
 
 	net sync.Mutex // held while claims that are held are pushed
 
-	mu    sync.Mutex
-	held  map[string]*holding // by ref
-	seen  map[string]sighting // others', by ref
-	tried map[plumbing.Hash]bool
-	wake  chan struct{}
-	stop  chan struct{}
-	done  chan struct{}
+	mu       sync.Mutex
+	held     map[string]*holding // by each of its refs
+	seen     map[string]sighting // others', by ref
+	tried    map[plumbing.Hash]bool
+	renewing bool
+	kept     bool // the remote lets nothing be deleted
+	stop     chan struct{}
+	once     sync.Once
+	done     sync.WaitGroup
+}
+
+// moment is a time by two clocks: one that goes steadily, and stands still while the
+// machine sleeps, and that of the wall.
+type moment struct {
+	steady time.Duration
+	wall   time.Time
+}
+
+// since is how long ago another moment was, by the clock that went further.
+func (m moment) since(earlier moment) time.Duration {
+	return max(m.steady-earlier.steady, m.wall.Sub(earlier.wall))
+}
+
+func clockFrom(start time.Time) func() moment {
+	return func() moment {
+		now := time.Now()
+		return moment{now.Sub(start), now.Round(0)}
+	}
 }
 
 // sighting is another's claim, and since when it stands unchanged, as far as was seen.
 type sighting struct {
 	claim       Claim
-	first, last time.Time // the end of the first look, the beginning of the last
-	gone        bool      // its process was one of this clone, and is no more
+	bad         error         // why it cannot be read
+	first, last time.Duration // by the steady clock: the end of the first look, the beginning of the last
+	here        liveness      // of its process
 }
 
-func (v *sighting) expired() bool { return v.gone || v.last.Sub(v.first) >= v.claim.Lease }
+// expired reports whether the claim is nobody's. That of a process which lives here
+// is not, whatever became of its renewals.
+func (v *sighting) expired() bool {
+	return v.claim.Released || v.here == gone || v.here != alive && v.bad == nil && v.last-v.first >= v.claim.Lease
+}
 
 // holding is a claim that is held.
 type holding struct {
 	claim   Claim
-	since   time.Time // when the last push that went through began
-	fetched bool      // the notes were fetched since it was claimed
-	gone    bool      // it is another's now, or nobody's
+	since   moment // when the last push that went through began
+	fetched bool   // the notes were fetched since it was claimed
+	gone    bool   // it is another's now, or nobody's
 	hold    context.Context
 	lose    context.CancelCauseFunc
-	giveUp  *time.Timer
 }
 
 // NewClaimer makes ready to claim stacks on a remote. about has what all claims
-// say: Commit, Run, By, Job and Lease. Close ends it.
+// say: Commit, Run, By, Job and Lease. Close ends it. Who is marked as working on
+// the run is the holder, and a death of his is seen in this clone.
 func (s *Store) NewClaimer(remote string, about Claim) *Claimer {
-	c := &Claimer{s: s, remote: remote, about: about, holder: ulid.Make().String(), Poll: min(about.Lease/10, 5*time.Second),
-		held: map[string]*holding{}, seen: map[string]sighting{}, tried: map[plumbing.Hash]bool{},
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
-	go c.renewing()
+	c := s.newClaimer(remote, about, clockFrom(time.Now()))
+	c.done.Go(c.watch)
+	return c
+}
+
+func (s *Store) newClaimer(remote string, about Claim, clock func() moment) *Claimer {
+	c := &Claimer{s: s, remote: remote, about: about, holder: ulid.Make().String(), clock: clock, Poll: min(about.Lease/10, 5*time.Second),
+		held: map[string]*holding{}, seen: map[string]sighting{}, tried: map[plumbing.Hash]bool{}, stop: make(chan struct{})}
+	s.mu.Lock()
+	if m := s.lives[about.Run]; m != nil {
+		c.holder = m.holder
+	}
+	s.mu.Unlock()
 	return c
 }
 
@@ -69,7 +106,14 @@ func (s *Store) NewClaimer(remote string, about Claim) *Claimer {
 // under Hold, or another has it (By), or neither is known yet.
 type Taken struct {
 	Hold context.Context // ends where the claim may be lost before the work is done
-	By   *Claim
+	By   *Other
+}
+
+// Other is another's claim, as far as it was seen.
+type Other struct {
+	Claim
+	Here bool          // its process, or a command that it has left behind, lives in this clone
+	Left time.Duration // until it is taken over, unless it is renewed
 }
 
 // Take claims those of the stacks that are free, in one push, and then fetches
@@ -77,14 +121,16 @@ type Taken struct {
 // Stack, ID and Target. The error wraps ErrClaims where the remote takes no claims,
 // ErrRemote where it cannot be asked.
 func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
-	refs := make([]string, len(want))
+	refs := make([][]string, len(want))
 	for i := range want {
-		refs[i] = c.s.claimRef(&want[i])
+		refs[i] = c.s.claimRefs(&want[i])
 	}
-	fresh := false
-	for range 3 {
-		if !fresh && c.unfetched(refs) {
-			if err := c.look(ctx); err != nil {
+	if _, err := c.lookAgain(ctx, refs); err != nil {
+		return nil, err
+	}
+	for try := range 4 {
+		if c.unfetched(refs) {
+			if err := c.fetch(ctx); err != nil {
 				return nil, err
 			}
 		}
@@ -92,398 +138,334 @@ func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
 		if len(free) == 0 {
 			break
 		}
-		err := c.push(ctx, free)
-		if err != nil && !errors.Is(err, errContended) {
+		// What is in the way of one, and cannot be seen, must not be in that of all.
+		err := c.push(ctx, free, try > 1)
+		if errors.Is(err, errContended) && try < 3 { // whose they are
+			if err = c.sight(ctx); err == nil {
+				continue
+			}
+		}
+		if err == nil || errors.Is(err, errContended) { // what was done under them before
+			err = c.fetch(ctx)
+		}
+		if err != nil {
 			return nil, err
 		}
-		// Whose they are, or what was done under them before.
-		if lerr := c.look(ctx); lerr != nil {
-			return nil, lerr
-		}
-		if fresh = true; err == nil {
-			break
-		}
+		break
 	}
 	out := make([]Taken, len(want))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, ref := range refs {
-		if h := c.held[ref]; h != nil && h.fetched {
-			out[i].Hold = h.hold
-		} else if v, ok := c.seen[ref]; ok && h == nil && !v.expired() {
-			out[i].By = &v.claim
+	for i := range want {
+		if h := c.held[refs[i][0]]; h != nil {
+			if h.fetched {
+				out[i].Hold = h.hold
+			}
+			continue
 		}
+		by, err := c.other(refs[i])
+		if err != nil {
+			return nil, err
+		}
+		out[i].By = by
 	}
 	return out, nil
 }
 
+// other is the claim of another on a stack, nil if there is none that counts.
+func (c *Claimer) other(refs []string) (*Other, error) {
+	for _, ref := range refs {
+		v, is := c.seen[ref]
+		if !is || v.expired() {
+			continue
+		}
+		if v.bad != nil {
+			return nil, fmt.Errorf("%w: %w", ErrClaims, unreadableClaim(c.remote, ref, v.bad))
+		}
+		return &Other{Claim: v.claim, Here: v.here == alive, Left: max(v.claim.Lease-(c.clock().steady-v.first), 0)}, nil
+	}
+	return nil, nil
+}
+
 // unfetched reports whether some are held, and the notes were not fetched since.
-func (c *Claimer) unfetched(refs []string) bool {
+func (c *Claimer) unfetched(refs [][]string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.ContainsFunc(refs, func(ref string) bool { return c.held[ref] != nil && !c.held[ref].fetched })
+	return slices.ContainsFunc(refs, func(refs []string) bool { h := c.held[refs[0]]; return h != nil && !h.fetched })
 }
 
 // Others are the claims of others on the stacks, nil for a stack that none is known
 // on. It asks the remote about those that it knows, at most twice per Poll, and fetches
 // the notes where one is gone, or another one.
-func (c *Claimer) Others(ctx context.Context, stacks []Claim) ([]*Claim, error) {
-	args := []string{"ls-remote", "--refs", c.remote}
-	c.mu.Lock()
+func (c *Claimer) Others(ctx context.Context, stacks []Claim) ([]*Other, error) {
+	refs := make([][]string, len(stacks))
 	for i := range stacks {
-		ref := c.s.claimRef(&stacks[i])
-		if v, ok := c.seen[ref]; ok && time.Since(v.last) > c.Poll/2 {
-			args = append(args, ref)
-		}
+		refs[i] = c.s.claimRefs(&stacks[i])
 	}
-	c.mu.Unlock()
-	if len(args) > 3 {
-		start := time.Now()
-		now, err := c.list(ctx, args)
-		if err != nil {
-			return nil, err
-		}
-		changed := false
-		c.mu.Lock()
-		for _, ref := range args[3:] {
-			if v := c.seen[ref]; now[ref] == v.claim.hash {
-				v.last = start
-				c.seen[ref] = v
-			} else {
-				changed = true
-			}
-		}
-		c.mu.Unlock()
-		if changed {
-			if err := c.look(ctx); err != nil {
-				return nil, err
-			}
-		}
+	changed, err := c.lookAgain(ctx, refs)
+	if err == nil && changed {
+		err = c.fetch(ctx)
+	}
+	if err != nil {
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	others := make([]*Claim, len(stacks))
+	others := make([]*Other, len(stacks))
 	for i := range stacks {
-		if v, ok := c.seen[c.s.claimRef(&stacks[i])]; ok && !v.expired() {
-			others[i] = &v.claim
+		var err error
+		if others[i], err = c.other(refs[i]); err != nil {
+			return nil, err
 		}
 	}
 	return others, nil
 }
 
-// list asks the remote where refs stand.
-func (c *Claimer) list(ctx context.Context, args []string) (map[string]plumbing.Hash, error) {
-	out, err := c.s.network(ctx, args...)
+// lookAgain asks whether claims of others stand as they were seen, where that was a while
+// ago, and looks at all where some do not.
+func (c *Claimer) lookAgain(ctx context.Context, refs [][]string) (changed bool, err error) {
+	start := c.clock().steady
+	var ask []string
+	c.mu.Lock()
+	for _, ref := range slices.Concat(refs...) {
+		if v, ok := c.seen[ref]; ok && start-v.last > c.Poll/2 {
+			ask = append(ask, ref)
+		}
+	}
+	c.mu.Unlock()
+	if len(ask) == 0 {
+		return false, nil
+	}
+	now, err := c.list(ctx, ask)
+	if err == nil {
+		changed, err = c.stand(ask, now, start)
+	}
+	if err == nil && changed {
+		err = c.sight(ctx)
+	}
+	return changed, err
+}
+
+// stand takes down that claims of others stood as they were seen, from some time on.
+func (c *Claimer) stand(refs []string, now map[string]plumbing.Hash, start time.Duration) (changed bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ref := range refs {
+		v, is := c.seen[ref]
+		if !is || now[ref] != v.claim.at[0].hash {
+			changed = true
+			continue
+		}
+		if v.here, err = c.s.holderLives(v.claim.holder); err != nil {
+			return false, err
+		}
+		v.last = start
+		c.seen[ref] = v
+	}
+	return changed, nil
+}
+
+// list asks the remote where refs stand, of all claims if none are named.
+func (c *Claimer) list(ctx context.Context, refs []string) (map[string]plumbing.Hash, error) {
+	if len(refs) == 0 || len(refs) > 200 {
+		refs = []string{c.s.claimsPrefix() + "*"}
+	}
+	out, err := c.s.network(ctx, append([]string{"ls-remote", "--refs", c.remote}, refs...)...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: asking %s for claims: %w", ErrRemote, c.remote, err)
+		return nil, remoteError("asking it for claims", c.remote, err)
 	}
 	now := map[string]plumbing.Hash{}
 	for line := range strings.Lines(out) {
-		if f := strings.Fields(line); len(f) == 2 {
+		if f := strings.Fields(line); len(f) == 2 && strings.HasPrefix(f[1], c.s.claimsPrefix()) {
 			now[f[1]] = plumbing.NewHash(f[0])
 		}
 	}
 	return now, nil
 }
 
-// free are the wanted ones that nobody has, or nobody any more, by ref; with the value
-// that they are to replace.
-func (c *Claimer) free(want []Claim, refs []string) map[string]*Claim {
+// sight looks at all claims of others.
+func (c *Claimer) sight(ctx context.Context) error {
+	for try := 0; ; try++ {
+		start := c.clock().steady
+		now, err := c.list(ctx, nil)
+		if err != nil {
+			return err
+		}
+		end := c.clock().steady
+		if err = c.bring(ctx, now); err == nil {
+			if err = c.seeing(now, start, end); err == nil {
+				return nil
+			}
+		} else if !vanished(err) {
+			return remoteError("fetching claims from "+c.remote, c.remote, err)
+		}
+		// Claims come and go.
+		if !vanished(err) && !errors.Is(err, errMissing) || try == 20 {
+			return fmt.Errorf("looking at the claims on %s: %w", c.remote, err)
+		}
+	}
+}
+
+// seeing takes down where claims stood between two moments.
+func (c *Claimer) seeing(now map[string]plumbing.Hash, start, end time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	free := map[string]*Claim{}
-	for i, ref := range refs {
-		v, taken := c.seen[ref]
-		if c.held[ref] != nil || taken && !v.expired() && !c.tried[v.claim.hash] {
-			continue
+	seen := map[string]sighting{}
+	for ref, hash := range now {
+		if c.held[ref] != nil {
+			continue // the renewal finds out if it is not ours
 		}
+		v := sighting{first: end, last: start}
+		if old, is := c.seen[ref]; is && old.claim.at[0].hash == hash {
+			v.claim, v.bad, v.first = old.claim, old.bad, old.first
+		} else if v.claim, v.bad = c.s.readClaim(ref, hash); errors.Is(v.bad, errMissing) {
+			return v.bad
+		}
+		var err error
+		if v.here, err = c.s.holderLives(v.claim.holder); err != nil {
+			return err
+		}
+		seen[ref] = v
+	}
+	c.seen = seen
+	return nil
+}
+
+// bring fetches the commits of claims that were not read yet.
+func (c *Claimer) bring(ctx context.Context, now map[string]plumbing.Hash) error {
+	var refs []string
+	c.mu.Lock()
+	for ref, hash := range now {
+		if old, is := c.seen[ref]; c.held[ref] == nil && !(is && old.claim.at[0].hash == hash) && !c.tried[hash] {
+			refs = append(refs, ref)
+		}
+	}
+	c.mu.Unlock()
+	slices.Sort(refs)
+	for part := range slices.Chunk(refs, 200) {
+		args := []string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", c.remote}
+		if _, err := c.s.network(ctx, append(args, part...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetch fetches the notes, without the claims.
+func (c *Claimer) fetch(ctx context.Context) error {
+	c.mu.Lock()
+	held := slices.Collect(maps.Values(c.held))
+	c.mu.Unlock()
+	if _, err := c.s.FetchCurrent(ctx, c.remote); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range held {
+		h.fetched = true
+	}
+	return nil
+}
+
+// free are the wanted ones that nobody has, or nobody any more, with the values that
+// they are to replace.
+func (c *Claimer) free(want []Claim, refs [][]string) (free []*Claim) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range want {
 		n := c.about
-		n.Stack, n.ID, n.Target, n.ref, n.hash = want[i].Stack, want[i].ID, want[i].Target, ref, v.claim.hash
-		free[ref] = &n
+		n.Stack, n.ID, n.Target = want[i].Stack, want[i].ID, want[i].Target
+		is := true
+		for _, ref := range refs[i] {
+			at := refValue{ref: ref}
+			if v, taken := c.seen[ref]; taken {
+				at.hash = v.claim.at[0].hash
+				is = is && (v.expired() || c.tried[at.hash])
+			}
+			is = is && c.held[ref] == nil
+			n.at = append(n.at, at)
+		}
+		if is {
+			free = append(free, &n)
+		}
 	}
 	return free
 }
 
-// push claims stacks that nobody has.
-func (c *Claimer) push(ctx context.Context, free map[string]*Claim) error {
-	start := time.Now()
-	claims := make([]*Claim, 0, len(free))
-	for _, ref := range slices.Sorted(maps.Keys(free)) {
-		claims = append(claims, free[ref])
-	}
-	changes, err := c.write(ctx, claims)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, fmt.Errorf("no answer within %v", c.about.Lease/2))
+// push claims stacks that nobody has: all or none or, divided, those that can be.
+func (c *Claimer) push(ctx context.Context, free []*Claim, divided bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/2, NoAnswer(c.about.Lease/2))
 	defer cancel()
-	if err := c.s.pushClaims(ctx, c.remote, true, changes); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i, n := range claims {
-		h := &holding{claim: *n, since: start}
-		h.claim.hash = changes[i].new
-		h.hold, h.lose = context.WithCancelCause(context.Background())
-		h.giveUp = time.AfterFunc(time.Until(start.Add(c.patience())), func() {
-			h.lose(fmt.Errorf("its claim on %s was not renewed in time", c.remote))
-		})
-		c.held[n.ref] = h
-		delete(c.seen, n.ref)
-	}
-	select {
-	case c.wake <- struct{}{}:
-	default:
+	for part := range slices.Chunk(free, claimsAtOnce) {
+		if err := c.pushPart(ctx, part, divided); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// patience is how long after its last renewal a claim is relied on.
-func (c *Claimer) patience() time.Duration { return c.about.Lease * 2 / 3 }
+func (c *Claimer) pushPart(ctx context.Context, part []*Claim, divided bool) error {
+	start := c.clock()
+	changes, err := c.put(ctx, part)
+	if half := len(part) / 2; errors.Is(err, errContended) && divided && half > 0 {
+		one, other := c.pushPart(ctx, part[:half], true), c.pushPart(ctx, part[half:], true)
+		for _, err := range []error{one, other} {
+			if err != nil && !errors.Is(err, errContended) {
+				return err
+			}
+		}
+		return cmp.Or(one, other)
+	}
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, n := range part {
+		h := &holding{claim: *n, since: start}
+		h.stands(changes[i])
+		h.hold, h.lose = context.WithCancelCause(context.Background())
+		for _, at := range h.claim.at {
+			c.held[at.ref] = h
+			delete(c.seen, at.ref)
+		}
+	}
+	return nil
+}
+
+// stands takes down where the claim stands now.
+func (h *holding) stands(changes []claimChange) {
+	h.claim.at = nil
+	for _, change := range changes {
+		h.claim.at = append(h.claim.at, refValue{change.ref, change.new})
+	}
+}
+
+// put pushes the next commits of claims, all or none, or a few hundred at once.
+func (c *Claimer) put(ctx context.Context, claims []*Claim) ([][]claimChange, error) {
+	changes, err := c.write(ctx, claims)
+	if err == nil {
+		err = c.s.changeClaims(ctx, c.remote, true, changes)
+	}
+	return changes, err
+}
 
 // write makes the next commits of claims.
-func (c *Claimer) write(ctx context.Context, claims []*Claim) ([]claimChange, error) {
+func (c *Claimer) write(ctx context.Context, claims []*Claim) ([][]claimChange, error) {
 	for _, n := range claims {
 		n.At = c.s.now()
+		if n.Since.IsZero() {
+			n.Since = n.At
+		}
 	}
-	hashes, err := c.s.writeClaims(ctx, claims, c.holder)
-	if err != nil {
-		return nil, err
-	}
+	changes, err := c.s.writeClaims(ctx, claims, c.holder)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	changes := make([]claimChange, len(claims))
-	for i, n := range claims {
-		changes[i] = claimChange{n.ref, n.hash, hashes[i]}
-		// Whether a push that broke off went through is seen when it stands there.
-		c.tried[hashes[i]] = true
-	}
-	return changes, nil
-}
-
-// look fetches the notes, and the claims with them.
-func (c *Claimer) look(ctx context.Context) error {
-	c.mu.Lock()
-	fetched := slices.Collect(maps.Values(c.held))
-	c.mu.Unlock()
-	start := time.Now()
-	if _, err := c.s.FetchCurrent(ctx, c.remote); err != nil {
-		return err
-	}
-	claims, err := c.s.Claims(ctx, c.remote)
-	if err != nil {
-		return err
-	}
-	end := time.Now()
-	here := map[string]liveness{}
-	for _, n := range claims {
-		if here[n.ref], err = c.s.liveness(n.Run, n.Stack, n.Leg); err != nil {
-			return err
+	for _, group := range changes {
+		for _, change := range group {
+			// Whether a push that broke off went through is seen when it stands there.
+			c.tried[change.new] = true
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, h := range fetched {
-		h.fetched = true
-	}
-	was := c.seen
-	c.seen = map[string]sighting{}
-	for _, n := range claims {
-		if c.held[n.ref] != nil {
-			continue // the renewal finds out if it is not ours
-		}
-		v := sighting{n, end, start, here[n.ref] == gone}
-		if old, ok := was[n.ref]; ok && old.claim.hash == n.hash {
-			v.first = old.first
-		}
-		c.seen[n.ref] = v
-	}
-	return nil
-}
-
-// renewing renews what is held, three times a lease.
-func (c *Claimer) renewing() {
-	defer close(c.done)
-	next := time.NewTimer(time.Hour)
-	defer next.Stop()
-	for {
-		select {
-		case <-c.stop:
-			return
-		case <-c.wake: // something new is held
-		case <-next.C:
-			if err := c.renew(); err != nil {
-				next.Reset(max(c.about.Lease/15, 200*time.Millisecond))
-				continue
-			}
-		}
-		next.Reset(max(c.untilDue(), 10*time.Millisecond))
-	}
-}
-
-// untilDue is the time until the claim that was renewed the longest ago is due.
-func (c *Claimer) untilDue() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	due := time.Hour
-	for _, h := range c.held {
-		due = min(due, time.Until(h.since.Add(c.about.Lease/3)))
-	}
-	return due
-}
-
-// renew renews all that is held, in one push.
-func (c *Claimer) renew() error {
-	c.net.Lock()
-	defer c.net.Unlock()
-	ctx, cancel := context.WithTimeoutCause(context.Background(), c.about.Lease/3, fmt.Errorf("no answer within %v", c.about.Lease/3))
-	defer cancel()
-	for {
-		c.mu.Lock()
-		var held []*holding
-		var claims []*Claim
-		for _, ref := range slices.Sorted(maps.Keys(c.held)) {
-			h := c.held[ref]
-			n := h.claim
-			n.Renewed++
-			held, claims = append(held, h), append(claims, &n)
-		}
-		c.mu.Unlock()
-		if len(held) == 0 {
-			return nil
-		}
-		start := time.Now()
-		changes, err := c.write(ctx, claims)
-		if err == nil {
-			err = c.s.pushClaims(ctx, c.remote, true, changes)
-		}
-		if err == nil {
-			c.mu.Lock()
-			for i, h := range held {
-				h.claim, h.since = *claims[i], start
-				h.claim.hash = changes[i].new
-				if h.giveUp.Stop() {
-					h.giveUp.Reset(time.Until(start.Add(c.patience())))
-				}
-			}
-			c.mu.Unlock()
-			return nil
-		}
-		if !errors.Is(err, errContended) {
-			return err
-		}
-		changed, err := c.reconcile(ctx, held)
-		if err != nil || !changed {
-			return errors.Join(errContended, err)
-		}
-	}
-}
-
-// reconcile asks the remote what became of claims that a push found changed: some are
-// lost, of others an earlier push went through that seemed to fail.
-func (c *Claimer) reconcile(ctx context.Context, held []*holding) (changed bool, err error) {
-	args := []string{"ls-remote", "--refs", c.remote}
-	for _, h := range held {
-		args = append(args, h.claim.ref)
-	}
-	now, err := c.list(ctx, args)
-	if err != nil {
-		return false, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, h := range held {
-		switch at := now[h.claim.ref]; {
-		case at == h.claim.hash:
-		case c.tried[at]:
-			h.claim.hash, changed = at, true
-		default:
-			why := "was removed, by hand or with `tmnotes unlock`"
-			if !at.IsZero() {
-				why = "was taken over by another"
-			}
-			h.lose(fmt.Errorf("its claim on %s %s", c.remote, why))
-			h.giveUp.Stop()
-			delete(c.held, h.claim.ref)
-			h.gone, changed = true, true
-		}
-	}
-	return changed, nil
-}
-
-// Release lets go of stacks, in one push. What cannot be released is not renewed
-// any more, and expires.
-func (c *Claimer) Release(ctx context.Context, stacks []Claim) error {
-	c.net.Lock()
-	defer c.net.Unlock()
-	var held []*holding
-	c.mu.Lock()
-	for i := range stacks {
-		if h := c.held[c.s.claimRef(&stacks[i])]; h != nil {
-			held = append(held, h)
-			delete(c.held, h.claim.ref)
-			h.giveUp.Stop()
-		}
-	}
-	c.mu.Unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, c.about.Lease/3, fmt.Errorf("no answer within %v", c.about.Lease/3))
-	defer cancel()
-	var err error
-	for try := range 2 {
-		var changes []claimChange
-		for _, h := range held {
-			h.lose(context.Canceled)
-			changes = append(changes, claimChange{ref: h.claim.ref, old: h.claim.hash})
-		}
-		if len(changes) == 0 {
-			return nil
-		}
-		if err = c.s.pushClaims(ctx, c.remote, false, changes); !errors.Is(err, errContended) || try > 0 {
-			break
-		}
-		if _, rerr := c.reconcile(ctx, held); rerr != nil {
-			return rerr
-		}
-		held = slices.DeleteFunc(held, func(h *holding) bool { return h.gone })
-	}
-	return err
-}
-
-// Sweep removes the claims that it has seen to be nobody's any more.
-func (c *Claimer) Sweep(ctx context.Context) {
-	var changes []claimChange
-	c.mu.Lock()
-	for ref, v := range c.seen {
-		if v.expired() {
-			changes = append(changes, claimChange{ref: ref, old: v.claim.hash})
-		}
-	}
-	c.mu.Unlock()
-	if len(changes) > 0 {
-		_ = c.s.pushClaims(ctx, c.remote, false, changes) // the next one may, or takes them over
-	}
-}
-
-// Held are the stacks that are claimed now.
-func (c *Claimer) Held() []Claim {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var held []Claim
-	for _, h := range c.held {
-		held = append(held, h.claim)
-	}
-	return held
-}
-
-// Close ends the renewals. What is still held expires.
-func (c *Claimer) Close() {
-	close(c.stop)
-	<-c.done
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, h := range c.held {
-		h.giveUp.Stop()
-		h.lose(context.Canceled)
-	}
+	return changes, err
 }

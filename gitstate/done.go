@@ -119,6 +119,15 @@ func (l *Latest) Done(commit string, as As) (bool, string) {
 	return ok, why
 }
 
+// beside is why a success does not count, though no run is in conflict with it.
+func (l *Latest) beside() string {
+	d := l.Diverged[0]
+	if d.Record.Status.open() {
+		return fmt.Sprintf("what became of it in run %s is not known", d.Run)
+	}
+	return fmt.Sprintf("%s in run %s, unaware of run %s", d.Record.Status, d.Run, l.Run)
+}
+
 // Succeeded reports whether the latest record of the slot is a success of the operation
 // like the one that is about to be, wherever it stands, and if not, why not.
 func (l *Latest) Succeeded(op string, as As) (bool, string) {
@@ -129,8 +138,10 @@ func (l *Latest) Succeeded(op string, as As) (bool, string) {
 	switch {
 	case l.Status == Never:
 		return false, "never " + done
-	case len(l.Diverged) > 0:
-		return false, fmt.Sprintf("%s by runs that did not know of each other (%s, %s)", done, l.Run, l.Diverged[0].Run)
+	case len(l.Conflicts) > 0:
+		return false, fmt.Sprintf("%s by run %s, and unaware of it by run %s", done, l.Run, l.Conflicts[0])
+	case len(l.Diverged) > 0 && l.Status == OK:
+		return false, l.beside()
 	case l.Op != op && op == Deploy:
 		return false, fmt.Sprintf("%s at %s", ended(l.Op), short(l.Commit))
 	case l.Op != op:

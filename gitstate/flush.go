@@ -15,18 +15,18 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// pending reads the lines that may be missing in the notes tree of the tip: of
+// pending reads the lines that may be missing in the notes tree of a part's tip: of
 // the journal, and, where it was not tmnotes that made the tree, of what was
 // last seen on the remotes, since a foreign writer may have lost some. A mark
 // says of which tree it is known that it has what, so that this is not done
 // twice; the new mark is what holds once the lines are in a tree.
-func (s *Store) pending(ctx context.Context, tree plumbing.Hash) (lines map[plumbing.Hash][]string, mark string, err error) {
-	files, err := s.journal.files()
+func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines map[plumbing.Hash][]string, mark string, err error) {
+	files, err := of.journal.files()
 	if err != nil {
 		return nil, "", err
 	}
 	seen, known := map[string]int64{}, false
-	if old, err := os.ReadFile(s.markPath()); err == nil {
+	if old, err := os.ReadFile(of.mark); err == nil {
 		if f := strings.Fields(string(old)); len(f) > 0 && f[0] == tree.String() {
 			known = true
 			for i := 1; i+1 < len(f); i += 2 {
@@ -37,7 +37,7 @@ func (s *Store) pending(ctx context.Context, tree plumbing.Hash) (lines map[plum
 	lines = map[plumbing.Hash][]string{}
 	for i := range files {
 		f := &files[i]
-		if err := s.journal.read(f, seen); err != nil {
+		if err := of.journal.read(f, seen); err != nil {
 			return nil, "", err
 		}
 		for _, e := range f.entries {
@@ -47,7 +47,7 @@ func (s *Store) pending(ctx context.Context, tree plumbing.Hash) (lines map[plum
 			mark += fmt.Sprintf(" %s %d", f.id, f.size)
 		}
 	}
-	if known {
+	if known || of.ref != s.ref {
 		return lines, mark, nil
 	}
 	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(refname)", "refs/tmnotes/remotes/*/"+strings.TrimPrefix(s.ref, "refs/notes/"))
@@ -73,51 +73,67 @@ func (s *Store) pending(ctx context.Context, tree plumbing.Hash) (lines map[plum
 	return lines, mark, nil
 }
 
-// current is the notes tree of the tip and what it lacks.
-func (s *Store) current(ctx context.Context) (t *notesTree, tree plumbing.Hash, overlay []change, err error) {
+// current is what both parts have, and what they lack.
+func (s *Store) current(ctx context.Context) (notes noteReader, of trees, overlay []change, err error) {
 	var lines map[plumbing.Hash][]string
 	for range 10 {
 		var tip, after plumbing.Hash
-		if tip, tree, err = s.tip(s.ref); err != nil {
-			return nil, tree, nil, err
+		if tip, of.shared, err = s.tip(s.ref); err != nil {
+			return nil, of, nil, err
 		}
-		if lines, _, err = s.pending(ctx, tree); err != nil {
-			return nil, tree, nil, err
+		if lines, _, err = s.pending(ctx, s.shared(), of.shared); err != nil {
+			return nil, of, nil, err
+		}
+		if of.local, err = s.currentLocal(ctx, lines); err != nil {
+			return nil, of, nil, err
 		}
 		// What left the journal meanwhile is in a later tip.
 		if after, err = s.repo.resolve(s.ref); err != nil {
-			return nil, tree, nil, err
+			return nil, of, nil, err
 		}
 		if after == tip {
 			break
 		}
 	}
-	if t, err = s.openTree(tree); err != nil {
-		return nil, tree, nil, err
+	if notes, err = s.openBoth(of); err != nil {
+		return nil, of, nil, err
 	}
-	overlay, err = s.missing(t, lines)
-	return t, tree, overlay, err
+	overlay, err = s.missing(notes, lines)
+	return notes, of, overlay, err
 }
 
-func (s *Store) markPath() string { return filepath.Join(s.private, "merged-"+s.refName()) }
+// currentLocal is the tree of what stays here, and adds what it lacks to the lines.
+func (s *Store) currentLocal(ctx context.Context, lines map[plumbing.Hash][]string) (tree plumbing.Hash, err error) {
+	if !s.hasLocal() {
+		return tree, nil
+	}
+	if _, tree, err = s.tip(s.localRef()); err != nil {
+		return tree, err
+	}
+	more, _, err := s.pending(ctx, s.local(), tree)
+	for commit, add := range more {
+		lines[commit] = append(lines[commit], add...)
+	}
+	return tree, err
+}
 
 // refName is the ref's name as a file's.
 func (s *Store) refName() string {
 	return strings.ReplaceAll(strings.TrimPrefix(s.ref, "refs/notes/"), "/", "%")
 }
 
-// setMark is a rename, so that no reader finds half of it.
-func (s *Store) setMark(tree plumbing.Hash, mark string) error {
-	tmp := s.markPath() + ".new"
-	if err := os.WriteFile(tmp, []byte(tree.String()+mark+"\n"), 0o666); err != nil {
-		return err
+// setMark is a rename, so that no reader finds half of it. Without it the next one reads
+// more, and finds the same.
+func (of part) setMark(tree plumbing.Hash, mark string) {
+	tmp := of.mark + ".new"
+	if os.WriteFile(tmp, []byte(tree.String()+mark+"\n"), 0o666) == nil {
+		_ = os.Rename(tmp, of.mark)
 	}
-	return os.Rename(tmp, s.markPath())
 }
 
 // missing compares lines with the notes of a tree and returns the changes that
 // bring them in: what is not there yet, and what somebody took away.
-func (s *Store) missing(t *notesTree, lines map[plumbing.Hash][]string) ([]change, error) {
+func (s *Store) missing(t noteReader, lines map[plumbing.Hash][]string) ([]change, error) {
 	var changes []change
 	for commit, add := range lines {
 		blobs, err := t.get(commit)
@@ -145,12 +161,12 @@ func (s *Store) Flush(ctx context.Context) error {
 		return nil
 	}
 	s.flushTexts(ctx)
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return s.retryMoved(ctx, func() error { return s.flush(ctx) })
+	return errors.Join(s.retryMoved(ctx, func() error { return s.flush(ctx) }), s.flushLocal(ctx))
 }
 
 // retryMoved does again what found that a foreign writer moved the notes ref.
@@ -192,12 +208,25 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// flush brings the shared journal into the notes. The lock is held.
 func (s *Store) flush(ctx context.Context) error {
-	tip, tree, err := s.tip(s.ref)
+	drop, err := s.carryRecords(ctx)
 	if err != nil {
 		return err
 	}
-	lines, mark, err := s.pending(ctx, tree)
+	// A reader finds them in the one or in the other at any time.
+	if err := s.flushPart(ctx, s.shared()); err != nil {
+		return err
+	}
+	return drop()
+}
+
+func (s *Store) flushPart(ctx context.Context, of part) error {
+	tip, tree, err := s.tip(of.ref)
+	if err != nil {
+		return err
+	}
+	lines, mark, err := s.pending(ctx, of, tree)
 	if err != nil {
 		return err
 	}
@@ -214,14 +243,15 @@ func (s *Store) flush(ctx context.Context) error {
 		if err := setNotes(t, w, changes); err != nil {
 			return err
 		}
-		if err := s.commitTree(ctx, t, w, summary(changes), tip); err != nil {
+		if err := s.commitTree(ctx, of.ref, t, w, summary(changes), tip); err != nil {
 			return err
 		}
 	}
 	if tree = t.root.hash; tree.IsZero() {
 		return nil // there are no notes
 	}
-	return s.setMark(tree, mark)
+	of.setMark(tree, mark)
+	return nil
 }
 
 func setNotes(t *notesTree, w *objectWriter, changes []change) error {
@@ -237,9 +267,8 @@ func setNotes(t *notesTree, w *objectWriter, changes []change) error {
 	return nil
 }
 
-// commitTree writes the tree as a commit on the parents and moves the ref from
-// the first of them to it.
-func (s *Store) commitTree(ctx context.Context, t *notesTree, w *objectWriter, message string, old plumbing.Hash) error {
+// commitTree writes the tree as a commit on the old one and moves the ref there.
+func (s *Store) commitTree(ctx context.Context, ref string, t *notesTree, w *objectWriter, message string, old plumbing.Hash) error {
 	var parents []plumbing.Hash
 	if !old.IsZero() {
 		parents = append(parents, old)
@@ -248,7 +277,7 @@ func (s *Store) commitTree(ctx context.Context, t *notesTree, w *objectWriter, m
 	if err != nil {
 		return err
 	}
-	return s.repo.setRef(ctx, s.ref, "tmnotes: "+message, h, old)
+	return s.repo.setRef(ctx, ref, "tmnotes: "+message, h, old)
 }
 
 func (s *Store) writeCommit(ctx context.Context, t *notesTree, w *objectWriter, message string, parents []plumbing.Hash) (plumbing.Hash, error) {

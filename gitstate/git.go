@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -33,6 +34,7 @@ type repo struct {
 	config    map[string][]string // tmnotes.*, keys in lower case
 	committed map[string][]string // what stands in ConfigFile, likewise
 	remotes   []string            // their names, as they are configured
+	mirrors   []string            // those that are mirrors
 
 	mu  sync.Mutex
 	cat *catFile
@@ -47,7 +49,7 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	var wait sync.WaitGroup
 	wait.Go(func() { top, topErr = r.git(ctx, nil, "rev-parse", "--show-toplevel") })
 	wait.Go(func() {
-		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
+		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|push\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
 	})
 	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
@@ -58,6 +60,10 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 			switch low := strings.ToLower(ge.stderr); {
 			case strings.Contains(low, "refstorage") || strings.Contains(low, "reftable"):
 				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
+			case strings.Contains(low, "dubious ownership"):
+				return nil, notOwned(ge.stderr)
+			case strings.Contains(low, "not a git repository") && os.Getenv("GIT_DIR") != "":
+				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, os.Getenv("GIT_DIR"), dir)
 			case strings.Contains(low, "not a git repository"):
 				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", ErrNoRepository, dir)
 			}
@@ -79,10 +85,14 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	if ge := (*gitError)(nil); confErr != nil && !(errors.As(confErr, &ge) && ge.code == 1) {
 		return nil, fmt.Errorf("reading git's configuration: %w", confErr)
 	}
-	r.config = parseConfig(conf, func(key string) {
+	r.config = parseConfig(conf, func(key, value string) {
 		name, _ := strings.CutPrefix(key, "remote.")
-		if dot := strings.LastIndexByte(name, '.'); dot > 0 && !slices.Contains(r.remotes, name[:dot]) {
+		dot := strings.LastIndexByte(name, '.')
+		if dot > 0 && !slices.Contains(r.remotes, name[:dot]) {
 			r.remotes = append(r.remotes, name[:dot])
+		}
+		if dot > 0 && name[dot:] == ".mirror" && value != "false" {
+			r.mirrors = append(r.mirrors, name[:dot])
 		}
 	})
 	if f := r.setting("extensions.refstorage"); f != "" && f != "files" {
@@ -108,8 +118,19 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 	return r, nil
 }
 
+// notOwned passes on what git advises where somebody else owns the repository.
+func notOwned(stderr string) error {
+	said := lastLines(stderr, 0)
+	for line := range strings.Lines(stderr) {
+		if do := strings.TrimSpace(line); strings.HasPrefix(do, "git config ") {
+			return fmt.Errorf("%s; if you trust it: %s", said, do)
+		}
+	}
+	return errors.New(said)
+}
+
 // parseConfig reads what git config -z prints. Keys of a remote are handed on.
-func parseConfig(out string, remote func(key string)) map[string][]string {
+func parseConfig(out string, remote func(key, value string)) map[string][]string {
 	config := map[string][]string{}
 	for kv := range strings.SplitSeq(out, "\x00") {
 		key, value, valued := strings.Cut(kv, "\n")
@@ -118,7 +139,7 @@ func parseConfig(out string, remote func(key string)) map[string][]string {
 		}
 		switch {
 		case remote != nil && strings.HasPrefix(key, "remote."):
-			remote(key)
+			remote(key, value)
 		case key != "":
 			config[key] = append(config[key], value)
 		}
@@ -153,6 +174,7 @@ type gitError struct {
 	args   []string
 	code   int
 	stderr string
+	tries  int // of the network: how often it was run
 }
 
 func (e *gitError) Error() string {
@@ -176,6 +198,13 @@ func lastLines(stderr string, code int) string {
 	if len(said) == 0 {
 		said = other
 	}
+	// How a conversation ended is no news where it is said why.
+	ends := func(line string) bool {
+		return line == "Could not read from remote repository." || line == "the remote end hung up unexpectedly" || strings.HasPrefix(line, "failed to push some refs to ")
+	}
+	if why := slices.DeleteFunc(slices.Clone(said), ends); len(why) > 0 {
+		said = why
+	}
 	if len(said) == 0 {
 		return "exit code " + strconv.Itoa(code)
 	}
@@ -193,11 +222,17 @@ func (r *repo) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// git runs git to its end. A Ctrl-C on the terminal is for tmnotes, which lets git finish
+// what it writes; a context that ends asks it to, before it is killed.
 func (r *repo) git(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
 	cmd := r.command(ctx, args...)
+	ownGroup(cmd)
+	cmd.Cancel = func() error { return terminate(cmd, true) }
+	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	// What a hook left running in the background may hold on to the pipes.
+	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) {
 			if errors.Is(err, exec.ErrNotFound) {

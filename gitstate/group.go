@@ -14,6 +14,7 @@ import (
 type Group struct {
 	Run string // ULID of the run
 	dir string
+	say func(string)
 }
 
 // groupAge is after how long a group is another one, although its parent has
@@ -27,11 +28,11 @@ func (s *Store) Group(ctx context.Context, parent string) (*Group, error) {
 		return nil, s.readOnly
 	}
 	all := filepath.Join(s.private, "groups")
-	g := &Group{dir: filepath.Join(all, strings.ReplaceAll(parent, string(filepath.Separator), "_"))}
+	g := &Group{say: s.warn, dir: filepath.Join(all, strings.ReplaceAll(parent, string(filepath.Separator), "_"))}
 	if err := os.MkdirAll(g.dir, 0o777); err != nil {
 		return nil, err
 	}
-	unlock, err := lockFile(ctx, filepath.Join(g.dir, "lock"))
+	unlock, err := lockFile(ctx, filepath.Join(g.dir, "lock"), s.warn)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (s *Store) Group(ctx context.Context, parent string) (*Group, error) {
 // since it was run: a run id is one attempt, and a shell that runs the same thing twice
 // makes two.
 func (g *Group) Renew(ctx context.Context, run string, newRun func() string) error {
-	unlock, err := lockFile(ctx, filepath.Join(g.dir, "lock"))
+	unlock, err := lockFile(ctx, filepath.Join(g.dir, "lock"), g.say)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (g *Group) Renew(ctx context.Context, run string, newRun func() string) err
 // next one calls it again.
 func (g *Group) Once(ctx context.Context, name string, every time.Duration, f func() error) error {
 	mark := filepath.Join(g.dir, "once-"+strings.ReplaceAll(name, string(filepath.Separator), "_"))
-	unlock, err := lockFile(ctx, mark+".lock")
+	unlock, err := lockFile(ctx, mark+".lock", g.say)
 	if err != nil {
 		return err
 	}
@@ -103,9 +104,10 @@ func (g *Group) Once(ctx context.Context, name string, every time.Duration, f fu
 	if err := f(); err != nil {
 		return err
 	}
-	if err := os.WriteFile(mark, nil, 0o666); err != nil {
-		return err
+	// Without the mark the next one does it again.
+	if os.WriteFile(mark, nil, 0o666) == nil {
+		now := time.Now()
+		_ = os.Chtimes(mark, now, now)
 	}
-	now := time.Now()
-	return os.Chtimes(mark, now, now)
+	return nil
 }

@@ -70,11 +70,11 @@ func TestStateAtProperty(t *testing.T) {
 		var then []map[slotKey][]string
 		for i := range rapid.IntRange(1, 20).Draw(t, "runs") {
 			now = now.Add(time.Second)
-			s.state = &State{s: s, x: notes.index()}
+			s.basis = &State{s: s, x: notes.index()}
 			r := Record{Run: "R" + string(rune('A'+i)), Stack: rapid.SampledFrom([]string{"/a", "/b"}).Draw(t, "stack"),
 				Op:     rapid.SampledFrom([]string{Deploy, Destroy, "plan"}).Draw(t, "op"),
 				Status: rapid.SampledFrom([]Status{OK, Failed, Canceled, Triggered}).Draw(t, "status")}
-			l, err := s.state.Latest("", r.Stack, "", r.Op)
+			l, err := s.basis.Latest("", r.Stack, "", r.Op)
 			if err != nil {
 				t.Fatal(err)
 			}

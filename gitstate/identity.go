@@ -3,6 +3,7 @@ package gitstate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -108,4 +109,34 @@ func (s *Store) newCommit(ctx context.Context, w *objectWriter, message string, 
 		return plumbing.ZeroHash, err
 	}
 	return w.putCommit(c)
+}
+
+// madeBy reports whether a commit is one that this process would make itself, on the
+// parents, with the message. What another program made may lack the signature, say.
+func (s *Store) madeBy(ctx context.Context, commit plumbing.Hash, message string, parents []plumbing.Hash) (bool, error) {
+	c, err := s.repo.commit(commit.String())
+	if err != nil {
+		return false, err
+	}
+	signs, err := s.Signs()
+	who := s.signature(ctx)
+	return slices.Equal(c.ParentHashes, parents) && c.Message == message && c.Committer.Name == who.Name && c.Committer.Email == who.Email &&
+		signs == (c.PGPSignature != ""), err
+}
+
+// spoolCommit is the commit for a ref of this clone's own: where a server may look at
+// every commit, one on top of what the remote has, since others may be foreign.
+func (s *Store) spoolCommit(ctx context.Context, remote string) (plumbing.Hash, error) {
+	local, tree, err := s.tip(s.ref)
+	if err != nil {
+		return local, err
+	}
+	if signs, err := s.Signs(); err != nil || !signs {
+		return local, err
+	}
+	theirs, theirTree, err := s.tip(s.tracking(remote))
+	if err != nil || theirs.IsZero() {
+		return local, err
+	}
+	return s.squash(ctx, local, tree, theirTree, theirs)
 }

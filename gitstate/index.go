@@ -3,8 +3,6 @@ package gitstate
 import (
 	"slices"
 	"strings"
-
-	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // index answers which record of a stack is its latest without reading all
@@ -19,7 +17,7 @@ import (
 // not know of each other. A forgotten record is nobody's latest, but ties who
 // followed it to what it followed.
 type index struct {
-	tree  plumbing.Hash
+	tree  trees
 	slots map[slotKey]*slot
 	runs  map[runKey]*runInfo // of the heads and of the latest successes
 }

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // builder makes an index from all notes, in any order, in memory that grows
@@ -152,7 +150,7 @@ func (s *buildSlot) bridge() {
 }
 
 // done is the index of all that was taken in.
-func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string, error)) (*index, error) {
+func (b *builder) done(tree trees, reread func(commit string) ([]string, error)) (*index, error) {
 	x := newIndex()
 	x.tree = tree
 	for k, s := range b.slots {
@@ -173,7 +171,7 @@ func (b *builder) done(tree plumbing.Hash, reread func(commit string) ([]string,
 				}
 			}
 		}
-		out := new(slot)
+		out := &slot{heads: make([]Stored, 0, len(s.latest))}
 		for _, h := range s.latest {
 			r, err := ParseRecord(h.line)
 			if err != nil {

@@ -20,7 +20,7 @@ const indexMagic = "tmnotes index 6 "
 // line is a checksum of the others, and a file that is damaged is made anew.
 func (x *index) save(path string) error {
 	var b bytes.Buffer
-	b.WriteString(indexMagic + x.tree.String() + "\n")
+	b.WriteString(indexMagic + x.tree.shared.String() + " " + x.tree.local.String() + "\n")
 	for k, s := range x.slots {
 		b.WriteString("s ")
 		for _, word := range []string{k.group, k.target, k.ident, k.backend, s.okRun, s.last} {
@@ -84,12 +84,13 @@ func loadIndex(path string) (*index, error) {
 	}
 	text := string(data)
 	head, text, _ := strings.Cut(text, "\n")
-	tree, ok := strings.CutPrefix(head, indexMagic)
-	if !ok || !plumbing.IsHash(tree) {
+	head, ok := strings.CutPrefix(head, indexMagic)
+	shared, local, _ := strings.Cut(head, " ")
+	if !ok || !plumbing.IsHash(shared) || !plumbing.IsHash(local) {
 		return nil, errIndex
 	}
 	x := newIndex()
-	x.tree = plumbing.NewHash(tree)
+	x.tree = trees{plumbing.NewHash(shared), plumbing.NewHash(local)}
 	var s *slot
 	var run, ri *runInfo // ri is the run or one of its legs
 	for text != "" {

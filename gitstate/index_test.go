@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -47,7 +46,7 @@ func (n allNotes) indexOf(keep func(string, *Record) bool) *index {
 	for c, lines := range n {
 		b.note(c, lines)
 	}
-	x, err := b.done(plumbing.ZeroHash, func(c string) ([]string, error) { return n[c], nil })
+	x, err := b.done(trees{}, func(c string) ([]string, error) { return n[c], nil })
 	if err != nil {
 		panic(err)
 	}
@@ -189,7 +188,7 @@ func TestIndexProperties(t *testing.T) {
 			w := rapid.SampledFrom(writers).Draw(t, "writer")
 			before := w.notes.clone()
 			st := &State{s: w.s, x: w.x}
-			w.s.state = st
+			w.s.basis = st
 			commit := rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "commit")
 			write := func(r Record) {
 				w.s.stamp(&r)
@@ -301,7 +300,7 @@ func TestIndexFollows(t *testing.T) {
 		t.Helper()
 		before := notes.clone()
 		for _, r := range records {
-			s.state = &State{s: s, x: x}
+			s.basis = &State{s: s, x: x}
 			s.stamp(&r)
 			notes.add(commit, mustLine(r))
 		}

@@ -25,6 +25,7 @@ import (
 type journal struct {
 	dir  string
 	name string // of the file that this process appends to
+	say  func(string)
 
 	mu     sync.Mutex
 	next   *batch     // those who wait for the write that has not begun
@@ -109,11 +110,7 @@ var lockMode = flock.SetPermissions(0o666)
 
 // lock keeps writers and the removal of files apart, across processes.
 func (j *journal) lock() (unlock func(), err error) {
-	l := flock.New(filepath.Join(filepath.Dir(j.dir), "journal.lock"), lockMode)
-	if err := l.Lock(); err != nil {
-		return nil, fmt.Errorf("locking the journal: %w", err)
-	}
-	return func() { l.Close() }, nil
+	return lockBriefly(context.Background(), filepath.Join(filepath.Dir(j.dir), "journal.lock"), j.say)
 }
 
 func (j *journal) write(data []byte, sync bool) error {
@@ -268,17 +265,4 @@ func (j *journal) remove(f journalFile) error {
 		return nil
 	}
 	return os.Remove(path)
-}
-
-// lockFile takes one of the store's own locks, waiting for it until ctx ends.
-func lockFile(ctx context.Context, path string) (unlock func(), err error) {
-	l := flock.New(path, lockMode)
-	ok, err := l.TryLock()
-	if err == nil && !ok {
-		_, err = l.TryLockContext(ctx, 20*time.Millisecond)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("waiting for %s: %w", filepath.Base(path), err)
-	}
-	return func() { l.Close() }, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -20,8 +19,8 @@ import (
 // find there.
 var ErrLagging = errors.New("fetches lag behind pushes")
 
-// lagPatience is how long the read side of a remote may take to catch up.
-const lagPatience = time.Minute
+// maxLag is how long the read side of a remote may take to catch up at most.
+const maxLag = time.Minute
 
 // Announce is Push for what is about to be done. It does not go past notes that cannot
 // be read: it waits a while for them, and then is an ErrLagging. fetched is as with
@@ -38,12 +37,14 @@ func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, erro
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := s.lockSync(ctx)
+	unlock, err := s.lockSync(ctx, remote)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
-	tips, err := s.fetch(ctx, remote, true, false, &tr)
+	ctx, cancel := s.bounded(ctx, s.lagPatience)
+	defer cancel()
+	tips, err := s.fetch(ctx, remote, notesAndSpool, &tr)
 	if err != nil || !s.mayLag(ctx, remote) {
 		return tr, err
 	}
@@ -55,7 +56,7 @@ func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, erro
 		if err := s.catchUp(ctx, remote, tips.main, &tr); err != nil {
 			return tr, err
 		}
-		if tips, err = s.fetch(ctx, remote, false, true, &tr); err != nil {
+		if tips, err = s.fetch(ctx, remote, nothing, &tr); err != nil {
 			return tr, err
 		}
 	}
@@ -90,21 +91,12 @@ func (s *Store) mayLag(ctx context.Context, remote string) bool {
 	return apart
 }
 
-// urls are where fetches from a remote go, and pushes.
-func (s *Store) urls(ctx context.Context, remote string) (fetches string, pushes []string, err error) {
-	if fetches, err = s.RemoteURL(ctx, remote); err != nil {
-		return "", nil, err
-	}
-	out, err := s.repo.git(ctx, nil, "remote", "get-url", "--push", "--all", remote)
-	return fetches, strings.Split(strings.TrimSpace(out), "\n"), err
-}
-
 // catchUp fetches until the notes of a remote are others than those that a push was not on
 // top of. Of a rival's push that is so at once.
 func (s *Store) catchUp(ctx context.Context, remote string, stale plumbing.Hash, tr *Traveled) error {
 	end := time.Now().Add(s.lagPatience)
 	for try := 0; ; try++ {
-		tips, err := s.fetch(ctx, remote, true, true, tr)
+		tips, err := s.fetch(ctx, remote, notesAlone, tr)
 		if err != nil || tips.main != stale {
 			return err
 		}

@@ -3,6 +3,7 @@ package gitstate
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -80,6 +81,10 @@ func TestLegInterrupted(t *testing.T) {
 	later(start("R3", "", 0), of(1, result(Running, "/g", "R3")), of(2, result(Running, "/h", "R3")))
 	leg, out := child(t, "live", repo.Dir, "R3", LegName(1))
 	out.Scan()
+	for _, mark := range must[[]os.DirEntry](t)(s.marks()) { // it was the one who recorded them
+		future := time.Now().Add(time.Hour)
+		noError(t, os.Chtimes(filepath.Join(s.liveDir(), mark.Name()), future, future))
+	}
 	leg.Process.Kill()
 	leg.Wait()
 	want("/g", Interrupted)
@@ -135,14 +140,14 @@ func TestLegsMerge(t *testing.T) {
 func TestOwnWriter(t *testing.T) {
 	t.Parallel()
 	s := open(t, gittest.New(t).Dir)
-	clone := must[string](t)(s.writer())
+	clone := s.writer()
 	names := map[string]bool{clone: true}
 	for range 2 {
 		leg := open(t, s.WorkTree())
 		leg.OwnWriter()
-		names[must[string](t)(leg.writer())] = true
+		names[leg.writer()] = true
 	}
-	if again := must[string](t)(open(t, s.WorkTree()).writer()); again != clone || len(names) != 3 {
+	if again := open(t, s.WorkTree()).writer(); again != clone || len(names) != 3 {
 		t.Errorf("%s became %s; %v", clone, again, names)
 	}
 }

@@ -3,43 +3,102 @@ package gitstate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/oklog/ulid/v2"
 )
 
 // A process that works on a run holds a lock on a file of its own below
-// .git/tmnotes/live/. The lock goes with the process, however it ends, so that
-// a queued or running record of a run that nobody holds is an interrupted one.
-// (A process number would say less: they are given out again.)
+// .git/tmnotes/live/. The lock goes with the process, however it ends, and with the
+// commands that inherited it, so that a queued or running record of a run that
+// nobody holds is an interrupted one. (A process number would say less: they are
+// given out again.)
+//
+// The file says of which machine and of which file system entry it is. In a copy of
+// the clone that is not so, and the copy says nothing of who works in the original.
+
+// Mark is what [Store.Live] made.
+type Mark struct {
+	s      *Store
+	run    string
+	file   *os.File
+	lock   io.Closer
+	holder string // what claims of this process say
+}
+
+// Inherited are files that a command of the run is to inherit, so that it is seen to
+// be alive also where this process was killed. None on Windows, where a lock is the
+// process's own.
+func (m *Mark) Inherited() []*os.File {
+	if m == nil || !inheritable {
+		return nil
+	}
+	return []*os.File{m.file}
+}
+
+// Done takes the mark away: what was to be done is done.
+func (m *Mark) Done() {
+	m.s.mu.Lock()
+	if m.s.lives[m.run] == m {
+		delete(m.s.lives, m.run)
+	}
+	m.s.mu.Unlock()
+	// First, since what a command left in the background holds the lock on; Windows
+	// removes no open file.
+	err := os.Remove(m.file.Name())
+	m.lock.Close()
+	m.file.Close()
+	if err != nil {
+		os.Remove(m.file.Name())
+	}
+}
 
 // Live marks this process as the one that works on the run (and, if it is one
-// of several, on the stack, or on a leg: see LegName) until the function that it
-// returns is called.
-func (s *Store) Live(run, stack string) (done func(), err error) {
+// of several, on the stack, or on a leg: see LegName) until Done is called.
+func (s *Store) Live(run, stack string) (*Mark, error) {
 	if s.readOnly != nil {
 		return nil, s.readOnly
 	}
-	dir := filepath.Join(s.private, "live")
+	dir := s.liveDir()
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
 	s.sweepLive(dir)
 	// A file of its own for each process: nobody waits for anybody here.
-	f, err := os.CreateTemp(dir, liveName(run, stack)+"*")
-	if err != nil {
-		return nil, err
+	m := &Mark{s: s, run: run, holder: ulid.Make().String()}
+	path := filepath.Join(dir, liveName(run, stack)+m.holder)
+	var err error
+	if m.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666); err == nil {
+		var where string
+		if where, err = identify(path); err == nil {
+			if _, err = m.file.WriteString(where + "\n"); err == nil {
+				m.lock, err = lockMark(m.file)
+			}
+		}
+		if err != nil {
+			m.file.Close()
+			os.Remove(path)
+		}
 	}
-	f.Close()
-	l := flock.New(f.Name(), lockMode)
-	if err := l.Lock(); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("marking the run as live: %w", err)
 	}
-	return func() { l.Close(); os.Remove(f.Name()) }, nil
+	s.mu.Lock()
+	s.lives[run] = m
+	s.mu.Unlock()
+	return m, nil
 }
+
+func (s *Store) liveDir() string { return filepath.Join(s.private, "live") }
+
+// wrote has the mark say that its process recorded something so late: it speaks for no
+// later record, which is another clone's.
+func (m *Mark) wrote(at time.Time) { _ = os.Chtimes(m.file.Name(), at, at) }
 
 func liveName(run, stack string) string {
 	name := "run-" + run + "~" // never "..", whatever a note says
@@ -49,7 +108,7 @@ func liveName(run, stack string) string {
 	return name
 }
 
-// liveness of a run's work on a stack, as far as this machine can tell.
+// liveness of a process, as far as this machine can tell.
 type liveness int
 
 const (
@@ -58,12 +117,9 @@ const (
 	gone
 )
 
-func (s *Store) liveness(run, stack string, leg int) (liveness, error) {
-	dir := filepath.Join(s.private, "live")
-	list, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return elsewhere, nil
-	}
+// liveness of a run's work on a stack, of which a record says at a time.
+func (s *Store) liveness(run, stack string, leg int, at time.Time) (liveness, error) {
+	list, err := s.marks()
 	if err != nil {
 		return elsewhere, err
 	}
@@ -74,30 +130,85 @@ func (s *Store) liveness(run, stack string, leg int) (liveness, error) {
 	for _, name := range []string{liveName(run, stack), liveName(run, all)} {
 		found := elsewhere
 		for _, d := range list {
-			// What follows the name is a number, so the run's own mark is not
+			// What follows the name is one word, so the run's own mark is not
 			// taken for that of one of its stacks.
 			if rest, ok := strings.CutPrefix(d.Name(), name); !ok || strings.Contains(rest, "~") {
 				continue
 			}
-			l := flock.New(filepath.Join(dir, d.Name()), flock.SetFlag(os.O_RDONLY))
-			ok, err := l.TryRLock()
-			if errors.Is(err, os.ErrNotExist) {
-				continue // it ended just now
-			}
+			is, err := s.became(d)
 			if err != nil {
 				return elsewhere, fmt.Errorf("looking whether run %s is live: %w", run, err)
 			}
-			l.Close()
-			if !ok {
+			if is == alive {
 				return alive, nil
 			}
-			found = gone
+			// A run may be taken up again in another clone.
+			if info, err := d.Info(); is == gone && err == nil && !at.After(info.ModTime().Add(time.Second)) {
+				found = gone
+			}
 		}
 		if found == gone {
 			return gone, nil
 		}
 	}
 	return elsewhere, nil
+}
+
+// holderLives is the liveness of who holds a claim.
+func (s *Store) holderLives(holder string) (liveness, error) {
+	list, err := s.marks()
+	if err != nil {
+		return elsewhere, err
+	}
+	for _, d := range list {
+		if holder == "" || !strings.HasSuffix(d.Name(), "~"+holder) {
+			continue
+		}
+		is, err := s.became(d)
+		if err != nil {
+			return elsewhere, fmt.Errorf("looking whether the holder of a claim is live: %w", err)
+		}
+		return is, nil
+	}
+	return elsewhere, nil
+}
+
+func (s *Store) marks() ([]os.DirEntry, error) {
+	list, err := os.ReadDir(s.liveDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return list, err
+}
+
+// became tells what became of the process of a mark. Of a mark that came here with a
+// copy of the clone, or that was made before this machine started, that is not known.
+func (s *Store) became(d os.DirEntry) (liveness, error) {
+	path := filepath.Join(s.liveDir(), d.Name())
+	l := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	free, err := l.TryRLock()
+	if errors.Is(err, os.ErrNotExist) {
+		return elsewhere, nil // it ended just now
+	}
+	if err != nil {
+		return elsewhere, err
+	}
+	defer l.Close()
+	if !free {
+		return alive, nil
+	}
+	says, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return elsewhere, nil
+	}
+	if err != nil {
+		return elsewhere, err
+	}
+	is, err := identify(path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && strings.TrimSpace(string(says)) != is {
+		return elsewhere, nil
+	}
+	return gone, err
 }
 
 // sweepLive removes the marks of processes that are gone, and so long ago that

@@ -38,6 +38,20 @@ func TestStaleLock(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Nor is one that was made after the stale one was looked at.
+	lock := s.repo.refPath(s.ref) + ".lock"
+	was, err := os.Lstat(lock)
+	noError(t, err)
+	noError(t, os.WriteFile(lock+".new", []byte("another's"), 0o666))
+	noError(t, os.Rename(lock+".new", lock))
+	if s.repo.moveAside(lock, was) {
+		t.Error("a new lock was removed")
+	}
+	if text, err := os.ReadFile(lock); err != nil || string(text) != "another's" {
+		t.Errorf("the new lock is %q, %v", text, err)
+	}
+	old := time.Now().Add(-2 * staleLock)
+	noError(t, os.Chtimes(lock, old, old))
 	if err := s.Append(r.Head(), &Record{Status: OK, Op: Deploy, Stack: "/a", Run: s.NewRun()}); err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	"pgregory.net/rapid"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
@@ -214,7 +213,7 @@ func TestLongNoteTakesNoLonger(t *testing.T) {
 		start := time.Now()
 		b := newBuilder()
 		b.note("c1", normalLines(all))
-		x, err := b.done(plumbing.ZeroHash, func(string) ([]string, error) { return all, nil })
+		x, err := b.done(trees{}, func(string) ([]string, error) { return all, nil })
 		noError(t, err)
 		st := &State{s: &Store{now: func() time.Time { return t0 }, staleAfter: time.Hour, private: t.TempDir()}, x: x}
 		for _, op := range []string{Deploy, Drift} {

@@ -58,7 +58,7 @@ func (l *Latest) Underway(run string) bool {
 
 // Began are the heads of runs that came into the notes between two states.
 func (st *State) Began(before *State) ([]Stored, error) {
-	return st.s.began(before.x.tree, st.x.tree)
+	return st.s.began(before.x.tree.shared, st.x.tree.shared)
 }
 
 func (s *Store) began(before, now plumbing.Hash) ([]Stored, error) {
@@ -103,7 +103,7 @@ func (st *State) RunsSince(ctx context.Context, t time.Time) ([]Stored, error) {
 			return nil, err
 		}
 	}
-	return st.s.began(before, st.x.tree)
+	return st.s.began(before, st.x.tree.shared)
 }
 
 // After tells which of some commits are descendants of another one. Of those that are

@@ -72,7 +72,7 @@ func (s *Store) Ask(ctx context.Context, remote string) (v RemoteView, err error
 	env := []string{"GIT_TRACE_CURL=" + trace.Name(), "GIT_TRACE_CURL_NO_DATA=1"}
 	out, err := s.networkWith(ctx, env, "ls-remote", "--symref", remote, "HEAD", s.ref, s.spoolPrefix(s.ref)+"*")
 	if err != nil {
-		return v, fmt.Errorf("%w: %w", ErrRemote, err)
+		return v, remoteError("asking it", remote, err)
 	}
 	for line := range strings.Lines(out) {
 		what, ref, _ := strings.Cut(strings.TrimSpace(line), "\t")
@@ -114,6 +114,7 @@ type PushTry struct {
 	Notes  error // nil: it takes them
 	Spool  bool  // it does not, but would have them on the spool ref, until the sync of somebody who may
 	Claims error // nil: it takes them
+	Delete error // nil: it lets claims be deleted, as far as that can be tried: where there is one
 }
 
 // TryPush finds out whether a remote takes pushes: it pushes a commit on top of the
@@ -135,7 +136,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	tree, parents := emptyTree, []plumbing.Hash{}
 	if tip != "" {
 		if _, err := s.networkWith(ctx, env, "fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", remote, tip); err != nil {
-			return try, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
+			return try, remoteError("fetching the notes from "+remote, remote, err)
 		}
 		if tree, err = s.probeGit(ctx, env, "", "rev-parse", tip+"^{tree}"); err != nil {
 			return try, err
@@ -151,13 +152,18 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	}
 	if try.Notes = s.tryPush(ctx, remote, env, probe, s.ref); errors.Is(try.Notes, errRefused) {
 		try.Notes = fmt.Errorf("%w: %w", ErrNotPushed, try.Notes)
-		if writer, err := s.writer(); err == nil {
-			try.Spool = s.tryPush(ctx, remote, env, probe, s.spoolPrefix(s.ref)+writer) == nil
-		}
+		try.Spool = s.tryPush(ctx, remote, env, probe, s.spoolRef()) == nil
 	}
 	// Of a stack that nobody has.
-	if err := s.tryPush(ctx, remote, env, probe, s.claimRef(&Claim{Stack: "/a probe of tmnotes doctor"})); err != nil {
+	if err := s.tryPush(ctx, remote, env, probe, s.claimRefs(&Claim{Stack: "/a probe of tmnotes doctor"})[0]); err != nil {
 		try.Claims = fmt.Errorf("%w: %w", ErrClaims, err)
+		return try, nil
+	}
+	found, err := s.networkWith(ctx, nil, "ls-remote", "--refs", remote, s.claimsPrefix()+"*")
+	if _, ref, is := strings.Cut(strings.SplitN(found, "\n", 2)[0], "\t"); err == nil && is {
+		if try.Delete = s.tryDelete(ctx, remote, env, probe, ref); Untested(try.Delete) {
+			try.Delete = nil
+		}
 	}
 	return try, nil
 }
@@ -191,10 +197,21 @@ func (s *Store) probe(ctx context.Context, env []string, tree string, parents []
 const emptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 func (s *Store) tryPush(ctx context.Context, remote string, env []string, commit, ref string) error {
-	beside := ref + "/never"
-	out, err := s.networkWith(ctx, env, "push", "--porcelain", "--atomic", "--no-verify", "--no-follow-tags", "--no-signed", "--recurse-submodules=no", remote, commit+":"+ref, commit+":"+beside)
+	return s.tryPushes(ctx, remote, env, ref, commit+":"+ref, commit+":"+ref+"/never")
+}
+
+// tryDelete likewise pushes the deletion of a ref, beside what cannot be.
+func (s *Store) tryDelete(ctx context.Context, remote string, env []string, commit, ref string) error {
+	beside := s.claimRefs(&Claim{Stack: "/a probe of tmnotes doctor"})[0]
+	return s.tryPushes(ctx, remote, env, ref, ":"+ref, commit+":"+beside, commit+":"+beside+"/never")
+}
+
+// tryPushes pushes what cannot be taken as a whole, and says what would become of a ref.
+func (s *Store) tryPushes(ctx context.Context, remote string, env []string, ref string, refspecs ...string) error {
+	args := append(append(s.pushArgs(remote), "--atomic", s.pushTarget(ctx, remote)), refspecs...)
+	out, err := s.networkWith(ctx, env, args...)
 	if err == nil {
-		return fmt.Errorf("%s took two refs that cannot stand beside each other; look at %s and %s there", remote, ref, beside)
+		return fmt.Errorf("%s took refs that cannot stand beside each other; look at %s and %s/never there", remote, ref, ref)
 	}
 	for line := range strings.Lines(out) {
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
@@ -209,7 +226,7 @@ func (s *Store) tryPush(ctx context.Context, remote string, env []string, commit
 			}
 		}
 	}
-	if shadowed(out, err, []string{":" + ref, ":" + beside}) {
+	if shadowed(out, err, refspecs) {
 		return fmt.Errorf("%w: %s has a tag or branch that is named like %s; `git ls-remote %s '*/%s*'` shows it", errUntested, remote, ref, remote, ref)
 	}
 	if ge := (*gitError)(nil); errors.As(err, &ge) && strings.Contains(ge.stderr, "does not support --atomic") {

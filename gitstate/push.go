@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/oklog/ulid/v2"
 )
 
 // Push makes the remote have every record that is here: fetch, merge, push, a
@@ -38,26 +34,37 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := s.lockSync(ctx)
+	unlock, err := s.lockSync(ctx, remote)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
+	more := time.Duration(0)
+	if mode.announce {
+		more = s.lagPatience
+	}
+	ctx, cancel := s.bounded(ctx, more)
+	defer cancel()
 	var texts textTips
 	ask := !mode.fetched
 	for try := 0; try < pushTries; try++ {
-		// Who comes again has only to know what was in the way: where hundreds push
-		// at once the spool refs are as many, and somebody reads them later.
-		tips, ferr := s.fetch(ctx, remote, ask, try > 0, &tr)
+		what := nothing
+		switch {
+		case ask && try > 0:
+			// Who comes again has only to know what was in the way: where hundreds push
+			// at once the spool refs are as many, and somebody reads them later.
+			what = notesAlone
+		case ask:
+			what = notesAndSpool
+		}
+		tips, ferr := s.fetch(ctx, remote, what, &tr)
 		if ferr != nil {
 			return tr, fmt.Errorf("%w: %w", ErrNotPushed, ferr)
 		}
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
 		spool := ""
 		if try > 0 {
-			if spool, err = s.spoolRef(); err != nil {
-				return tr, err
-			}
+			spool = s.spoolRef()
 		}
 		taken := false
 		if taken, err = s.pushOnce(ctx, remote, tips, &texts, spool, &tr); err == nil {
@@ -90,13 +97,13 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 			}
 		}
 	}
-	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) {
+	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) || CauseOf(err) == Denied {
 		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 	}
 	if serr := s.pushSpool(ctx, remote, &tr); serr != nil {
 		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
 	}
-	tr.Pushed, tr.Spooled = true, true
+	tr.Pushed, tr.Spooled, tr.Refused = true, true, errors.Is(err, errRefused)
 	return tr, nil
 }
 
@@ -125,10 +132,10 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 		}
 		if theirs == tree {
 			squashed = tips.base
-		} else if squashed, err = s.squash(ctx, tree, theirs, []plumbing.Hash{tips.base}); err != nil {
+		} else if squashed, err = s.squash(ctx, local, tree, theirs, tips.base); err != nil {
 			return false, err
 		}
-	} else if squashed, err = s.squash(ctx, tree, plumbing.ZeroHash, nil); err != nil {
+	} else if squashed, err = s.squash(ctx, local, tree, plumbing.ZeroHash); err != nil {
 		return false, err
 	}
 	if squashed != tips.main {
@@ -137,8 +144,11 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 			err = s.pushWithTexts(ctx, remote, squashed, texts)
 		} else {
 			var out string
-			out, err = s.runPush(ctx, remote, nil, squashed.String()+":"+s.ref, "+"+squashed.String()+":"+spool)
+			out, err = s.runPush(ctx, remote, spoolLease(spool, tips), squashed.String()+":"+s.ref, squashed.String()+":"+spool)
 			spooled := pushError(remote, spool, out, err) == nil
+			if spooled {
+				s.spooled(ctx, remote, spool, squashed, tips)
+			}
 			if err = pushError(remote, s.ref, out, err); errors.Is(err, errContended) && spooled {
 				err = fmt.Errorf("%w: %w", errSpooled, err)
 			} else if err == nil && spooled {
@@ -165,8 +175,9 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 	return pushed, nil
 }
 
-// squash makes one commit of the tree on top of the parents.
-func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents []plumbing.Hash) (plumbing.Hash, error) {
+// squash makes one commit of the local one's tree on top of the parents, of which theirs
+// is the tree. One that is such a commit already is taken as it is.
+func (s *Store) squash(ctx context.Context, local, tree, theirs plumbing.Hash, parents ...plumbing.Hash) (plumbing.Hash, error) {
 	changes, err := s.changes(theirs, tree)
 	if err != nil {
 		return plumbing.ZeroHash, err
@@ -177,6 +188,9 @@ func (s *Store) squash(ctx context.Context, tree, theirs plumbing.Hash, parents 
 		if both := normalLines(append(slices.Clone(c.old), c.new...)); !slices.Equal(both, c.new) {
 			return plumbing.ZeroHash, fmt.Errorf("%w: the note of %s lost lines here meanwhile", errContended, short(c.commit))
 		}
+	}
+	if is, err := s.madeBy(ctx, local, s.message(summary(changes), ""), parents); err != nil || is {
+		return local, err
 	}
 	t, err := s.openTree(tree)
 	if err != nil {
@@ -207,52 +221,8 @@ func (s *Store) runPush(ctx context.Context, remote string, options []string, re
 }
 
 func (s *Store) gitPush(ctx context.Context, remote string, options, refspecs []string) (string, error) {
-	args := append([]string{"push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"}, options...)
-	return s.network(ctx, append(append(args, remote), refspecs...)...)
-}
-
-// pushError is what became of a ref in a push (of all, if ref is empty), by
-// what git printed of it.
-func pushError(remote, ref, out string, err error) error {
-	if err == nil {
-		return nil
-	}
-	for line := range strings.Lines(out) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
-		_, to, _ := strings.Cut(f[min(1, len(f)-1)], ":")
-		if ref != "" && to == ref && f[0] != "!" {
-			return nil // taken, whatever became of others
-		}
-		if f[0] != "!" || ref != "" && to != ref {
-			continue
-		}
-		why := f[len(f)-1]
-		if strings.Contains(why, "fetch first") || strings.Contains(why, "non-fast-forward") {
-			return fmt.Errorf("%w (%s)", errBehind, why)
-		}
-		for _, c := range []string{"stale info", "failed to update ref", "cannot lock ref", "incorrect old value",
-			"reference already exists", "unpacker error", "missing necessary objects", "failed to lock", "remote ref updated"} {
-			if strings.Contains(why, c) {
-				return fmt.Errorf("%w: %s", errContended, why)
-			}
-		}
-		said := ""
-		var ge *gitError
-		if errors.As(err, &ge) {
-			if i := strings.Index(ge.stderr, "remote:"); i >= 0 {
-				said = "; " + lastLines(ge.stderr[i:], ge.code)
-			}
-		}
-		return fmt.Errorf("%s %w the push: %s%s", remote, errRefused, why, said)
-	}
-	var ge *gitError
-	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "unresolved deltas") || strings.Contains(ge.stderr, "remote unpack failed")) {
-		return fmt.Errorf("%w: %s", errContended, lastLines(ge.stderr, ge.code))
-	}
-	if errors.As(err, &ge) && (strings.Contains(ge.stderr, "ermission") || strings.Contains(ge.stderr, "403") || strings.Contains(ge.stderr, "denied")) {
-		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
-	}
-	return fmt.Errorf("%w: pushing to %s: %w", ErrRemote, remote, err)
+	args := append(append(s.pushArgs(remote), options...), s.pushTarget(ctx, remote))
+	return s.network(ctx, append(args, refspecs...)...)
 }
 
 // settle removes the spool refs that were folded in, and the journal files
@@ -268,14 +238,15 @@ func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
 		_ = s.push(ctx, remote, leases, deletes...)
 	}
 	if pushed, tree, err := s.tip(s.tracking(remote)); err == nil && !pushed.IsZero() {
-		s.compact(tree, 0)
+		s.compact(s.journal, tree, 0)
 	}
+	s.tidyLocal()
 }
 
 // compact removes the journal files that are not needed any more: all of their
 // lines are in the notes of the tree, and nothing was added for the given time.
-func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
-	files, err := s.journal.files()
+func (s *Store) compact(of *journal, tree plumbing.Hash, age time.Duration) {
+	files, err := of.files()
 	if err != nil {
 		return
 	}
@@ -288,7 +259,7 @@ func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
 		if age > 0 && time.Since(f.mod) < age {
 			continue
 		}
-		if s.journal.read(f, nil) != nil || f.damaged > 0 {
+		if of.read(f, nil) != nil || f.damaged > 0 {
 			continue
 		}
 		lines := map[plumbing.Hash][]string{}
@@ -296,7 +267,7 @@ func (s *Store) compact(tree plumbing.Hash, age time.Duration) {
 			lines[e.commit] = append(lines[e.commit], e.line)
 		}
 		if changes, err := s.missing(t, lines); err == nil && len(changes) == 0 {
-			_ = s.journal.remove(*f)
+			_ = of.remove(*f)
 		}
 	}
 }
@@ -312,47 +283,7 @@ func (s *Store) Tidy() {
 		return
 	}
 	if tip, tree, err := s.tip(s.ref); err == nil && !tip.IsZero() {
-		s.compact(tree, journalAge)
+		s.compact(s.journal, tree, journalAge)
 	}
-}
-
-// pushSpool puts the local notes on a ref that only this clone writes, so that
-// nobody contends for it, and whose name a rule for the shared ref may not
-// cover. It holds everything, so whatever stood there is in it.
-func (s *Store) pushSpool(ctx context.Context, remote string, tr *Traveled) error {
-	ref, err := s.spoolRef()
-	if err != nil {
-		return err
-	}
-	local, _, err := s.tip(s.ref)
-	if err != nil {
-		return err
-	}
-	tr.Tries++
-	return s.push(ctx, remote, nil, "+"+local.String()+":"+ref)
-}
-
-func (s *Store) spoolRef() (string, error) {
-	writer, err := s.writer()
-	return s.spoolPrefix(s.ref) + writer, err
-}
-
-// OwnWriter gives this process a name of its own among those that spool, where
-// it would take its clone's. So jobs that got their clones as copies of one do
-// not write over each other's.
-func (s *Store) OwnWriter() { s.spoolName = ulid.Make().String() }
-
-// writer is this clone's name among those that spool.
-func (s *Store) writer() (string, error) {
-	if s.spoolName != "" {
-		return s.spoolName, nil
-	}
-	path := filepath.Join(s.private, "writer")
-	if b, err := os.ReadFile(path); err == nil {
-		if id, err := ulid.ParseStrict(strings.TrimSpace(string(b))); err == nil {
-			return id.String(), nil
-		}
-	}
-	id := ulid.Make().String()
-	return id, os.WriteFile(path, []byte(id+"\n"), 0o666)
+	s.tidyLocal()
 }

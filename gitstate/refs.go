@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/oklog/ulid/v2"
 )
 
 // Refs of ours, by their full names alone. Where there is no ref of a name git goes
@@ -90,11 +91,40 @@ var errMoved = errors.New("the ref was moved by somebody else")
 // Should its holder live all the same, its own update fails; none is lost.
 const staleLock = 5 * time.Second
 
-// breakLock removes the lock of a ref if it is stale, and says whether it did.
+// breakLock removes the lock of a ref if it is stale, and says whether it did. One that
+// somebody made meanwhile stays: our own processes take turns, and what was moved
+// aside is put back if it is another one than was looked at.
 func (r *repo) breakLock(ref string) bool {
 	path := r.refPath(ref) + ".lock"
-	info, err := os.Stat(path)
-	return err == nil && time.Since(info.ModTime()) > staleLock && os.Remove(path) == nil
+	if !stale(os.Lstat(path)) {
+		return false
+	}
+	unlock, err := lockBriefly(context.Background(), filepath.Join(r.commonDir, "tmnotes", "break.lock"), func(string) {})
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	was, err := os.Lstat(path)
+	return stale(was, err) && r.moveAside(path, was)
+}
+
+// moveAside removes a file, if it still is the one that it was.
+func (r *repo) moveAside(path string, was os.FileInfo) bool {
+	aside := filepath.Join(r.commonDir, "tmnotes", "stale-"+ulid.MustNew(ulid.Now(), ulid.DefaultEntropy()).String())
+	if os.Rename(path, aside) != nil {
+		return false
+	}
+	is, err := os.Lstat(aside)
+	if err == nil && !os.SameFile(is, was) {
+		_ = os.Link(aside, path) // which replaces nothing
+		os.Remove(aside)
+		return false
+	}
+	return os.Remove(aside) == nil
+}
+
+func stale(lock os.FileInfo, err error) bool {
+	return err == nil && time.Since(lock.ModTime()) > staleLock
 }
 
 // lockedOut reports whether git found the lock of a ref in its way.

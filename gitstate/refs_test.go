@@ -95,8 +95,8 @@ func TestRemoteTagsNamedLikeOurRefs(t *testing.T) {
 				ctx, head := context.Background(), repo.Head()
 				s, other := open(t, repo.Dir), open(t, repo.Clone().Dir)
 				forged := forgery(t, repo, head)
-				mine := must[string](t)(s.spoolRef())
-				claim := s.claimRef(&Claim{Stack: "/a", Target: "prod"})
+				mine := s.spoolRef()
+				claim := s.claimRefs(&Claim{Stack: "/a", Target: "prod"})[0]
 				refs := []string{s.ref, s.textsRef(), mine, claim}
 				shadow := func() {
 					for _, ref := range refs {
@@ -178,7 +178,7 @@ func TestFetchOfTheNotesAlone(t *testing.T) {
 	push(t, s)
 	repo.InRemote("update-ref", "-d", s.ref)
 	repo.Git("push", "-q", "origin", forgery(t, repo, head)+":refs/tags/"+s.ref, head+":"+s.spoolPrefix(s.ref)+"x")
-	tips := must[remoteTips](t)(s.fetch(ctx, "origin", true, true, &Traveled{}))
+	tips := must[remoteTips](t)(s.fetch(ctx, "origin", notesAlone, &Traveled{}))
 	if !tips.main.IsZero() || len(tips.spool) != 0 {
 		t.Errorf("%+v", tips)
 	}

@@ -51,20 +51,3 @@ func (s *Store) Setup(ctx context.Context, remote string, undo bool) ([]string, 
 	}
 	return changed, nil
 }
-
-// DirtyFiles are the files at and below a folder of the work tree that differ
-// from HEAD or are not tracked (ignored ones aside), as git status names them:
-// with slashes, from the top of the work tree. untracked says which of the two.
-func (s *Store) DirtyFiles(ctx context.Context, dir string) (files map[string]bool, err error) {
-	out, err := s.repo.git(ctx, nil, "-C", dir, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none", "--", ".")
-	if err != nil {
-		return nil, fmt.Errorf("looking for uncommitted changes: %w", err)
-	}
-	files = map[string]bool{}
-	for entry := range strings.SplitSeq(out, "\x00") {
-		if len(entry) > 3 {
-			files[entry[3:]] = strings.HasPrefix(entry, "??")
-		}
-	}
-	return files, nil
-}

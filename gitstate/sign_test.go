@@ -347,3 +347,28 @@ case $3 in *[!0]*) ;; *) exit 0 ;; esac
 		}
 	}
 }
+
+// What git itself writes is not signed, and goes out in a commit that is; also by way
+// of a ref of this clone's own.
+func TestForeignCommitsAreSigned(t *testing.T) {
+	t.Parallel()
+	repo, ctx := gittest.New(t), context.Background()
+	signWithSSH(t, repo, "alice@example.com")
+	repo.Git("config", "commit.gpgSign", "true")
+	repo.Hook("update", refuseUnsigned)
+	s := open(t, repo.Dir)
+	noError(t, s.Append(repo.Head(), result(OK, "/a", "RUN1")))
+	noError(t, s.Flush(ctx))
+	tip := repo.Git("rev-parse", DefaultRef)
+	push(t, s)
+	if now := repo.Git("rev-parse", DefaultRef); now != tip || repo.InRemote("rev-parse", DefaultRef) != tip {
+		t.Error("a commit that was fit to be pushed was made once more")
+	}
+	repo.Git("notes", "--ref=tmnotes", "append", "-m", "by hand")
+	push(t, s)
+	repo.Hook("update", "case $1 in */tmnotes) exit 1 ;; esac\n"+refuseUnsigned)
+	repo.Git("notes", "--ref=tmnotes", "append", "-m", "by hand again")
+	if tr := push(t, s); !tr.Spooled {
+		t.Errorf("%+v", tr)
+	}
+}

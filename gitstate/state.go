@@ -16,8 +16,9 @@ import (
 // State is what the notes and the journal say at one moment. Its methods do
 // not see what is recorded later.
 type State struct {
-	s *Store
-	x *index
+	s    *Store
+	x    *index
+	read int64 // which of the store's reads it is
 
 	once   sync.Once
 	newest map[string]time.Time // by ident
@@ -29,14 +30,17 @@ type State struct {
 // Latest is the latest result of a stack for a target and a group of
 // operations (deploy and destroy are one).
 type Latest struct {
-	Stored             // the newest record; the zero value if there is none
-	Status   Status    // derived: that of the record, Interrupted, or Never
-	Diverged []Stored  // newest records beside it: neither writer knew of the other
-	OKCommit string    // where the latest success stands, "" if there was none
-	OKAt     time.Time // and when it was
-	By, Job  string    // from the head of the record's run
-	Cmd      string
-	okRun    string
+	Stored            // the newest record; the zero value if there is none
+	Status   Status   // derived: that of the record, Interrupted, or Never
+	Diverged []Stored // newest records beside it: neither writer followed the other
+	// Conflicts are the runs of those that were at the stack and could not know of each
+	// other. Who only announced it, or was killed before another began, is in none.
+	Conflicts []string
+	OKCommit  string    // where the latest success stands, "" if there was none
+	OKAt      time.Time // and when it was
+	By, Job   string    // from the head of the record's run
+	Cmd       string
+	okRun     string
 }
 
 // Runs are the runs that a record of the stack would follow now.
@@ -196,7 +200,11 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 
 // lastWords keeps of each run its last word: what it announced before it knew the
 // backend stands beside what came of it.
-func lastWords(heads []Stored) (last []Stored) {
+func lastWords(heads []Stored) []Stored {
+	if len(heads) < 2 {
+		return slices.Clone(heads)
+	}
+	last := make([]Stored, 0, len(heads))
 	at := make(map[string]int, len(heads)) // by run
 	for _, h := range heads {
 		i, known := at[h.Run]
@@ -231,7 +239,7 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 	}
 	// Who has announced something before, and not begun, will know of it when he does.
 	if out.Record.Status == Queued {
-		return nil
+		return st.conflicts(out)
 	}
 	var known []Stored
 	for i := range out.Diverged {
@@ -248,7 +256,47 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 		known = append(known, *d)
 	}
 	out.Diverged = known
+	return st.conflicts(out)
+}
+
+// conflicts finds Latest.Conflicts.
+func (st *State) conflicts(out *Latest) error {
+	if len(out.Diverged) == 0 {
+		return nil
+	}
+	var runs []string
+	if out.began() {
+		runs = append(runs, out.Run)
+	}
+	for _, d := range out.Diverged {
+		if !d.began() {
+			continue
+		}
+		if d.Record.Status.open() && d.At.Before(out.At.Add(-out.Took)) {
+			if over, err := st.abandoned(&d); err != nil {
+				return err
+			} else if over {
+				continue
+			}
+		}
+		runs = append(runs, d.Run)
+	}
+	if len(runs) > 1 {
+		out.Conflicts = slices.DeleteFunc(runs, func(run string) bool { return run == out.Run })
+	}
 	return nil
+}
+
+// began reports whether a record's run began with its stack, and did not just announce
+// it, or come to say that it does not.
+func (r *Stored) began() bool {
+	switch r.Record.Status {
+	case Queued, Triggered, Blocked:
+		return false
+	case Canceled:
+		return r.Took > 0
+	}
+	return true
 }
 
 // Abandoned are the runs that had queued or started a stack, or begun beside the latest
@@ -284,7 +332,7 @@ func (st *State) abandoned(r *Stored) (bool, error) {
 	if ri := st.x.runs[runKey{r.Run, r.Commit}]; ri != nil && ri.over(r) {
 		return true, nil
 	}
-	switch l, err := st.s.liveness(r.Run, r.Stack, r.Leg()); {
+	switch l, err := st.s.liveness(r.Run, r.Stack, r.Leg(), r.At); {
 	case err != nil:
 		return false, err
 	case l == alive:

@@ -3,6 +3,8 @@ package gitstate
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +82,48 @@ func TestLatestAndDone(t *testing.T) {
 		done, why := l.Done("c1", As{})
 		if l.Status != c.status || done != c.done || l.OKCommit != c.ok || len(l.Diverged) != c.diverged {
 			t.Errorf("%s: %s, done %v (%s), success %q, beside it %d", name, l.Status, done, why, l.OKCommit, len(l.Diverged))
+		}
+	}
+}
+
+// In conflict are runs that were at a stack and could not know of each other.
+func TestConflicts(t *testing.T) {
+	t.Parallel()
+	took := func(r Record, seconds int) Record { r.Took = time.Duration(seconds) * time.Second; return r }
+	ok, old := took(rec(9, OK, Deploy, "/a", "R9", "R0"), 4), -7200
+	for name, c := range map[string]struct {
+		others []Record
+		want   string
+	}{
+		"nobody":                             {nil, ""},
+		"another success":                    {[]Record{rec(3, OK, Deploy, "/a", "R3", "R0")}, "R3"},
+		"a failure":                          {[]Record{took(rec(3, Failed, Deploy, "/a", "R3"), 1)}, "R3"},
+		"a destruction":                      {[]Record{rec(3, OK, Destroy, "/a", "R3")}, "R3"},
+		"announced, not begun":               {[]Record{rec(3, Queued, Deploy, "/a", "R3", "R0")}, ""},
+		"announced, and nobody began":        {[]Record{rec(old, Queued, Deploy, "/a", "R3", "R0")}, ""},
+		"announced later":                    {[]Record{rec(12, Queued, Deploy, "/a", "R3", "R0")}, ""},
+		"announced twice":                    {[]Record{rec(12, Queued, Deploy, "/a", "R3", "R9"), rec(3, Queued, Deploy, "/a", "R4", "R0")}, ""},
+		"triggered":                          {[]Record{rec(12, Triggered, Deploy, "/a", "R3")}, ""},
+		"blocked":                            {[]Record{rec(12, Blocked, Deploy, "/a", "R3")}, ""},
+		"canceled before it began":           {[]Record{rec(3, Canceled, Deploy, "/a", "R3")}, ""},
+		"canceled when it ran":               {[]Record{took(rec(3, Canceled, Deploy, "/a", "R3"), 1)}, "R3"},
+		"at work":                            {[]Record{rec(3, Running, Deploy, "/a", "R3")}, "R3"},
+		"killed before it":                   {[]Record{rec(old, Running, Deploy, "/a", "R3")}, ""},
+		"killed, the latest":                 {[]Record{rec(10, Running, Deploy, "/a", "R3")}, "R9"},
+		"announced beside two that knew not": {[]Record{rec(12, Queued, Deploy, "/a", "R3", "R0"), rec(3, OK, Deploy, "/a", "R4", "R0")}, "R4 R9"},
+	} {
+		notes := allNotes{}
+		for _, r := range append([]Record{ok}, c.others...) {
+			notes.add("c1", mustLine(r))
+		}
+		st := &State{s: &Store{now: func() time.Time { return t0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.index()}
+		l, err := st.Latest("", "/a", "", Deploy)
+		slices.Sort(l.Conflicts)
+		if got := strings.Join(l.Conflicts, " "); err != nil || got != c.want {
+			t.Errorf("%s: the latest is %s, in conflict with %q, not %q: %v", name, l.Run, got, c.want, err)
+		}
+		if done, why := l.Done("c1", As{Variant: AnyVariant}); done && len(l.Diverged) > 0 || done && c.want != "" || !done && why == "" {
+			t.Errorf("%s: done %v, %q", name, done, why)
 		}
 	}
 }

@@ -23,6 +23,9 @@ type Options struct {
 	Ref        string // notes ref; "" is git config tmnotes.ref, or DefaultRef
 	Now        func() time.Time
 	StaleAfter time.Duration // when a running record of another machine counts as interrupted; 0 is git config tmnotes.staleAfter, or 6 h
+	// NetworkTimeout is how long a remote is waited for; 0 is git config
+	// tmnotes.networkTimeout, or 2 min.
+	NetworkTimeout time.Duration
 	// Warn gets one line for each thing that a person should know and that is
 	// no error; nil drops them.
 	Warn func(string)
@@ -44,24 +47,35 @@ type Store struct {
 	warn       func(string)
 	readOnly   error // why nothing can be written, if so
 	redactor   *Redactor
-	textless   atomic.Bool // the remote refused texts
-	lagged     atomic.Bool // a remote was seen to give a fetch less than it has
+	syncing    chan struct{} // holds one who fetches or pushes
+	textless   atomic.Bool   // the remote refused texts
+	lagged     atomic.Bool   // a remote was seen to give a fetch less than it has
 	saidOlder  atomic.Bool
+	targets    sync.Map    // by remote: what a push goes to
 	apart      sync.Map    // by remote: whether fetches and pushes go to different places
 	shadowed   atomic.Bool // a remote has tags or branches that are named like our refs
 	spoolName  string      // of this process, if it has one of its own
 	identity   identity
 
+	localJournal *journal
+	stays        func(op string) bool // whether its records stay here; nil: none do
+	carry        bool                 // what stayed here is to be shared
+
+	reads      atomic.Int64 // how many states were read
 	mu         sync.Mutex
 	journal    *journal
+	localRuns  map[string]bool          // whether the records of a run stay here
 	lastAt     map[string]time.Time     // by ident: what this process recorded
 	lastResult time.Time                // the latest of these
 	exact      map[string]bool          // by ident: see Exactly
-	state      *State                   // what was read last
+	basis      *State                   // see Basis
+	lives      map[string]*Mark         // by run: what this process works on
+	named      []string                 // refs of remotes that were warned of
 	tally      *tally                   // what was counted last
 	known      map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
 
-	lagPatience time.Duration
+	networkTimeout time.Duration
+	lagPatience    time.Duration
 }
 
 // Open opens the store of a repository, and brings what an earlier process
@@ -76,7 +90,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lagPatience: lagPatience}
+		redactor: NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -89,6 +103,10 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if s.staleAfter <= 0 {
 		s.staleAfter = 6 * time.Hour
 	}
+	if err := s.setNetworkTimeout(opt.NetworkTimeout); err != nil {
+		r.close()
+		return nil, err
+	}
 	if s.warn == nil {
 		s.warn = func(string) {}
 	}
@@ -100,9 +118,11 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		r.close()
 		return nil, err
 	}
-	s.journal = &journal{dir: filepath.Join(s.private, "journal")}
+	s.journal = &journal{dir: filepath.Join(s.private, "journal"), say: s.warn}
+	s.localJournal = &journal{dir: filepath.Join(s.private, "local-journal"), say: s.warn}
 	if s.ref != DefaultRef {
 		s.journal.dir += "-" + s.refName()
+		s.localJournal.dir += "-" + s.refName()
 	}
 	if _, err := os.Stat(s.journal.dir); errors.Is(err, os.ErrNotExist) {
 		if err = os.MkdirAll(s.journal.dir, 0o777); err == nil {
@@ -114,8 +134,26 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	} else if err := writable(s.private); err != nil {
 		s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
 	}
-	s.journal.name = "local.log"
+	s.journal.name, s.localJournal.name = "local.log", "local.log"
+	if err := s.mend(ctx); err != nil {
+		r.close()
+		return nil, err
+	}
 	return s, nil
+}
+
+func (s *Store) setNetworkTimeout(given time.Duration) (err error) {
+	s.networkTimeout = given
+	if v := s.Config("networkTimeout"); v != "" && given <= 0 {
+		if s.networkTimeout, err = time.ParseDuration(v); err != nil || s.networkTimeout <= 0 {
+			return fmt.Errorf("%s: %q is no duration; write it like 90s or 5m", s.ConfigName("networkTimeout"), v)
+		}
+	}
+	if s.networkTimeout <= 0 {
+		s.networkTimeout = defaultNetworkTimeout
+	}
+	s.lagPatience = min(maxLag, s.networkTimeout/2)
+	return nil
 }
 
 // writable tries whether files can be made in a folder, by one that is needed
@@ -256,12 +294,15 @@ func (s *Store) NewRun() string {
 
 // UseJournal lets the process append to a file of the run's own. Processes
 // that take part in one run on one machine share it.
-func (s *Store) UseJournal(run string) { s.journal.name = "run-" + run + ".log" }
+func (s *Store) UseJournal(run string) {
+	s.journal.name = "run-" + run + ".log"
+	s.localJournal.name = s.journal.name
+}
 
 // Append acknowledges records for a commit: when it returns they are in the
 // journal and on the disk, and no crash, race or refused push loses them. A
 // record without a time gets one that is later than that of every record of
-// its stack that is known here. Reason and Cmd are redacted.
+// its stack that this store recorded or that its Basis has. Reason and Cmd are redacted.
 func (s *Store) Append(commit string, records ...*Record) error {
 	return s.append(commit, true, records)
 }
@@ -273,17 +314,33 @@ func (s *Store) AppendLazily(commit string, records ...*Record) error {
 }
 
 // Sync makes durable what AppendLazily wrote.
-func (s *Store) Sync() error { return s.journal.sync() }
+func (s *Store) Sync() error { return errors.Join(s.journal.sync(), s.localJournal.sync()) }
 
 func (s *Store) append(commit string, sync bool, records []*Record) error {
+	entries, err := s.entries(commit, records)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	local := s.staysHere(records)
+	s.mu.Unlock()
+	if local {
+		return s.appendLocal(entries, sync)
+	}
+	return s.journal.append(entries, sync)
+}
+
+// entries makes records ready to be acknowledged.
+func (s *Store) entries(commit string, records []*Record) ([]journaled, error) {
 	if s.readOnly != nil {
-		return s.readOnly
+		return nil, s.readOnly
 	}
 	if !plumbing.IsHash(commit) {
-		return fmt.Errorf("%q is no full name of a commit", commit)
+		return nil, fmt.Errorf("%q is no full name of a commit", commit)
 	}
 	entries := make([]journaled, 0, len(records))
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, r := range records {
 		s.stamp(r)
 		r.sayCommit(commit)
@@ -295,13 +352,14 @@ func (s *Store) append(commit string, sync bool, records []*Record) error {
 		}
 		line, err := r.Line()
 		if err != nil {
-			s.mu.Unlock()
-			return &RecordError{commit, err}
+			return nil, &RecordError{commit, err}
 		}
 		entries = append(entries, journaled{plumbing.NewHash(commit), line})
+		if m := s.lives[r.Run]; m != nil && r.Status.open() {
+			m.wrote(r.At)
+		}
 	}
-	s.mu.Unlock()
-	return s.journal.append(entries, sync)
+	return entries, nil
 }
 
 // Exactly says that records of a stack follow what they say and no more. Otherwise
@@ -327,11 +385,11 @@ func (s *Store) stamp(r *Record) {
 	}
 	of := ident(r.ID, r.Stack)
 	last := s.lastAt[of]
-	if s.state != nil {
+	if s.basis != nil {
 		if r.Status != "" && !s.exact[of] {
-			r.Prev = s.state.follows(r)
+			r.Prev = s.basis.follows(r)
 		}
-		if t := s.state.newestAt(r.ID, r.Stack); t.After(last) {
+		if t := s.basis.newestAt(r.ID, r.Stack); t.After(last) {
 			last = t
 		}
 	}
@@ -384,8 +442,9 @@ func (s *Store) text(blobs []plumbing.Hash) (string, error) {
 
 // State reads what is the latest of every stack: from the index as far as it
 // goes, from the notes where it does not, and from the journal what is not in
-// the notes yet.
+// the notes yet. What is recorded afterwards is the same as without it; see Basis.
 func (s *Store) State(ctx context.Context) (*State, error) {
+	read := s.reads.Add(1)
 	t, tree, overlay, err := s.current(ctx)
 	if err != nil {
 		return nil, err
@@ -399,11 +458,18 @@ func (s *Store) State(ctx context.Context) (*State, error) {
 			return nil, err
 		}
 	}
-	st := &State{s: s, x: x}
+	return &State{s: s, x: x, read: read}, nil
+}
+
+// Basis says what the caller knows, who is going to record: records that are appended from
+// now on are later than those in st, and come in the place of earlier ones of their run. A
+// state that was read before the present basis changes nothing.
+func (s *Store) Basis(st *State) {
 	s.mu.Lock()
-	s.state = st
-	s.mu.Unlock()
-	return st, nil
+	defer s.mu.Unlock()
+	if s.basis == nil || st.read >= s.basis.read {
+		s.basis = st
+	}
 }
 
 func (s *Store) indexPath() string {
@@ -412,13 +478,13 @@ func (s *Store) indexPath() string {
 
 // index is the index of a notes tree: the saved one, led on to this tree by
 // what changed, or a new one.
-func (s *Store) index(t *notesTree, tree plumbing.Hash) (*index, error) {
+func (s *Store) index(t noteReader, tree trees) (*index, error) {
 	x, err := loadIndex(s.indexPath())
 	if err == nil && x.tree == tree {
 		return x, nil
 	}
 	if err == nil {
-		changes, err := s.changes(x.tree, tree)
+		changes, err := s.changesOf(x.tree, tree)
 		if err == nil && x.apply(changes) {
 			x.tree = tree
 			s.saveIndex(x)
@@ -440,17 +506,24 @@ func (s *Store) saveIndex(x *index) {
 
 // changes are the notes that differ between two trees.
 func (s *Store) changes(a, b plumbing.Hash) ([]change, error) {
-	type pair struct{ old, new []plumbing.Hash }
-	var commits []string
-	var pairs []pair
+	var pairs []notePair
 	err := diffTrees(s.repo.read, a, b, func(commit plumbing.Hash, old, new []plumbing.Hash) error {
-		commits = append(commits, commit.String())
-		pairs = append(pairs, pair{slices.Clone(old), slices.Clone(new)})
+		pairs = append(pairs, notePair{commit.String(), slices.Clone(old), slices.Clone(new)})
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	return s.readPairs(pairs)
+}
+
+// notePair is the blobs of a note before and after.
+type notePair struct {
+	commit   string
+	old, new []plumbing.Hash
+}
+
+func (s *Store) readPairs(pairs []notePair) ([]change, error) {
 	var all []plumbing.Hash
 	for _, p := range pairs {
 		all = append(append(all, p.old...), p.new...)
@@ -462,7 +535,7 @@ func (s *Store) changes(a, b plumbing.Hash) ([]change, error) {
 	changes := make([]change, len(pairs))
 	for i, p := range pairs {
 		o, n := len(p.old), len(p.new)
-		changes[i] = change{commits[i], normalLines(splitTexts(bodies[:o])), normalLines(splitTexts(bodies[o : o+n]))}
+		changes[i] = change{p.commit, normalLines(splitTexts(bodies[:o])), normalLines(splitTexts(bodies[o : o+n]))}
 		bodies = bodies[o+n:]
 	}
 	return changes, nil
@@ -477,11 +550,11 @@ func splitTexts(texts []string) []string {
 }
 
 // rebuild reads every note; overlay replaces some of them.
-func (s *Store) rebuild(t *notesTree, tree plumbing.Hash, overlay []change) (*index, error) {
+func (s *Store) rebuild(t noteReader, tree trees, overlay []change) (*index, error) {
 	return s.build(newBuilder(), t, tree, overlay)
 }
 
-func (s *Store) build(b *builder, t *notesTree, tree plumbing.Hash, overlay []change) (*index, error) {
+func (s *Store) build(b *builder, t noteReader, tree trees, overlay []change) (*index, error) {
 	over := map[string][]string{}
 	for _, c := range overlay {
 		over[c.commit] = c.new
@@ -514,7 +587,7 @@ func (s *Store) build(b *builder, t *notesTree, tree plumbing.Hash, overlay []ch
 // each hands on all notes in normal form, in the order of their commits'
 // names. The lines share memory with the note, so who keeps one clones it, and
 // the list of them is good until fn returns.
-func (s *Store) each(t *notesTree, fn func(commit string, lines []string) error) error {
+func (s *Store) each(t noteReader, fn func(commit string, lines []string) error) error {
 	// The notes are read while the tree is still being walked.
 	type note struct {
 		commit plumbing.Hash

@@ -200,7 +200,7 @@ func TestAppendTakesOverPrev(t *testing.T) {
 	noError(t, s.Append(head, result(Queued, "/a", "R1", "R0")))
 	noError(t, s.Flush(ctx))
 	s = open(t, repo.Dir)
-	must[*State](t)(s.State(ctx))
+	s.Basis(must[*State](t)(s.State(ctx)))
 	noError(t, s.Append(head, result(OK, "/a", "R1")))
 	noError(t, s.Flush(ctx))
 	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
@@ -444,9 +444,11 @@ func TestFailClosed(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, repo *gittest.Repo, head string){
 		"empty ref": func(t *testing.T, repo *gittest.Repo, head string) {
 			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git", DefaultRef), nil, 0o666))
+			noError(t, os.Remove(filepath.Join(repo.Dir, ".git/logs", DefaultRef))) // it is mended where that is there: TestBrokenRef
 		},
 		"ref to nothing": func(t *testing.T, repo *gittest.Repo, head string) {
 			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git", DefaultRef), []byte(strings.Repeat("12", 20)+"\n"), 0o666))
+			noError(t, os.Remove(filepath.Join(repo.Dir, ".git/logs", DefaultRef)))
 		},
 		"ref to a blob": func(t *testing.T, repo *gittest.Repo, head string) {
 			noError(t, os.WriteFile(filepath.Join(repo.Dir, ".git", DefaultRef), []byte(repo.Git("rev-parse", "HEAD:a")+"\n"), 0o666))
@@ -627,7 +629,7 @@ func TestInterrupted(t *testing.T) {
 	stack.Process.Kill()
 	stack.Wait()
 	want("/stack", Running) // by the second
-	second()
+	second.Done()
 	want("/stack", Interrupted)
 	want("/run", Running)
 	run.Process.Kill()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"maps"
 	"time"
-
-	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // TallyKey is what deployments are counted by.
@@ -16,7 +14,7 @@ type TallyKey struct {
 
 // tally is how often deployments ended how in the notes of one tree.
 type tally struct {
-	tree   plumbing.Hash
+	tree   trees
 	counts map[TallyKey]int
 }
 
@@ -36,7 +34,7 @@ func (s *Store) Tally(ctx context.Context) (map[TallyKey]int, error) {
 	now := &tally{tree: tree}
 	if old != nil {
 		// A tree that was squashed away may be gone.
-		if changes, err := s.changes(old.tree, tree); err == nil {
+		if changes, err := s.changesOf(old.tree, tree); err == nil {
 			now.counts = maps.Clone(old.counts)
 			countChanges(now.counts, changes)
 		}
@@ -83,14 +81,26 @@ func countDeployments(counts map[TallyKey]int, lines []string, by int) {
 	}
 }
 
-// Unpushed counts the records that are here, in the notes or in the journal, and
-// were not seen on the remote, and says when the oldest of them was made.
+// Unpushed counts the records that are here, in the notes or in the journal, are to
+// be on the remote and were not seen there, and says when the oldest of them was made.
 func (s *Store) Unpushed(ctx context.Context, remote string) (n int, oldest time.Time, err error) {
 	_, theirs, err := s.tip(s.tracking(remote))
 	if err != nil {
 		return 0, oldest, err
 	}
-	_, ours, overlay, err := s.current(ctx)
+	_, ours, err := s.tip(s.ref)
+	if err != nil {
+		return 0, oldest, err
+	}
+	lines, _, err := s.pending(ctx, s.shared(), ours)
+	if err != nil {
+		return 0, oldest, err
+	}
+	t, err := s.openTree(ours)
+	if err != nil {
+		return 0, oldest, err
+	}
+	overlay, err := s.missing(t, lines)
 	if err != nil {
 		return 0, oldest, err
 	}

@@ -53,10 +53,14 @@ type Hider interface{ Hide(text string) string }
 // then what is over TextLimit, from the middle. [Store.Flush] brings it into
 // the ref of texts, [Store.Push] to the remote.
 func (s *Store) KeepText(key TextKey, text string, r Hider) error {
-	return s.keepText(key, text, r, s.now())
+	dir := s.textsDir()
+	if s.staysText(&key) {
+		dir = s.localTextsDir()
+	}
+	return s.keepText(dir, key, text, r, s.now())
 }
 
-func (s *Store) keepText(key TextKey, text string, r Hider, at time.Time) error {
+func (s *Store) keepText(dir string, key TextKey, text string, r Hider, at time.Time) error {
 	if s.readOnly != nil {
 		return s.readOnly
 	}
@@ -71,7 +75,6 @@ func (s *Store) keepText(key TextKey, text string, r Hider, at time.Time) error 
 	_, _ = whole.Write([]byte(r.Hide(PlainText(text))))
 	// A file of its own for each, which the next Flush takes up, as records wait
 	// in the journal.
-	dir := s.textsDir()
 	err := os.MkdirAll(dir, 0o777)
 	if err == nil {
 		err = writeSynced(filepath.Join(dir, key.slots()[0]+"."+key.Kind+"."+name), whole.String())
@@ -105,7 +108,7 @@ func (s *Store) Text(key TextKey) (Text, bool, error) {
 	}
 	var found []place
 	// In this order: what waits no longer is in a later tree.
-	waiting, err := s.waitingTexts()
+	waiting, err := s.waitingTexts(s.textsDir(), s.localTextsDir())
 	if err != nil {
 		return Text{}, false, err
 	}
@@ -183,7 +186,10 @@ func (s *Store) forgetTexts(r *Record) error {
 			if now := s.now(); now.After(at) {
 				at = now
 			}
-			err = s.keepText(key, "", &Redactor{}, at)
+			err = s.keepText(s.textsDir(), key, "", &Redactor{}, at)
+			if err == nil && s.hasLocalTexts() {
+				err = s.keepText(s.localTextsDir(), key, "", &Redactor{}, at)
+			}
 		}
 		if err != nil {
 			return err
@@ -228,6 +234,9 @@ func (s *Store) textRoots() (roots []plumbing.Hash, err error) {
 	for _, remote := range s.repo.remotes {
 		refs = append(refs, s.tracking(remote)+textsSuffix)
 	}
+	if s.hasRef(s.localTextsRef()) {
+		refs = append(refs, s.localTextsRef())
+	}
 	for _, ref := range refs {
 		tip, root, err := s.tip(ref)
 		if err != nil {
@@ -243,16 +252,17 @@ func (s *Store) textRoots() (roots []plumbing.Hash, err error) {
 // waitingText is a text that is not in the ref yet.
 type waitingText struct{ path, slot, kind, name string }
 
-func (s *Store) waitingTexts() (found []waitingText, err error) {
-	dir := s.textsDir()
-	list, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("reading the texts that were kept: %w", err)
-	}
-	for _, d := range list {
-		f := strings.SplitN(d.Name(), ".", 3)
-		if len(f) == 3 && isTextName(1, f[0]) && isTextName(2, f[1]) && isTextName(textDepth, f[2]) {
-			found = append(found, waitingText{filepath.Join(dir, d.Name()), f[0], f[1], f[2]})
+func (s *Store) waitingTexts(dirs ...string) (found []waitingText, err error) {
+	for _, dir := range dirs {
+		list, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("reading the texts that were kept: %w", err)
+		}
+		for _, d := range list {
+			f := strings.SplitN(d.Name(), ".", 3)
+			if len(f) == 3 && isTextName(1, f[0]) && isTextName(2, f[1]) && isTextName(textDepth, f[2]) {
+				found = append(found, waitingText{filepath.Join(dir, d.Name()), f[0], f[1], f[2]})
+			}
 		}
 	}
 	return found, nil
@@ -261,27 +271,30 @@ func (s *Store) waitingTexts() (found []waitingText, err error) {
 // flushTexts brings the texts that wait into the ref. Where that fails they go
 // on waiting.
 func (s *Store) flushTexts(ctx context.Context) {
-	waiting, err := s.waitingTexts()
-	if err == nil && len(waiting) > 0 {
-		_, err = s.gatherTexts(ctx, plumbing.ZeroHash)
+	err := s.carryTexts(ctx)
+	for _, of := range [][2]string{{s.textsRef(), s.textsDir()}, {s.localTextsRef(), s.localTextsDir()}} {
+		waiting, werr := s.waitingTexts(of[1])
+		if werr == nil && len(waiting) > 0 {
+			_, werr = s.gatherTexts(ctx, of[0], of[1], plumbing.ZeroHash)
+		}
+		err = errors.Join(err, werr)
 	}
 	if err != nil {
 		s.warn(err.Error())
 	}
 }
 
-// gatherTexts makes the ref of texts hold what waits, and what another tip
-// has, and returns where it stands then. A text is not part of any history: the
+// gatherTexts makes a ref of texts hold what waits in a folder, and what another
+// tip has, and returns where it stands then. A text is not part of any history: the
 // commits have no parents, so that what is over the limits is gone.
-func (s *Store) gatherTexts(ctx context.Context, theirs plumbing.Hash) (tip plumbing.Hash, err error) {
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+func (s *Store) gatherTexts(ctx context.Context, ref, dir string, theirs plumbing.Hash) (tip plumbing.Hash, err error) {
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return tip, err
 	}
 	defer unlock()
-	ref := s.textsRef()
 	err = s.retryMovedRef(ctx, ref, func() error {
-		waiting, err := s.waitingTexts()
+		waiting, err := s.waitingTexts(dir)
 		if err != nil {
 			return err
 		}

@@ -22,9 +22,14 @@ type textTips struct {
 
 // mergeTexts merges what was fetched, and finds out where the local ref stands.
 func (s *Store) mergeTexts(ctx context.Context, t *textTips) {
-	waiting, err := s.waitingTexts()
+	waiting, err := s.waitingTexts(s.textsDir())
+	if err == nil && s.carry {
+		if err = s.carryTexts(ctx); err == nil {
+			t.ours, _, err = s.tip(s.textsRef())
+		}
+	}
 	if err == nil && (len(waiting) > 0 || t.ours != t.theirs) {
-		t.ours, err = s.gatherTexts(ctx, t.theirs)
+		t.ours, err = s.gatherTexts(ctx, s.textsRef(), s.textsDir(), t.theirs)
 	}
 	if err != nil {
 		s.warn(err.Error())
@@ -107,7 +112,7 @@ func (s *Store) textsOnTop(ctx context.Context, remote string, try int, t *textT
 	if err := pause(ctx, backoff(try, 30*time.Millisecond, 2*time.Second)); err != nil {
 		return err
 	}
-	tips, err := s.fetch(ctx, remote, true, false, tr)
+	tips, err := s.fetch(ctx, remote, notesAndSpool, tr)
 	if err != nil {
 		return err
 	}

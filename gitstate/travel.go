@@ -3,16 +3,13 @@ package gitstate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"golang.org/x/term"
 )
 
 // How notes travel. The remote's notes are fetched to a tracking ref of our
@@ -21,12 +18,9 @@ import (
 // somebody removed meanwhile come back), and the spool refs of writers who
 // could not push. A push is one commit on top of the remote's.
 
-const (
-	networkTimeout = 2 * time.Minute // of one git fetch or git push
-	// The first push is to the ref that all share; where that is contended, another
-	// one is to that and to a ref of the writer's own, which nobody contends for.
-	pushTries = 2
-)
+// The first push is to the ref that all share; where that is contended, another
+// one is to that and to a ref of the writer's own, which nobody contends for.
+const pushTries = 2
 
 // Traveled says what a Fetch or a Push did.
 type Traveled struct {
@@ -35,6 +29,7 @@ type Traveled struct {
 	Fetched  bool // notes came that were not here
 	Pushed   bool
 	Spooled  bool // pushed, to a ref of this writer's own that the next sync of anybody folds in
+	Refused  bool // spooled, since the remote does not let this writer push to the ref that all share
 	Tries    int  // pushes tried
 	Returned int  // lines that somebody removed without `tmnotes forget`, put back
 }
@@ -54,55 +49,28 @@ func (s *Store) tracking(remote string) string {
 
 func (s *Store) spoolPrefix(base string) string { return base + "-spool/" }
 
-// network runs git with the user's own way of reaching a remote. Where nobody
-// is there to ask, git must not wait for an answer.
-func (s *Store) network(ctx context.Context, args ...string) (string, error) {
-	return s.networkWith(ctx, nil, args...)
-}
-
-// networkWith is network with more in the environment.
-func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, networkTimeout, fmt.Errorf("no answer within %v", networkTimeout))
-	defer cancel()
-	cmd := s.repo.command(ctx, args...)
-	cmd.Env = append(cmd.Env, env...)
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		ownGroup(cmd)
-		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0")
-	}
-	cmd.WaitDelay = 5 * time.Second
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // git has ended well; what it left running in the background has its stderr
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return stdout.String(), context.Cause(ctx)
-		}
-		err = &gitError{args: []string{args[0]}, code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}
-	}
-	return stdout.String(), err
-}
-
 // remoteTips are the notes refs of a remote as they were fetched last.
 type remoteTips struct {
 	main  plumbing.Hash
 	base  plumbing.Hash            // the newest that is known to stand there; main, unless that lags
 	spool map[string]plumbing.Hash // ref on the remote → commit
+	bad   []string                 // likewise, of what is no commit
 	texts textTips
 }
 
 func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, error) {
 	track := s.tracking(remote)
 	t := remoteTips{spool: map[string]plumbing.Hash{}}
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
+	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
 	if err != nil {
 		return t, err
 	}
 	for line := range strings.Lines(out) {
-		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
+		f := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		if len(f) < 3 {
+			continue
+		}
+		hash, kind, ref := f[0], f[1], f[2]
 		if ref == track {
 			t.main = plumbing.NewHash(hash)
 		} else if ref == track+textsSuffix {
@@ -110,7 +78,11 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 		} else if ref == s.textsRef() {
 			t.texts.ours = plumbing.NewHash(hash)
 		} else if writer, ok := strings.CutPrefix(ref, s.spoolPrefix(track)); ok {
-			t.spool[s.spoolPrefix(s.ref)+writer] = plumbing.NewHash(hash)
+			if ref = s.spoolPrefix(s.ref) + writer; kind != "commit" {
+				t.bad = append(t.bad, ref)
+			} else {
+				t.spool[ref] = plumbing.NewHash(hash)
+			}
 		}
 	}
 	return t, nil
@@ -120,27 +92,54 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 // Nothing local is lost, and nothing is pushed. An unreachable remote is an
 // ErrRemote; a remote without notes is Traveled.Empty.
 func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
+	return s.fetchLocked(ctx, remote, everything)
+}
+
+func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Traveled, error) {
 	tr := Traveled{Remote: remote}
 	if s.readOnly != nil {
 		return tr, s.readOnly
 	}
-	unlock, err := s.lockSync(ctx)
+	unlock, err := s.lockSync(ctx, remote)
 	if err != nil {
 		return tr, err
 	}
 	defer unlock()
-	_, err = s.fetch(ctx, remote, true, false, &tr)
+	ctx, cancel := s.bounded(ctx, 0)
+	defer cancel()
+	_, err = s.fetch(ctx, remote, what, &tr)
 	return tr, err
 }
 
-// lockSync keeps apart the processes of this clone that fetch and push.
-func (s *Store) lockSync(ctx context.Context) (unlock func(), err error) {
-	return lockFile(ctx, filepath.Join(s.private, "sync.lock"))
+// lockSync keeps apart those who fetch and push, in this process and in others of this
+// clone.
+func (s *Store) lockSync(ctx context.Context, remote string) (unlock func(), err error) {
+	select {
+	case s.syncing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
+	}
+	done := func() { <-s.syncing }
+	open, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return func() { open(); done() }, nil
 }
 
-// fetch does one git fetch and merges what came: of all refs, or of the notes alone.
-// Unless it is to ask the remote, it works with what came last time.
-func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *Traveled) (remoteTips, error) {
+// scope is what a fetch asks the remote for.
+type scope int
+
+const (
+	nothing scope = iota // it works with what came last time
+	notesAlone
+	notesAndSpool // and texts
+	everything    // and claims
+)
+
+// fetch does one git fetch and merges what came.
+func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Traveled) (remoteTips, error) {
 	// git fetch would blame the remote for a ref that is broken here.
 	if _, _, err := s.tip(s.ref); err != nil {
 		return remoteTips{}, err
@@ -153,11 +152,14 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	// one is not looked for among tags and branches. Partial clones would leave
 	// the notes' blobs behind without --no-filter.
 	refspecs := []string{"+" + s.ref + "*:" + s.tracking(remote) + "*"}
-	if alone && !before.main.IsZero() {
-		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.ref+claimsSuffix+"/*", "^"+s.textsRef())
+	if what == notesAlone && !before.main.IsZero() {
+		refspecs = append(refspecs, "^"+s.spoolPrefix(s.ref)+"*", "^"+s.textsRef())
+	}
+	if what != everything {
+		refspecs = append(refspecs, "^"+s.claimsPrefix()+"*")
 	}
 	for range 20 {
-		if !ask {
+		if what == nothing {
 			break
 		}
 		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
@@ -171,12 +173,13 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 		}
 	}
 	if err != nil {
-		return before, fmt.Errorf("%w: fetching the notes from %s: %w", ErrRemote, remote, err)
+		return before, remoteError("fetching the notes from "+remote, remote, err)
 	}
 	after, err := s.fetchedTips(ctx, remote)
 	if err != nil {
 		return after, err
 	}
+	s.warnOfSpools(remote, after.bad)
 	if after.base, err = s.newest(ctx, remote, before.main, after.main); err != nil {
 		return after, err
 	}
@@ -193,7 +196,7 @@ func (s *Store) fetch(ctx context.Context, remote string, ask, alone bool, tr *T
 	if err := s.sayChanged(remote, before.main, after, tr); err != nil {
 		return after, err
 	}
-	if !ask {
+	if what == nothing {
 		return after, nil
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))
@@ -235,7 +238,7 @@ func (s *Store) LastFetch(remote string) time.Time {
 // merge makes the local ref hold every line of the sources and of the journal.
 // Where the remote's tip has them all, the local ref becomes it.
 func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sources []plumbing.Hash) error {
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"))
+	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return err
 	}

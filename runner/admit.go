@@ -65,6 +65,18 @@ func (x *execution) admit() {
 	}()
 }
 
+// upcoming are stacks that are ready and that nobody was asked about yet, the first in
+// order.
+func (x *execution) upcoming(most int) (stacks []Stack) {
+	x.do(func() {
+		ready := slices.Clone(x.ready)
+		for len(stacks) < most && len(ready) > 0 {
+			stacks = append(stacks, x.tasks[heap.Pop(&ready).(int)].Stack)
+		}
+	})
+	return stacks
+}
+
 func (x *execution) admitted(i int, a Admission) {
 	switch {
 	case x.haltReason != "":

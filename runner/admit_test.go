@@ -150,3 +150,51 @@ func TestHoldEnds(t *testing.T) {
 		})
 	}
 }
+
+// Admit may ask which stacks are ready beside those that it is asked about: the next ones
+// in order, none of which waits for another.
+func TestUpcoming(t *testing.T) {
+	t.Parallel()
+	g := mustGraph(t, []string{"/a", "/b", "/c", "/d"}, map[string][]string{"/d": {"/a"}})
+	tasks := map[string]Task{}
+	for _, p := range g.Order() {
+		tasks[p] = sh(t, p, "exit 0")
+	}
+	var next func(int) []Stack
+	var seen [][]Stack
+	opt := Options{Upcoming: func(f func(int) []Stack) { next = f }, Admit: func(_ context.Context, ready []Stack) ([]Admission, error) {
+		seen = append(seen, next(1), next(10))
+		return []Admission{{}}, nil
+	}}
+	if _, err := Execute(t.Context(), g, tasks, opt, nil); err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, stacks := range seen {
+		said := ""
+		for _, s := range stacks {
+			said += s.Path
+		}
+		paths = append(paths, said)
+	}
+	if want := []string{"/b", "/b/c", "/c", "/c/d", "/d", "/d", "", ""}; !slices.Equal(paths, want) {
+		t.Errorf("%q, want %q", paths, want)
+	}
+}
+
+// What a child inherits is open for as long as it lives, out of the way of what scripts
+// number themselves.
+func TestInherit(t *testing.T) {
+	t.Parallel()
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	g := free(t, "/a")
+	task := sh(t, "/a", `test -e /dev/fd/20 || test -e /proc/self/fd/20 && ! test -e /proc/self/fd/3`)
+	results, err := Execute(t.Context(), g, map[string]Task{"/a": task}, Options{Inherit: []*os.File{f}}, nil)
+	if err != nil || statuses(results) != "/a=ok" {
+		t.Errorf("%+v, %v", results, err)
+	}
+}

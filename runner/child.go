@@ -42,6 +42,7 @@ func (o outcome) diedOfInterrupt() bool { return o.signal == "SIGINT" || o.exit 
 type child struct {
 	cmd   *exec.Cmd
 	group bool // it leads a process group of its own
+	*family
 
 	mu       sync.Mutex // guards what follows
 	ended    bool       // it was waited for: its pid may be another's
@@ -50,12 +51,17 @@ type child struct {
 	timer    *time.Timer // to the timeout, then to the kill
 }
 
+func (c *child) start() (err error) {
+	c.family, err = startFamily(c.cmd, c.group)
+	return err
+}
+
 // signal sends sig to the child, and to its group where that is its own.
 func (c *child) signal(sig os.Signal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
-		sendSignal(c.cmd.Process, sig, c.group)
+		c.family.signal(sig)
 	}
 }
 
@@ -74,7 +80,7 @@ func (c *child) end(why *bool, killAfter time.Duration) {
 		return
 	}
 	*why = true
-	sendSignal(c.cmd.Process, os.Interrupt, c.group)
+	c.family.signal(os.Interrupt)
 	if c.timer != nil {
 		c.timer.Stop()
 	}
@@ -172,6 +178,16 @@ func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, e
 	return outcome{begun: true}
 }
 
+// inherited are files for a child to have open, out of the way of the descriptors that
+// scripts number themselves.
+func inherited(files []*os.File) []*os.File {
+	if len(files) == 0 {
+		return nil
+	}
+	const first = 20
+	return append(make([]*os.File, first-3), files...)
+}
+
 // ending says how a command ended that says nothing of it itself.
 func (o outcome) ending() string {
 	if o.signal != "" {
@@ -194,13 +210,13 @@ func (x *execution) run(t Task, cmd Command, hold context.Context, env []string,
 	streams := out.newTry(cmd.Tee)
 	c := &child{group: !x.opt.Foreground}
 	c.cmd = &exec.Cmd{
-		Path:        path,
-		Args:        cmd.Args,
-		Env:         env,
-		Dir:         s.Dir,
-		Stdin:       x.out.stdin(),
-		SysProcAttr: sysProcAttr(c.group),
-		WaitDelay:   pipeGrace, // only of use where Stdin is no file
+		Path:       path,
+		Args:       cmd.Args,
+		Env:        env,
+		Dir:        s.Dir,
+		Stdin:      x.out.stdin(),
+		ExtraFiles: inherited(x.opt.Inherit),
+		WaitDelay:  pipeGrace, // only of use where Stdin is no file
 	}
 	pipes, err := streams.attach(c.cmd)
 	halted := false
@@ -230,10 +246,11 @@ func (x *execution) run(t Task, cmd Command, hold context.Context, env []string,
 	x.mu.Lock()
 	delete(x.children, c)
 	x.mu.Unlock()
-	if !pipes.drain(pipeGrace) && (c.timedOut || c.lost) && c.group {
+	if !pipes.drain(pipeGrace) && (c.timedOut || c.lost) {
 		// What a child leaves behind may live on, but not where it was to end.
-		killGroup(c.cmd.Process.Pid)
+		c.killRest()
 	}
+	c.release()
 	pipes.close()
 
 	o := outcome{
@@ -257,7 +274,7 @@ func (x *execution) startChild(c *child) (halted bool, err error) {
 	if x.halted {
 		return true, nil
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := c.start(); err != nil {
 		return false, err
 	}
 	x.mu.Lock()

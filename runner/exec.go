@@ -65,6 +65,9 @@ func Execute(ctx context.Context, g *Graph, tasks map[string]Task, opt Options, 
 		}
 		x.tasks[i] = task
 	}
+	if opt.Upcoming != nil {
+		opt.Upcoming(x.upcoming)
+	}
 	x.prepare, x.stopPreparing = context.WithCancel(context.WithoutCancel(ctx))
 	x.loop(ctx.Done())
 	x.stopPreparing()

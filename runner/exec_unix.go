@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,23 +14,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sysProcAttr has the child lead a process group, or stay in ours.
-func sysProcAttr(group bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: group} }
-
-// sendSignal sends sig to a process that was not waited for; errors mean that it is
-// gone.
-func sendSignal(p *os.Process, sig os.Signal, group bool) {
-	s, ok := sig.(syscall.Signal)
-	if !group || !ok {
-		_ = p.Signal(sig)
-		return
-	}
-	_ = syscall.Kill(-p.Pid, s)
+// family is a process with all that it starts, as far as one can name them.
+type family struct {
+	process *os.Process
+	leads   bool // a process group of its own, else it is in ours
 }
 
-// killGroup kills what is left of the group of a process that has ended. Its number
-// is not given to another while one of the group lives.
-func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+func startFamily(cmd *exec.Cmd, leads bool) (*family, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: leads}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return &family{cmd.Process, leads}, nil
+}
+
+// signal sends sig to a process that was not waited for; errors mean that it is gone.
+func (f *family) signal(sig os.Signal) {
+	s, ok := sig.(syscall.Signal)
+	if !f.leads || !ok {
+		_ = f.process.Signal(sig)
+		return
+	}
+	_ = syscall.Kill(-f.process.Pid, s)
+}
+
+// killRest kills what a process that has ended left of its group. Its number is not
+// given to another while one of the group lives.
+func (f *family) killRest() {
+	if f.leads {
+		_ = syscall.Kill(-f.process.Pid, syscall.SIGKILL)
+	}
+}
+
+// release leaves what still lives to itself.
+func (f *family) release() {}
+
+func shellPath() string { return "sh" }
 
 // fromTerminal says whether a terminal sends this signal to its whole foreground
 // group (termios(3), credentials(7)).

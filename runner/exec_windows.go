@@ -1,34 +1,147 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 )
 
-// sysProcAttr has the child lead a process group, or stay in ours. Leading one
+// family is a process with all that it starts: they are in one job, which ends with
+// our last handle of it. So nothing lives on where we are killed, either: a claim of
+// what a command works on would be taken over meanwhile.
+type family struct {
+	process *os.Process
+	leads   bool           // a console process group of its own, else it is in ours
+	job     windows.Handle // 0: it could not be put into one
+}
+
+// startFamily has the child lead a process group, or stay in ours. Leading one
 // makes it deaf for Ctrl-C; it gets Ctrl-Break instead (CreateProcess, Process
-// Creation Flags).
-func sysProcAttr(group bool) *syscall.SysProcAttr {
-	if group {
-		return &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP}
+// Creation Flags). It starts suspended, so that it starts nothing before it is in the job.
+func startFamily(cmd *exec.Cmd, leads bool) (*family, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_SUSPENDED}
+	if leads {
+		cmd.SysProcAttr.CreationFlags |= windows.CREATE_NEW_PROCESS_GROUP
 	}
-	return nil
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	f := &family{process: cmd.Process, leads: leads}
+	f.join()
+	if err := resume(cmd.Process.Pid); err != nil {
+		f.signal(os.Kill)
+		_ = cmd.Wait()
+		f.release()
+		return nil, fmt.Errorf("resuming %s: %w", cmd.Path, err)
+	}
+	return f, nil
 }
 
-// sendSignal sends Ctrl-Break for every signal but os.Kill: Windows has no other
+// join puts the process into a job. Where that is not to be (we are in one that allows
+// no other), it is killed alone.
+func (f *family) join() {
+	job, err := windows.CreateJobObject(nil, nil)
+	if err != nil {
+		return
+	}
+	if err = limitJob(job, windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE|windows.JOB_OBJECT_LIMIT_BREAKAWAY_OK); err == nil {
+		werr := f.process.WithHandle(func(process uintptr) { err = windows.AssignProcessToJobObject(job, windows.Handle(process)) })
+		err = errors.Join(werr, err)
+	}
+	if err != nil {
+		_ = windows.CloseHandle(job)
+		return
+	}
+	f.job = job
+}
+
+func limitJob(job windows.Handle, flags uint32) error {
+	var limit windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION
+	limit.BasicLimitInformation.LimitFlags = flags
+	_, err := windows.SetInformationJobObject(job, windows.JobObjectExtendedLimitInformation, uintptr(unsafe.Pointer(&limit)), uint32(unsafe.Sizeof(limit)))
+	return err
+}
+
+// resume lets a process run that was started suspended: it has one thread.
+func resume(pid int) error {
+	all, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPTHREAD, 0)
+	if err != nil {
+		return err
+	}
+	defer windows.CloseHandle(all)
+	entry := windows.ThreadEntry32{Size: uint32(unsafe.Sizeof(windows.ThreadEntry32{}))}
+	for err = windows.Thread32First(all, &entry); err == nil; err = windows.Thread32Next(all, &entry) {
+		if entry.OwnerProcessID != uint32(pid) {
+			continue
+		}
+		thread, err := windows.OpenThread(windows.THREAD_SUSPEND_RESUME, false, entry.ThreadID)
+		if err != nil {
+			return err
+		}
+		defer windows.CloseHandle(thread)
+		_, err = windows.ResumeThread(thread)
+		return err
+	}
+	return err
+}
+
+// signal sends Ctrl-Break for every signal but os.Kill: Windows has no other
 // that a process could send.
-func sendSignal(p *os.Process, sig os.Signal, group bool) {
-	if sig == os.Kill || !group || windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(p.Pid)) != nil {
-		_ = p.Kill()
+func (f *family) signal(sig os.Signal) {
+	if sig != os.Kill && f.leads && windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(f.process.Pid)) == nil {
+		return
+	}
+	if f.job == 0 || windows.TerminateJobObject(f.job, 1) != nil {
+		_ = f.process.Kill()
 	}
 }
 
-func killGroup(int) {}
+// killRest kills what a process that has ended left behind.
+func (f *family) killRest() {
+	if f.job != 0 {
+		_ = windows.TerminateJobObject(f.job, 1)
+	}
+}
+
+// release leaves what still lives to itself.
+func (f *family) release() {
+	if f.job == 0 {
+		return
+	}
+	_ = limitJob(f.job, 0)
+	_ = windows.CloseHandle(f.job)
+	f.job = 0
+}
+
+// shellPath is sh, which git brings with it, mostly out of PATH.
+var shellPath = sync.OnceValue(func() string {
+	if path, err := exec.LookPath("sh"); err == nil {
+		return path
+	}
+	programs, _ := exec.Command("git", "--exec-path").Output()
+	return shellOfGit(strings.TrimSpace(string(programs)))
+})
+
+// shellOfGit is the sh of a git whose programs are in a folder like
+// C:/Program Files/Git/mingw64/libexec/git-core.
+func shellOfGit(programs string) string {
+	for dir := filepath.FromSlash(programs); filepath.IsAbs(dir) && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		for _, below := range []string{"bin", filepath.Join("usr", "bin")} {
+			if path := filepath.Join(dir, below, "sh.exe"); isFile(path) {
+				return path
+			}
+		}
+	}
+	return "sh" // which is not found, and that is said
+}
 
 // fromTerminal says whether the console sends this signal to all that share it.
 func fromTerminal(sig os.Signal) bool { return sig == os.Interrupt }

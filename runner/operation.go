@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,15 +17,45 @@ type Operation struct {
 	// the subcommand or of the program: [a-z0-9._-]+, unless it was given by
 	// hand.
 	Name string
-	// Variant tells command lines apart that may have different results: 8 hex
-	// digits of a sha256.
+	// Variant tells deployments apart that may have different results: "2:" and 8 hex
+	// digits of a sha256 over the command's words and, after [Reader.Look], over all values.
 	Variant string
+	// Legacy is the variant as records of version 1 have it: of the words alone.
+	Legacy string
+	// Values are what Variant has beside the words, as text: see [Value].
+	Values string
 	// Note says, for a person, why it is not what one may think it is; mostly
 	// empty.
 	Note string
 	// Workspace is TF_WORKSPACE, but for the default one.
 	Workspace string
+	// Chooses says that the commands of a script choose their place themselves, by init with
+	// -backend-config. What the folder names before says nothing then.
+	Chooses bool
+
+	// Words is Variant without the values.
+	Words string
+
+	words      []string // in normal form, without secrets
+	files      []file   // that the commands read
+	dirs       []string // that they work in, by -chdir
+	selects    string   // the workspace that they select
+	terraform  bool     // they are all Terraform's, or OpenTofu's
+	stays      bool     // nothing of it can choose another place
+	terragrunt terragruntDirs
 }
+
+// Begun is the operation once its commands have begun: what they choose is there.
+func (op Operation) Begun() Operation {
+	op.Chooses, op.selects = false, ""
+	return op
+}
+
+// Stays reports whether the operation is a command by itself that leaves the place as it is.
+func (op Operation) Stays() bool { return op.stays }
+
+// terragruntDirs are folders that options of Terragrunt name.
+type terragruntDirs struct{ workingDir, downloadDir string }
 
 // Names of operations that say something of the whole stack.
 const (
@@ -45,25 +76,60 @@ const (
 // is not known here, an apply is an "apply". A destroy that is not understood
 // is a "destroy" all the same, as that too makes the stack run again.
 func Recognise(cmd, env []string, override string) Operation {
-	op, words := recogniseCommand(cmd, env)
+	op := recogniseCommand(cmd, env)
 	if override != "" {
 		op.Name, op.Note = override, ""
 	}
-	op.Variant = digest(words)
 	return op
 }
 
-// recogniseCommand is Recognise with the words that the variant is made of.
-func recogniseCommand(cmd, env []string) (op Operation, words []string) {
+func recogniseCommand(cmd, env []string) (op Operation) {
 	e := tfEnv(env)
 	op.Workspace = e.workspace
 	tool := programName(cmd)
 	if c, ok := callOf(tool, cmd, env); ok {
-		op.Name, op.Note, words = recognise(tool, c, e)
-		return op, words
+		op.Name, op.Note, op.Legacy = recognise(tool, c, e)
+		op.words, _ = c.words(tool, e, options.plainWords, plainText)
+		op.files, op.dirs, op.terragrunt = c.files(e), []string{c.chdir()}, c.terragrunt
+		op.terraform = tool != "terragrunt"
+		op.stays = op.terraform && c.applies()
+	} else {
+		op.Name, op.Note = operationName(tool), foreignNote(tool, cmd)
+		op.Legacy = digest(slices.Concat(cmd, []string{""}, e.foreignWords(options.words)))
+		op.words = slices.Concat(plainWords(cmd), []string{""}, e.foreignWords(options.plainWords))
+		op.foreign(cmd, env)
 	}
-	op.Name, op.Note = operationName(tool), foreignNote(tool, cmd)
-	return op, slices.Concat(cmd, []string{""}, e.foreignWords())
+	op.Variant = variantVersion + digest(op.words)
+	op.Words = op.Variant
+	return op
+}
+
+var (
+	fileOption  = regexp.MustCompile(`--?(var-file|backend-config)[= ]("[^"]*"|'[^']*'|[^\s;|&"']+)`)
+	chdirOption = regexp.MustCompile(`-chdir=("[^"]*"|'[^']*'|[^\s;|&"']+)`)
+)
+
+// foreign finds what a program that is not known may hand to Terraform: as a command line
+// among its own words, or in a word for a shell.
+func (op *Operation) foreign(cmd, env []string) {
+	for i := 1; i < len(cmd); i++ {
+		tool := programName(cmd[i:])
+		if c, ok := callOf(tool, cmd[i:], env); ok && c.sub != "" {
+			op.files, op.dirs, op.terragrunt = c.files(tfEnv(env)), []string{c.chdir()}, c.terragrunt
+			return
+		}
+	}
+	text := strings.Join(cmd, " ")
+	chdir := ""
+	for _, found := range chdirOption.FindAllStringSubmatch(text, -1) {
+		chdir = strings.Trim(found[1], `"'`)
+		op.dirs = append(op.dirs, chdir)
+	}
+	for _, found := range fileOption.FindAllStringSubmatch(text, -1) {
+		if name := strings.Trim(found[2], `"'`); found[1] == "var-file" || !strings.Contains(name, "=") {
+			op.files = append(op.files, file{"-" + found[1], chdir, name})
+		}
+	}
 }
 
 // callOf takes the command lines apart of the tools that are known here.
@@ -77,47 +143,62 @@ func callOf(tool string, cmd, env []string) (c call, ok bool) {
 	return c, false
 }
 
-// recognise names what a call of Terraform does, and lists the words that matter to
-// its result.
-func recognise(tool string, c call, e environment) (name, note string, words []string) {
+// words are those of a call that matter to its result, in the form of normal. Where the
+// environment is not understood, which problem says, it stands there as it is, but for
+// what raw leaves out.
+func (c call) words(tool string, e environment, normal func(options) []string, raw func(string) string) (words []string, problem string) {
 	args, problem := e.args(c.sub)
+	words = slices.Concat([]string{tool}, c.global, []string{c.sub}, normal(parseOptions(append(args, c.args...))))
+	if problem != "" {
+		for _, text := range e.raw(c.sub) {
+			words = append(words, raw(text))
+		}
+	}
+	return words, problem
+}
+
+// recognise names what a call of Terraform does, and gives its variant of version 1.
+func recognise(tool string, c call, e environment) (name, note, legacy string) {
+	words, problem := c.words(tool, e, options.words, func(text string) string { return text })
+	name, note = c.name(tool, e, problem, words)
+	return name, note, digest(words)
+}
+
+func (c call) name(tool string, e environment, problem string, words []string) (name, note string) {
+	args, _ := e.args(c.sub)
 	args = append(args, c.args...)
 	p := parseOptions(args)
-	words = slices.Concat([]string{tool}, c.global, []string{c.sub}, p.words())
-	if problem != "" {
-		words = append(words, e.raw(c.sub)...)
-	}
 	if c.problem == "" {
 		c.problem = problem
 	}
 	switch {
 	case c.many && slices.ContainsFunc(words, func(w string) bool { return w == "destroy" || w == "destroy-all" }):
 		// Whatever else it destroys, this stack is not deployed any more.
-		return opDestroy, "terragrunt destroys several units at once: recorded for this stack alone", words
+		return opDestroy, "terragrunt destroys several units at once: recorded for this stack alone"
 	case c.many && slices.ContainsFunc(words, func(w string) bool { return w == "apply" || w == "apply-all" }):
-		return opApplyPart, "terragrunt applies several units at once: run one a stack, or add --op deploy if it applies this whole stack", words
+		return opApplyPart, "terragrunt applies several units at once: run one a stack, or add --op deploy if it applies this whole stack"
 	case c.many:
-		return "run-all", "terragrunt runs several units at once: run one a stack, or add --op deploy if it applies this whole stack", words
+		return "run-all", "terragrunt runs several units at once: run one a stack, or add --op deploy if it applies this whole stack"
 	case c.version:
-		return "version", "", words
+		return "version", ""
 	case c.help || slices.ContainsFunc(args, isHelp):
-		return "help", "", words
+		return "help", ""
 	case slices.ContainsFunc(args, isVersion):
-		return "version", "", words
+		return "version", ""
 	case c.sub == "":
-		return operationName(tool), "", words
+		return operationName(tool), ""
 	case c.sub == "state" && len(args) > 0 && slices.Contains([]string{"mv", "push", "replace-provider", "rm"}, args[0]):
-		return opStateEdit, "", words
+		return opStateEdit, ""
 	case c.sub != "apply" && c.sub != "destroy":
-		return operationName(c.sub), "", words
+		return operationName(c.sub), ""
 	}
 	destroy := c.sub == "destroy" || p.isTrue("destroy")
 	part := p.firstOf(partOptions)
 	switch {
 	case destroy && part != "":
-		return opDestroyPart, "-" + part + " destroys a part of the stack: it does not count as deployed afterwards", words
+		return opDestroyPart, "-" + part + " destroys a part of the stack: it does not count as deployed afterwards"
 	case destroy && (c.sub == "destroy" || len(p.rest) == 0):
-		return opDestroy, "", words
+		return opDestroy, ""
 	case c.problem != "":
 		note = c.problem + ": add --op deploy if it applies the whole stack"
 	case p.problem != "":
@@ -127,11 +208,11 @@ func recognise(tool string, c call, e environment) (name, note string, words []s
 	case part != "":
 		note = "-" + part + " applies a part of the stack only: not recorded as a deployment"
 	case p.isTrue("refresh-only"):
-		return "refresh", "-refresh-only changes nothing but the state: not recorded as a deployment", words
+		return "refresh", "-refresh-only changes nothing but the state: not recorded as a deployment"
 	default:
-		return opDeploy, "", words
+		return opDeploy, ""
 	}
-	return opApplyPart, note, words
+	return opApplyPart, note
 }
 
 // programName is the base name of a command, without .exe.
@@ -249,14 +330,17 @@ func (e environment) raw(sub string) (words []string) {
 	return words
 }
 
-// foreignWords are what a program that calls Terraform may get to see of it.
-func (e environment) foreignWords() (words []string) {
+// foreignWords are what a program that calls Terraform may get to see of it, in the form
+// of normal.
+func (e environment) foreignWords(normal func(options) []string) (words []string) {
 	for k, v := range e.cliArgs {
 		if args, ok := splitWords(v); ok {
-			if args = parseOptions(args).words(); len(args) == 0 {
+			if args = normal(parseOptions(args)); len(args) == 0 {
 				continue
 			}
 			v = digest(args)
+		} else {
+			v = plainText(v)
 		}
 		words = append(words, k+"="+v)
 	}

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -197,7 +198,7 @@ func TestVariant(t *testing.T) {
 		first := ""
 		for i, l := range class {
 			v := Recognise(strings.Fields(l.cmd), strings.Split(l.env, "|"), "").Variant
-			if !regexp.MustCompile(`^[0-9a-f]{8}$`).MatchString(v) {
+			if !regexp.MustCompile(`^2:[0-9a-f]{8}$`).MatchString(v) {
 				t.Fatalf("variant %q", v)
 			}
 			if i == 0 {
@@ -244,10 +245,10 @@ func FuzzRecognise(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cmd, env1, env2 string) {
 		argv := strings.Split(cmd, "\x00")
 		op := Recognise(argv, []string{env1, env2}, "")
-		if !name.MatchString(op.Name) || len(op.Variant) != 8 {
+		if !name.MatchString(op.Name) || len(op.Variant) != 10 || len(op.Legacy) != 8 {
 			t.Errorf("%q: %+v", argv, op)
 		}
-		if again := Recognise(argv, []string{env1, env2}, ""); again != op {
+		if again := Recognise(argv, []string{env1, env2}, ""); !reflect.DeepEqual(again, op) {
 			t.Errorf("%q: %+v, then %+v", argv, op, again)
 		}
 		tool := programName(argv)

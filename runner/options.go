@@ -14,7 +14,40 @@ type call struct {
 	help, version bool
 	many          bool   // Terragrunt runs it in several units
 	problem       string // what is not understood
+	terragrunt    terragruntDirs
 }
+
+// chdir is the folder that a call works in, as seen from the stack; "" for the stack's own.
+func (c call) chdir() (dir string) {
+	for _, w := range c.global {
+		if value, is := strings.CutPrefix(w, "-chdir="); is {
+			dir = value
+		}
+	}
+	return dir
+}
+
+// files are those that a call reads because its arguments name them, with those that the
+// environment adds.
+func (c call) files(e environment) (files []file) {
+	args, _ := e.args(c.sub)
+	p := parseOptions(append(args, c.args...))
+	for _, o := range p.list {
+		switch {
+		case o.name == "var-file" && o.value != "":
+			files = append(files, file{KindVarFile, c.chdir(), o.value})
+		case o.name == "backend-config" && o.value != "" && !strings.Contains(o.value, "="):
+			files = append(files, file{KindBackendConfig, c.chdir(), o.value})
+		}
+	}
+	if c.sub == "apply" && len(p.rest) == 1 {
+		files = append(files, file{KindPlan, c.chdir(), p.rest[0]})
+	}
+	return files
+}
+
+// applies reports whether a call changes what is deployed, whole or in part.
+func (c call) applies() bool { return c.sub == "apply" || c.sub == "destroy" || c.many }
 
 // terraformCall reads the arguments of terraform (1.11) or tofu (1.12). Options
 // before the subcommand can only be -chdir=DIR, -help and -version.
@@ -97,6 +130,12 @@ func terragruntCall(args, env []string) call {
 			if terragruntValues[name] && !hasValue && i+1 < len(args) {
 				i++
 				value, hasValue = args[i], true
+			}
+			switch name {
+			case "working-dir":
+				c.terragrunt.workingDir = value
+			case "download-dir":
+				c.terragrunt.downloadDir = value
 			}
 			if !terragruntImmaterial[name] {
 				c.global = append(c.global, option{name: name, value: value, hasValue: hasValue}.String())
@@ -201,6 +240,22 @@ func parseOptions(args []string) options {
 func (p options) words() (words []string) {
 	for _, o := range p.list {
 		if !immaterial[o.name] {
+			words = append(words, o.String())
+		}
+	}
+	if len(p.rest) > 0 {
+		words = append(append(words, "--"), p.rest...)
+	}
+	return words
+}
+
+// plainWords are words without secrets.
+func (p options) plainWords() (words []string) {
+	for i := range p.list {
+		if o := p.list[i]; o.name == "var" || o.name == "backend-config" {
+			o.value = plainPair(o.value)
+			words = append(words, o.String())
+		} else if !immaterial[o.name] {
 			words = append(words, o.String())
 		}
 	}

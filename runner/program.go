@@ -15,17 +15,21 @@ type Program struct {
 	err        error
 }
 
+// Shell is the command line that has the shell run a command: sh on every system, as
+// with git's hooks, so that one that stands in the repository means the same everywhere.
+func Shell(command string) []string { return []string{shellPath(), "-c", command} }
+
 // StartProgram starts a command, whose streams the caller has set. With
 // foreground (see [Foreground]) it shares this process's group, so that it can
 // read the terminal and has Ctrl-C from there; else it leads a group of its own.
 func StartProgram(cmd *exec.Cmd, foreground bool) (*Program, error) {
 	p := &Program{c: &child{cmd: cmd, group: !foreground}, foreground: foreground, ended: make(chan struct{})}
-	cmd.SysProcAttr = sysProcAttr(p.c.group)
-	if err := cmd.Start(); err != nil {
+	if err := p.c.start(); err != nil {
 		return nil, err
 	}
 	go func() {
 		p.err = p.c.wait()
+		p.c.release()
 		close(p.ended)
 	}()
 	return p, nil
@@ -36,7 +40,8 @@ func StartProgram(cmd *exec.Cmd, foreground bool) (*Program, error) {
 // terminal has sent to the program as well. observe is told of each one.
 //
 // exit is the program's own exit code, or, where a signal ended it, 128 and
-// that signal's number, as a shell has it. err is what went wrong with waiting.
+// that signal's number, as a shell has it. err is what went wrong with waiting; that
+// something which the program left behind holds its output open (WaitDelay) is none.
 func (p *Program) Wait(signals <-chan os.Signal, observe func(os.Signal)) (exit int, err error) {
 	for {
 		select {
@@ -52,7 +57,7 @@ func (p *Program) Wait(signals <-chan os.Signal, observe func(os.Signal)) (exit 
 	}
 	state := p.c.cmd.ProcessState
 	var ee *exec.ExitError
-	if p.err != nil && !errors.As(p.err, &ee) {
+	if p.err != nil && !errors.As(p.err, &ee) && !errors.Is(p.err, exec.ErrWaitDelay) {
 		return 1, p.err
 	}
 	if code := state.ExitCode(); code >= 0 {

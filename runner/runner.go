@@ -150,6 +150,13 @@ type Options struct {
 	// called from one goroutine at a time, while others run, and may take long;
 	// ctx ends with the first interrupt. Its error stops the run, as the observer's.
 	Admit func(ctx context.Context, ready []Stack) ([]Admission, error)
+	// Upcoming, if set, is called once, before Admit: with a function that Admit may
+	// call to learn which stacks are ready beside those that it is asked about.
+	Upcoming func(next func(most int) []Stack)
+
+	// Inherit are files that each child has open beside its first three, for
+	// whatever hangs on them. Windows has no such thing.
+	Inherit []*os.File
 
 	DryRun bool // observe a Started event for each that would run, in order, and run nothing
 

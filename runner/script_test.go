@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -80,12 +81,16 @@ func TestScriptVariant(t *testing.T) {
 	t.Parallel()
 	seen := map[string]string{Recognise([]string{"ls"}, nil, "").Variant: "ls"}
 	for _, class := range [][]string{
-		{"terraform apply", "terraform apply -auto-approve -no-color"},
-		{"terraform init; terraform apply", "terraform init -input=false; terraform apply -auto-approve -parallelism=3"},
-		{"terraform apply; terraform init"},
+		// What changes nothing adds nothing to the one command that deploys.
+		{"terraform apply", "terraform apply -auto-approve -no-color", "terraform init; terraform apply", "terraform init -input=false; terraform apply -auto-approve -parallelism=3",
+			"terraform apply; terraform init", "terraform init; terraform plan -var-file=x; terraform apply",
+			"terraform workspace select x; terraform apply"},
+		// What chooses the place does.
 		{"terraform init -backend-config=x; terraform apply"},
-		{"terraform init; terraform apply -var=a=b"},
-		{"terraform init; terraform init; terraform apply"},
+		{"terraform init -backend-config=y; terraform apply"},
+		{"terraform init; terraform apply -var=a=b", "terraform apply -var a=b"},
+		{"terraform apply; terraform apply"},
+		{"terraform plan -out=p; terraform apply p"}, {"terraform plan -out=p -var=a=b; terraform apply p"},
 		{"a b; c"}, {"a; b c"}, {"a b c"}, {"a; b; c"},
 	} {
 		for i, cmds := range class {
@@ -97,7 +102,7 @@ func TestScriptVariant(t *testing.T) {
 		}
 	}
 	// One command is the same by itself.
-	if a, b := RecogniseScript([]string{"x"}, commandsOf("terraform apply"), nil, "", ""), Recognise([]string{"terraform", "apply", "-no-color"}, nil, ""); a != b {
+	if a, b := RecogniseScript([]string{"x"}, commandsOf("terraform apply"), nil, "", ""), Recognise([]string{"terraform", "apply", "-no-color"}, nil, ""); !reflect.DeepEqual(a, b) {
 		t.Errorf("%+v, %+v", a, b)
 	}
 }

@@ -20,8 +20,10 @@ func LooksSecret(name string) bool {
 	if slices.Contains(aboutSecrets, last) || slices.Contains(aboutKeys, last) && len(words) > 1 && words[len(words)-2] == "key" {
 		return false
 	}
-	for _, word := range words {
-		if slices.Contains(secretWords, strings.TrimSuffix(word, "s")) {
+	for i, word := range words {
+		word := strings.TrimSuffix(word, "s")
+		open := word == "key" && i > 0 && slices.Contains(openKeys, words[i-1])
+		if slices.Contains(secretWords, word) && !open {
 			return true
 		}
 		for _, part := range secretParts {
@@ -35,13 +37,17 @@ func LooksSecret(name string) bool {
 
 var (
 	// secretWords make a name secret where they are one of its words, singular.
-	secretWords = []string{"key", "apikey", "auth", "oauth", "authorization", "pass", "pas", "pwd", "pat", "pin", "otp", "cred", "cookie", "dsn", "jwt", "bearer", "pem", "private", "seed", "salt"}
+	secretWords = []string{"key", "apikey", "auth", "oauth", "authorization", "pass", "pas", "pwd", "pat", "pin", "otp", "cred", "cookie", "dsn", "jwt", "bearer", "pem", "salt"}
 
 	// secretParts do so wherever they stand, as in DBPASSWORD.
 	secretParts = []string{"passw", "passphrase", "secret", "token", "credential", "apikey", "accesskey", "privatekey", "signingkey"}
 
 	// aboutSecrets end names of what is no secret itself.
-	aboutSecrets = []string{"name", "names", "arn", "arns", "length", "ttl", "type", "version", "enabled", "endpoint", "region", "policy", "count", "size", "rotation", "days"}
+	aboutSecrets = []string{"name", "names", "arn", "arns", "length", "ttl", "type", "version", "enabled", "endpoint", "region", "policy", "count", "size", "rotation", "days", "mode", "method", "provider",
+		"url", "urls", "uri", "host", "hosts", "domain", "issuer", "audience", "prefix", "path", "paths", "file", "files", "dir"}
+
+	// openKeys stand before the word key where that is no secret.
+	openKeys = []string{"public", "pub", "partition", "sort", "range", "hash", "primary", "foreign", "unique", "object", "s3", "kms", "state", "map", "group", "tag", "label", "cache", "routing"}
 
 	// aboutKeys do so behind the word key.
 	aboutKeys = []string{"id", "ids", "alias", "vault", "ring", "spec", "usage", "algorithm", "bits"}

@@ -15,7 +15,7 @@ func TestLooksSecret(t *testing.T) {
 	}
 	for _, name := range []string{
 		"", "_", "TF_VAR_tag", "AWS_PROFILE", "AWS_REGION", "AWS_ACCESS_KEY_ID", "kms_key_arn", "key_name", "kmsKeyId", "keyboard", "monkey", "author", "AUTHOR_NAME",
-		"password_length", "secret_name", "token_ttl", "path", "compass", "passenger", "bypass", "spin", "environment", "ARM_SUBSCRIPTION_ID", "GOOGLE_PROJECT", "image", "turkey",
+		"password_length", "secret_name", "token_ttl", "path", "compass", "passenger", "bypass", "private_subnets", "TF_VAR_private_subnet_ids", "public_key", "public_keys", "partition_key", "state_key_prefix", "auth_mode", "seed", "token_url", "kms_key", "private", "spin", "environment", "ARM_SUBSCRIPTION_ID", "GOOGLE_PROJECT", "image", "turkey",
 	} {
 		if LooksSecret(name) {
 			t.Errorf("%s looks secret", name)

@@ -117,6 +117,7 @@ func (b *bench) run() int {
 	b.service()
 	b.redaction()
 	b.growth()
+	b.claims()
 	if b.missed > 0 {
 		fmt.Printf("%d missed\n", b.missed)
 		return 1
@@ -218,6 +219,7 @@ func spread(dir string, commits int) {
 	if err != nil {
 		fatal(err)
 	}
+	s.Basis(st)
 	out, err := exec.Command("git", "-C", dir, "rev-list", "--reverse", fmt.Sprintf("--max-count=%d", commits), "HEAD").Output()
 	if err != nil {
 		fatal(err)
@@ -298,9 +300,11 @@ func (b *bench) oneRecord() {
 		if err != nil {
 			fatal(err)
 		}
-		if _, err := s.State(ctx); err != nil {
+		st, err := s.State(ctx)
+		if err != nil {
 			fatal(err)
 		}
+		s.Basis(st)
 		run := s.NewRun()
 		s.UseJournal(run)
 		exit := 0

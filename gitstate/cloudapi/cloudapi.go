@@ -37,6 +37,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
@@ -96,26 +97,38 @@ type Options struct {
 	Live func(run string) (done func(), err error)
 	// WorkTree reads what only the files of the project say.
 	WorkTree func(ctx context.Context) (WorkTree, error)
-	// Variant is the variant of a command line (gitstate.Record.Variant) in the
-	// environment of a stack. Of argv the CLI may have sent the words joined only.
-	Variant func(joined string, argv, env []string) string
+	// See looks at what a command in a stack sees now. Of argv the CLI may have sent the
+	// words joined only.
+	See func(path, joined string, argv []string) (Sight, error)
 	// CommandLine is that of the CLI that is served, where it is known: it tells
 	// words with blanks, and secrets among them.
 	CommandLine []string
 	// Reason picks from the ends of a command's output why it failed.
 	Reason func(stderr, stdout []byte) string
 	Warn   func(string)
+	// Now is the clock by which runs that nobody asks for are forgotten.
+	Now func() time.Time
+}
+
+// Sight is what a command in a stack sees, as its record says it.
+type Sight struct {
+	Variant, Values string
+	Workspace       string // a part of the target, "" for none
+	Backend         string
+	Known           bool // the two are: else they are taken for those of before
 }
 
 // WorkTree is what only the files of the project say.
 type WorkTree interface {
 	// Stacks are the stacks that are there.
 	Stacks() []gitstate.KnownStack
-	// Env is the environment of commands in a stack, and the workspace that it
-	// names, which is a part of the target ("" for none).
+	// Env is the environment of commands in a stack, and the workspace that it, or
+	// Terraform's data directory, names: a part of the target ("" for none).
 	Env(path string) (env []string, workspace string)
 	// Dirty are those of the stacks that have uncommitted changes.
 	Dirty(commit string, paths []string) (map[string]bool, error)
+	// Inputs are the digests of their inputs, as far as they are computed.
+	Inputs(commit string, paths []string) (map[string]string, error)
 }
 
 // noWorkTree is what is known of one that is elsewhere.
@@ -125,16 +138,22 @@ func (noWorkTree) Stacks() []gitstate.KnownStack                   { return nil 
 func (noWorkTree) Env(string) ([]string, string)                   { return nil, "" }
 func (noWorkTree) Dirty(string, []string) (map[string]bool, error) { return nil, nil }
 
+func (noWorkTree) Inputs(string, []string) (map[string]string, error) { return nil, nil }
+
 // Server answers the CLI. It is an http.Handler, for several requests at once.
 type Server struct {
 	store *gitstate.Store
 	opt   Options
 	mux   *http.ServeMux
 
+	life  sync.RWMutex // read-held by every request
+	ended bool         // guarded by life
+
 	mu     sync.Mutex // guards what follows, and is held while a run changes
 	runs   map[string]*run
 	drifts map[driftKey]*run // that take up further stacks
 	seen   Seen
+	most   int // how many runs that have ended are in memory
 }
 
 // Seen is what the CLI asked for since the server started.
@@ -149,7 +168,10 @@ type Seen struct {
 
 // New makes a server over a store.
 func New(store *gitstate.Store, opt Options) *Server {
-	s := &Server{store: store, opt: opt, mux: http.NewServeMux(), runs: map[string]*run{}, drifts: map[driftKey]*run{}}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	s := &Server{store: store, opt: opt, mux: http.NewServeMux(), runs: map[string]*run{}, drifts: map[driftKey]*run{}, most: 100}
 	s.handle("GET /v1/memberships", s.memberships)
 	s.handle("GET /v1/users", s.user)
 	s.handle("GET /v1/stacks/{org}", s.listStacks)
@@ -171,7 +193,24 @@ func New(store *gitstate.Store, opt Options) *Server {
 	return s
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP answers "503 Service Unavailable" once the server has ended: what it
+// recorded then, nobody would send.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.ended {
+		sendError(w, http.StatusServiceUnavailable, errors.New("tmnotes has stopped serving"))
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// shut returns when all requests have been answered, and lets no further one in.
+func (s *Server) shut() {
+	s.life.Lock()
+	s.ended = true
+	s.life.Unlock()
+}
 
 // Seen is what was asked for so far.
 func (s *Server) Seen() Seen {
@@ -274,6 +313,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="tmnotes"`)
 	}
+	sendError(w, code, err)
+}
+
+func sendError(w http.ResponseWriter, code int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})

@@ -70,7 +70,9 @@ func serve(t testing.TB, dir string, change func(*cloudapi.Options)) *service {
 	}
 	t.Cleanup(store.Close)
 	opt := cloudapi.Options{Token: token, Repository: repo, By: "Alice", Warn: func(s string) { t.Error(s) },
-		Variant: func(joined string, _, _ []string) string { return gitstate.Digest(joined)[:8] }}
+		See: func(_, joined string, _ []string) (cloudapi.Sight, error) {
+			return cloudapi.Sight{Variant: gitstate.Digest(joined)[:8]}, nil
+		}}
 	if change != nil {
 		change(&opt)
 	}
@@ -163,7 +165,7 @@ func (s *service) note(commit string) string {
 	return strings.Join(all, "")
 }
 
-var masked = regexp.MustCompile(`\b((?:at|run|prev|ct|took|variant|since)=)[^ ]+`)
+var masked = regexp.MustCompile(`\b((?:at|run|prev|ct|took|variant|since|commit)=)[^ ]+`)
 
 func lines(s ...string) string {
 	slices.Sort(s)
@@ -196,7 +198,7 @@ func TestDeployment(t *testing.T) {
 	}
 	s.update(id, n["id-c"], deployment.Canceled)
 	want := lines(
-		"at=… event=started op=deploy run=… stacks=3 ct=… by=Alice cmd=\"deploy it\" v=1",
+		"at=… event=started op=deploy run=… stacks=3 ct=… by=Alice cmd=\"deploy it\" v=1 commit=…",
 		"at=… status=ok op=deploy stack=/a id=id-a took=… variant=… run=…",
 		"at=… status=failed op=deploy stack=/b id=id-b took=… reason=\"said: no capacity\" variant=… run=…",
 		"at=… status=canceled op=deploy stack=/c id=id-c reason=\"terramate was interrupted\" variant=… run=…",
@@ -340,8 +342,8 @@ func TestDrift(t *testing.T) {
 	plan := &resources.ChangesetDetails{Provisioner: "terraform", ChangesetASCII: "  + will be created\n    password = \"hunter2\"\n", ChangesetJSON: "{}"}
 	s.drift(r.Head(), newStack("a"), drift.Drifted, plan)
 	s.drift(r.Head(), newStack("b"), drift.OK, nil)
-	s.drift(r.Head(), newStack("a"), drift.Drifted, plan) // again: another run
-	if err := s.api.Close(); err != nil {
+	s.drift(r.Head(), newStack("a"), drift.Drifted, plan)         // again: another run
+	if _, err := s.MemberOrganizations(t.Context()); err != nil { // another CLI
 		t.Fatal(err)
 	}
 	note := s.note(r.Head())
@@ -426,7 +428,7 @@ func TestPreview(t *testing.T) {
 		}
 	}
 	want := lines(
-		`at=… event=started op=preview run=… stacks=2 ct=… by=Alice cmd="terraform plan" v=1`,
+		`at=… event=started op=preview run=… stacks=2 ct=… by=Alice cmd="terraform plan" v=1 commit=…`,
 		`at=… status=ok op=preview stack=/a id=id-a exit=2 took=… variant=… run=…`,
 		`at=… status=ok op=preview stack=/b id=id-b exit=0 took=… variant=… run=…`,
 		`at=… event=finished run=… ok=2`)

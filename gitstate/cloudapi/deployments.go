@@ -2,7 +2,6 @@ package cloudapi
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -73,6 +72,10 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	inputs, err := wt.Inputs(commit.Hash, paths)
+	if err != nil {
+		return nil, err
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,6 +86,7 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	d := &run{id: s.store.NewRunFor(name), op: gitstate.Deploy, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.DeploymentStacksResponse{}
 	var records []*gitstate.Record
@@ -92,22 +96,17 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.rec.Dirty = dirty[stack.Path]
+		e.rec.Dirty, e.inputs = dirty[stack.Path], inputs[stack.Path]
 		d.stacks[n], first = e, cmp.Or(first, e)
 		records = append(records, &e.rec)
 		res = append(res, resources.DeploymentStackResponse{StackID: n, StackMetaID: stack.MetaID, Target: stack.Target, Status: deployment.Pending})
 	}
-	if err := s.begin(d); err != nil {
-		return nil, err
-	}
 	head := s.head(ctx, d, o, commit, first, len(records))
-	if err := s.append(d, append([]*gitstate.Record{head}, records...)...); err != nil {
-		delete(s.runs, d.id)
-		d.done()
+	if err := s.open(d, append([]*gitstate.Record{head}, records...)...); err != nil {
 		return nil, err
 	}
 	if err := s.store.Sync(); err != nil {
-		return nil, err
+		return nil, s.undo(d, err, notRecorded)
 	}
 	if s.opt.Announce != nil && !s.opt.DryRun {
 		s.mu.Unlock() // others need not wait for the network
@@ -117,8 +116,7 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 			err = fmt.Errorf("terramate did not wait for the deployment to be announced: %w", ctx.Err())
 		}
 		if err != nil {
-			err = unavailable(fmt.Errorf("%w; nothing was executed", err))
-			return nil, errors.Join(err, s.withdraw(d, "the run could not be announced: nothing was executed"))
+			return nil, s.undo(d, unavailable(fmt.Errorf("%w; nothing was executed", err)), "the run could not be announced: nothing was executed")
 		}
 	}
 	s.seen.Deployments++

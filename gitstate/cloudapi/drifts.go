@@ -48,42 +48,40 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	_, workspace := wt.Env(req.Stack.Path)
 	target := join(req.Stack.Target, workspace)
 	key := driftKey{commit.Hash, target, joined(req.Command)}
-	d := s.drifts[key]
+	s.evict() // what is hours old is another run
+	d, fresh := s.drifts[key], false
 	if d != nil && d.stacks[stackID(target, req.Stack.MetaID)] != nil {
 		if err := s.closeDrift(key); err != nil {
 			return nil, err
 		}
 		d = nil
 	}
-	var records []*gitstate.Record
 	if d == nil {
+		fresh = true
 		d = &run{id: s.store.NewRun(), op: gitstate.Drift, commit: commit.Hash, stacks: map[int64]*entry{}}
 	}
 	st, err := s.store.State(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	n, e, err := s.newEntry(st, wt, d, req.Stack, command{joined(req.Command), req.Command}, gitstate.Running)
 	if err != nil {
 		return nil, err
 	}
-	if len(d.stacks) == 0 {
-		records = append(records, s.head(ctx, d, o, commit, e, 0))
-	}
 	e.started = time.Now()
-	s.seen.Drifts++
-	id := resources.DriftCheckRunStartResponse{DriftUUID: resources.UUID(runAndStack(d.id, n))}
-	if s.drifts[key] == nil {
-		if err := s.begin(d); err != nil {
-			return nil, err
-		}
-		s.drifts[key] = d
+	d.stacks[n] = e
+	if fresh {
+		err = s.open(d, s.head(ctx, d, o, commit, e, 0), &e.rec)
+	} else if err = s.append(d, &e.rec); err != nil {
+		err = s.undoOne(d, n, err)
 	}
-	if err := s.append(d, append(records, &e.rec)...); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	d.stacks[n] = e
-	return id, nil
+	s.drifts[key] = d
+	s.seen.Drifts++
+	return resources.DriftCheckRunStartResponse{DriftUUID: resources.UUID(runAndStack(d.id, n))}, nil
 }
 
 // closeDrift ends a run of drift runs: it takes up no further stack.
@@ -95,13 +93,13 @@ func (s *Server) closeDrift(key driftKey) error {
 }
 
 // closeDrifts ends all of them: another CLI begins.
-func (s *Server) closeDrifts() error {
+func (s *Server) closeDrifts() (err error) {
 	for key := range s.drifts {
-		if err := s.closeDrift(key); err != nil {
-			return err
+		if cerr := s.closeDrift(key); err == nil {
+			err = cerr
 		}
 	}
-	return nil
+	return err
 }
 
 // updateDrift is PATCH /v2/drifts/{org}/{uuid}, after the command.

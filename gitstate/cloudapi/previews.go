@@ -51,6 +51,7 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	p := &run{id: s.store.NewRun(), op: previewOp, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.CreatePreviewResponse{PreviewID: p.id, Stacks: resources.ResponsePreviewStacks{}}
 	var records []*gitstate.Record
@@ -66,14 +67,14 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 			records = append(records, &e.rec)
 		}
 	}
+	if len(records) > 0 {
+		head := s.head(ctx, p, o, commit, last, len(records))
+		if err := s.open(p, append([]*gitstate.Record{head}, records...)...); err != nil {
+			return nil, err
+		}
+	}
 	s.seen.Previews++
-	if len(records) == 0 {
-		return res, nil
-	}
-	if err := s.begin(p); err != nil {
-		return nil, err
-	}
-	return res, s.append(p, append([]*gitstate.Record{s.head(ctx, p, o, commit, last, len(records))}, records...)...)
+	return res, nil
 }
 
 // changedExit is the exit code of `terraform plan -detailed-exitcode` that finds

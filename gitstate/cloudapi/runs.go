@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +29,10 @@ type run struct {
 	stacks         map[int64]*entry
 	closed         bool // no further stack is taken up: when all have ended, the run has
 	finished       bool
-	done           func() // it is not live any more
+	undone         string    // why it is over before it began, where that could not be recorded yet
+	live           bool      // this process answers for it: see Options.Live
+	done           func()    // it is not live any more
+	asked          time.Time // when somebody wanted something of it
 }
 
 // entry is a stack in a run. Its record is the last that was made; what it says
@@ -36,9 +40,12 @@ type run struct {
 type entry struct {
 	rec     gitstate.Record
 	again   gitstate.Record // of a drift run: the result before it, on the same commit and of the same command
+	inputs  string          // digest of what it was made of
 	started time.Time       // when it was running, as far as this process saw it
 	out     output
-	cmd     command // as far as this process was told it
+
+	base string  // the target without its workspace
+	cmd  command // as far as this process was told it
 }
 
 // command is a command line as the CLI sends it: of deployments, the words joined
@@ -55,7 +62,11 @@ func (e *entry) open() bool {
 // next is the following record of the entry's stack.
 func (e *entry) next(status gitstate.Status) *gitstate.Record {
 	r := e.rec
-	return &gitstate.Record{Status: status, Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Variant: r.Variant, Dirty: r.Dirty, Prev: r.Prev, Run: r.Run, Extra: r.Extra}
+	next := &gitstate.Record{Status: status, Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Variant: r.Variant, Dirty: r.Dirty, Prev: r.Prev, Run: r.Run, Extra: slices.Clone(r.Extra)}
+	if status != gitstate.Running && !r.Dirty {
+		next.Inputs = e.inputs
+	}
+	return next
 }
 
 // origin is what a request says of where its stacks come from.
@@ -183,23 +194,72 @@ func byOf(o origin) string {
 	return by
 }
 
-// variant is that of the command in the environment of a stack.
-func (s *Server) variant(joined string, argv, env []string) string {
-	if s.opt.Variant == nil {
-		return ""
+// see looks at what the command of an entry sees.
+func (s *Server) see(path, joined string, argv []string) (Sight, error) {
+	if s.opt.See == nil {
+		return Sight{}, nil
 	}
-	return s.opt.Variant(joined, argv, env)
+	return s.opt.See(path, joined, argv)
+}
+
+// look looks again at what the command of an entry sees, and has the next record say so. What
+// was announced for another place is withdrawn. What is not as it was when the command
+// began is not what will be asked for: it is dirty.
+func (s *Server) look(r *run, e *entry, rec *gitstate.Record) error {
+	if s.opt.See == nil || s.opt.DryRun || r.op != gitstate.Deploy && r.op != gitstate.Drift || e.cmd.joined == "" {
+		return nil
+	}
+	seen, err := s.see(rec.Stack, e.cmd.joined, e.cmd.argv)
+	switch {
+	case err != nil:
+		rec.Dirty = true
+	case rec.Status == gitstate.Running:
+		rec.Variant = seen.Variant
+		rec.SetValues(seen.Values)
+	case seen.Variant != rec.Variant:
+		rec.Dirty = true
+	}
+	if err != nil || !seen.Known {
+		return nil
+	}
+	was := e.rec
+	rec.Target = join(e.base, seen.Workspace)
+	rec.SetBackend(seen.Backend)
+	if rec.Target == was.Target && rec.Backend() == was.Backend() {
+		return nil
+	}
+	st, err := s.store.State(context.Background())
+	if err != nil {
+		return err
+	}
+	l, err := st.LatestAt(rec.ID, rec.Stack, rec.Target, rec.Backend(), r.op)
+	if err != nil {
+		return err
+	}
+	rec.Prev = slices.DeleteFunc(l.Runs(), func(prev string) bool { return prev == r.id })
+	if rec.Target == was.Target && was.Backend() == "" {
+		return nil // what names no backend is one of every backend, until this follows it
+	}
+	return s.store.Withdraw(r.commit, &was, gitstate.Record{By: cmp.Or(s.opt.By, s.store.Who(context.Background())), Reason: "it is deployed elsewhere: " + cmp.Or(rec.Target, "the default workspace")})
 }
 
 // newEntry makes the first record of a stack in a run, and says what it follows.
 func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.Stack, cmd command, status gitstate.Status) (int64, *entry, error) {
-	env, workspace := wt.Env(of.Path)
-	rec := gitstate.Record{Status: status, Op: r.op, Target: join(of.Target, workspace), Stack: of.Path, ID: of.MetaID,
-		Variant: s.variant(cmd.joined, cmd.argv, env), Run: r.id}
+	seen, err := s.see(of.Path, cmd.joined, cmd.argv)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%s: %w", of.Path, err)
+	}
+	_, workspace := wt.Env(of.Path)
+	rec := gitstate.Record{Status: status, Op: r.op, Target: join(of.Target, workspace), Stack: of.Path, ID: of.MetaID, Variant: seen.Variant, Run: r.id}
+	rec.SetBackend(seen.Backend)
+	rec.SetValues(seen.Values)
 	if of.FromTarget != "" && of.FromTarget != of.Target {
-		rec.Extra = []gitstate.Pair{{Key: fromKey, Value: of.FromTarget}}
+		rec.Extra = append(rec.Extra, gitstate.Pair{Key: fromKey, Value: of.FromTarget})
 	}
 	l, err := st.Latest(rec.ID, rec.Stack, rec.Target, r.op)
+	if seen.Known {
+		l, err = st.LatestAt(rec.ID, rec.Stack, rec.Target, rec.Backend(), r.op)
+	}
 	if err != nil {
 		return 0, nil, err
 	}
@@ -208,7 +268,7 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 			rec.Prev = append(rec.Prev, prev)
 		}
 	}
-	e := &entry{rec: rec, cmd: cmd}
+	e := &entry{rec: rec, base: of.Target, cmd: cmd}
 	if r.op == gitstate.Drift && l.Commit == r.commit && !l.At.IsZero() && l.Record.Variant == rec.Variant {
 		e.again = l.Record
 	}
@@ -222,30 +282,9 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 	return n, e, nil
 }
 
-// maxRuns is how many runs are kept in memory where all but the last have ended.
-const maxRuns = 100
-
-// begin marks a run as one that this process works on.
-func (s *Server) begin(r *run) error {
-	for id, old := range s.runs { // what may still be asked of them is in the notes
-		if old.finished && len(s.runs) >= maxRuns {
-			delete(s.runs, id)
-		}
-	}
-	r.done = func() {}
-	if s.opt.Live != nil && !s.opt.DryRun && !r.finished {
-		done, err := s.opt.Live(r.id)
-		if err != nil {
-			return err
-		}
-		r.done = done
-	}
-	s.runs[r.id] = r
-	return nil
-}
-
 // append records, lazily where somebody else sees to the disk.
 func (s *Server) append(r *run, records ...*gitstate.Record) error {
+	r.asked = s.opt.Now()
 	if s.opt.DryRun {
 		return nil
 	}
@@ -270,6 +309,7 @@ func (s *Server) append(r *run, records ...*gitstate.Record) error {
 func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error) {
 	for id, r := range s.runs {
 		if is(id) {
+			r.asked = s.opt.Now()
 			return r, nil
 		}
 	}
@@ -277,6 +317,7 @@ func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error
 	if err != nil {
 		return nil, err
 	}
+	s.store.Basis(st)
 	commit, lines, err := s.store.FindRun(st, is)
 	if err != nil || commit == "" {
 		return nil, err
@@ -328,10 +369,18 @@ func before(lines []gitstate.Line, of gitstate.Record) (last gitstate.Record) {
 // what the command said; exit is its exit code, where that is known.
 func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string, exit *int) error {
 	if e.rec.Status == status {
-		return nil
+		return s.finish(r) // if that could not be recorded before
+	}
+	if r.undone != "" && status != gitstate.Canceled {
+		return &wireError{http.StatusConflict, fmt.Errorf("this was refused: %s", r.undone)}
 	}
 	rec := e.next(status)
 	rec.Exit = exit
+	if status == gitstate.Running || !e.started.IsZero() {
+		if err := s.look(r, e, rec); err != nil {
+			return err
+		}
+	}
 	if status == gitstate.Running {
 		if !e.open() {
 			return &wireError{http.StatusConflict, fmt.Errorf("%s has ended in this run: %s", rec.Stack, e.rec.Status)}
@@ -392,55 +441,8 @@ func (s *Server) finish(r *run) error {
 		return err
 	}
 	r.finished = true
-	r.done()
-	r.done = func() {}
+	r.leave()
 	return nil
-}
-
-// withdraw records that what was announced is not going to happen.
-func (s *Server) withdraw(r *run, reason string) error {
-	r.closed = true
-	for _, e := range r.stacks {
-		if e.open() {
-			if err := s.change(r, e, gitstate.Canceled, reason, nil); err != nil {
-				return err
-			}
-		}
-	}
-	return s.finish(r)
-}
-
-// Close ends what has no open stacks, and keeps what was said so far: the CLIs
-// may come back to another server.
-func (s *Server) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.runs {
-		for _, e := range r.stacks {
-			s.keepLog(e)
-		}
-	}
-	return s.closeDrifts()
-}
-
-// Settle ends every run that was begun here and has stacks that are queued or
-// running: the CLI is gone. It returns how many stacks that were.
-func (s *Server) Settle(reason string) (open int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.runs {
-		for _, e := range r.stacks {
-			if e.open() {
-				open++
-			}
-		}
-		if werr := s.withdraw(r, reason); werr != nil && err == nil {
-			err = werr
-		}
-		r.done()
-		r.done = func() {}
-	}
-	return open, err
 }
 
 // runAndStack is an id that names a stack in a run.

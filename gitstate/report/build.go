@@ -246,9 +246,7 @@ func (b *builder) latest(st *gitstate.State) ([]*row, error) {
 			continue
 		}
 		x.Status, x.DeploymentStatus, x.DriftStatus = own, deploy.Status, drift.Status
-		for _, d := range deploy.Diverged {
-			x.Diverged = append(x.Diverged, d.Run)
-		}
+		x.Diverged = deploy.Conflicts
 		key := rowKey{k.Target, keyOf(k.ID, k.Path)}
 		ops := others[key]
 		if path != "" {

@@ -335,7 +335,7 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	if shown != nil {
 		r := v.result(shown)
 		x.Shown = &r
-		if s.Status != gitstate.OK && s.Status != gitstate.Drifted || d != nil && d.Status == gitstate.Triggered {
+		if s.Status != gitstate.OK && s.Status != gitstate.Drifted || d != nil && (d.Status == gitstate.Triggered || d.Record.Dirty) {
 			x.Why = r.WhyText
 		}
 		if s.Status == gitstate.OK && d != nil && d.Status.Unsuccessful() {
@@ -349,7 +349,7 @@ func (v *pageView) row(i int, s *Stack) rowView {
 			x.Why += "; " + short(s.LastCommit) + " had it last"
 		}
 	case len(s.Diverged) > 0:
-		x.Why = "by runs that did not know of each other: " + strings.Join(append([]string{d.Record.Run}, s.Diverged...), ", ")
+		x.Why = "conflict: deployed by runs unaware of each other: " + strings.Join(append([]string{d.Record.Run}, s.Diverged...), ", ")
 	}
 	if s.LastFailure != nil {
 		r := v.result(s.LastFailure)

@@ -141,10 +141,14 @@ func (r *Report) stateTable() table {
 			cells = append(cells, code(s.Target, 60))
 		}
 		commit, when, who := "", "", ""
+		fine := s.Status == gitstate.OK && len(s.Diverged) == 0
+		if d := s.Deployment(); d != nil && d.Record.Dirty {
+			fine = false
+		}
 		if d := cmp.Or(s.Deployment(), s.Drift()); d != nil {
 			commit, when, who = code(short(d.Commit), 12), moment(d.Record.At), by(d.By)
 		}
-		t.row(s.Status == gitstate.OK && len(s.Diverged) == 0, append(cells, commit, when, strings.TrimPrefix(who, "by "), code(s.why(), 300))...)
+		t.row(fine, append(cells, commit, when, strings.TrimPrefix(who, "by "), code(s.why(), 300))...)
 	}
 	t.head = "### tmnotes: " + code(cmp.Or(r.Repository, "state"), 120) + "\n\n" + join([]string{"**" + counts.String() + "**", r.figuresLine()}, ". ") + "\n"
 	t.fold = counts.of(gitstate.OK)
@@ -250,7 +254,7 @@ func (s *Stack) why() string {
 		why = d.why()
 	}
 	if len(s.Diverged) > 0 {
-		why = strings.TrimPrefix(why+"; runs that did not know of each other deployed it", "; ")
+		why = strings.TrimPrefix(why+"; conflict: deployed by runs unaware of each other", "; ")
 	}
 	return why
 }

@@ -70,7 +70,7 @@ type Stack struct {
 	// Latest has the latest result of each operation: of deployments and
 	// destructions together first, then of drift runs, then of others by name.
 	Latest []Result `json:"latest,omitempty"`
-	// Diverged are the runs of further deployments beside the latest: neither
+	// Diverged are the runs in conflict with the latest deployment: neither
 	// writer knew of the other, and the stack counts as not deployed.
 	Diverged []string `json:"diverged,omitempty"`
 

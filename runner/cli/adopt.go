@@ -85,6 +85,7 @@ func adopt(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
+		s.Basis(st)
 		m := &made{}
 		if m.in, err = inputsOf(c.Context, s, p, commit.Hash); err != nil {
 			return err

@@ -66,7 +66,7 @@ type verdict struct {
 	Inputs   []string            `json:"inputs,omitempty"`       // what changed,
 	Unknown  string              `json:"inputs_error,omitempty"` // or why that is not known,
 	Commits  []gitstate.LogEntry `json:"commits,omitempty"`      // and who changed it
-	Diverged []string            `json:"diverged,omitempty"`     // runs that did not know of the latest
+	Diverged []string            `json:"diverged,omitempty"`     // runs in conflict with the latest
 }
 
 func (v *verdict) ok() bool { return v.Latest != nil && v.Latest.Record.Status == gitstate.OK }
@@ -170,9 +170,7 @@ func investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, sta
 
 	v := convict(all, &l)
 	v.Stack, v.ID, v.Op, v.Target = stack.Path, stack.ID, op, target
-	for _, d := range l.Diverged {
-		v.Diverged = append(v.Diverged, d.Run)
-	}
+	v.Diverged = l.Conflicts
 	for _, h := range []*happened{v.First, v.Latest, v.LastOK, v.LastBad, v.Open} {
 		if h == nil {
 			continue
@@ -314,7 +312,7 @@ func (v *verdict) print(u *ui) {
 		})
 	}
 	if len(v.Diverged) > 0 {
-		say("runs that did not know of the latest one: %s", strings.Join(v.Diverged, ", "))
+		say("conflict: deployed as well, unaware of the latest run, by %s", strings.Join(v.Diverged, ", "))
 	}
 	if v.Latest == nil || v.ok() {
 		return

@@ -1,10 +1,14 @@
 package cli
 
-import "strconv"
+import (
+	"math"
+	"strconv"
+)
 
 // ciJob is the CI job that tmnotes runs in, as its environment says: for whom
 // it works, where its log is, and the how-manieth try it is. An attempt with a
-// higher number means that the earlier ones of the same job are over.
+// higher number means that the earlier ones of the same job are over: job has to name
+// just the thing that attempt counts.
 type ciJob struct {
 	name    string // "github", "gitlab", another, or "" for none
 	job     string
@@ -12,13 +16,17 @@ type ciJob struct {
 	by      string
 }
 
+// detectCI knows the CIs whose variables it has read of; the sources are in its test.
 func detectCI(getenv func(string) string) ciJob {
+	// A record takes no greater number. What is compared are tries of one job, whose
+	// numbers are near each other.
 	number := func(key string) int {
-		n, _ := strconv.Atoi(getenv(key))
-		return max(n, 0)
+		n, _ := strconv.ParseInt(getenv(key), 10, 64)
+		return int(max(n, 0) & math.MaxInt32)
 	}
 	switch {
 	case getenv("GITHUB_ACTIONS") == "true":
+		// Both are of the workflow's run: no job of it goes on in the next attempt.
 		j := ciJob{name: "github", attempt: number("GITHUB_RUN_ATTEMPT"), by: getenv("GITHUB_ACTOR")}
 		if getenv("GITHUB_REPOSITORY") != "" {
 			j.job = getenv("GITHUB_SERVER_URL") + "/" + getenv("GITHUB_REPOSITORY") + "/actions/runs/" + getenv("GITHUB_RUN_ID")
@@ -35,22 +43,39 @@ func detectCI(getenv func(string) string) ciJob {
 			j.job = url + "#" + getenv("CI_JOB_NAME")
 		}
 		return j
+	case getenv("BUILDKITE_BUILD_URL") != "":
+		return buildkite(getenv, number("BUILDKITE_RETRY_COUNT"))
 	}
-	for _, of := range []struct{ name, job, attempt, by string }{
-		{"buildkite", "BUILDKITE_BUILD_URL", "BUILDKITE_RETRY_COUNT", "BUILDKITE_BUILD_CREATOR"},
-		{"circleci", "CIRCLE_BUILD_URL", "", "CIRCLE_USERNAME"},
-		{"jenkins", "BUILD_URL", "", "BUILD_USER"},
+	// The URL of these is another one with every try.
+	for _, of := range []struct{ name, job, by string }{
+		{"circleci", "CIRCLE_BUILD_URL", "CIRCLE_USERNAME"},
+		{"jenkins", "BUILD_URL", "BUILD_USER"},
 	} {
 		if url := getenv(of.job); url != "" {
-			j := ciJob{name: of.name, job: url, by: getenv(of.by)}
-			if of.attempt != "" {
-				j.attempt = number(of.attempt)
-			}
-			return j
+			return ciJob{name: of.name, job: url, by: getenv(of.by)}
 		}
 	}
 	if ci := getenv("CI"); ci != "" && ci != "false" && ci != "0" {
 		return ciJob{name: "ci"}
 	}
 	return ciJob{}
+}
+
+// buildkite names the job by its step, since retries are counted for each job, and the
+// build's URL is that of all of them. What a step's jobs are told apart by are their
+// numbers, and in a matrix their labels.
+func buildkite(getenv func(string) string, retries int) ciJob {
+	j := ciJob{name: "buildkite", job: getenv("BUILDKITE_BUILD_URL"), by: getenv("BUILDKITE_BUILD_CREATOR")}
+	step := getenv("BUILDKITE_STEP_ID")
+	if step == "" {
+		return j // whose retries they are is not known
+	}
+	j.attempt = retries
+	j.job += "#" + step
+	for _, part := range []string{getenv("BUILDKITE_PARALLEL_JOB"), getenv("BUILDKITE_LABEL")} {
+		if part != "" {
+			j.job += "/" + part
+		}
+	}
+	return j
 }

@@ -16,9 +16,9 @@ import (
 )
 
 // Claims keep two jobs from starting one stack of one target at once
-// (gitstate.Claimer). A stack is claimed right before it starts; then the notes are
-// read again, since it may have been done by who had it before; and it is let go of
-// once its result is on the remote.
+// (gitstate.Claimer). A stack is claimed right before it starts, where stacks end fast a
+// few seconds ahead; then the notes are read again, since it may have been done by who
+// had it before; and it is let go of once its result is on the remote.
 
 func claimFlags() []cli.Flag {
 	return []cli.Flag{
@@ -72,28 +72,30 @@ type claims struct {
 	overtook                *bool           // set if another pipeline began while the stacks were being selected
 	unreachable             time.Time       // since when the remote cannot be asked
 	elsewhere               map[string]bool // stacks that --on-claimed=skip left to others
+	held                    sync.Map        // path → gitstate.Claim: as it was when the stack started
 
-	mu    sync.Mutex
-	ended []gitstate.Claim // stacks whose result is not on the remote yet
-	kick  chan struct{}
-	stop  chan struct{}
-	done  chan struct{}
+	taking sync.Mutex // held while stacks are claimed, or what was claimed ahead is let go of
+	ahead  aheadClaims
+	let    letGo
+	says   map[string]said // what was said of a stack that is waited for
 }
 
-func (n *session) claim(u *ui, remote string, o runOptions, head *gitstate.Record, g *runner.Graph, overtook *bool) *claims {
+func (n *session) claim(u *ui, push *pusher, o runOptions, head *gitstate.Record, g *runner.Graph, overtook *bool) *claims {
+	remote := push.remote
 	if remote == "" || o.claims.off {
 		return nil
 	}
-	k := &claims{n: n, u: u, opt: o.claims, remote: remote, g: g, skip: o.exec.Skip, before: n.before, newer: n.newer, resume: o.resume, rollback: o.allowRollback, force: o.force,
-		overtook: overtook, elsewhere: map[string]bool{}, kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	k := &claims{n: n, u: u, opt: o.claims, remote: remote, g: g, skip: o.exec.Skip, before: n.before, newer: n.newer, resume: o.resume, rollback: o.allowRollback,
+		force: o.force || o.filter.set(), overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
 	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, Leg: n.leg, By: head.By, Job: head.Job, Lease: o.claims.lease})
-	go k.releasing()
+	k.ahead.init(o.claims.lease)
+	k.let.begin(n.net, k.claimer, push, k.ahead.keep, k.letGoUnused)
 	return k
 }
 
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
-	r := k.n.stacks[path]
+	r := k.n.of(path)
 	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, gitstate.Op(r.op.Name).Deploys()
 }
 
@@ -102,16 +104,43 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	answers := make([]runner.Admission, len(ready))
 	at := map[string]int{}
 	var want []gitstate.Claim
+	k.let.keepUp(ctx, k.opt.lease)
+	k.taking.Lock() // nothing is let go of meanwhile that is taken now
+	defer k.taking.Unlock()
 	for i, s := range ready {
 		at[s.Path] = i
+		c, is := k.of(s.Path)
 		if after := k.afterElsewhere(s.Path); after != "" {
 			k.elsewhere[s.Path] = true
 			answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: "it comes after " + after + ", which another job is at"}
-		} else if c, is := k.of(s.Path); is {
+		} else if a, decided := k.ahead.take(c); is && decided {
+			if answers[i] = a; a.Hold == nil {
+				k.let.now(c)
+			}
+		} else if is {
 			want = append(want, c)
 		}
 	}
-	err := k.take(ctx, want, func(path string, a runner.Admission) { answers[at[path]] = a })
+	if len(want) == 0 {
+		return answers, nil
+	}
+	more := k.ahead.choose(func(path string) (gitstate.Claim, bool) {
+		_, left := k.n.left.Load(path)
+		c, is := k.of(path)
+		return c, is && !left && (k.n.waitsForLegs == nil || !k.n.waitsForLegs(path)) && k.afterElsewhere(path) == ""
+	})
+	err := k.take(ctx, want, more, func(path string, a runner.Admission) {
+		if i, asked := at[path]; asked {
+			answers[i] = a
+		} else {
+			c, _ := k.of(path)
+			k.ahead.put(c, a)
+		}
+	})
+	k.ahead.took(len(ready))
+	if err != nil {
+		k.ahead.failed(more)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return make([]runner.Admission, len(ready)), nil // what is interrupted does not start, whatever is said here
@@ -140,53 +169,16 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 // soon is when to look again: not all at once.
 func (k *claims) soon() time.Duration { return k.claimer.Poll/2 + rand.N(k.claimer.Poll/2) }
 
-// take says what becomes of the stacks that are wanted. What others are at, or were, is
-// looked at before it is claimed, so that a stack that is done is not claimed for nothing.
-func (k *claims) take(ctx context.Context, want []gitstate.Claim, say func(string, runner.Admission)) error {
-	skip := func(off map[string]taken) {
-		want = slices.DeleteFunc(want, func(c gitstate.Claim) bool {
-			t, is := off[c.Stack]
-			if is {
-				say(c.Stack, runner.Admission{Status: runner.StatusSkipped, Reason: t.why})
-			}
-			return is
-		})
+// take says what becomes of the stacks that are wanted, and of more that are claimed with
+// them if they are free. What others are at, or were, is looked at before it is
+// claimed, so that a stack that is done is not claimed for nothing.
+func (k *claims) take(ctx context.Context, want, more []gitstate.Claim, say func(string, runner.Admission)) error {
+	want, err := k.lookAhead(ctx, want, say)
+	if err != nil || len(want) == 0 {
+		return err
 	}
-	var busy []string
-	for _, c := range want {
-		_, left := k.n.left.Load(c.Stack)
-		if r := k.n.stacks[c.Stack]; left || r.was.Underway(k.n.run) {
-			busy = append(busy, c.Stack)
-		}
-	}
-	for range 2 { // by what is here, and by what there is to fetch
-		off, err := k.decide(ctx, busy)
-		if err != nil {
-			return err
-		}
-		skip(off)
-		busy = slices.DeleteFunc(busy, func(p string) bool { _, is := off[p]; return is })
-		if len(busy) == 0 {
-			break
-		}
-		others, err := k.claimer.Others(ctx, want)
-		if err != nil {
-			return err
-		}
-		free := want[:0:0]
-		for i, by := range others {
-			if by != nil {
-				k.claimed(want[i].Stack, by, say)
-				busy = slices.DeleteFunc(busy, func(p string) bool { return p == want[i].Stack })
-			} else {
-				free = append(free, want[i])
-			}
-		}
-		want = free
-	}
-	if len(want) == 0 {
-		return nil
-	}
+	asked := len(want)
+	want = append(want, more...)
 	got, err := k.claimer.Take(ctx, want)
 	if err != nil {
 		return err
@@ -196,6 +188,7 @@ func (k *claims) take(ctx context.Context, want []gitstate.Claim, say func(strin
 		switch {
 		case t.Hold != nil:
 			mine = append(mine, want[i].Stack)
+		case i >= asked: // it is asked about when its turn comes
 		case t.By != nil:
 			k.claimed(want[i].Stack, t.By, say)
 		default:
@@ -217,16 +210,63 @@ func (k *claims) take(ctx context.Context, want []gitstate.Claim, say func(strin
 		k.n.left.Delete(want[i].Stack)
 		if done, is := off[want[i].Stack]; is {
 			say(want[i].Stack, runner.Admission{Status: runner.StatusSkipped, Reason: done.why})
-			k.letGo(want[i])
+			if i < asked {
+				k.let.now(want[i])
+			}
 		} else {
+			k.held.Store(want[i].Stack, want[i])
 			say(want[i].Stack, runner.Admission{Hold: t.Hold})
 		}
 	}
 	return nil
 }
 
+// lookAhead returns what is left of the stacks that are wanted without those that others
+// have, or have done meanwhile.
+func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(string, runner.Admission)) ([]gitstate.Claim, error) {
+	var busy []string
+	for _, c := range want {
+		_, left := k.n.left.Load(c.Stack)
+		if r := k.n.of(c.Stack); left || r.was.Underway(k.n.run) {
+			busy = append(busy, c.Stack)
+		}
+	}
+	for range 2 { // by what is here, and by what there is to fetch
+		off, err := k.decide(ctx, busy)
+		if err != nil {
+			return nil, err
+		}
+		want = slices.DeleteFunc(want, func(c gitstate.Claim) bool {
+			t, is := off[c.Stack]
+			if is {
+				say(c.Stack, runner.Admission{Status: runner.StatusSkipped, Reason: t.why})
+			}
+			return is
+		})
+		busy = slices.DeleteFunc(busy, func(p string) bool { _, is := off[p]; return is })
+		if len(busy) == 0 {
+			break
+		}
+		others, err := k.claimer.Others(ctx, want)
+		if err != nil {
+			return nil, err
+		}
+		free := want[:0:0]
+		for i, by := range others {
+			if by != nil {
+				k.claimed(want[i].Stack, by, say)
+				busy = slices.DeleteFunc(busy, func(p string) bool { return p == want[i].Stack })
+			} else {
+				free = append(free, want[i])
+			}
+		}
+		want = free
+	}
+	return want, nil
+}
+
 // claimed says what becomes of a stack that another job has claimed.
-func (k *claims) claimed(path string, by *gitstate.Claim, say func(string, runner.Admission)) {
+func (k *claims) claimed(path string, by *gitstate.Other, say func(string, runner.Admission)) {
 	k.n.left.Store(path, true)
 	reason := "claimed by " + by.Who()
 	switch k.opt.onClaimed {
@@ -236,8 +276,47 @@ func (k *claims) claimed(path string, by *gitstate.Claim, say func(string, runne
 	case "fail":
 		say(path, runner.Admission{Status: runner.StatusFailed, Reason: reason + " (--on-claimed=fail)"})
 	default:
-		say(path, runner.Admission{Later: k.soon(), Reason: reason})
+		say(path, runner.Admission{Later: k.soon(), Reason: k.waitsFor(path, by)})
 	}
+}
+
+// said is what was said of a claim, and when.
+type said struct {
+	run, text string
+	at        time.Time
+}
+
+// waitsFor says whose claim is waited for, not anew at each of its renewals.
+func (k *claims) waitsFor(path string, by *gitstate.Other) string {
+	if was := k.says[path]; was.run == by.Run && time.Since(was.at) < time.Minute {
+		return was.text
+	}
+	text := "claimed by " + by.Who() + " " + sinceWhen(&by.Claim)
+	if by.Here {
+		text += "; its command still runs on this machine"
+	} else {
+		text += fmt.Sprintf("; taken over at %s unless it is renewed", clockTime(time.Now().Add(by.Left)))
+	}
+	k.says[path] = said{by.Run, text, time.Now()}
+	return text
+}
+
+// sinceWhen is since when a stack is claimed, and when that was renewed last, by the
+// holder's clock.
+func sinceWhen(c *gitstate.Claim) string {
+	text := "since " + clockTime(c.Since)
+	if c.Renewed > 0 {
+		text += ", renewed at " + clockTime(c.At)
+	}
+	return text
+}
+
+// clockTime is a time of today without the date.
+func clockTime(t time.Time) string {
+	if t, now := t.Local(), time.Now(); t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Local().Format(time.DateTime)
 }
 
 // afterElsewhere is a stack that was left to another job and that comes before this
@@ -266,6 +345,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 	if err != nil {
 		return nil, err
 	}
+	k.n.store.Basis(st)
 	began, err := st.Began(k.before)
 	if err != nil {
 		return nil, err
@@ -277,7 +357,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 	var settled *gitstate.State
 	var again []string
 	for _, p := range paths {
-		r := k.n.stacks[p]
+		r := k.n.of(p)
 		news, err := st.News(&r.was, r.stack.ID, p, r.target, r.op.Name, k.n.run)
 		if err != nil {
 			return nil, err
@@ -329,6 +409,7 @@ func (k *claims) lookBack() error {
 	if err != nil {
 		return err
 	}
+	k.n.store.Basis(st)
 	began, err := st.Began(k.before)
 	k.lookedBack = true
 	*k.overtook = k.n.overtaken(began, k.newer.target)
@@ -340,8 +421,7 @@ func (k *claims) lookBack() error {
 func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) error {
 	var commits []string
 	for _, p := range paths {
-		r := k.n.stacks[p]
-		l, err := st.Latest(r.stack.ID, p, r.target, r.op.Name)
+		l, err := k.n.latest(st, p)
 		if err != nil {
 			return err
 		}
@@ -352,73 +432,14 @@ func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) 
 	return k.n.store.Bring(ctx, k.remote, commits)
 }
 
-// letGo has a stack released once all that is recorded is on the remote.
-func (k *claims) letGo(c gitstate.Claim) {
-	k.mu.Lock()
-	k.ended = append(k.ended, c)
-	k.mu.Unlock()
-	select {
-	case k.kick <- struct{}{}:
-	default:
-	}
-}
-
 // finished lets go of a stack that has ended, after its result was recorded.
 func (k *claims) finished(r runner.Result) {
 	if k == nil || r.Started.IsZero() {
 		return
 	}
-	if c, is := k.of(r.Stack.Path); is {
-		k.letGo(c)
+	if c, is := k.held.Load(r.Stack.Path); is {
+		k.let.ended(c.(gitstate.Claim))
 	}
-}
-
-// releaseWait is how long others that end are waited for, so that they are released together.
-const releaseWait = 200 * time.Millisecond
-
-func (k *claims) releasing() {
-	defer close(k.done)
-	for {
-		select {
-		case <-k.stop:
-			return
-		case <-k.kick:
-		}
-		for try := 0; ; try++ {
-			wait := min(releaseWait<<min(try, 5), k.claimer.Poll)
-			select {
-			case <-k.stop:
-				return
-			case <-time.After(wait):
-			}
-			if k.release(try) {
-				break
-			}
-		}
-	}
-}
-
-// release pushes the results of stacks that ended, and then lets go of them. Who comes
-// next has to find them: while they are only on a spool ref, somebody who folds
-// that in may be between his two pushes.
-func (k *claims) release(try int) bool {
-	ctx := context.Background()
-	k.mu.Lock()
-	ended := k.ended
-	k.ended = nil
-	k.mu.Unlock()
-	if len(ended) == 0 {
-		return true
-	}
-	tr, err := k.n.store.PushFetched(ctx, k.remote)
-	if err != nil || tr.Spooled && try < 4 {
-		k.mu.Lock()
-		k.ended = append(k.ended, ended...)
-		k.mu.Unlock()
-		return false
-	}
-	_ = k.claimer.Release(ctx, ended) // what is not released expires
-	return true
 }
 
 // end lets go of all that is held, if all that is recorded is on the remote.
@@ -426,19 +447,38 @@ func (k *claims) end(pushed bool) {
 	if k == nil {
 		return
 	}
-	close(k.stop)
-	<-k.done
+	k.let.end()
 	if pushed {
-		k.mu.Lock()
-		k.ended = k.claimer.Held()
-		k.mu.Unlock()
-		for try := 0; try < 8 && !k.release(try); try++ {
-			time.Sleep(releaseWait)
+		k.settle()
+		for part := range slices.Chunk(k.claimer.Held(), releaseMost) {
+			_ = k.claimer.Release(k.n.net, part) // what is not released expires
 		}
-		k.claimer.Sweep(context.Background())
+		k.claimer.Sweep(k.n.net)
 		if err := k.lookBack(); err != nil {
 			k.u.warn(err.Error())
 		}
 	}
 	k.claimer.Close()
+}
+
+// letGoUnused lets go of what was claimed ahead for nothing.
+func (k *claims) letGoUnused() {
+	k.taking.Lock()
+	defer k.taking.Unlock()
+	if unused := k.ahead.unused(); len(unused) > 0 {
+		_ = k.claimer.Release(k.n.net, unused)
+	}
+}
+
+// settle tries to have the results on the ref that all share. Who comes next has to find
+// them: while they are only on a spool ref, somebody who folds that in may be between
+// his two pushes.
+func (k *claims) settle() {
+	for range 8 {
+		tr, err := k.n.store.PushFetched(k.n.net, k.remote)
+		if err == nil && (!tr.Spooled || tr.Refused) || k.n.net.Err() != nil {
+			return
+		}
+		time.Sleep(releaseWait)
+	}
 }

@@ -88,12 +88,37 @@ func TestSamePipelineManyTimes(t *testing.T) {
 		t.Errorf("two at once: %s", b)
 	}
 	w.run("work", "tmnotes", "fetch")
-	if status := w.run("work", "tmnotes", "status"); strings.Count(status, "\nok ")+strings.Count(status, "\nok\t") != len(stacks) || strings.Contains(status, "did not know") {
+	if status := w.run("work", "tmnotes", "status"); strings.Count(status, "\nok ")+strings.Count(status, "\nok\t") != len(stacks) || strings.Contains(status, "conflict") {
 		t.Errorf("the state:\n%s", status)
 	}
 	w.run("work", "tmnotes", "run", "-X", "--op", "deploy", "--", "alone")
 	if got := w.ran(); len(got) > 0 {
 		t.Errorf("deployed again: %v", got)
+	}
+	if refs := w.run("work.git", "git", "for-each-ref", "refs/notes/tmnotes-claims"); refs != "" {
+		t.Errorf("still claimed:\n%s", refs)
+	}
+}
+
+// Many stacks that take no time are claimed and let go of in a few pushes, with hardly a push
+// of the notes more than without claims.
+func TestManyClaims(t *testing.T) {
+	t.Parallel()
+	const stacks = 120
+	w := newWorld(t)
+	var paths []string
+	for i := range stacks {
+		paths = append(paths, fmt.Sprintf("/s%d", i))
+	}
+	w.project("work", paths...)
+	began := time.Now()
+	w.run("work", "tmnotes", "run", "-X", "--quiet", "-j4", "--op", "deploy", "--", "true")
+	most := 3 + int(time.Since(began)/(10*time.Second))
+	if n, err := strconv.Atoi(strings.TrimSpace(w.run("work.git", "git", "rev-list", "--count", "refs/notes/tmnotes"))); err != nil || n > most {
+		t.Errorf("%d notes commits for %d stacks, want at most %d, %v", n, stacks, most, err)
+	}
+	if n := strings.Count(w.run("work", "tmnotes", "status"), "\nok "); n != stacks {
+		t.Errorf("%d of %d are deployed", n, stacks)
 	}
 	if refs := w.run("work.git", "git", "for-each-ref", "refs/notes/tmnotes-claims"); refs != "" {
 		t.Errorf("still claimed:\n%s", refs)

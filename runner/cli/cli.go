@@ -235,7 +235,7 @@ func relaxGC() (restore func()) {
 func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 	stale := c.Duration("stale-after")
 	ui := newUI(env)
-	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Ref: c.String("ref"), StaleAfter: stale, Warn: ui.warn})
+	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.warn})
 	if err != nil {
 		return nil, err
 	}
@@ -243,6 +243,7 @@ func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 		s.Close()
 		return nil, err
 	}
+	divide(c, s, detectCI(os.Getenv))
 	return s, nil
 }
 

@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 // tmnotesMain is what main does.
 func tmnotesMain() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
 	code := Main(ctx, os.Args[1:], Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 	stop()
 	os.Exit(code)
@@ -352,9 +353,9 @@ var masks = []struct {
 	{regexp.MustCompile(`\b01[0-9A-HJKMNP-TV-Z]{24}\b`), "RUN"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?`), "TIME"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "TIME"},
-	{regexp.MustCompile(`\b1:[0-9a-f]{24}\b`), "INPUTS"},
+	{regexp.MustCompile(`\b\d:[0-9a-f]{24}\b`), "INPUTS"},
 	{regexp.MustCompile(`\b([0-9a-f]{40}|[0-9a-f]{12})\b`), "HASH"},
-	{regexp.MustCompile(`(variant"?[=:] ?"?)[0-9a-f]{8}\b`), "${1}VARIANT"},
+	{regexp.MustCompile(`(variant"?[=:] ?"?)(2:)?[0-9a-f]{8}\b`), "${1}VARIANT"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? ?(ms|s)\b`), "TOOK"},
 	{regexp.MustCompile(`("took": )\d+\.\d`), "${1}TOOK"},
 	{regexp.MustCompile(`\b\d+ min ago\b`), "just now"}, // on a slow machine

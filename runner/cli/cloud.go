@@ -92,7 +92,13 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	var program atomic.Pointer[runner.Program]
 	token := rand.Text()
 	opt := h.options(token)
-	opt.Repository, opt.KeepLogs, opt.Live = repository, c.Bool("keep-logs"), func(run string) (func(), error) { return s.Live(run, "") }
+	opt.Repository, opt.KeepLogs, opt.Live = repository, c.Bool("keep-logs"), func(run string) (func(), error) {
+		mark, err := s.Live(run, "")
+		if err != nil {
+			return nil, err
+		}
+		return mark.Done, nil
+	}
 	opt.By, opt.Job, opt.Attempt = byAndJob(ctx, s)
 	watch, told := h.onChange(setting(c, s, "on-change", "onChange", ""))
 	defer told()
@@ -128,9 +134,15 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
 	ctx = context.WithoutCancel(ctx) // what is known is always written down
+	reach := newReach(ctx, h.ui, s, h.plans[gitstate.Deploy].remote, 0)
+	defer reach.done()
+	h.net = reach.ctx
 	cmd := exec.Command(path, argv[1:]...)
 	cmd.Args[0] = argv[0]
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
+	outliveReader()
+	cmd.Stdin = env.Stdin
+	cmd.Stdout, cmd.Stderr = env.outputs()
+	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
 	cmd.Env = append(without(os.Environ(), "TMC_API_HOST"), served("http://"+listener.Addr().String(), token)...)
 	cmd.Env = append(cmd.Env, "CHECKPOINT_DISABLE=1", "TM_CLI_CONFIG_FILE="+config)
 	p, err := runner.StartProgram(cmd, runner.Foreground(env.Stdin))
@@ -139,9 +151,9 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	}
 	program.Store(p)
 	close(started)
-	exit, err := p.Wait(signals, func(os.Signal) { h.now() })
-	if err != nil {
-		return &exitError{exitFailed, fmt.Errorf("%s: %w", argv[0], err)}
+	exit, waited := p.Wait(signals, func(os.Signal) { h.now() })
+	if waited != nil {
+		waited = fmt.Errorf("%s: %w", argv[0], waited)
 	}
 	if err := once(); err != nil && api.Seen().Members == 0 {
 		h.ui.warn(err.Error()) // nobody asked for the notes
@@ -151,7 +163,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if open > 0 {
 		h.ui.warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", argv[0], plural(open, "stack")))
 	}
-	return h.verdict(argv, exit, api.Seen(), errors.Join(err, h.end(ctx)))
+	return h.verdict(argv, exit, api.Seen(), errors.Join(waited, err, h.end(ctx, reach)))
 }
 
 // verdict is the exit code: the program's own, but where it does not know that

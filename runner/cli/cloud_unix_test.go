@@ -187,7 +187,7 @@ while ! test -e "$WORK/release"; do sleep 0.02; done
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	status := w.run("work", "tmnotes", "status")
-	for _, line := range []string{"ok      /a", "failed  /b     interrupted", "failed  /c     interrupted"} {
+	for _, line := range []string{"ok           /a", "interrupted  /b     interrupted", "interrupted  /c     interrupted"} {
 		if !strings.Contains(status, line) {
 			t.Errorf("no %q in\n%s", line, status)
 		}
@@ -341,7 +341,7 @@ func TestCloudPreview(t *testing.T) {
 	if !strings.Contains(out, "Preview created") {
 		t.Error(out)
 	}
-	note := w.run("work", "git", "notes", "--ref=tmnotes", "show", head)
+	note := w.run("work", "git", "-c", "notes.displayRef=refs/tmnotes/local/tmnotes", "log", "-1", head)
 	for _, want := range []string{"event=started op=preview run=", "by=alice job=https://git.example/acme/infra/actions/runs/42 attempt=1 cmd=plan",
 		"status=ok op=preview stack=/a id=id-a exit=2 ", "status=ok op=preview stack=/b id=id-b exit=0 ", "event=finished"} {
 		if !strings.Contains(note, want) {

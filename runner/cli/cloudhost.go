@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,7 +46,7 @@ type cloudHost struct {
 const freshFor = 10 * time.Second
 
 func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*cloudHost, error) {
-	h := &cloudHost{session: session{store: s}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
+	h := &cloudHost{session: session{store: s, net: context.Background()}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
 	var err error
 	for _, op := range []string{gitstate.Deploy, gitstate.Drift, "preview"} {
 		if h.plans[op], err = planSync(c, s, "", detectCI(os.Getenv), op); err != nil {
@@ -65,7 +64,7 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 // options are those of the API that come from here.
 func (h *cloudHost) options(token string) cloudapi.Options {
 	opt := cloudapi.Options{Token: token, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
-		CommandLine: h.argv, Variant: h.variant, Reason: runner.Reason, Warn: h.ui.warn}
+		CommandLine: h.argv, See: h.see, Reason: runner.Reason, Warn: h.ui.warn}
 	if h.store.WorkTree() != "" {
 		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
 			h.treeMu.Lock()
@@ -108,7 +107,7 @@ func (h *cloudHost) load() func() (*workTree, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &workTree{store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string]stackEnv{}}
+		w := &workTree{store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: newReader(context.Background(), p.Root())}
 		if w.stacks, err = p.All(); err != nil {
 			return nil, err
 		}
@@ -139,10 +138,10 @@ func (h *cloudHost) announce(ctx context.Context) error {
 	}
 	tr, err := h.store.Announce(ctx, remote, true) // refresh fetched
 	if err != nil {
-		return fmt.Errorf("%w; what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, remote, h.store.Ref())
+		return notAnnounced(err, remote, h.store.Ref())
 	}
 	if tr.Spooled {
-		h.ui.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", remote, h.store.Ref()))
+		h.ui.warn(spooled(remote, h.store.Ref()))
 	}
 	return nil
 }
@@ -161,7 +160,7 @@ func (h *cloudHost) recorded(op string) {
 	if h.push != nil {
 		h.push.end()
 	}
-	h.push, h.remote = startPusher(context.Background(), &h.session, remote, h.interval), remote
+	h.push, h.remote = startPusher(h.net, &h.session, remote, h.interval), remote
 }
 
 // now sends what is known at once, without waiting for it.
@@ -175,10 +174,12 @@ func (h *cloudHost) now() {
 
 // end writes everything down, and sends it where anything was recorded that is
 // to be sent.
-func (h *cloudHost) end(ctx context.Context) error {
+func (h *cloudHost) end(ctx context.Context, reach *reach) error {
 	h.mu.Lock()
 	push, remote := h.push, h.remote
+	h.push = nil // it ends once
 	h.mu.Unlock()
+	reach.end(h.ui, remote)
 	if push != nil {
 		push.end()
 	}
@@ -194,7 +195,7 @@ func (h *cloudHost) end(ctx context.Context) error {
 	if time.Since(h.store.LastFetch(remote)) < freshFor {
 		send = h.store.PushFetched
 	}
-	if _, err := send(ctx, remote); err != nil {
+	if _, err := send(reach.ctx, remote); err != nil {
 		if err := h.store.Flush(ctx); err != nil {
 			return err
 		}
@@ -203,10 +204,10 @@ func (h *cloudHost) end(ctx context.Context) error {
 	return nil
 }
 
-// variant is what `tmnotes run -- COMMAND` records. For deployments the CLI
-// sends the words joined; where its own command line ends in these words, they
-// are known as they were.
-func (h *cloudHost) variant(joined string, argv, env []string) string {
+// see is what `tmnotes run -- COMMAND` sees and records. For deployments the CLI sends the
+// words joined; where its own command line ends in these words, they are known as they
+// were.
+func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight, err error) {
 	if argv == nil {
 		argv = strings.Fields(joined)
 		for i := range h.argv {
@@ -216,10 +217,22 @@ func (h *cloudHost) variant(joined string, argv, env []string) string {
 			}
 		}
 	}
-	if env == nil {
-		env = os.Environ()
+	h.treeMu.Lock()
+	load := h.tree
+	h.treeMu.Unlock()
+	env, reader, at := os.Environ(), runner.NewReader("", nil), runner.Surroundings{}
+	if load != nil {
+		tree, err := load()
+		if err != nil {
+			return seen, err
+		}
+		env, _ = tree.Env(path)
+		reader = tree.reader
+		at = runner.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: project.RunEnv(env)}
 	}
-	return runner.Recognise(argv, env, "").Variant
+	at.Env = env
+	op, place, err := reader.Look(runner.Recognise(argv, env, ""), at)
+	return cloudapi.Sight{Variant: op.Variant, Values: op.Values, Workspace: place.Workspace, Backend: place.Backend, Known: place.Known()}, err
 }
 
 // workTree is the project as one invocation of terramate finds it.
@@ -229,13 +242,10 @@ type workTree struct {
 	stacks  []runner.Stack
 	byPath  map[string]runner.Stack
 
-	mu   sync.Mutex
-	seen map[string]stackEnv
-}
+	reader *runner.Reader
 
-type stackEnv struct {
-	env       []string
-	workspace string
+	mu   sync.Mutex
+	seen map[string][]string // environments
 }
 
 func (w *workTree) Stacks() []gitstate.KnownStack {
@@ -251,18 +261,22 @@ func (w *workTree) Stacks() []gitstate.KnownStack {
 func (w *workTree) Env(path string) ([]string, string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if e, ok := w.seen[path]; ok {
-		return e.env, e.workspace
-	}
-	e := stackEnv{env: os.Environ()}
-	if s, ok := w.byPath[path]; ok {
-		if env, err := w.project.Env(s); err == nil {
-			e.env = env
+	stack, here := w.byPath[path]
+	env, ok := w.seen[path]
+	if !ok {
+		env = os.Environ()
+		if here {
+			if own, err := w.project.Env(stack); err == nil {
+				env = own
+			}
 		}
+		w.seen[path] = env
 	}
-	e.workspace = runner.Recognise([]string{"terraform"}, e.env, "").Workspace
-	w.seen[path] = e
-	return e.env, e.workspace
+	place, err := w.reader.Place(runner.Surroundings{Dir: stack.Dir, Env: env})
+	if err != nil {
+		return env, ""
+	}
+	return env, place.Workspace
 }
 
 // Dirty looks at the work tree, if it is the one that is deployed. (Of another
@@ -280,6 +294,21 @@ func (w *workTree) Dirty(commit string, paths []string) (map[string]bool, error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.project.DirtyStacks(stacks)
+}
+
+// Inputs are digests of the code that git ignores, likewise: nobody finds that in the
+// commit later.
+func (w *workTree) Inputs(commit string, paths []string) (map[string]string, error) {
+	if head, err := w.store.Resolve("HEAD"); err != nil || head.Hash != commit {
+		return nil, nil
+	}
+	var known []string
+	for _, path := range paths {
+		if _, ok := w.byPath[path]; ok {
+			known = append(known, path)
+		}
+	}
+	return project.IgnoredDigests(context.Background(), w.project.Root(), known)
 }
 
 // withoutID are stacks that the CLI's cloud features cannot name.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -53,6 +54,26 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 		}
 		u.say("%s skipped: %s", of, first.whyAndHow())
 	}
+}
+
+// atWork says that another run may be at stacks of this one, and what becomes of them.
+func atWork(busy []recorded, claims claimOptions, remote string) string {
+	first := busy[0]
+	doing, then := "running", "if it is, both run them"
+	if gitstate.Op(first.op.Name).Deploys() {
+		doing = "deploying"
+		switch {
+		case remote == "" || claims.off:
+			then = "if it is, both deploy them"
+		case claims.onClaimed == "skip":
+			then = "those it has claimed are left to it (--on-claimed=skip)"
+		case claims.onClaimed == "fail":
+			then = "those it has claimed fail here (--on-claimed=fail)"
+		default:
+			then = "waiting for those it has claimed"
+		}
+	}
+	return fmt.Sprintf("another run (%s of %s) may be %s %d of these stacks (%s is %s); %s", first.was.Run, first.was.By, doing, len(busy), first.stack.Path, first.was.Status, then)
 }
 
 // whyAndHow is why a stack is not executed, and where a flag would change that,

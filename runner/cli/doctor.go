@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -179,13 +180,9 @@ func gitNumber(v string) (n [2]int) {
 }
 
 func (d *doctor) repository() {
-	s, err := gitstate.Open(d.c.Context, gitstate.Options{Dir: d.dir, Ref: d.c.String("ref"), StaleAfter: d.c.Duration("stale-after")})
+	s, err := gitstate.Open(d.c.Context, gitstate.Options{Dir: d.dir, Ref: d.c.String("ref"), StaleAfter: d.c.Duration("stale-after"), NetworkTimeout: d.c.Duration("network-timeout")})
 	if err != nil {
-		do := ""
-		if strings.Contains(err.Error(), "dubious ownership") {
-			do = "git config --global --add safe.directory " + shellQuote(d.dir)
-		}
-		d.problem(do, "%v", err)
+		d.problem("", "%v", err)
 		return
 	}
 	d.s = s
@@ -377,7 +374,7 @@ func (d *doctor) terraform() {
 			continue
 		}
 		has = append(has, name)
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), name+"-bin")); err == nil {
+		if runner.Wrapper(path, "", nil) != "" {
 			d.warn(strings.Replace(name, "terragrunt", "terraform", 1)+"_wrapper: false in the setup action", "%s is the wrapper of a setup action: exit code 2 of plan -detailed-exitcode comes out as 0, so no drift is ever seen", path)
 			return
 		}
@@ -392,8 +389,9 @@ func (d *doctor) terraform() {
 func (d *doctor) job() {
 	var missing []string
 	want := map[string][]string{
-		"github": {"GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GITHUB_ACTOR"},
-		"gitlab": {"CI_JOB_ID", "CI_PIPELINE_URL", "CI_JOB_NAME", "GITLAB_USER_NAME"},
+		"github":    {"GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GITHUB_ACTOR"},
+		"gitlab":    {"CI_JOB_ID", "CI_PIPELINE_URL", "CI_JOB_NAME", "GITLAB_USER_NAME"},
+		"buildkite": {"BUILDKITE_STEP_ID", "BUILDKITE_RETRY_COUNT", "BUILDKITE_BUILD_CREATOR"},
 	}[d.ci.name]
 	for _, v := range want {
 		if d.getenv(v) == "" {

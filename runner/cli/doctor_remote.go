@@ -39,6 +39,9 @@ func (d *doctor) findRemote() {
 			return
 		}
 		d.ok("%s is %s", remote, gitstate.NewRedactor(os.Environ()).Text(where, 300))
+		if to, besides, err := d.s.PushURLs(d.c.Context, remote); err == nil && len(besides) > 0 {
+			d.ok("of its push URLs the notes go to %s alone", gitstate.NewRedactor(os.Environ()).Text(to, 300))
+		}
 		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
 			d.problem("tmnotes check", "%v", err)
 		} else if n > 0 {
@@ -99,7 +102,7 @@ func (d *doctor) configured(section, where, key string) bool {
 func (d *doctor) fetch() {
 	v, err := d.s.Ask(d.c.Context, d.remote)
 	if err != nil {
-		d.problem("git ls-remote "+d.remote+" has to work", "%v", err)
+		d.problem(d.remedy(err), "%v", err)
 		return
 	}
 	d.asked, d.view = true, v
@@ -122,27 +125,35 @@ func (d *doctor) push() {
 		d.problem("", "whether %s takes a push cannot be tried: %v", d.remote, err)
 		return
 	}
-	do := "let the one who deploys push " + d.s.Ref() + "*"
-	switch d.ci.name {
-	case "github":
-		do = "permissions: contents: write in the job"
-	case "gitlab":
-		do = "Settings, CI/CD, Job token permissions: allow Git push requests; or a token with write_repository"
-	}
 	switch err := try.Notes; {
 	case err == nil:
 		d.ok("%s takes %s from here (tried with all that it checks, and taken back)", d.remote, d.s.Ref())
 	case gitstate.Untested(err):
 		d.warn("", "whether %s takes a push is not known: %v", d.remote, err)
 	case try.Spool:
-		d.warn(do, "%v; the records would be on a spool ref until somebody who may syncs", err)
+		d.warn(d.remedy(err), "%v; the records would be on a spool ref until somebody who may syncs", err)
 	default:
-		d.problem(do, "%v", err)
+		d.problem(d.remedy(err), "%v", err)
 	}
 	claims, err := parseClaims(d.c, d.s)
 	if err == nil && !claims.off && try.Claims != nil && (try.Notes == nil || try.Spool || gitstate.Untested(try.Notes)) {
-		d.problem(do+"; or --claims=off", "stacks cannot be claimed: %v", try.Claims)
+		do := remedy(try.Claims, d.remote, d.s.Ref(), d.ci)
+		if do != "" {
+			do += "; or "
+		}
+		d.problem(do+"--claims=off", "stacks cannot be claimed: %v", try.Claims)
 	}
+	if err == nil && !claims.off && try.Delete != nil {
+		d.warn("let the one who deploys delete "+d.s.Ref()+"-claims/*", "claims that are over cannot be deleted, and stay there marked as released: %v", try.Delete)
+	}
+}
+
+// remedy is what a deployment would say.
+func (d *doctor) remedy(err error) string {
+	if do := remedy(err, d.remote, d.s.Ref(), d.ci); do != "" {
+		return do
+	}
+	return "git ls-remote " + d.remote + " and git push have to work"
 }
 
 func (d *doctor) clock() {

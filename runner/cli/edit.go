@@ -86,6 +86,7 @@ func mark(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
+		s.Basis(st)
 		for i, want := range c.Args().Slice() {
 			if stacks[i].Path == "" {
 				if stacks[i], err = goneStack(s, dir, st, want, targetOf(c.String("target"), workspace())); err != nil {
@@ -132,19 +133,38 @@ func byHand(c *cli.Context, s *gitstate.Store, commit gitstate.Commit, status gi
 	who := cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context))
 	run := s.NewRun()
 	s.UseJournal(run)
-	target := targetOf(c.String("target"), workspace())
+	reader := newReader(c.Context, s.WorkTree())
 	return func(st *gitstate.State, stack runner.Stack) (*gitstate.Record, gitstate.Latest, error) {
+		target, err := targetHere(reader, stack, c.String("target"))
+		if err != nil {
+			return nil, gitstate.Latest{}, err
+		}
 		l, err := st.Latest(stack.ID, stack.Path, target, op)
 		if err != nil {
 			return nil, l, err
 		}
+		// Nobody says which backend is meant: it is every one that is recorded.
+		prev, backends := l.Runs(), 0
+		for _, p := range st.Places(stack.ID, stack.Path, c.String("target"), op) {
+			if p.Target != target {
+				continue
+			}
+			at, err := st.LatestAt(stack.ID, stack.Path, target, p.Backend, op)
+			if err != nil {
+				return nil, l, err
+			}
+			prev, backends = append(prev, at.Runs()...), backends+min(len(p.Backend), 1)
+		}
+		slices.Sort(prev)
 		r := &gitstate.Record{Status: status, Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
-			By: who, Prev: l.Runs(), Run: run, CommitTime: commit.Time.Unix()}
+			By: who, Prev: slices.Compact(prev), Run: run, CommitTime: commit.Time.Unix()}
 		// Whoever marks a stack as deployed means the command line that it is
 		// deployed with, which the record before this one has.
 		r.Variant = l.Variant
-		if l.Status == gitstate.Never || r.Variant == "" {
+		r.SetValues(l.Values())
+		if l.Status == gitstate.Never || r.Variant == "" || backends > 1 {
 			r.Variant = gitstate.AnyVariant
+			r.SetValues("")
 		}
 		return r, l, nil
 	}
@@ -152,6 +172,7 @@ func byHand(c *cli.Context, s *gitstate.Store, commit gitstate.Commit, status gi
 
 // finishEdit writes the notes and sends them.
 func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan syncPlan) error {
+	outliveReader()
 	if err := s.Flush(c.Context); err != nil {
 		return err
 	}

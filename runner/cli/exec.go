@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -80,7 +79,7 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	stack, _, err := project.StackAt(ctx, dir)
+	stack, root, err := project.StackAt(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -93,13 +92,23 @@ func execute(c *cli.Context, env Env) error {
 		u.say("%s: %s: %s", stack.Path, op.Name, op.Note)
 	}
 
+	task := runner.Task{Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir},
+		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: os.Environ()}
+	if err := checkPrograms(map[string]runner.Task{stack.Path: task}, []string{stack.Path}); err != nil {
+		return err
+	}
+	runEnv, err := project.RunEnvAt(root, stack.Dir)
+	if err != nil {
+		return err
+	}
+
 	// All children of one `terramate run` are one run, and fetch once. (A shell
 	// is a parent, too, for a day: on another commit it is another run.)
 	group, err := s.Group(ctx, parentID()+"-"+head.Hash)
 	if err != nil {
 		return err
 	}
-	n := &session{store: s, commit: head, run: group.Run}
+	n := &session{store: s, commit: head, run: group.Run, stacks: map[string]recorded{}, reader: newReader(ctx, root)}
 	if id := os.Getenv("TMNOTES_RUN"); id != "" {
 		if n.run, err = runID(s); err != nil {
 			return err
@@ -123,16 +132,21 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	r := recorded{stack: stack, op: op, target: targetOf(c.String("target"), op.Workspace)}
-	l, err := st.Latest(stack.ID, stack.Path, r.target, op.Name)
+	s.Basis(st)
+	if err := n.recordedAs(task.Stack, op, c.String("target"), os.Environ(), runEnv); err != nil {
+		return err
+	}
+	n.before = st
+	r := n.stacks[stack.Path]
+	l, err := n.locate(st, &r)
 	if err != nil {
 		return err
 	}
 	r.followed(&l, head.Hash, n.run)
-	if r.dirty, err = dirtyHere(ctx, s, dir, stack.Path); err != nil {
+	if r.dirty, err = project.DirtyHere(ctx, root, stack, false); err != nil {
 		return err
 	}
-	n.stacks = map[string]recorded{stack.Path: r}
+	n.stacks[stack.Path] = r
 	off, err := takeOff(ctx, st, n, []string{stack.Path}, !c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), u.warn)
 	if err != nil {
 		return err
@@ -142,17 +156,19 @@ func execute(c *cli.Context, env Env) error {
 		return nil
 	}
 
-	done, err := s.Live(n.run, stack.Path)
+	mark, err := s.Live(n.run, stack.Path)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer mark.Done()
+	x.Inherit = mark.Inherited()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, interrupts...)
 	defer signal.Stop(signals)
 	if ctx.Err() != nil {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
+	outliveReader()
 	ctx = context.WithoutCancel(ctx)
 	if err := group.Once(ctx, "sign", time.Minute, func() error { return s.TrySign(ctx) }); err != nil {
 		return fmt.Errorf("%w; nothing was executed", err)
@@ -168,9 +184,8 @@ func execute(c *cli.Context, env Env) error {
 	}
 	x.Signals, x.Foreground = signals, runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
-	task := runner.Task{Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir},
-		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: append(os.Environ(), "TMNOTES_RUN="+n.run),
-		Secrets: gitstate.NewRedactor(os.Environ(), cmd)}
+	task.Env = append(task.Env, "TMNOTES_RUN="+n.run)
+	task.Secrets = gitstate.NewRedactor(os.Environ(), cmd)
 	tasks := map[string]runner.Task{stack.Path: task}
 	n.keepPlans(u, tasks, file)
 	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, setting(c, s, "on-change", "onChange", ""))
@@ -178,6 +193,12 @@ func execute(c *cli.Context, env Env) error {
 		return err
 	}
 	defer end()
+	ignored, err := project.IgnoredDigests(ctx, root, []string{stack.Path})
+	if err != nil {
+		return err
+	}
+	n.made = &made{ignored: ignored}
+	n.guard = &stackHere{ctx, s, root, stack, head.Hash}
 	interrupted := false
 	observe := func(e runner.Event) error {
 		switch e.Kind {
@@ -188,6 +209,7 @@ func execute(c *cli.Context, env Env) error {
 		case runner.Interrupted:
 			interrupted = true
 		case runner.Finished:
+			n.recheck(u, stack.Path)
 			return n.result(e.Result)
 		}
 		return nil
@@ -240,31 +262,4 @@ func attempt(ctx context.Context, s *gitstate.Store, group *gitstate.Group, comm
 			return "", err
 		}
 	}
-}
-
-// dirtyHere reports whether files of the stack have uncommitted changes, those
-// of stacks below it aside. It looks at the stack's folder alone: what else its
-// inputs are is known only to who loads the project.
-func dirtyHere(ctx context.Context, s *gitstate.Store, dir, stack string) (bool, error) {
-	files, err := s.DirtyFiles(ctx, dir)
-	if err != nil {
-		return false, err
-	}
-	mine := map[string]bool{}
-	for file, untracked := range files {
-		if untracked && project.Artifact(file) {
-			continue
-		}
-		at := filepath.Dir(filepath.Join(s.WorkTree(), filepath.FromSlash(file)))
-		is, asked := mine[at]
-		if !asked {
-			in, _, err := project.StackAt(ctx, at)
-			is = err != nil || in.Path == stack // where it cannot be told, it is
-			mine[at] = is
-		}
-		if is {
-			return true, nil
-		}
-	}
-	return false, nil
 }

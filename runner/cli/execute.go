@@ -19,26 +19,31 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	if n.leg > 0 {
 		part = gitstate.LegName(n.leg)
 	}
-	done, err := s.Live(n.run, part)
+	mark, err := s.Live(n.run, part)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer mark.Done()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, interrupts...)
 	defer signal.Stop(signals)
 	if ctx.Err() != nil {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
-	// Recording outlives cancellation: what is known is always written down.
-	ctx = context.WithoutCancel(ctx)
 	head := n.head(ctx, ci, op, target, len(todo), o.command)
 	if err := n.declare(ctx, u, sync, head, todo); err != nil {
 		return err
 	}
-	push := startPusher(ctx, n, sync.remote, o.interval)
+	n.seeing(tasks)
+	// Recording outlives cancellation: what is known is always written down.
+	ctx = context.WithoutCancel(ctx)
+	reach := newReach(ctx, u, s, sync.remote, 0)
+	defer reach.done()
+	n.net = reach.ctx
+	push := startPusher(reach.ctx, n, sync.remote, o.interval)
 
 	x := o.exec
+	x.Inherit = mark.Inherited()
 	x.Signals = signals
 	x.Foreground = runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
@@ -49,9 +54,13 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	if x.Admit != nil {
 		admit = append(admit, x.Admit)
 	}
-	claims := n.claim(u, sync.remote, o, head, g, again)
+	if look := n.arrival(u, todo, o); look != nil {
+		admit = append(admit, look)
+	}
+	claims := n.claim(u, push, o, head, g, again)
 	if claims != nil {
 		admit = append(admit, claims.admit) // the last: what is claimed starts
+		x.Upcoming = func(next func(int) []runner.Stack) { claims.ahead.next = next }
 		x.KillAfter = min(killAfter, o.claims.lease/4)
 	}
 	if len(admit) > 0 {
@@ -65,6 +74,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		case runner.Started:
 			started = true
 			d.entering(path)
+			n.recheck(u, path)
 			return n.started(path)
 		case runner.Held:
 			if held[path] != e.Result.Reason {
@@ -78,6 +88,9 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 			push.now()
 			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
+			if !e.Result.Started.IsZero() {
+				n.recheck(u, path)
+			}
 			err := n.result(e.Result)
 			claims.finished(e.Result)
 			return err
@@ -92,44 +105,56 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		return err
 	})
 	d.end()
+	reach.end(u, sync.remote)
 	push.end()
-	counts := count(results)
-	failed := err
-	if ferr := n.finish(counts); ferr != nil && failed == nil {
-		failed = ferr
+	out := outcome{counts: count(results), stopped: err, started: started, interrupted: interrupted}
+	for _, last := range []func() error{func() error { return n.finish(out.counts) }, func() error { return s.Flush(ctx) }} {
+		if err := last(); err != nil && out.stopped == nil {
+			out.stopped = err
+		}
 	}
-	if ferr := s.Flush(ctx); ferr != nil && failed == nil {
-		failed = ferr
-	}
-	var pushErr error
 	if sync.remote != "" {
-		_, pushErr = s.Push(ctx, sync.remote)
+		_, out.unsent = s.Push(reach.ctx, sync.remote)
 	} else {
 		s.Tidy()
 	}
-	claims.end(pushErr == nil && failed == nil)
-	n.report(u, results, off, sync, pushErr)
-	switch ae := (admitError{}); {
-	case errors.As(failed, &ae) && !started:
-		return fmt.Errorf("%w; nothing was executed", ae)
-	case errors.As(failed, &ae):
-		return &exitError{exitFailed, fmt.Errorf("the run was stopped: %w", ae)}
-	case failed != nil:
-		return &exitError{exitFailed, fmt.Errorf("the run was stopped because a result could not be recorded: %w", failed)}
-	case interrupted:
-		if pushErr != nil {
-			u.warn(notPushed(s, sync.remote, pushErr).Error())
-		}
-		return &exitError{code: exitInterrupted}
-	case counts[runner.StatusFailed]+counts[runner.StatusBlocked]+counts[runner.StatusCanceled] > 0:
-		if pushErr != nil {
-			u.warn(notPushed(s, sync.remote, pushErr).Error())
-		}
-		return &exitError{code: exitFailed}
-	case pushErr != nil:
-		return notPushed(s, sync.remote, pushErr)
+	claims.end(out.unsent == nil && out.stopped == nil)
+	n.report(u, results, off, sync, out.unsent)
+	return out.verdict(u, s, sync.remote)
+}
+
+// outcome is how a run ended.
+type outcome struct {
+	counts      map[runner.Status]int
+	stopped     error // why it ended before its time, other than by a signal
+	started     bool  // something was executed
+	interrupted bool
+	unsent      error // why the records are only here
+}
+
+// verdict is the exit code and the last words of a run. That records are only here is
+// always said.
+func (o *outcome) verdict(u *ui, s *gitstate.Store, remote string) error {
+	var refused admitError
+	var verdict error
+	switch {
+	case errors.As(o.stopped, &refused) && !o.started:
+		verdict = fmt.Errorf("%w; nothing was executed", refused)
+	case errors.As(o.stopped, &refused):
+		verdict = &exitError{exitFailed, fmt.Errorf("the run was stopped: %w", refused)}
+	case o.stopped != nil:
+		verdict = &exitError{exitFailed, fmt.Errorf("the run was stopped because a result could not be recorded: %w", o.stopped)}
+	case o.interrupted:
+		verdict = &exitError{code: exitInterrupted}
+	case o.counts[runner.StatusFailed]+o.counts[runner.StatusBlocked]+o.counts[runner.StatusCanceled] > 0:
+		verdict = &exitError{code: exitFailed}
+	case o.unsent != nil:
+		return notPushed(s, remote, o.unsent)
 	}
-	return nil
+	if o.unsent != nil {
+		u.warn(notPushed(s, remote, o.unsent).Error())
+	}
+	return verdict
 }
 
 // killAfter is how long a child that was interrupted may take to end.
@@ -138,6 +163,7 @@ const killAfter = 30 * time.Second
 // declare announces a run, also on the remote. Where that fails, what was announced
 // is withdrawn, and nothing may be executed.
 func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitstate.Record, todo []string) error {
+	outliveReader()
 	s := n.store
 	if err := n.announce(head, todo); err != nil {
 		return err
@@ -154,17 +180,22 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitst
 		if werr := n.withdraw(todo, why); werr != nil {
 			return errors.Join(err, werr)
 		}
-		_ = s.Flush(ctx)
-		switch {
-		case errors.Is(err, gitstate.ErrLagging):
-			return fmt.Errorf("%w; nothing was executed: try again when they have caught up, or fetch from where you push (git remote set-url %s URL)", err, sync.remote)
-		case errors.Is(err, gitstate.ErrSign):
+		_ = s.Flush(context.WithoutCancel(ctx))
+		if ctx.Err() != nil {
+			return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
+		}
+		if errors.Is(err, gitstate.ErrSign) || sync.remote == "" {
 			return fmt.Errorf("%w; nothing was executed", err)
 		}
-		return fmt.Errorf("%w; nothing was executed: what is about to run must be on %s first (check that you may push %s, or use --sync=off)", err, sync.remote, s.Ref())
+		return notAnnounced(err, sync.remote, s.Ref())
 	}
 	if tr.Spooled {
-		u.warn(fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", sync.remote, s.Ref()))
+		u.warn(spooled(sync.remote, s.Ref()))
 	}
 	return nil
+}
+
+// spooled tells what becomes of records that the shared ref did not take.
+func spooled(remote, ref string) string {
+	return fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", remote, ref)
 }

@@ -23,6 +23,7 @@ func storeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ref", EnvVars: []string{"TMNOTES_REF"}, Usage: "notes `REF` (git config tmnotes.ref; default " + gitstate.DefaultRef + ")"},
 		&cli.StringFlag{Name: "remote", EnvVars: []string{"TMNOTES_REMOTE"}, Usage: "`NAME` of the remote to sync with (git config tmnotes.remote; default: the project's)"},
 		&cli.DurationFlag{Name: "stale-after", EnvVars: []string{"TMNOTES_STALE_AFTER"}, DefaultText: "6h", Usage: "a running record older than this `DURATION` is an interrupted one (git config tmnotes.staleAfter)"},
+		&cli.DurationFlag{Name: "network-timeout", EnvVars: []string{"TMNOTES_NETWORK_TIMEOUT"}, DefaultText: "2m", Usage: "wait for the remote for at most `DURATION`: each fetch, each push, and all that is sent at the end of a run (git config tmnotes.networkTimeout)"},
 	}
 }
 

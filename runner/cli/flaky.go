@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner/project"
 )
 
 func flakyCommand(env Env) *cli.Command {
@@ -193,7 +194,7 @@ func executed(r *gitstate.Record) bool {
 // same inputs.
 func sameInputs(a, b logged) bool {
 	ra, rb := a.Record, b.Record
-	return !ra.Dirty && !rb.Dirty && ra.Variant == rb.Variant && (a.Commit == b.Commit || ra.Inputs != "" && ra.Inputs == rb.Inputs)
+	return !ra.Dirty && !rb.Dirty && ra.Variant == rb.Variant && (a.Commit == b.Commit || ra.Inputs != "" && !project.Partial(ra.Inputs) && ra.Inputs == rb.Inputs)
 }
 
 // sortByTime puts the oldest first.

@@ -35,7 +35,7 @@ func legFlags() []cli.Flag {
 
 // legVersion is that of the form of the files. It changes where a leg that was made
 // by one version would be misread by another.
-const legVersion = 1
+const legVersion = 2
 
 // leg is the file of a leg. The names are those of the keys of records.
 type leg struct {
@@ -65,10 +65,11 @@ type legUnit struct {
 	Stack   string   `json:"stack"`
 	ID      string   `json:"id,omitempty"`
 	Op      string   `json:"op"`
-	Target  string   `json:"target,omitempty"` // with the workspace, as in records
-	Variant string   `json:"variant,omitempty"`
-	Leg     int      `json:"leg,omitempty"`   // of another leg's
-	After   []string `json:"after,omitempty"` // stacks of other legs
+	Target  string   `json:"target,omitempty"`    // with the workspace, as in records
+	Variant string   `json:"variant,omitempty"`   // of the words alone: a job may have values of its own
+	Space   string   `json:"workspace,omitempty"` // TF_WORKSPACE
+	Leg     int      `json:"leg,omitempty"`       // of another leg's
+	After   []string `json:"after,omitempty"`     // stacks of other legs
 }
 
 // The methods of a leg may be called on none: then there is nothing to it.
@@ -246,9 +247,9 @@ func (l *leg) same(n *session, stacks []runner.Stack) error {
 	for _, s := range stacks {
 		u, r := l.of[s.Path], n.stacks[s.Path]
 		switch {
-		case r.op.Name != u.Op || r.op.Variant != u.Variant:
+		case r.op.Name != u.Op || r.op.Words != u.Variant:
 			return fmt.Errorf("%s was made for another command line, a %s of %s, and this is a %s; give matrix and run the same command, --op and TF_CLI_ARGS*", l.file, u.Op, s.Path, r.op.Name)
-		case r.target != u.Target:
+		case r.op.Workspace != u.Space:
 			return fmt.Errorf("%s was made with another workspace for %s; give matrix and run the same TF_WORKSPACE", l.file, s.Path)
 		}
 	}
@@ -265,8 +266,8 @@ func (l *leg) takeOff(st *gitstate.State, n *session, order []string, off map[st
 		return nil
 	}
 	for _, p := range order {
-		r := n.stacks[p]
-		latest, err := st.Latest(r.stack.ID, p, r.target, r.op.Name)
+		r := n.of(p)
+		latest, err := n.latest(st, p)
 		if err != nil {
 			return err
 		}
@@ -367,6 +368,7 @@ func (g *legGate) refresh(ctx context.Context) error {
 	}
 	st, err := g.store.State(ctx)
 	if err == nil {
+		g.store.Basis(st)
 		g.st = st
 	}
 	return err
@@ -379,7 +381,7 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 	final = true
 	for _, p := range g.leg.of[path].After {
 		other := g.leg.of[p]
-		l, err := g.st.Latest(other.ID, p, other.Target, other.Op)
+		l, err := g.latest(other)
 		if err != nil {
 			return runner.Admission{}, true, err
 		}
@@ -394,6 +396,49 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 		}
 	}
 	return a, final, nil
+}
+
+// latest is the latest record of another leg's stack. The place that the matrix assumed
+// for it may be another one than where that leg deploys it.
+func (g *legGate) latest(u *legUnit) (gitstate.Latest, error) {
+	assumed, err := g.st.Latest(u.ID, u.Stack, u.Target, u.Op)
+	if err != nil {
+		return assumed, err
+	}
+	for _, p := range g.st.Places(u.ID, u.Stack, g.leg.Target, u.Op) {
+		l, err := g.st.LatestAt(u.ID, u.Stack, p.Target, p.Backend, u.Op)
+		if err != nil {
+			return l, err
+		}
+		if (l.Run == g.run || slices.Contains(l.Prev, g.run)) && l.Record.Status != gitstate.Queued {
+			return l, nil
+		}
+	}
+	return assumed, nil
+}
+
+// moved withdraws what the matrix announced for stacks of the leg that are deployed to
+// another place than it assumed.
+func (l *leg) moved(st *gitstate.State, n *session) error {
+	if l == nil || l.aside {
+		return nil
+	}
+	for _, u := range l.Stacks {
+		r := n.of(u.Stack)
+		if r.target == u.Target {
+			continue
+		}
+		was, err := st.Latest(u.ID, u.Stack, u.Target, u.Op)
+		if err != nil {
+			return err
+		}
+		if was.Run == n.run && was.Record.Status == gitstate.Queued {
+			if err := n.store.Withdraw(n.commit.Hash, &was.Record, gitstate.Record{By: n.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // stands says which stack is in the way of what comes after another leg's stack,
@@ -418,10 +463,11 @@ func (g *legGate) stands(u *legUnit, l *gitstate.Latest) (cause, reason string, 
 		return "", "", true
 	}
 	switch {
-	case len(l.Diverged) > 0:
-		return path, fmt.Sprintf("%s was deployed by runs that did not know of each other (%s, %s)", path, l.Run, l.Diverged[0].Run), true
 	case status == gitstate.Queued || status == gitstate.Running:
 		return path, fmt.Sprintf("%s is still %s in run %s", path, status, l.Run), false
+	case len(l.Diverged) > 0:
+		_, why := l.Succeeded(u.Op, gitstate.As{Variant: gitstate.AnyVariant})
+		return path, path + ": " + why, true
 	case status == gitstate.Blocked:
 		return cmp.Or(l.Cause, path), l.Reason, true
 	case status == gitstate.Failed:

@@ -83,7 +83,7 @@ func list(c *cli.Context, env Env) error {
 	status := map[string]string{}
 	if s != nil {
 		sel.Keep = func(stacks []runner.Stack) ([]runner.Stack, error) {
-			return keepListed(c, s, p, u, stacks, filter, targetOf(sel.Target, workspace()), op, status, reason)
+			return keepListed(c, s, p, u, stacks, filter, sel.Target, op, status, reason)
 		}
 	}
 	selected, err := p.List(sel)
@@ -141,7 +141,8 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 	if err != nil {
 		return nil, err
 	}
-	if stacks, err = filterStacks(st, stacks, filter, func(runner.Stack) string { return target }); err != nil {
+	v := viewsOf(c.Context, st, p, target)
+	if stacks, err = filterStacks(stacks, filter, v.of); err != nil {
 		return nil, err
 	}
 	if pending && len(stacks) > 0 {
@@ -154,23 +155,25 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 		}
 		q.explain = c.Bool("why") || c.String("format") == "json"
 		late := 0
-		if stacks, late, err = q.keep(stacks, reason, func(string) asked {
-			return asked{target, op, gitstate.AnyVariant, op == gitstate.Deploy}
+		if stacks, late, err = q.keep(stacks, reason, func(stack runner.Stack) (asked, error) {
+			place, err := v.place(stack)
+			return asked{base: target, place: place, op: op, as: gitstate.As{Variant: gitstate.AnyVariant}, late: op == gitstate.Deploy}, err
 		}); err != nil {
 			return nil, err
 		}
+		q.sayAssumed(u)
 		if late > 0 {
 			u.say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", plural(late, "stack"))
 		}
 	}
 	for _, stack := range stacks {
-		v, err := viewOf(st, stack, target)
+		is, err := v.of(stack)
 		if err != nil {
 			return nil, err
 		}
-		status[stack.Path] = string(v.status)
+		status[stack.Path] = string(is.status)
 		if reason[stack.Path] == "" && !c.Bool("changed") {
-			reason[stack.Path] = v.why()
+			reason[stack.Path] = is.why()
 		}
 	}
 	return stacks, nil
@@ -183,13 +186,13 @@ func workspace() string {
 
 // filterStacks keeps the stacks that a filter on status asks for, each by its
 // state for its target.
-func filterStacks(st *gitstate.State, stacks []runner.Stack, f statusFilter, target func(runner.Stack) string) ([]runner.Stack, error) {
+func filterStacks(stacks []runner.Stack, f statusFilter, of func(runner.Stack) (view, error)) ([]runner.Stack, error) {
 	if !f.set() {
 		return stacks, nil
 	}
 	var kept []runner.Stack
 	for _, s := range stacks {
-		v, err := viewOf(st, s, target(s))
+		v, err := of(s)
 		if err != nil {
 			return nil, err
 		}
@@ -249,10 +252,19 @@ func (v view) why() string {
 	}
 	why := fmt.Sprintf("%s at %s by run %s", l.Status, shortHash(l.Commit), l.Run)
 	switch {
-	case len(l.Diverged) > 0:
-		why += fmt.Sprintf(", and by run %s, which did not know of it", l.Diverged[0].Run)
+	case len(l.Conflicts) > 0:
+		why += fmt.Sprintf("; conflict: run %s deployed it as well, unaware of this one", l.Conflicts[0])
+	case len(l.Diverged) > 0 && l.Status == gitstate.OK:
+		_, beside := l.Succeeded(l.Op, gitstate.As{Variant: gitstate.AnyVariant})
+		why += "; " + beside
 	case l.Record.Why() != "":
 		why += ": " + l.Record.Why()
+	}
+	if l.Dirty {
+		why += ", with uncommitted changes"
+	}
+	if l.Status != gitstate.OK && l.OKCommit != "" && l.OKCommit != l.Commit {
+		why += "; last success at " + shortHash(l.OKCommit)
 	}
 	return why
 }

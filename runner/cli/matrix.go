@@ -222,7 +222,7 @@ func (x *chosen) durations() (map[string]time.Duration, int, error) {
 	ask := map[string]map[when]string{} // by commit
 	for _, path := range x.todo {
 		r := x.stacks[path]
-		l, err := x.st.Latest(r.stack.ID, path, r.target, r.op.Name)
+		l, err := x.latest(x.st, path)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -278,7 +278,7 @@ func (m *matrixPlan) announce(c *cli.Context) (overtaken bool, err error) {
 	m.session.legs = m.of
 	head := m.head(ctx, m.ci, strings.Join(m.ops, ","), m.o.sel.Target, len(m.todo), m.o.command)
 	head.SetLegs(len(m.legs))
-	if err := m.declare(ctx, m.u, m.sync, head, m.todo); err != nil {
+	if err := m.declare(c.Context, m.u, m.sync, head, m.todo); err != nil {
 		for _, f := range files {
 			os.Remove(f) // no job may take them for announced ones
 		}
@@ -324,7 +324,7 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 	program, _ := version()
 	unit := func(path string) legUnit {
 		r := m.stacks[path]
-		return legUnit{Stack: path, ID: r.stack.ID, Op: r.op.Name, Target: r.target, Variant: r.op.Variant}
+		return legUnit{Stack: path, ID: r.stack.ID, Op: r.op.Name, Target: r.target, Variant: r.op.Words, Space: r.op.Workspace}
 	}
 	for n, packed := range m.legs {
 		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.legs), Level: packed.Level, Seconds: seconds(packed.Took),

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -180,11 +179,7 @@ func (h *changeHook) call(c changed) error {
 	if err := enc.Encode(c); err != nil {
 		return err
 	}
-	shell := []string{"sh", "-c", h.command}
-	if runtime.GOOS == "windows" {
-		shell = []string{"cmd", "/c", h.command}
-	}
-	task := runner.Task{Stack: runner.Stack{Path: c.Stack, Dir: h.dir}, Commands: []runner.Command{{Args: shell}},
+	task := runner.Task{Stack: runner.Stack{Path: c.Stack, Dir: h.dir}, Commands: []runner.Command{{Args: runner.Shell(h.command)}},
 		Env: append(os.Environ(), "TMNOTES_STACK="+c.Stack, "TMNOTES_STATUS="+string(c.is), "TMNOTES_WAS="+string(c.was), "TMNOTES_RUN="+c.Run, "TMNOTES_COMMIT="+c.commit)}
 	g, err := runner.NewGraph([]string{c.Stack}, nil)
 	if err != nil {

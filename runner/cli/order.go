@@ -26,12 +26,13 @@ type newer struct {
 	commit  string // that this run deploys
 	remote  string
 	target  string
-	commits []string // after it, on which the target was deployed, or was looked at
+	commits []string             // after it, on which the target was deployed, or was looked at
+	known   map[string]time.Time // others: zero of one that is here, else when it was asked for last
 }
 
 func newNewer(ctx context.Context, n *session, p *project.Project, st *gitstate.State, remote, target string) (*newer, error) {
 	o := &newer{digests: &pendings{ctx: context.WithoutCancel(ctx), s: n.store, p: p, st: st, then: map[string]map[string]string{}},
-		commit: n.commit.Hash, remote: remote, target: target}
+		commit: n.commit.Hash, remote: remote, target: target, known: map[string]time.Time{}}
 	// Those of later commits began after this one was made, if clocks are not too wrong.
 	heads, err := st.RunsSince(ctx, n.commit.Time.Add(-clockSlack))
 	if err != nil {
@@ -48,7 +49,7 @@ const clockSlack = 6 * time.Hour
 func (o *newer) know(ctx context.Context, heads []gitstate.Stored) error {
 	var commits []string
 	for _, h := range heads {
-		if h.Deploys() && h.Target == o.target && h.Commit != o.commit && !slices.Contains(o.commits, h.Commit) && !slices.Contains(commits, h.Commit) {
+		if h.Deploys() && h.Target == o.target && h.Commit != o.commit && o.news(h.Commit) && !slices.Contains(commits, h.Commit) {
 			commits = append(commits, h.Commit)
 		}
 	}
@@ -61,12 +62,32 @@ func (o *newer) know(ctx context.Context, heads []gitstate.Stored) error {
 		}
 	}
 	after, err := o.digests.s.After(ctx, o.commit, commits)
+	if err != nil {
+		return err
+	}
 	for _, c := range commits {
-		if after[c] {
+		has, err := o.digests.s.Has(c)
+		switch {
+		case err != nil:
+			return err
+		case after[c]:
 			o.commits = append(o.commits, c)
+		case has:
+			o.known[c] = time.Time{}
+		default:
+			o.known[c] = time.Now()
 		}
 	}
-	return err
+	return nil
+}
+
+// askAgain is how long a commit is not asked for again that the remote did not give.
+const askAgain = time.Minute
+
+// news reports whether it is not known yet if a commit is a later one.
+func (o *newer) news(commit string) bool {
+	asked, known := o.known[commit]
+	return !slices.Contains(o.commits, commit) && (!known || !asked.IsZero() && time.Since(asked) > askAgain)
 }
 
 // back is why to deploy a stack would be a step back from what is deployed, "" if it

@@ -38,10 +38,12 @@ type pendings struct {
 	then     map[string]map[string]string            // commit → stack → digest; nil where it cannot be known
 	consumed map[string]map[string][]project.Trigger // commit → its trigger files; nil where it is not here
 	since    map[string]func(string) []string        // commit → what changed since
+	reader   *runner.Reader
+	assumed  int // stacks whose place is taken to be the recorded one
 }
 
 func newPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st *gitstate.State) (*pendings, error) {
-	q := &pendings{ctx: ctx, s: s, p: p, st: st, then: map[string]map[string]string{}, consumed: map[string]map[string][]project.Trigger{}, since: map[string]func(string) []string{}}
+	q := &pendings{ctx: ctx, s: s, p: p, st: st, then: map[string]map[string]string{}, consumed: map[string]map[string][]project.Trigger{}, since: map[string]func(string) []string{}, reader: newReader(ctx, p.Root())}
 	var err error
 	if q.in, err = p.Inputs(ctx); err != nil {
 		return nil, err
@@ -80,21 +82,51 @@ func pendingFor(typed, op string) string {
 // to take --pending for something else there, is what everybody would mean.
 func destroysPending(typed string, ops []string) error {
 	for _, op := range ops {
-		if typed == "" && gitstate.Op(op).Deploys() && op != gitstate.Deploy {
+		if typed == "" && (op == gitstate.Destroy || op == "destroy-target") {
 			return fmt.Errorf("--pending selects what is to be deployed, and this command is a %s; add --op %s to select what is not destroyed yet, or select the stacks without --pending", op, op)
 		}
 	}
 	return nil
 }
 
-// of tells why a stack is pending for an operation; "" where it is not. The
-// variant is that of the command about to be run, AnyVariant if there is none.
-func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, error) {
-	l, err := q.st.Latest(stack.ID, stack.Path, target, op)
+// of tells why a stack is pending; "" where it is not. Where its place may be one of
+// several, it is if it is at any of them.
+func (q *pendings) of(stack runner.Stack, a asked) (why string, l gitstate.Latest, err error) {
+	found, assumed, err := whereabouts{q.st, q.reader}.at(stack, a.base, a.place, a.op)
 	if err != nil {
-		return "", err
+		return "", l, err
 	}
-	if ok, why := l.Succeeded(op, gitstate.As{Variant: variant}); !ok {
+	if assumed {
+		q.assumed++
+	}
+	whys := map[string]string{} // by run
+	of := leastDone(found, a.chooses, func(l *gitstate.Latest) bool {
+		if err == nil {
+			whys[l.Run], err = q.ofLatest(stack, l, a)
+		}
+		return err == nil && whys[l.Run] == ""
+	})
+	return whys[of.latest.Run], of.latest, err
+}
+
+// sayAssumed tells once that places are not known.
+func (q *pendings) sayAssumed(u *ui) {
+	if q.assumed > 0 {
+		u.say("the place of %s is not known here: assumed to be the recorded one", plural(q.assumed, "stack"))
+	}
+}
+
+func (q *pendings) ofLatest(stack runner.Stack, l *gitstate.Latest, a asked) (string, error) {
+	if a.as.Variant == gitstate.AnyVariant && l.Status == gitstate.OK {
+		seen, added, err := q.reader.Seen(l.Values(), stack.Dir)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", stack.Path, err)
+		}
+		if a.as.Values = seen; len(added) > 0 && strings.HasPrefix(l.Variant, "2:") {
+			return "deployed without " + someOf(added) + ", which git ignores", nil
+		}
+	}
+	if ok, why := l.Succeeded(a.op, a.as); !ok {
 		return why, nil
 	}
 	if q.dirty[stack.Path] {
@@ -104,7 +136,7 @@ func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, e
 	if err != nil {
 		return oneLine(err), nil
 	}
-	then, why, err := q.recorded(&l)
+	then, why, err := q.recorded(l)
 	if err != nil {
 		return "", err
 	}
@@ -120,15 +152,15 @@ func (q *pendings) of(stack runner.Stack, target, op, variant string) (string, e
 		if why := q.in.Ignored(stack.Path, then); why != "" {
 			return why, nil
 		}
-		return q.changed(&l, stack.Path)
+		return q.changed(l, stack.Path)
 	}
-	return q.triggered(&l, stack.Path)
+	return q.triggered(l, stack.Path)
 }
 
 // recorded is the digest of what the latest success deployed: as it was recorded,
 // or made anew from its commit; or why it cannot be known.
 func (q *pendings) recorded(l *gitstate.Latest) (digest, why string, err error) {
-	if strings.HasPrefix(l.Inputs, project.InputsVersion+":") {
+	if strings.HasPrefix(l.Inputs, project.InputsVersion+":") && !project.Partial(l.Inputs) {
 		return l.Inputs, "", nil
 	}
 	at, err := q.digests(l.Commit)
@@ -140,7 +172,7 @@ func (q *pendings) recorded(l *gitstate.Latest) (digest, why string, err error) 
 	case at[l.Record.Stack] == "":
 		return "", fmt.Sprintf("what was deployed at %s is not known: it was no stack there, or its inputs cannot be read", shortHash(l.Commit)), nil
 	}
-	return at[l.Record.Stack], "", nil
+	return project.Complete(l.Inputs, at[l.Record.Stack]), "", nil
 }
 
 // digests are those of all stacks at a commit, nil where they cannot be had: where
@@ -263,7 +295,7 @@ func (q *pendings) triggered(l *gitstate.Latest, stack string) (string, error) {
 			continue
 		}
 		answered := l.Triggers()
-		if l.Inputs == "" { // it was not looked at then
+		if l.Inputs == "" || project.Partial(l.Inputs) { // it was not looked at then
 			if _, asked := q.consumed[l.Commit]; !asked {
 				q.consumed[l.Commit] = nil
 				has, err := q.s.Has(l.Commit)
@@ -307,13 +339,16 @@ func oneLine(err error) string { return strings.Join(strings.Fields(err.Error())
 type made struct {
 	in       *project.Inputs
 	triggers map[string][]project.Trigger
+	ignored  map[string]string // where that is all that is known: see project.IgnoredDigests
 }
 
 func (m *made) put(r *gitstate.Record, stack string) {
 	if m == nil || r.Dirty {
 		return
 	}
-	if digest, err := m.in.Digest(stack); err == nil {
+	if m.in == nil {
+		r.Inputs = m.ignored[stack]
+	} else if digest, err := m.in.Digest(stack); err == nil {
 		r.Inputs = digest
 		r.SetTriggers(triggerIDs(m.triggers[stack]))
 	}
@@ -321,36 +356,49 @@ func (m *made) put(r *gitstate.Record, stack string) {
 
 // madeOf reads what the stacks are made of at HEAD, to be recorded with what comes of
 // them. Where files are not as in HEAD it is left for who asks, who finds the
-// commit in the record.
-func madeOf(ctx context.Context, p *project.Project) (*made, error) {
-	if clean, err := p.Clean(); err != nil || !clean {
+// commit in the record, but not what git ignores.
+func madeOf(ctx context.Context, p *project.Project, todo []string) (*made, error) {
+	if clean, err := p.Clean(); err != nil {
 		return nil, err
+	} else if !clean {
+		ignored, err := project.IgnoredDigests(ctx, p.Root(), todo)
+		return &made{ignored: ignored}, err
 	}
 	in, err := p.Inputs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	triggers, err := p.Triggers(ctx, in.Commit)
-	return &made{in, triggers}, err
+	return &made{in: in, triggers: triggers}, err
 }
 
 var errPendingForce = errors.New("--pending runs what is not deployed, --force what is; leave one out")
 
 // asked is what a stack may be pending for.
 type asked struct {
-	target, op, variant string
-	late                bool // it is not asked for where a newer commit is deployed
+	base    string // --target
+	place   runner.Place
+	op      string
+	as      gitstate.As
+	chooses bool // see runner.Operation
+	late    bool // it is not asked for where a newer commit is deployed
+}
+
+// asked is whether the stack is pending for what the session does to it.
+func (r *recorded) asked() asked {
+	return asked{base: r.base, place: r.place, op: r.op.Name, as: r.as(), chooses: r.op.Chooses}
 }
 
 // pending keeps the stacks that are pending for what the session does to them, or
 // for the deployment that this is for, and says why in why.
 func (n *session) pending(q *pendings, u *ui, o runOptions, stacks []runner.Stack, why map[string]string) ([]runner.Stack, error) {
-	kept, late, err := q.keep(stacks, why, func(path string) asked {
-		r := n.stacks[path]
+	kept, late, err := q.keep(stacks, why, func(stack runner.Stack) (asked, error) {
+		r := n.stacks[stack.Path]
+		a := r.asked() // takeOff has more to say of those that are late
 		if op := pendingFor(o.op, r.op.Name); op != r.op.Name {
-			return asked{r.target, op, gitstate.AnyVariant, !o.allowRollback}
+			a.op, a.as, a.late = op, gitstate.As{Variant: gitstate.AnyVariant}, !o.allowRollback
 		}
-		return asked{target: r.target, op: r.op.Name, variant: r.op.Variant} // takeOff has more to say of those that are late
+		return a, nil
 	})
 	if late > 0 {
 		u.say("%s skipped: a newer commit is already deployed. --allow-rollback selects this older one.", plural(late, "stack"))
@@ -360,22 +408,22 @@ func (n *session) pending(q *pendings, u *ui, o runOptions, stacks []runner.Stac
 
 // keep keeps the stacks that are pending, and says why in why. late are those that
 // would be, and of which a newer commit is deployed.
-func (q *pendings) keep(stacks []runner.Stack, why map[string]string, of func(path string) asked) (kept []runner.Stack, late int, err error) {
+func (q *pendings) keep(stacks []runner.Stack, why map[string]string, of func(runner.Stack) (asked, error)) (kept []runner.Stack, late int, err error) {
 	var ask []gitstate.Latest // of a stack that is not asked, the zero value
 	for _, s := range stacks {
-		a := of(s.Path)
-		reason, err := q.of(s, a.target, a.op, a.variant)
+		a, err := of(s)
+		if err != nil {
+			return nil, 0, err
+		}
+		reason, l, err := q.of(s, a)
 		if err != nil {
 			return nil, 0, err
 		}
 		if reason == "" {
 			continue
 		}
-		var l gitstate.Latest
-		if a.late {
-			if l, err = q.st.Latest(s.ID, s.Path, a.target, a.op); err != nil {
-				return nil, 0, err
-			}
+		if !a.late {
+			l = gitstate.Latest{}
 		}
 		why[s.Path] = reason
 		kept, ask = append(kept, s), append(ask, l)

@@ -102,7 +102,7 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 			if text == "" {
 				return
 			}
-			rec := n.stacks[path]
+			rec := n.of(path)
 			key := gitstate.TextKey{Kind: gitstate.PlanText, ID: rec.stack.ID, Path: path, Target: rec.target, Op: rec.op.Name, Run: n.run}
 			if err := n.store.KeepText(key, text, task.Secrets); err != nil {
 				u.warn(err.Error())

@@ -76,7 +76,13 @@ func (w *world) run(dir string, argv ...string) string {
 
 func (w *world) project(dir string, stacks ...string) {
 	w.Helper()
-	err := makeProject(w.path(dir), false, stacks, func(in string, args ...string) error {
+	w.makeProject(dir, false, stacks...)
+}
+
+// makeProject makes one, of real Terraform or of anything.
+func (w *world) makeProject(dir string, terraform bool, stacks ...string) {
+	w.Helper()
+	err := makeProject(w.path(dir), terraform, stacks, func(in string, args ...string) error {
 		if args[0] == "commit" {
 			w.commit(dir, args[1])
 			return nil

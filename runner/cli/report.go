@@ -27,12 +27,12 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		if r.Status == runner.StatusOK && len(results) > most {
 			continue
 		}
-		rec := n.stacks[r.Stack.Path]
+		rec := n.of(r.Stack.Path)
 		why := ""
 		switch {
 		case r.Status != runner.StatusOK:
 			why = (&gitstate.Record{Cause: r.Cause, Reason: gitstate.NewRedactor(os.Environ()).Text(r.Reason, 200)}).Why()
-		case rec.dirty:
+		case rec.dirty || n.isTouched(r.Stack.Path):
 			why = "with uncommitted changes: does not count as deployed"
 		}
 		if r.Tries > 1 {
@@ -81,7 +81,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 				break
 			}
 		}
-		next := n.next(n.stacks[results[0].Stack.Path].op.Name)
+		next := n.next(n.of(results[0].Stack.Path).op.Name)
 		if first != "" {
 			next += fmt.Sprintf(" (tmnotes log %s has its history)", first)
 		}

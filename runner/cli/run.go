@@ -268,7 +268,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	if err != nil {
 		return nil, err
 	}
-	n := &session{store: s, commit: head, stacks: map[string]recorded{}}
+	n := &session{store: s, commit: head, stacks: map[string]recorded{}, reader: newReader(ctx, p.Root())}
 	if n.run, err = runOf(c, s, leg); err != nil {
 		return nil, err
 	}
@@ -309,7 +309,9 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		if err := fetchNotes(ctx, s, u, read); err != nil {
 			return err
 		}
-		st, err = s.State(ctx)
+		if st, err = s.State(ctx); err == nil {
+			s.Basis(st)
+		}
 		return err
 	}
 	why := map[string]string{} // the stacks that are pending
@@ -328,13 +330,14 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 					return nil, err
 				}
 			}
-			if stacks, err = filterStacks(st, stacks, o.filter, func(s runner.Stack) string { return n.stacks[s.Path].target }); err != nil || !pending {
+			if stacks, err = filterStacks(stacks, o.filter, n.views(st)); err != nil || !pending {
 				return stacks, err
 			}
 			q, err := newPendings(ctx, s, p, st)
 			if err != nil {
 				return nil, err
 			}
+			n.pendings = q
 			return n.pending(q, u, o, stacks, why)
 		}
 	}
@@ -345,7 +348,8 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	if selected, err = leg.pick(selected); err != nil {
 		return nil, err
 	}
-	if err := p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun); err != nil {
+	// Terramate asks the remote, for as long as git does.
+	if err := interruptible(ctx, s, func() error { return p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun) }); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack
@@ -388,11 +392,10 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		return nil, errWavesInLegs
 	}
 	order := graph.Order()
-	busy := 0
-	var at string
+	var busy []recorded
 	for _, path := range order {
 		r := n.stacks[path]
-		l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+		l, err := n.locate(st, &r)
 		if err != nil {
 			return nil, err
 		}
@@ -400,17 +403,11 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		r.followed(&l, head.Hash, n.run)
 		n.stacks[path] = r
 		if (l.Status == gitstate.Queued || l.Status == gitstate.Running) && l.Run != n.run {
-			if busy++; busy == 1 {
-				at = fmt.Sprintf("%s is %s in run %s of %s", path, l.Status, l.Run, l.By)
-			}
+			busy = append(busy, r)
 		}
 	}
-	if busy > 0 && !o.exec.DryRun {
-		both := "if that run is alive, both run it"
-		if sync.remote != "" && !o.claims.off {
-			both = "what it has claimed is waited for"
-		}
-		u.warn(fmt.Sprintf("%s may be at work elsewhere: %s; %s", plural(busy, "stack"), at, both))
+	if len(busy) > 0 && !o.exec.DryRun {
+		u.warn(atWork(busy, o.claims, sync.remote))
 	}
 
 	// What need not run. What has uncommitted changes is not what was deployed.
@@ -458,6 +455,9 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 // runOnce is what `run` and `script run` have in common: all but what is executed.
 // again is set where the selection has to be made anew; see run.
 func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) error {
+	if !c.Bool("dry-run") {
+		outliveReader()
+	}
 	env = withScreen(env)
 	x, err := choose(c, env, command, plan)
 	if err != nil {
@@ -465,6 +465,7 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 	}
 	defer x.store.Close()
 	ctx, n, u, o, order, todo, off := c.Context, x.session, x.u, x.o, x.order, x.todo, x.off
+	n.sayAssumed(u, order)
 	describe(u, n, order, x.ops, off, o)
 	if n.leg > 0 {
 		u.say("leg %d of %d of run %s", x.leg.Leg, x.leg.Legs, n.run)
@@ -488,15 +489,25 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 		n.writeReports(ctx, u, env, o.reports, x.sync.remote, order)
 		return nil
 	}
+	if err := checkPrograms(x.tasks, todo); err != nil {
+		return err
+	}
 	if o.exec.DryRun {
 		return dryRun(ctx, u, x.graph, x.tasks, o)
 	}
+	if err := x.leg.moved(x.st, n); err != nil {
+		return err
+	}
 	n.keepPlans(u, x.tasks, o.planFile)
-	if n.made, err = madeOf(ctx, x.project); err != nil {
+	if n.made, err = madeOf(ctx, x.project, todo); err != nil {
+		return err
+	}
+	if n.guard, err = x.guard(ctx); err != nil {
 		return err
 	}
 	if n.leg > 0 {
 		o.exec.Admit = x.legGate(c)
+		n.waitsForLegs = func(path string) bool { return len(x.leg.of[path].After) > 0 }
 	}
 	of := telemetry.Run{Op: strings.Join(x.ops, ","), Target: o.sel.Target, Job: x.ci.job}
 	end, err := n.tell(ctx, u, x.st, of, true, x.tasks, todo, setting(c, n.store, "on-change", "onChange", ""))
@@ -516,8 +527,8 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 	}
 	tasks := make(map[string]runner.Task, len(stacks))
 	type shared struct {
-		env []string
-		op  runner.Operation
+		env, runEnv []string
+		op          runner.Operation
 	}
 	seen := map[*string]shared{} // stacks without variables of their own share one environment
 	for _, st := range stacks {
@@ -534,6 +545,7 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 		known, ok := seen[key]
 		if !ok || o.eval {
 			known.env = append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
+			known.runEnv = project.RunEnv(envs[st.Path])
 			known.op = runner.Recognise(cmd, known.env, o.op)
 			seen[key] = known
 		}
@@ -543,7 +555,9 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 		}
 		tasks[st.Path] = runner.Task{Stack: st, Commands: []runner.Command{command}, Env: known.env,
 			Secrets: gitstate.NewRedactor(known.env, cmd)}
-		n.stacks[st.Path] = recorded{stack: st, op: known.op, target: targetOf(o.sel.Target, known.op.Workspace)}
+		if err := n.recordedAs(st, known.op, o.sel.Target, known.env, known.runEnv); err != nil {
+			return nil, err
+		}
 	}
 	return tasks, nil
 }

@@ -125,7 +125,7 @@ func (n *session) runReport(ctx context.Context, remote string, order []string) 
 		opt.Fetched = n.store.LastFetch(remote)
 	}
 	for _, path := range order {
-		r := n.stacks[path]
+		r := n.of(path)
 		opt.Stacks = append(opt.Stacks, report.Known{Path: path, ID: r.stack.ID, Name: r.stack.Name, Tags: r.stack.Tags, Target: r.target})
 	}
 	return report.Build(ctx, n.store, st, opt)

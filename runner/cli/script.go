@@ -99,7 +99,14 @@ func scriptTasks(labels []string) work {
 				task.Commands = append(task.Commands, cmd)
 			}
 			tasks[st.Path] = task
-			n.stacks[st.Path] = recorded{stack: st, op: op, target: targetOf(o.sel.Target, op.Workspace)}
+			if err := n.recordedAs(st, op, o.sel.Target, env, project.RunEnv(envs[st.Path])); err != nil {
+				return nil, err
+			}
+			r := n.stacks[st.Path]
+			for _, c := range commands {
+				r.deploying = append(r.deploying, c.SyncDeployment)
+			}
+			n.stacks[st.Path] = r
 		}
 		return tasks, nil
 	}

@@ -91,6 +91,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	outliveReader()
 	listener, err := net.Listen("tcp", c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
@@ -103,20 +104,22 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", printable(listener.Addr().String()), cloudapi.Organization, shellQuote(file))
 	h.ui.say("serving %s; Ctrl-C ends it", cmp.Or(repository, s.GitDir()))
 	h.ui.say("the page is at http://%s/ and asks for the token in %s", listener.Addr(), file)
+	err = nil
 	select {
-	case err := <-failed:
-		return fmt.Errorf("serving: %w", err)
+	case err = <-failed:
+		err = fmt.Errorf("serving: %w", err)
 	case <-ctx.Done():
 	}
 	ctx = context.WithoutCancel(ctx)
+	reach := newReach(ctx, h.ui, s, h.plans[gitstate.Deploy].remote, 1)
+	defer reach.done()
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err = server.Shutdown(wait)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = server.Close()
+	if server.Shutdown(wait) != nil {
+		_ = server.Close() // which ends what is still being asked
 	}
 	page.end()
-	return errors.Join(err, api.Close(), h.end(ctx))
+	return errors.Join(err, api.Close(), h.end(ctx, reach))
 }
 
 // tokenFrom reads the token, and makes the file with a new one where it is not

@@ -17,15 +17,18 @@ import (
 // session is one run as it is recorded: its head, a record for each change of
 // a stack, its end. All records are made on the commit on which it began.
 type session struct {
-	store   *gitstate.Store
-	commit  gitstate.Commit
-	run     string
-	stacks  map[string]recorded // by path
-	made    *made               // what they are made of, where that is known
-	waves   *waves              // in which they run; nil before that is known
-	leg     int                 // which leg of the run this is; 0 where the run is not in legs
-	legs    map[string]int      // of a run that others execute in legs: which leg has which stack
-	changed atomic.Bool         // something was recorded since the last flush
+	store  *gitstate.Store
+	commit gitstate.Commit
+	run    string
+	stacks map[string]recorded // by path
+	made   *made               // what they are made of, where that is known
+	waves  *waves              // in which they run; nil before that is known
+	leg    int                 // which leg of the run this is; 0 where the run is not in legs
+	// waitsForLegs says whether a stack comes after one of another leg.
+	waitsForLegs func(path string) bool
+	legs         map[string]int  // of a run that others execute in legs: which leg has which stack
+	net          context.Context // of all that goes to the remote once the run was announced
+	changed      atomic.Bool     // something was recorded since the last flush
 	// Results are synced in groups, a few times a second: stacks that finish
 	// side by side do not wait for the disk one after the other. Who loses the
 	// machine in between finds them interrupted, and runs them again.
@@ -37,10 +40,18 @@ type session struct {
 	mu           sync.Mutex                  // guards the two
 	settledState *gitstate.State
 	settledAt    time.Time
+	guard        stillSo         // whether stacks are what they were; nil where nobody looks
+	touched      sync.Map        // path → true: stacks that are not
 	left         sync.Map        // path → true: stacks that another job is at
 	before       *gitstate.State // by which the stacks were selected
 	newer        *newer          // pipelines of later commits
 	forced       bool            // --force
+	pendings     *pendings       // by which they were, with --pending
+	reader       *runner.Reader  // of what commands see
+	now          sync.Map        // path → recorded: what was seen since, where that is something else
+	running      sync.Map        // path → *gitstate.Record: the line that says that it runs
+	requeued     sync.Map        // path → *gitstate.Record: what took the place of its line in queued
+	seen         sync.Map        // path → seen
 	reselect     bool            // the selection is by what is deployed, so that others' runs may change it
 
 	// watch is told of every event of the run once it is on record, from one
@@ -54,14 +65,21 @@ type session struct {
 type recorded struct {
 	stack   runner.Stack
 	op      runner.Operation
-	target  string
-	dirty   bool
-	prev    []string
-	was     gitstate.Latest // when it was selected
-	since   time.Time       // of a drift series: see design section 3
-	seen    int
-	driftAs gitstate.Status
-	usual   time.Duration // what the latest took, if it succeeded
+	base    string       // --target
+	place   runner.Place // where it is deployed to, as far as that is seen,
+	assumed bool         // or taken to be because it is recorded
+	target  string       // with the workspace, as in records
+	backend string
+	look    func(runner.Operation) (runner.Operation, runner.Place, error)
+	// Of a script: which commands are said to deploy.
+	deploying []bool
+	dirty     bool
+	prev      []string
+	was       gitstate.Latest // when it was selected
+	since     time.Time       // of a drift series: see design section 3
+	seen      int
+	driftAs   gitstate.Status
+	usual     time.Duration // what the latest took, if it succeeded
 }
 
 // target joins the two things that state is kept apart for. "+" stands in no
@@ -110,8 +128,10 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 }
 
 func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
-	s := n.stacks[path]
-	r := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty, Prev: s.prev, Run: n.run}
+	s := n.of(path)
+	r := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty || n.isTouched(path), Prev: s.prev, Run: n.run}
+	r.SetBackend(s.backend)
+	r.SetValues(s.op.Values)
 	if follows, ok := n.follows.Load(path); ok {
 		r.Prev = follows.([]string)
 	}
@@ -132,7 +152,8 @@ func (n *session) settled() (*gitstate.State, error) {
 		return n.settledState, nil
 	}
 	dead := map[string]bool{}
-	for _, r := range n.stacks {
+	for path := range n.stacks {
+		r := n.of(path)
 		gone, err := n.before.Abandoned(&r.was)
 		if err != nil {
 			return nil, err
@@ -157,8 +178,8 @@ func (n *session) unsettle() {
 
 // follow takes down what a stack follows now, as is settled.
 func (n *session) follow(st *gitstate.State, path string) (gitstate.Latest, error) {
-	r := n.stacks[path]
-	l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+	r := n.of(path)
+	l, err := st.LatestAt(r.stack.ID, path, r.target, r.backend, r.op.Name)
 	if err == nil {
 		n.store.Exactly(r.stack.ID, path)
 		n.follows.Store(path, slices.DeleteFunc(l.Runs(), func(run string) bool { return run == n.run }))
@@ -190,11 +211,16 @@ func (n *session) elsewhere(r runner.Result) bool {
 
 // result records what came of a stack.
 func (n *session) result(r runner.Result) error {
-	if q := n.queued[r.Stack.Path]; q != nil && n.elsewhere(r) {
+	if q := n.announced(r.Stack.Path); q != nil && n.elsewhere(r) {
 		n.changed.Store(true)
 		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
 	}
-	rec, err := n.ended(r)
+	if !r.Started.IsZero() {
+		if err := n.ended(r.Stack.Path); err != nil {
+			return err
+		}
+	}
+	rec, err := n.outcome(r)
 	if err != nil {
 		return err
 	}
@@ -211,7 +237,7 @@ func (n *session) result(r runner.Result) error {
 	if r.Status != runner.StatusOK && r.Reason != "" {
 		rec.Reason = r.Reason
 	}
-	if s := n.stacks[r.Stack.Path]; s.seen > 0 && s.driftAs == rec.Status {
+	if s := n.of(r.Stack.Path); s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
 	n.made.put(rec, r.Stack.Path)
@@ -225,10 +251,10 @@ func (n *session) result(r runner.Result) error {
 	return err
 }
 
-// ended is the record of a stack that ended, or did not come to be started.
-func (n *session) ended(r runner.Result) (*gitstate.Record, error) {
+// outcome is the record of a stack that ended, or did not come to be started.
+func (n *session) outcome(r runner.Result) (*gitstate.Record, error) {
 	path := r.Stack.Path
-	was := n.stacks[path].was
+	was := n.of(path).was
 	if r.Started.IsZero() {
 		// What others announced, or tmnotes matrix for this leg, is not what it was.
 		mine := was.Run == n.run && (was.Status == gitstate.Queued || was.Status == gitstate.Running)
@@ -237,7 +263,7 @@ func (n *session) ended(r runner.Result) (*gitstate.Record, error) {
 			if err == nil && others {
 				was, err = n.follow(st, path)
 			} else if err == nil {
-				s := n.stacks[path]
+				s := n.of(path)
 				was, err = st.Latest(s.stack.ID, path, s.target, s.op.Name)
 			}
 			if err != nil {
@@ -254,7 +280,9 @@ func (n *session) ended(r runner.Result) (*gitstate.Record, error) {
 
 func (n *session) started(path string) error {
 	n.changed.Store(true)
-	return n.store.AppendLazily(n.commit.Hash, n.record(path, gitstate.Running))
+	running := n.record(path, gitstate.Running)
+	n.running.Store(path, running)
+	return n.store.AppendLazily(n.commit.Hash, running)
 }
 
 // finish records the end of the run, or of its leg, with how many stacks ended how.
@@ -267,19 +295,18 @@ func (n *session) finish(count map[runner.Status]int) error {
 	return n.store.Append(n.commit.Hash, end)
 }
 
-// withdraw records that what was announced is not going to happen.
+// withdraw records that what was announced is not going to happen: it is as if it had
+// never been, also to who deploys before this comes to the remote.
 func (n *session) withdraw(paths []string, reason string) error {
-	var records []*gitstate.Record
 	for _, p := range paths {
-		r := n.record(p, gitstate.Canceled)
-		r.Reason = reason
-		was := n.stacks[p].was
-		r.Untouched(n.commit.Hash, &was)
-		records = append(records, r)
+		if err := n.store.Withdraw(n.commit.Hash, n.queued[p], gitstate.Record{By: n.by, Reason: reason}); err != nil {
+			return err
+		}
 	}
-	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run, Canceled: len(paths)}
+	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run}
+	end.SetSkipped(len(paths))
 	end.SetLeg(n.leg)
-	return n.store.Append(n.commit.Hash, append(records, end)...)
+	return n.store.Append(n.commit.Hash, end)
 }
 
 // followed takes from the state what the records of a stack follow.
@@ -311,20 +338,22 @@ type taken struct {
 // later commit is deployed already.
 func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string, done, resume, allowRollback bool, warn func(string)) (map[string]taken, error) {
 	off := map[string]taken{}
+	recorded := map[string]string{} // what those that are done were made of
 	var ask []gitstate.Latest
 	var paths []string
 	for _, p := range order {
-		r := n.stacks[p]
+		r := n.of(p)
 		deploy := r.op.Name == gitstate.Deploy
 		if !deploy && !resume {
 			continue
 		}
-		l, err := st.Latest(r.stack.ID, p, r.target, r.op.Name)
+		l, err := n.locate(st, &r)
 		if err != nil {
 			return nil, err
 		}
-		if is, why := doneAs(&l, n.commit.Hash, r.op); done && is && !r.dirty {
+		if is, why := doneAs(&l, n.commit.Hash, &r); done && is && !r.dirty {
 			off[p] = taken{path: p, why: why}
+			recorded[p] = l.Inputs
 		} else if deploy && !allowRollback {
 			why, err := n.newer.back(&l, p)
 			if err != nil {
@@ -336,6 +365,9 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 			}
 			ask, paths = append(ask, l), append(paths, p)
 		}
+	}
+	if err := n.regenerated(ctx, off, recorded); err != nil {
+		return nil, err
 	}
 	late, guessed, err := st.Superseded(ctx, n.commit.Hash, ask)
 	if err != nil {
@@ -354,12 +386,12 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 
 // doneAs is Latest.Done for deployments; of any other operation (--resume) the
 // latest record must be a success of the same command on this commit.
-func doneAs(l *gitstate.Latest, commit string, op runner.Operation) (bool, string) {
-	if op.Name == gitstate.Deploy {
-		return l.Done(commit, gitstate.As{Variant: op.Variant})
+func doneAs(l *gitstate.Latest, commit string, r *recorded) (bool, string) {
+	if r.op.Name == gitstate.Deploy {
+		return l.Done(commit, r.as())
 	}
-	return l.Status == gitstate.OK && l.Op == op.Name && l.Commit == commit && l.Variant == op.Variant && !l.Dirty && len(l.Diverged) == 0,
-		fmt.Sprintf("%s succeeded here in run %s", op.Name, l.Run)
+	ok, _ := l.Succeeded(r.op.Name, r.as())
+	return ok && l.Commit == commit, fmt.Sprintf("%s succeeded here in run %s", r.op.Name, l.Run)
 }
 
 func count(results []runner.Result) map[runner.Status]int {

@@ -15,7 +15,7 @@ import (
 // settings are the keys tmnotes.* that are read from git's configuration and from
 // gitstate.ConfigFile.
 var settings = []string{
-	"claims", "committer", "gate", "lease", "maxFailures", "message", "metricsStacks", "onChange", "onClaimed", "output", "parallel", "pushInterval", "ref", "remote", "report", "retry", "retryOn", "sign", "soak",
+	"claims", "committer", "gate", "lease", "maxFailures", "message", "metricsStacks", "networkTimeout", "onChange", "onClaimed", "output", "parallel", "pushInterval", "ref", "remote", "report", "retry", "retryOn", "sign", "soak",
 	"staleAfter", "sync", "timeout", "wave",
 }
 

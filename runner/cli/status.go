@@ -20,7 +20,8 @@ func statusCommand(env Env) *cli.Command {
 		Name:  "status",
 		Usage: "show the latest result of each stack",
 		Description: "Reads what is here and says how old it is; `tmnotes fetch` brings what is on the remote.\n" +
-			"The commit is the one that was deployed, HEAD or not. A stack that is gone from HEAD and was not destroyed is orphaned.\n" +
+			"The commit is that of the latest result, HEAD or not; where that is no success, WHY names the commit of the last one.\n" +
+			"A stack that is gone from HEAD and was not destroyed is orphaned.\n" +
 			"--at REV counts what is recorded on REV and the commits before it, whenever that was; --at DATE what was recorded by\n" +
 			"then, on whatever commit. A day alone is the end of that day.",
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
@@ -40,6 +41,7 @@ type shown struct {
 	DriftStatus      gitstate.Status  `json:"drift_status"`
 	Target           string           `json:"target,omitempty"`
 	Commit           string           `json:"commit,omitempty"`
+	OKCommit         string           `json:"ok_commit,omitempty"` // of the latest deployment that succeeded
 	By               string           `json:"by,omitempty"`
 	Job              string           `json:"job,omitempty"`
 	Why              string           `json:"why,omitempty"`
@@ -104,9 +106,10 @@ func status(c *cli.Context, env Env) error {
 	}
 	target := targetOf(sel.Target, workspace())
 	stacks := make([]shownStack, len(selected))
+	views := viewsOf(c.Context, got.st, p, sel.Target)
 	for i, stack := range selected {
 		stacks[i].Stack = stack.Stack
-		if stacks[i].view, err = viewOf(got.st, stack.Stack, target); err != nil {
+		if stacks[i].view, err = views.of(stack.Stack); err != nil {
 			return err
 		}
 		at.clamp(&stacks[i].view)
@@ -152,6 +155,11 @@ func status(c *cli.Context, env Env) error {
 		return statusColor(rows[i][0])
 	})
 	hintOrphans(u, stacks, sel.Target)
+	if !at.set() {
+		if err := sayClaims(c, s, u, stacks, sel.Target); err != nil {
+			return err
+		}
+	}
 	if got.age != "" {
 		u.say("%s", got.age)
 	}
@@ -168,7 +176,7 @@ type shownStack struct {
 func (x *shownStack) json(target string) shown {
 	l := x.deploy
 	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.status, DeploymentStatus: l.Status, DriftStatus: x.drift.Status,
-		Commit: l.Commit, By: l.By, Job: l.Job, Why: x.why()}
+		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.why()}
 	if l.Status != gitstate.Never {
 		sh.Deployment = &x.deploy.Record
 	}
@@ -186,15 +194,15 @@ func (x *shownStack) row(now time.Time) []string {
 	switch {
 	case x.gone != nil:
 		why = x.gone.String()
-	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status != gitstate.OK && l.Status != gitstate.Never || len(l.Diverged) > 0:
+	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status != gitstate.OK && l.Status != gitstate.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == gitstate.OK || len(l.Conflicts) > 0:
 		why = x.why()
 	}
 	deployment, commit, when := string(l.Status), "-", "-"
 	if l.Status != gitstate.Never && l.Op != gitstate.Deploy {
 		deployment = l.Op + ": " + deployment
 	}
-	if len(l.Diverged) > 0 {
-		deployment += ", diverged" // run does not count it as done
+	if len(l.Conflicts) > 0 {
+		deployment += ", conflict" // run does not count it as done
 	}
 	if l.Status != gitstate.Never {
 		commit, when = shortHash(l.Commit), ago(now.Sub(l.At))

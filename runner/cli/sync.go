@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -30,9 +30,7 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 	default:
 		return syncPlan{}, fmt.Errorf("--sync: unknown mode %q; use auto, off or require", mode)
 	}
-	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool {
-		return gitstate.Op(op).Deploys() || op == gitstate.Drift && ci.name != ""
-	}) {
+	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool { return syncedByItself(op, ci) }) {
 		return syncPlan{why: "only deployments are synced; --sync=require syncs others"}, nil
 	}
 	remote, err := findRemote(c, s, projectRemote)
@@ -46,6 +44,20 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 		return syncPlan{why: "the repository has no remote"}, nil
 	}
 	return syncPlan{remote: remote}, nil
+}
+
+// syncedByItself reports whether an operation is synced where nothing else is said.
+func syncedByItself(op string, ci ciJob) bool {
+	return gitstate.Op(op).Deploys() || op == gitstate.Drift && ci.name != ""
+}
+
+// divide has what is not synced stay in this clone, unless all operations are.
+func divide(c *cli.Context, s *gitstate.Store, ci ciJob) {
+	if setting(c, s, "sync", "sync", "auto") == "require" {
+		s.CarryLocal()
+		return
+	}
+	s.KeepLocal(func(op string) bool { return !syncedByItself(op, ci) })
 }
 
 // findRemote is the remote to sync with: the one that was named, the
@@ -79,7 +91,11 @@ func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan syncPlan) er
 	}
 	tr, err := s.Fetch(ctx, plan.remote)
 	if err != nil {
-		return fmt.Errorf("%w; nothing was done (--sync=off works with what is here)", err)
+		do := remedy(err, plan.remote, s.Ref(), detectCI(os.Getenv))
+		if do != "" {
+			do += "; "
+		}
+		return fmt.Errorf("%w; nothing was done (%s--sync=off works with what is here)", err, do)
 	}
 	if tr.Empty {
 		u.say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.remote, s.Ref())
@@ -108,7 +124,9 @@ func syncCommand(env Env) *cli.Command {
 func travelCommand(env Env, name, usage string, travel func(context.Context, *gitstate.Store, string) (gitstate.Traveled, error)) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage,
-		Flags: slices.Concat(chdirFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), storeFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, DefaultText: "auto", Usage: "`MODE` require: share the records of all operations, also those that stayed in this clone so far (git config tmnotes.sync)"},
+		}),
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
@@ -148,81 +166,4 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 			})
 		},
 	}
-}
-
-// notPushed is the error of work that was done and whose record is only here.
-func notPushed(s *gitstate.Store, remote string, err error) error {
-	return &exitError{exitNotPushed, fmt.Errorf("%w; the records are safe in %s and go out with `tmnotes sync`", err, s.GitDir())}
-}
-
-// pusher sends what was recorded while stacks finish: to the disk a few times
-// a second, into the notes every second or two, to the remote every interval.
-type pusher struct {
-	kick, stop, done chan struct{}
-}
-
-const (
-	syncInterval  = 100 * time.Millisecond
-	flushInterval = 2 * time.Second
-)
-
-func startPusher(ctx context.Context, n *session, remote string, interval time.Duration) *pusher {
-	s := n.store
-	p := &pusher{kick: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
-	ctx = context.WithoutCancel(ctx)
-	go func() {
-		defer close(p.done)
-		flush := time.NewTicker(flushInterval)
-		defer flush.Stop()
-		disk := time.NewTicker(syncInterval)
-		defer disk.Stop()
-		var push <-chan time.Time
-		if remote != "" && interval > 0 {
-			t := time.NewTicker(interval)
-			defer t.Stop()
-			push = t.C
-		}
-		// Errors are not reported from here: the push at the end says what is
-		// left, and the journal has it.
-		dirty := false
-		for {
-			select {
-			case <-p.stop:
-				return
-			case <-disk.C:
-				if n.unsynced.Swap(false) {
-					_ = s.Sync()
-				}
-			case <-flush.C:
-				if n.changed.Swap(false) {
-					dirty = true
-					_ = s.Flush(ctx)
-				}
-			case <-push:
-				if n.changed.Swap(false) || dirty {
-					dirty = false
-					_, _ = s.Push(ctx, remote)
-				}
-			case <-p.kick:
-				if remote != "" {
-					dirty = false
-					_, _ = s.Push(ctx, remote)
-				}
-			}
-		}
-	}()
-	return p
-}
-
-// now asks for a push at once, without waiting for it.
-func (p *pusher) now() {
-	select {
-	case p.kick <- struct{}{}:
-	default:
-	}
-}
-
-func (p *pusher) end() {
-	close(p.stop)
-	<-p.done
 }

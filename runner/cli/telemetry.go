@@ -72,7 +72,7 @@ func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole boo
 	counts := map[gitstate.Status]int{}
 	interrupted := false
 	n.watch = append(n.watch, func(e runner.Event) {
-		r := n.stacks[e.Result.Stack.Path]
+		r := n.of(e.Result.Stack.Path)
 		stack := telemetry.Stack{Path: e.Result.Stack.Path, ID: r.stack.ID, Tags: r.stack.Tags, Op: r.op.Name, Target: r.target}
 		switch e.Kind {
 		case runner.Started:

@@ -109,8 +109,8 @@ func trigger(c *cli.Context, env Env) error {
 			if st, err = s.State(c.Context); err != nil {
 				return err
 			}
-			target := targetOf(sel.Target, workspace())
-			if stacks, err = filterStacks(st, stacks, filter, func(runner.Stack) string { return target }); err != nil {
+			s.Basis(st)
+			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, st, p, sel.Target).of); err != nil {
 				return err
 			}
 		}

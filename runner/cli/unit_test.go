@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"unicode"
@@ -114,13 +115,26 @@ func TestDetectCI(t *testing.T) {
 		want ciJob
 	}{
 		{"none", env(), ciJob{}},
+		// https://docs.github.com/en/actions/reference/variables-reference: "a unique number for each attempt of a particular workflow run".
 		{"GitHub", env("CI", "true", "GITHUB_ACTIONS", "true", "GITHUB_SERVER_URL", "https://github.com", "GITHUB_REPOSITORY", "o/r",
 			"GITHUB_RUN_ID", "7", "GITHUB_RUN_ATTEMPT", "2", "GITHUB_ACTOR", "alice"),
 			ciJob{"github", "https://github.com/o/r/actions/runs/7", 2, "alice"}},
-		// A retried GitLab job has another id; the pipeline and the name stay.
+		// https://docs.gitlab.com/ci/variables/predefined_variables: the id is "unique across all jobs"; the pipeline and the name stay.
 		{"GitLab", env("GITLAB_CI", "true", "CI_PIPELINE_URL", "https://gitlab.com/o/r/-/pipelines/9", "CI_JOB_NAME", "apply", "CI_JOB_ID", "71",
 			"GITLAB_USER_NAME", "Alice", "GITLAB_USER_EMAIL", "a@example.com"),
 			ciJob{"gitlab", "https://gitlab.com/o/r/-/pipelines/9#apply", 71, "Alice <a@example.com>"}},
+		{"GitLab.com, whose ids are long", env("GITLAB_CI", "true", "CI_PIPELINE_URL", "https://gitlab.com/o/r/-/pipelines/9", "CI_JOB_NAME", "apply", "CI_JOB_ID", "12345678901"),
+			ciJob{"gitlab", "https://gitlab.com/o/r/-/pipelines/9#apply", 12345678901 & math.MaxInt32, ""}},
+		// https://buildkite.com/docs/pipelines/configure/environment-variables: the URL is "the url for this build", the count is of "this job".
+		{"Buildkite", env("BUILDKITE_BUILD_URL", "https://buildkite.com/o/p/builds/7", "BUILDKITE_STEP_ID", "s1", "BUILDKITE_RETRY_COUNT", "2", "BUILDKITE_BUILD_CREATOR", "alice"),
+			ciJob{"buildkite", "https://buildkite.com/o/p/builds/7#s1", 2, "alice"}},
+		{"Buildkite, a parallel step", env("BUILDKITE_BUILD_URL", "https://buildkite.com/o/p/builds/7", "BUILDKITE_STEP_ID", "s1", "BUILDKITE_PARALLEL_JOB", "0", "BUILDKITE_LABEL", "apply", "BUILDKITE_RETRY_COUNT", "1"),
+			ciJob{"buildkite", "https://buildkite.com/o/p/builds/7#s1/0/apply", 1, ""}},
+		{"Buildkite, an old agent", env("BUILDKITE_BUILD_URL", "https://buildkite.com/o/p/builds/7", "BUILDKITE_RETRY_COUNT", "1"),
+			ciJob{"buildkite", "https://buildkite.com/o/p/builds/7", 0, ""}},
+		// https://circleci.com/docs/reference/variables: "the URL for the current job"; "job numbers are unique for each job".
+		{"CircleCI", env("CIRCLE_BUILD_URL", "https://circleci.com/gh/o/r/12", "CIRCLE_USERNAME", "alice"), ciJob{"circleci", "https://circleci.com/gh/o/r/12", 0, "alice"}},
+		// https://www.jenkins.io/doc/book/pipeline/jenkinsfile: "full URL of this build"; a build that is replayed or restarted is another one.
 		{"Jenkins", env("BUILD_URL", "https://ci/job/1", "BUILD_USER", "bob"), ciJob{"jenkins", "https://ci/job/1", 0, "bob"}},
 		{"another", env("CI", "1"), ciJob{name: "ci"}},
 		{"CI=false", env("CI", "false"), ciJob{}},
@@ -128,6 +142,39 @@ func TestDetectCI(t *testing.T) {
 	} {
 		if diff := cmp.Diff(tt.want, detectCI(tt.env), cmp.AllowUnexported(ciJob{})); diff != "" {
 			t.Errorf("%s: -want +got\n%s", tt.name, diff)
+		}
+	}
+}
+
+// A retried job ends its own earlier tries, and no others of its pipeline: those that
+// may run beside it have another name.
+func TestAttemptsAreOfOneJob(t *testing.T) {
+	t.Parallel()
+	for name, jobs := range map[string][]map[string]string{
+		"Buildkite's steps": {{"BUILDKITE_STEP_ID": "s1", "BUILDKITE_LABEL": "apply"}, {"BUILDKITE_STEP_ID": "s2", "BUILDKITE_LABEL": "apply"},
+			{"BUILDKITE_STEP_ID": "s1", "BUILDKITE_LABEL": "apply", "BUILDKITE_PARALLEL_JOB": "1"}, {"BUILDKITE_STEP_ID": "s1", "BUILDKITE_LABEL": "apply eu"}},
+		"GitLab's jobs": {{"CI_JOB_NAME": "apply"}, {"CI_JOB_NAME": "apply 1/2"}, {"CI_JOB_NAME": "apply: [eu]"}},
+	} {
+		seen := map[string]bool{}
+		for _, vars := range jobs {
+			var of []ciJob
+			for _, try := range []string{"7", "8"} {
+				of = append(of, detectCI(func(key string) string {
+					switch key {
+					case "GITLAB_CI":
+						return map[bool]string{true: "true"}[vars["CI_JOB_NAME"] != ""]
+					case "CI_PIPELINE_URL", "BUILDKITE_BUILD_URL":
+						return "https://ci/7"
+					case "CI_JOB_ID", "BUILDKITE_RETRY_COUNT":
+						return try
+					}
+					return vars[key]
+				}))
+			}
+			if of[0].job != of[1].job || of[0].attempt >= of[1].attempt || seen[of[0].job] {
+				t.Errorf("%s: %v is %+v and then %+v", name, vars, of[0], of[1])
+			}
+			seen[of[0].job] = true
 		}
 	}
 }

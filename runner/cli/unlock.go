@@ -40,8 +40,10 @@ type claimShown struct {
 	By     string    `json:"by,omitempty"`
 	Job    string    `json:"job,omitempty"`
 	Commit string    `json:"commit"`
-	At     time.Time `json:"at"` // of the last renewal, by the holder's clock
+	Since  time.Time `json:"since"` // by the holder's clock, as
+	At     time.Time `json:"at"`    // that of the last renewal
 	Lease  string    `json:"lease"`
+	Until  time.Time `json:"until"` // when it is taken over, unless it is renewed
 }
 
 func unlock(c *cli.Context, env Env) error {
@@ -108,7 +110,7 @@ func unlock(c *cli.Context, env Env) error {
 		s.UseJournal(s.NewRun())
 		who := cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context))
 		for _, n := range found {
-			u.say("%s was claimed by %s", n.Stack, n.Who())
+			u.say("%s was claimed by %s %s", n.Stack, n.Who(), sinceWhen(&n))
 			if err := s.Append(n.Commit, n.Unlocked(who, reason)); err != nil {
 				return err
 			}
@@ -118,11 +120,42 @@ func unlock(c *cli.Context, env Env) error {
 	})
 }
 
+// sayClaims says who has claimed stacks that are shown as under way, by what was fetched
+// last.
+func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []shownStack, target string) error {
+	open := map[string]bool{}
+	for _, x := range stacks {
+		switch x.deploy.Status {
+		case gitstate.Queued, gitstate.Running, gitstate.Interrupted:
+			open[x.Path] = true
+		}
+	}
+	remote, err := findRemote(c, s, "")
+	if len(open) == 0 || err != nil || remote == "" {
+		return err
+	}
+	found, err := s.Claims(c.Context, remote)
+	if err != nil {
+		return err
+	}
+	for _, n := range found {
+		if of, _, _ := strings.Cut(n.Target, "+"); !open[n.Stack] || of != target {
+			continue
+		}
+		until := "has expired"
+		if at := n.At.Add(n.Lease); at.After(time.Now()) {
+			until = "taken over at " + clockTime(at) + " unless it is renewed"
+		}
+		u.say("%s is claimed by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), sinceWhen(&n), until)
+	}
+	return nil
+}
+
 func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) error {
 	if c.String("format") == "json" {
 		shown := make([]claimShown, len(found))
 		for i, n := range found {
-			shown[i] = claimShown{n.Stack, n.ID, n.Target, n.Run, n.By, n.Job, n.Commit, n.At, n.Lease.String()}
+			shown[i] = claimShown{n.Stack, n.ID, n.Target, n.Run, n.By, n.Job, n.Commit, n.Since, n.At, n.Lease.String(), n.At.Add(n.Lease)}
 		}
 		return printJSON(env.Stdout, shown)
 	}
@@ -131,10 +164,17 @@ func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) 
 		u.say("no stack is claimed on %s", remote)
 		return nil
 	}
-	rows := [][]string{{"STACK", "TARGET", "RENEWED", "LEASE", "COMMIT", "BY", "RUN", "JOB"}}
+	rows := [][]string{{"STACK", "TARGET", "SINCE", "RENEWED", "TAKEN OVER", "COMMIT", "BY", "RUN", "JOB"}}
 	for _, n := range found {
 		who, _, _ := strings.Cut(n.By, " <")
-		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), ago(time.Since(n.At)), n.Lease.String(), shortHash(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
+		renewed, until := "-", "when somebody waits"
+		if n.Renewed > 0 {
+			renewed = ago(time.Since(n.At))
+		}
+		if left := time.Until(n.At.Add(n.Lease)); left > 0 {
+			until = "in " + took(left) + " if not renewed"
+		}
+		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), ago(time.Since(n.Since)), renewed, until, shortHash(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
 	}
 	u.table(env.Stdout, rows, func(i int) string {
 		if i == 0 {

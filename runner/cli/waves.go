@@ -201,7 +201,7 @@ func (w *waves) standing(st *gitstate.State, n *session, skip map[string]bool) e
 		if _, selected := w.of[path]; !ok || selected && !skip[path] {
 			continue
 		}
-		l, err := st.Latest(r.stack.ID, path, r.target, r.op.Name)
+		l, err := n.latest(st, path)
 		if err != nil {
 			return err
 		}
@@ -468,7 +468,8 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 			return 0, err
 		}
 	}
-	cmd := exec.Command("sh", "-c", r.gate)
+	shell := runner.Shell(r.gate)
+	cmd := exec.Command(shell[0], shell[1:]...)
 	cmd.Dir = r.n.store.WorkTree()
 	cmd.Env = append(os.Environ(), "TMNOTES_WAVE="+from, "TMNOTES_NEXT_WAVE="+to, "TMNOTES_RUN="+r.n.run, "TMNOTES_COMMIT="+r.n.commit.Hash, "TMNOTES_TARGET="+r.target)
 	out := r.x.Stderr
@@ -478,6 +479,7 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 	if scr, is := out.(*screen); is {
 		out = scr.file // with no view on it, it is the gate's
 	}
+	out = outlasting(out)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &stdin, out, out
 	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
 	gate, err := runner.StartProgram(cmd, r.x.Foreground)
@@ -485,7 +487,7 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 		return 0, err
 	}
 	signals := 0
-	exit, err = gate.Wait(r.x.Signals, func(sig os.Signal) {
+	return gate.Wait(r.x.Signals, func(sig os.Signal) {
 		switch signals++; signals {
 		case 1:
 			_ = r.observe(runner.Event{Kind: runner.Interrupted, Signal: sig})
@@ -493,8 +495,4 @@ func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err
 			gate.Kill()
 		}
 	})
-	if errors.Is(err, exec.ErrWaitDelay) { // it succeeded, and left something behind
-		return 0, nil
-	}
-	return exit, err
 }

@@ -90,6 +90,9 @@ func (y *year) found() {
 	y.commit("author", "the project")
 	y.grown()
 	y.author("git", "push", "-q", "-u", "origin", "main")
+	y.run(".", "git", "clone", "-q", "--mirror", "work.git", "cache.git")
+	y.run(".", "git", "clone", "-q", "cache.git", "ci2")
+	y.run("ci2", "git", "config", "remote.origin.pushurl", y.path("work.git"))
 	for i, target := range yearTargets {
 		if i < 2 {
 			y.run(".", "git", "clone", "-q", "work.git", fmt.Sprint("ci", i))

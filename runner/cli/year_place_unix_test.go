@@ -159,3 +159,29 @@ func (y *year) applied(p *pipeline, stack string) string {
 	}
 	return strings.TrimSuffix(string(b), "\n")
 }
+
+// cache brings the cache up to date, or leaves it, and reports whether what it has of the
+// notes is old.
+func (y *year) cache(refresh bool) (stale bool) {
+	y.Helper()
+	// What could not be pushed to the shared ref is nobody's to see there.
+	if refresh || y.run("work.git", "git", "for-each-ref", "refs/notes/tmnotes-spool") != "" {
+		y.run("cache.git", "git", "fetch", "-q")
+		y.cached = len(y.mains) - 1
+	}
+	notes := func(repo string) string { return y.run(repo, "git", "for-each-ref", "refs/notes/tmnotes") }
+	return notes("cache.git") != notes("work.git")
+}
+
+// about is what a person would look at to find out why a stack was left alone.
+func (y *year) about(p *pipeline, stack string) string {
+	y.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "place %s, values %s, not initialised %v\n", p.place(p.target), p.values(), p.fresh)
+	for line := range strings.Lines(y.run(p.clone, "git", "log", "--all", "--notes=tmnotes", "--format=%H%n%N")) {
+		if strings.Contains(line, " stack="+stack+" ") && strings.Contains(line, " target="+p.target) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}

@@ -34,6 +34,7 @@ type year struct {
 	looked   map[string]map[int]bool      // target → commits that a pipeline looked at, by index in mains
 	read     int                          // bytes of the ledger
 	pipes    int
+	cached   int // the newest commit that the cache has, as an index in mains
 	happened map[string]int
 	executed map[string]int // by why
 }
@@ -54,6 +55,7 @@ type pipeline struct {
 	at                    int // the index of its commit in mains
 	rollback, kill, retry bool
 	shared                bool // another one is at work on the target at the same time
+	stale                 bool // what it fetches from is older than what it pushes to
 	fresh                 bool // its clone was never initialised: where it will write to is seen when it does
 	surroundings
 
@@ -128,6 +130,9 @@ func (y *year) begin(p *pipeline, flags ...string) {
 	}
 	// Who was killed is waited for as long as its lease.
 	p.cmd.Env = append(slices.Clone(y.env), "TMNOTES_LEASE=3s", "PIPELINE="+strconv.Itoa(p.id), "TARGET="+p.target, "ROOT="+y.path(p.clone), "SLOW="+slow, "TF_VAR_tag="+p.tag, "INIT_WORKSPACE="+p.workspace, "INIT_BACKEND="+p.backend)
+	if p.stale {
+		p.cmd.Env = append(p.cmd.Env, "TMNOTES_NETWORK_TIMEOUT=4s") // it will not catch up
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	p.out = &syncBuffer{}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
@@ -255,7 +260,7 @@ func (y *year) judge(p *pipeline) {
 	y.Helper()
 	for _, s := range yearPaths {
 		switch d := y.of(p, s); {
-		case !p.wanted[s]:
+		case !p.wanted[s], p.stale:
 		case p.kill || p.shared:
 			d.unsure = true
 			if p.kill && !p.begun {
@@ -272,12 +277,19 @@ func (y *year) judge(p *pipeline) {
 			d.unsure = true // left alone, or blocked
 		case !p.ok[s]:
 			if !d.unsure && !p.fail[s] && !p.blocked(s) {
-				y.fatalf("%s in %s: forgotten; it is to be %q, and %q is deployed (half: %v)\n%s", s, p.target, y.want(p, s), d.content, d.half, p.out)
+				y.fatalf("%s in %s: forgotten; it is to be %q, and %q is deployed (half: %v)\n%s\n%s", s, p.target, y.want(p, s), d.content, d.half, p.out, y.about(p, s))
 			}
 			d.owed = true
 		}
 	}
 	if p.kill {
+		return
+	}
+	if p.stale {
+		// It is kept from executing anything, or finds nothing to do in what it sees.
+		if code := p.cmd.ProcessState.ExitCode(); p.begun || code != 0 && code != exitUsage {
+			y.fatalf("exit code %d of a pipeline that read what is old\n%s", code, p.out)
+		}
 		return
 	}
 	if len(p.ok)+len(p.fail) > 0 {
@@ -342,7 +354,7 @@ func TestYear(t *testing.T) {
 		y.day()
 	}
 	t.Logf("%d commits, %d of them of main; %d pipelines; %v; executed: %v", y.version, len(y.mains), y.pipes, y.happened, y.executed)
-	for _, what := range []string{"squash merges", "merges", "cherry-picks", "reverts", "rollbacks", "late pipelines", "kills", "workspaces", "backends", "values", "ignored code"} {
+	for _, what := range []string{"squash merges", "merges", "cherry-picks", "reverts", "rollbacks", "late pipelines", "kills", "workspaces", "backends", "values", "ignored code", "caches"} {
 		if y.happened[what] == 0 && y.step > 100 {
 			t.Errorf("there were no %s in this year, which says little", what)
 		}
@@ -373,7 +385,7 @@ func TestYear(t *testing.T) {
 			t.Errorf("%s: pending: %v\n%s%s", target, err, out, &stderr)
 		}
 	}
-	for _, repo := range []string{"ci0", "ci1", "work.git"} {
+	for _, repo := range []string{"ci0", "ci1", "ci2", "work.git"} {
 		y.run(repo, "git", "fsck", "--no-dangling", "--no-progress")
 		y.run(repo, "tmnotes", "check")
 	}
@@ -402,6 +414,13 @@ func (y *year) day() {
 	case 1: // a late one
 		y.happened["late pipelines"]++
 		a.at = ago()
+		y.begin(a)
+		y.end(a)
+	case 8: // it fetches from a cache
+		y.happened["caches"]++
+		a.clone, a.fresh = "ci2", false
+		a.stale = y.cache(y.random.IntN(2) == 0)
+		a.at = y.cached
 		y.begin(a)
 		y.end(a)
 	case 2, 3:

@@ -43,7 +43,8 @@ const callsName = "calls-2"
 // codeCalls are the refs of all code in a folder.
 type codeCalls struct {
 	refs
-	ignored []part // code that is not in the commit
+	ignored []part   // code that is not in the commit
+	names   []string // of the files, where they are read from the work tree alone
 	err     error
 }
 

@@ -74,7 +74,7 @@ func (s *stackInputs) differ(changed []string) []string {
 	if len(changed) > 0 {
 		for _, place := range s.places {
 			where, source, _ := strings.Cut(place, " ")
-			found = append(found, fmt.Sprintf("the project, any of which %s may use (source = %s)", where, source))
+			found = append(found, fmt.Sprintf("the project (the module source at %s is an expression: %s)", where, source))
 		}
 	}
 	return found

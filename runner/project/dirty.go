@@ -2,6 +2,7 @@ package project
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/terramate-io/terramate/config"
 	tmproject "github.com/terramate-io/terramate/project"
@@ -68,6 +70,7 @@ func (p *Project) DirtyStacks(stacks []runner.Stack) (map[string]bool, error) {
 type changes struct {
 	paths map[string]bool
 	below map[string]bool // every folder with a changed file in it that its users read
+	any   bool            // one of them may be what code reads that cannot be followed
 }
 
 // above reports whether a change is the folder dir or one that dir is in, as a
@@ -105,31 +108,30 @@ func (c changes) add(file string) {
 
 // changes are asked for once: a Project is a snapshot.
 func (p *Project) changes() (changes, error) {
-	p.changesOnce.Do(func() { p.changed, p.changedErr = p.top().readChanges(context.Background()) })
+	p.changesOnce.Do(func() {
+		p.looked = time.Now()
+		p.changed, p.changedErr = p.top().readChanges(context.Background())
+	})
 	return p.changed, p.changedErr
 }
 
 func (top workTree) readChanges(ctx context.Context) (changes, error) {
 	c := changes{paths: map[string]bool{}, below: map[string]bool{}}
-	out, err := top.git(ctx, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none")
-	if err != nil || len(out) == 0 {
+	files, err := top.changedFiles(ctx)
+	if err != nil || len(files) == 0 {
 		return c, err
 	}
-	for entry := range bytes.SplitSeq(bytes.TrimSuffix(out, []byte{0}), []byte{0}) {
-		if len(entry) < 4 {
-			return c, fmt.Errorf("git status: cannot read its output %q", entry)
+	for file, untracked := range files {
+		if !strings.HasPrefix(file, "/.tmtriggers/") && !(untracked && Artifact(file)) {
+			c.add(file)
+			c.any = c.any || !untracked || matters(path.Base(file))
 		}
-		file := "/" + strings.TrimSuffix(string(entry[3:]), "/")
-		if strings.HasPrefix(file, "/.tmtriggers/") || entry[0] == '?' && Artifact(file) {
-			continue
-		}
-		c.add(file)
 	}
 	if len(c.paths) == 0 {
 		return c, nil
 	}
 	// A link is changed by what it points to.
-	out, err = top.git(ctx, "ls-files", "--stage", "-z")
+	out, err := top.git(ctx, "ls-files", "--stage", "-z")
 	if err != nil {
 		return c, err
 	}
@@ -150,6 +152,68 @@ func (top workTree) readChanges(ctx context.Context) (changes, error) {
 		}
 	}
 	return c, nil
+}
+
+// changedFiles are the files at and below some project paths (all without any) that
+// differ from HEAD or are not tracked, but not ignored; and which of the two. Files
+// that git was told not to look at are compared by content.
+func (top workTree) changedFiles(ctx context.Context, below ...string) (map[string]bool, error) {
+	type list struct {
+		names []string
+		err   error
+	}
+	hidden := make(chan list, 1)
+	go func() {
+		names, err := top.hidden(ctx, below...)
+		hidden <- list{names, err}
+	}()
+	out, err := top.git(ctx, append([]string{"status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none", "--"}, literal(below)...)...)
+	also := <-hidden
+	if err = cmp.Or(err, also.err); err != nil {
+		return nil, err
+	}
+	files := map[string]bool{}
+	for entry := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		if entry == "" {
+			continue
+		}
+		if len(entry) < 4 {
+			return nil, fmt.Errorf("git status: cannot read its output %q", entry)
+		}
+		files["/"+strings.TrimSuffix(entry[3:], "/")] = entry[0] == '?'
+	}
+	for _, name := range also.names {
+		files["/"+name] = false
+	}
+	return files, nil
+}
+
+// DirtyHere reports whether files in the folder of a stack have uncommitted changes, those
+// of stacks below it aside. It needs no project that is loaded: what else the stack's
+// inputs are is known only to who has one. After a command has run in it, new files that
+// Terraform would not read are taken for what came of that.
+func DirtyHere(ctx context.Context, root string, stack runner.Stack, ran bool) (bool, error) {
+	files, err := workTree(root).changedFiles(ctx, stack.Path)
+	if err != nil {
+		return false, fmt.Errorf("looking for uncommitted changes: %w", err)
+	}
+	mine := map[string]bool{}
+	for file, untracked := range files {
+		if strings.HasPrefix(file, "/.tmtriggers/") || (untracked || ran) && Artifact(file) || untracked && ran && !matters(path.Base(file)) {
+			continue
+		}
+		at := path.Dir(file)
+		is, asked := mine[at]
+		if !asked {
+			in, _, err := StackAt(ctx, filepath.Join(root, filepath.FromSlash(at)))
+			is = err != nil || in.Path == stack.Path // where it cannot be told, it is
+			mine[at] = is
+		}
+		if is {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // resolve returns where the project path leads to, as a project path too. It is
@@ -246,12 +310,8 @@ func (m *moduleCalls) dirty(dir, root string, c changes, seen map[string]bool) b
 		return false
 	}
 	seen[dir] = true
-	calls, ok := m.memo[dir]
-	if !ok {
-		calls = m.top.callsIn(dir)
-		m.memo[dir] = calls
-	}
-	if calls.err != nil || len(calls.computed) > 0 {
+	calls := m.callsIn(dir)
+	if calls.err != nil || len(calls.computed) > 0 && c.any {
 		return true
 	}
 	for _, at := range calls.files {
@@ -303,28 +363,53 @@ func (m *moduleCalls) moduleDirty(dir, source, root string, c changes, seen map[
 	return c.in(real) || m.dirty(real, root, c, seen)
 }
 
+// folders finds the folders whose code a stack uses, from one on.
+func (m *moduleCalls) folders(dir string, seen map[string]bool) {
+	if seen[dir] {
+		return
+	}
+	seen[dir] = true
+	for _, source := range m.callsIn(dir).modules {
+		if module, ok := inProject(dir, filepath.ToSlash(source)); ok {
+			if real, ok := m.top.resolve(module); ok {
+				m.folders(real, seen)
+			}
+		}
+	}
+}
+
+func (m *moduleCalls) callsIn(dir string) codeCalls {
+	calls, ok := m.memo[dir]
+	if !ok {
+		calls = m.top.callsIn(dir)
+		m.memo[dir] = calls
+	}
+	return calls
+}
+
 // callsIn reads the code in a folder.
 func (top workTree) callsIn(dir string) codeCalls {
-	names, err := folderNames(filepath.Join(string(top), filepath.FromSlash(dir)))
+	names, err := folderNames(top.host(dir))
 	if err != nil {
 		return codeCalls{err: err}
 	}
 	var calls codeCalls
 	for _, name := range names {
-		if !isCode(name) {
+		file := path.Join(dir, name)
+		host := top.host(file)
+		if !isCode(name) || isFolder(host) {
 			continue
 		}
-		host := filepath.Join(string(top), filepath.FromSlash(dir), name)
-		if st, err := os.Stat(host); err == nil && st.IsDir() {
-			continue
-		}
+		calls.names = append(calls.names, file)
 		content, err := os.ReadFile(host)
 		if err != nil {
-			return codeCalls{err: err}
+			calls.err = err
+			continue
 		}
 		found, err := readRefs(name, content)
 		if err != nil {
-			return codeCalls{err: err}
+			calls.err = err
+			continue
 		}
 		calls.merge(name, found)
 	}

@@ -94,6 +94,43 @@ func TestDirtyStacks(t *testing.T) {
 			commit(t, root)
 			put("modules/m1/main.tf", "# changed\n")(t, root)
 		}, []string{"/a", "/b", "/c", "/d e"}},
+		{"hidden from git, unchanged", func(t *testing.T, root string) {
+			git(t, root, "update-index", "--skip-worktree", "a/main.tf", "shared/linked.tf")
+			git(t, root, "update-index", "--assume-unchanged", "b/main.tofu", "c/main.tf")
+		}, nil},
+		{"skip-worktree", func(t *testing.T, root string) {
+			git(t, root, "update-index", "--skip-worktree", "a/nested/main.tf")
+			put("a/nested/main.tf", "# mine\n")(t, root)
+		}, []string{"/a/nested"}},
+		{"assume-unchanged, in a module", func(t *testing.T, root string) {
+			git(t, root, "update-index", "--assume-unchanged", "modules/m1/deep/in/x.sh")
+			put("modules/m1/deep/in/x.sh", "2\n")(t, root)
+		}, []string{"/a", "/b", "/c"}},
+		{"both, and staged", func(t *testing.T, root string) {
+			put("d e/new.tf", "# staged\n")(t, root)
+			git(t, root, "add", "d e/new.tf")
+			git(t, root, "update-index", "--assume-unchanged", "d e/new.tf")
+			git(t, root, "update-index", "--skip-worktree", "d e/new.tf")
+		}, []string{"/d e"}},
+		{"assume-unchanged, deleted", func(t *testing.T, root string) {
+			git(t, root, "update-index", "--assume-unchanged", "c/main.tf")
+			if err := os.Remove(filepath.Join(root, "c/main.tf")); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"/c"}},
+		{"left out of a sparse checkout", func(t *testing.T, root string) {
+			git(t, root, "sparse-checkout", "set", "--no-cone", "/*", "!/a/sub/", "!/shared/")
+		}, nil},
+		{"written where a sparse checkout left it out", func(t *testing.T, root string) {
+			git(t, root, "sparse-checkout", "set", "--no-cone", "/*", "!/a/sub/")
+			put("a/sub/notes.txt", "2\n")(t, root)
+		}, []string{"/a"}},
+		{"hidden, and another content only for git's filters", func(t *testing.T, root string) {
+			put(".gitattributes", "*.txt text eol=crlf\n")(t, root)
+			commit(t, root)
+			put("a/sub/notes.txt", "1\r\n")(t, root)
+			git(t, root, "update-index", "--assume-unchanged", "a/sub/notes.txt")
+		}, nil},
 		{"a submodule", func(t *testing.T, root string) {
 			sub := repo(t, map[string]string{"main.tf": "# sub\n"})
 			git(t, root, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", sub, "d e/sub")

@@ -33,15 +33,10 @@ func (c *code) readIgnored(dir string, calls *codeCalls) error {
 			continue
 		}
 		host := filepath.Join(c.work, filepath.FromSlash(file))
-		st, err := os.Stat(host)
-		if errors.Is(err, fs.ErrNotExist) { // a link to nothing
-			calls.ignored = append(calls.ignored, part{kindIgnored, file, treeEntry{mode: missing}})
+		if isFolder(host) {
 			continue
 		}
-		if err == nil && st.IsDir() {
-			continue
-		}
-		content, err := os.ReadFile(host)
+		content, err := readThrough(host)
 		if err != nil {
 			return oneLine(file, err)
 		}
@@ -49,10 +44,31 @@ func (c *code) readIgnored(dir string, calls *codeCalls) error {
 		if err != nil {
 			return oneLine(file, err)
 		}
-		calls.ignored = append(calls.ignored, part{kindIgnored, file, treeEntry{id: blobName(content, len(c.commit))}})
+		calls.ignored = append(calls.ignored, part{kindIgnored, file, ignoredEntry(content, len(c.commit))})
 		calls.merge(name, found)
 	}
 	return nil
+}
+
+// readThrough reads a file; a link to nothing is nil.
+func readThrough(host string) ([]byte, error) {
+	content, err := os.ReadFile(host)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if content == nil && err == nil {
+		content = []byte{}
+	}
+	return content, err
+}
+
+// ignoredEntry is what stands for the content of ignored code, in a repository whose
+// names are so long.
+func ignoredEntry(content []byte, length int) treeEntry {
+	if content == nil {
+		return treeEntry{mode: missing}
+	}
+	return treeEntry{id: blobName(content, length)}
 }
 
 // folderNames are the names in a folder, none if it is not there.

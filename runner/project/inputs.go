@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -28,6 +29,7 @@ const InputsVersion = "2"
 // the trees of that commit alone. gitstate/FORMAT.md has the definition.
 type Inputs struct {
 	Commit string
+	t      *commitTree
 	stacks map[string]*stackInputs // by project path
 }
 
@@ -96,7 +98,8 @@ func (p *Project) Clean() (bool, error) {
 
 // Inputs are the inputs of all stacks at HEAD. They are read from HEAD's trees,
 // through the project that is loaded, or, where the files that are read for that
-// are not HEAD's, through one that is loaded from HEAD; see [Project.InputsAt].
+// are not HEAD's, through one that is loaded from HEAD; see [Project.InputsAt]. Code
+// that git ignores is as it is in the work tree.
 func (p *Project) Inputs(ctx context.Context) (*Inputs, error) {
 	if !p.IsRepo() {
 		return nil, errors.New("the inputs of stacks are read from commits: not a git repository")
@@ -105,6 +108,14 @@ func (p *Project) Inputs(ctx context.Context) (*Inputs, error) {
 	if err != nil {
 		return nil, err
 	}
+	in, err := p.inputsHere(ctx, commit)
+	if err == nil {
+		p.known = in
+	}
+	return in, err
+}
+
+func (p *Project) inputsHere(ctx context.Context, commit string) (*Inputs, error) {
 	if clean, err := p.Clean(); err != nil {
 		return nil, err
 	} else if !clean {
@@ -115,11 +126,11 @@ func (p *Project) Inputs(ctx context.Context) (*Inputs, error) {
 		return nil, err
 	}
 	in, err := p.inputsOf(ctx, commit, c)
-	if err == nil {
-		c.keep()
-	}
 	if errors.Is(err, errNotCheckedOut) {
 		return p.inputsFrom(ctx, commit, p.Root())
+	}
+	if err == nil {
+		c.keep()
 	}
 	return in, err
 }
@@ -130,14 +141,37 @@ var errNotCheckedOut = errors.New("not checked out")
 // inputsOf computes what stacks are made of at a commit whose files are those on
 // the disk.
 func (p *Project) inputsOf(ctx context.Context, commit string, read *code) (*Inputs, error) {
+	in, err := p.partsOf(commit, read)
+	if err != nil {
+		return nil, err
+	}
+	trees := p.root().Tree().Stacks()
+	env := p.envParts(trees)
+	for i, tree := range trees {
+		at := tree.Dir().String()
+		s := in.stacks[at]
+		s.parts = append(s.parts, env[i].parts...)
+		if s.err = cmp.Or(s.err, env[i].err); s.err != nil {
+			s.err = fmt.Errorf("stack %s at %.12s: %w: %w", at, commit, ErrInputs, s.err)
+			continue
+		}
+		s.digest = digestOf(s.parts)
+	}
+	return in, ctx.Err()
+}
+
+// partsOf finds what stacks are made of, but for run.env.
+func (p *Project) partsOf(commit string, read *code) (*Inputs, error) {
 	if _, err := p.All(); err != nil { // IsTerragruntChangeDetectionEnabled needs it
 		return nil, err
 	}
 	c := &collector{p: p, t: read.t, code: read, owners: map[string]string{}}
 	trees := p.root().Tree().Stacks()
-	in := &Inputs{Commit: commit, stacks: make(map[string]*stackInputs, len(trees))}
-	for _, tree := range trees {
-		in.stacks[tree.Dir().String()] = &stackInputs{}
+	in := &Inputs{Commit: commit, t: c.t, stacks: make(map[string]*stackInputs, len(trees))}
+	dirs := make([]string, len(trees))
+	for i, tree := range trees {
+		dirs[i] = tree.Dir().String()
+		in.stacks[dirs[i]] = &stackInputs{}
 	}
 	for _, file := range c.t.files {
 		if strings.HasPrefix(file, "/.tmtriggers/") {
@@ -147,40 +181,23 @@ func (p *Project) inputsOf(ctx context.Context, commit string, read *code) (*Inp
 			s.parts = append(s.parts, part{kindFile, file, c.t.entries[file]})
 		}
 	}
-	dirs := make([]string, len(trees))
-	for i, tree := range trees {
-		dirs[i] = tree.Dir().String()
-	}
 	read.all(dirs)
-	env := p.envParts(trees)
 	for i, tree := range trees {
-		at := dirs[i]
-		s := in.stacks[at]
-		s.err = env[i].err
-		if s.err == nil {
-			s.parts = append(s.parts, env[i].parts...)
-			s.err = c.stack(tree, s)
-		}
-		if errors.Is(s.err, errNotCheckedOut) {
+		s := in.stacks[dirs[i]]
+		if s.err = c.stack(tree, s); errors.Is(s.err, errNotCheckedOut) {
 			return nil, s.err
 		}
-		if s.err != nil {
-			s.err = fmt.Errorf("stack %s at %.12s: %w: %w", at, commit, ErrInputs, s.err)
-			continue
-		}
-		s.digest = digestOf(s.parts)
 	}
-	return in, ctx.Err()
+	return in, nil
 }
 
 // digestOf is the digest of a set of parts: that of what is in the commit, and
 // behind it, if there is any, that of the code which is not.
 func digestOf(parts []part) string {
 	slices.SortFunc(parts, comparePart)
-	inCommit, ignored := sha256.New(), sha256.New()
+	inCommit := sha256.New()
 	inCommit.Write([]byte("tmnotes inputs " + InputsVersion + "\x00"))
-	some := false
-	var line []byte
+	var line, ignored []byte
 	for i, e := range parts {
 		if i > 0 && parts[i-1] == e {
 			continue
@@ -191,15 +208,15 @@ func digestOf(parts []part) string {
 		}
 		line = append(line, 0)
 		if e.kind == kindIgnored {
-			some = true
-			ignored.Write(line)
+			ignored = append(ignored, line...)
 		} else {
 			inCommit.Write(line)
 		}
 	}
 	digest := InputsVersion + ":" + hex.EncodeToString(inCommit.Sum(nil)[:12])
-	if some {
-		digest += ":" + hex.EncodeToString(ignored.Sum(nil)[:6])
+	if len(ignored) > 0 {
+		sum := sha256.Sum256(ignored)
+		digest += ":" + hex.EncodeToString(sum[:6])
 	}
 	return digest
 }
@@ -411,7 +428,8 @@ func (w *walk) module(dir, source string) error {
 		return nil
 	}
 	real, e := w.reach(kindModule, "/"+rel)
-	if e.mode != modeTree || !w.first("code", real) {
+	generated := e.mode == missing && w.code.work != "" && isFolder(workTree(w.code.work).host(real))
+	if e.mode != modeTree && !generated || !w.first("code", real) {
 		return nil
 	}
 	return w.calls(real)

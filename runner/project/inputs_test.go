@@ -12,8 +12,9 @@ import (
 )
 
 // A past is a repository with a history made at random: stacks that are nested, that
-// call modules which call modules, that watch files, move, come and go; links, a
-// submodule, names that are not ASCII, Terragrunt units; reverts.
+// call modules which call modules, that watch and read files, move, come and go;
+// modules called in JSON and by expressions, run.env; links, a submodule, names that
+// are not ASCII, Terragrunt units; reverts.
 type past struct {
 	*rand.Rand
 	t       *testing.T
@@ -43,6 +44,8 @@ func newPast(t *testing.T, seed int64, terragrunt bool) *past {
 		}
 	}
 	h.write("shared/watched.txt", "1\n")
+	h.write("shared/read.txt", "1\n")
+	h.write("a/env.tm", "globals {\n  tag = \"v1\"\n}\nterramate {\n  config {\n    run {\n      env {\n        TAG = \"${global.tag}\"\n      }\n    }\n  }\n}\n")
 	h.write("shared/linked/file.txt", "1\n")
 	for _, dir := range []string{"a", "a/b", "a/b/c", "d", "d/ü é", "e/f", "g"} {
 		if h.Intn(4) > 0 {
@@ -117,6 +120,18 @@ func (h *past) code(dir string) {
 		}
 		code += fmt.Sprintf("module \"m%d\" {\n  source = %q\n}\n", i, h.up(dir)+module)
 	}
+	switch h.Intn(12) {
+	case 0, 1:
+		code += fmt.Sprintf("locals {\n  r = file(\"%sshared/read.txt\")\n}\n", h.up(dir))
+	case 2:
+		if h.n > 5 {
+			code += "module \"any\" {\n  source = local.where\n}\n"
+		}
+	}
+	_ = os.Remove(filepath.Join(h.root, dir, "cdk.tf.json"))
+	if h.Intn(6) == 0 {
+		h.write(dir+"/cdk.tf.json", fmt.Sprintf(`{"module": {"j": {"source": "%smodules/m%d"}}}`, h.up(dir), h.Intn(5)))
+	}
 	ext := []string{".tf", ".tofu"}[h.Intn(2)]
 	_ = os.Remove(filepath.Join(h.root, dir, "main.tf"))
 	_ = os.Remove(filepath.Join(h.root, dir, "main.tofu"))
@@ -133,7 +148,7 @@ func (h *past) step() {
 	h.n++
 	text := fmt.Sprintf("# %d\n", h.n)
 	dir := h.stacks[h.Intn(len(h.stacks))]
-	switch h.Intn(16) {
+	switch h.Intn(18) {
 	case 0, 1:
 		h.code(dir)
 	case 2:
@@ -194,6 +209,10 @@ func (h *past) step() {
 		h.write("tg/root.hcl", "locals {\n  a = "+fmt.Sprint(h.n)+"\n}\n")
 	case 15:
 		h.write("tg/common.txt", text)
+	case 16:
+		h.write("shared/read.txt", text)
+	case 17:
+		h.write("a/env.tm", fmt.Sprintf("globals {\n  tag = \"v%d\"\n}\nterramate {\n  config {\n    run {\n      env {\n        TAG = \"${global.tag}\"\n      }\n    }\n  }\n}\n", h.n))
 	}
 	h.commit()
 }
@@ -290,7 +309,10 @@ func exception(stack string, listed bool, at, was *Inputs, diff []string) string
 			return "a nested stack was added"
 		}
 	}
-	for _, e := range at.stacks[stack].parts {
+	if len(envDiffers(at.stacks[stack], was.stacks[stack])) > 0 {
+		return "run.env"
+	}
+	for _, e := range append(slices.Clone(at.stacks[stack].parts), was.stacks[stack].parts...) {
 		for _, name := range diff {
 			file := "/" + name
 			in := file == e.path || strings.HasPrefix(file, e.path+"/")
@@ -299,7 +321,11 @@ func exception(stack string, listed bool, at, was *Inputs, diff []string) string
 				return "behind a link"
 			case e.kind == "module" && in:
 				// Stock visits a module once for each way of writing its source.
-				return "a module that stock misses"
+				return "a module that stock misses, or that JSON calls"
+			case e.kind == kindRead && in:
+				return "a file that code reads"
+			case e.kind == kindAny && !strings.HasPrefix(file, "/.tmtriggers/"):
+				return "a module call that cannot be followed"
 			case e.mode == modeGitlink && strings.HasPrefix(e.path, path.Dir(file)):
 				return "in a submodule"
 			}

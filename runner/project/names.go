@@ -20,9 +20,11 @@ func (p *Project) Friendly(stack string) string {
 // an input.)
 func Artifact(file string) bool {
 	switch base := path.Base(file); {
-	case base == ".terraform.lock.hcl", base == ".terraform.tfstate.lock.info", base == "crash.log":
+	case base == ".terraform", base == ".terragrunt-cache", base == "terraform.tfstate.d":
 		return true
-	case strings.HasPrefix(base, "terraform.tfstate"), base == "errored.tfstate":
+	case base == lockFile, base == "crash.log":
+		return true
+	case strings.HasSuffix(base, ".tfstate"), strings.HasSuffix(base, ".tfstate.backup"), strings.HasSuffix(base, ".tfstate.lock.info"), strings.HasPrefix(base, "terraform.tfstate"):
 		return true
 	}
 	return strings.Contains("/"+file, "/.terraform/") || strings.Contains("/"+file, "/terraform.tfstate.d/") || strings.Contains("/"+file, "/.terragrunt-cache/")

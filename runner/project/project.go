@@ -34,6 +34,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/rs/zerolog/log"
@@ -86,6 +87,9 @@ type Project struct {
 	ahead  <-chan *code // of HEAD, see code.go
 	memory Memory
 
+	known *Inputs // of HEAD, once they were asked for
+
+	looked      time.Time // before git status was asked
 	changesOnce sync.Once // what git status says, see dirty.go
 	changed     changes
 	changedErr  error

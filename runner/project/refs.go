@@ -176,6 +176,7 @@ func (r *finder) call(e *hclsyntax.FunctionCallExpr) {
 	if !ok {
 		return
 	}
+	r.skip[e.Args[0]] = true
 	m := mention{spot: at.folder(whole), read: true}
 	if name == "fileset" && len(e.Args) == 2 {
 		m.rest += "/"

@@ -16,7 +16,7 @@ func jsonRefs(name string, content []byte) (refs, error) {
 	if diags.HasErrors() {
 		return refs{}, diags
 	}
-	r := finder{}
+	r := finder{skip: map[hclsyntax.Node]bool{}}
 	if err := r.jsonModules(file.Body); err != nil {
 		return refs{}, err
 	}

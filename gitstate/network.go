@@ -1,0 +1,148 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// How git is run where it talks to a remote: with the user's own way of reaching it, for a
+// limited time, and again where that may help.
+
+const (
+	defaultNetworkTimeout = 2 * time.Minute
+	networkTries          = 3 // of what a moment may mend
+)
+
+// NetworkTimeout is how long a remote is waited for: by a fetch, by a push, by all that is to
+// be sent at the end of a run.
+func (s *Store) NetworkTimeout() time.Duration { return s.networkTimeout }
+
+// bounded is a context for one fetch or push, with all its tries. What has to be waited
+// for besides is added.
+func (s *Store) bounded(ctx context.Context, more time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, s.networkTimeout+more, NoAnswer(s.networkTimeout+more))
+}
+
+// network runs git with the user's own way of reaching a remote. Where nobody
+// is there to ask, git must not wait for an answer.
+func (s *Store) network(ctx context.Context, args ...string) (string, error) {
+	return s.networkWith(ctx, nil, args...)
+}
+
+// networkWith is network with more in the environment.
+func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (string, error) {
+	ctx, cancel := s.bounded(ctx, 0)
+	defer cancel()
+	for try := 1; ; try++ {
+		out, err := s.networkOnce(ctx, env, args)
+		var ge *gitError
+		if !errors.As(err, &ge) {
+			return out, err
+		}
+		ge.tries = try
+		if _, again := classify(ge.stderr); !again || try == networkTries {
+			return out, err
+		}
+		if pause(ctx, backoff(try-1, min(time.Second, s.networkTimeout/30), 5*time.Second)) != nil {
+			return out, err
+		}
+	}
+}
+
+func (s *Store) networkOnce(ctx context.Context, env, args []string) (string, error) {
+	cmd := s.repo.command(ctx, args...)
+	cmd.Env = append(cmd.Env, env...)
+	alone := !term.IsTerminal(int(os.Stdin.Fd()))
+	if alone {
+		ownGroup(cmd)
+		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0")
+	}
+	// It removes its locks, and ends what it has started.
+	cmd.Cancel = func() error { return terminate(cmd, alone) }
+	cmd.WaitDelay = 2 * time.Second
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil {
+		err = nil // git has ended well; what it left running in the background has its stderr
+	}
+	if err == nil {
+		return stdout.String(), nil
+	}
+	if ctx.Err() != nil {
+		return stdout.String(), context.Cause(ctx)
+	}
+	if cmd.ProcessState == nil {
+		return "", fmt.Errorf("git %s: %w", subcommand(args), err)
+	}
+	return stdout.String(), &gitError{args: []string{subcommand(args)}, code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}
+}
+
+// subcommand is the name of a git command, behind settings that are for it alone.
+func subcommand(args []string) string {
+	for len(args) > 2 && args[0] == "-c" {
+		args = args[2:]
+	}
+	return args[0]
+}
+
+// urls are where fetches from a remote go, and pushes.
+func (s *Store) urls(ctx context.Context, remote string) (fetches string, pushes []string, err error) {
+	if fetches, err = s.RemoteURL(ctx, remote); err != nil {
+		return "", nil, err
+	}
+	out, err := s.repo.git(ctx, nil, "remote", "get-url", "--push", "--all", remote)
+	return fetches, strings.Split(strings.TrimSpace(out), "\n"), err
+}
+
+// PushURLs are where pushes of the notes to a remote go, and the places that a push of code
+// goes to besides.
+func (s *Store) PushURLs(ctx context.Context, remote string) (to string, besides []string, err error) {
+	fetches, pushes, err := s.urls(ctx, remote)
+	if err != nil {
+		return "", nil, err
+	}
+	to = pushes[0]
+	if slices.Contains(pushes, fetches) {
+		to = fetches
+	}
+	return to, slices.DeleteFunc(pushes, func(url string) bool { return url == to }), nil
+}
+
+// pushTarget is what to call a remote in a push. Of several URLs it is one, since a
+// compare-and-swap has one place: that which is read, or the first.
+func (s *Store) pushTarget(ctx context.Context, remote string) string {
+	if known, is := s.targets.Load(remote); is {
+		return known.(string)
+	}
+	target := remote
+	if to, besides, err := s.PushURLs(ctx, remote); err == nil && len(besides) > 0 {
+		target = to
+	}
+	s.targets.Store(remote, target)
+	return target
+}
+
+// pushArgs is how a git push of ours begins. A user's settings for pushes of code must not be in
+// its way: a hook, tags, submodules; that a mirror sends all it has; and that every
+// push is signed, with a server that knows no signed pushes (it is signed if the server does).
+func (s *Store) pushArgs(remote string) []string {
+	var args []string
+	if slices.Contains(s.repo.mirrors, remote) {
+		args = append(args, "-c", "remote."+remote+".mirror=false")
+	}
+	args = append(args, "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no")
+	switch strings.ToLower(s.repo.setting("push.gpgSign")) {
+	case "true", "yes", "on", "1":
+		args = append(args, "--signed=if-asked")
+	}
+	return args
+}

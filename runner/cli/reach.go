@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+)
+
+// reach is the network of something that is under way. What is recorded is on the disk
+// in any case, so that no wait for a remote is worth more than its budget, or than a
+// person's second Ctrl-C; the third ends the process.
+type reach struct {
+	ctx    context.Context // of all that is sent and asked
+	giveUp context.CancelCauseFunc
+	budget time.Duration
+	stop   chan struct{}
+	timers []*time.Timer
+
+	mu      sync.Mutex
+	signals int
+	last    time.Time // when one was counted
+	ending  bool
+}
+
+var errGivenUp = errors.New("given up at a signal")
+
+// newReach watches the signals as well, of which there were so many. Done ends it.
+func newReach(ctx context.Context, u *ui, s *gitstate.Store, remote string, signals int) *reach {
+	r := &reach{budget: s.NetworkTimeout(), stop: make(chan struct{}), signals: signals}
+	r.ctx, r.giveUp = context.WithCancelCause(context.WithoutCancel(ctx))
+	incoming := make(chan os.Signal, 8)
+	signal.Notify(incoming, interrupts...)
+	go func() {
+		defer signal.Stop(incoming)
+		for {
+			select {
+			case <-r.stop:
+				return
+			case sig := <-incoming:
+				r.received(u, remote, sig)
+			}
+		}
+	}()
+	return r
+}
+
+// received counts a signal. While commands run they are the runner's business, which has
+// the third one kill; should it be stuck all the same, one that comes much later helps. A
+// person does not press a key ten times a second for ten different things.
+func (r *reach) received(u *ui, remote string, sig os.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	since := time.Since(r.last)
+	switch {
+	case !r.ending:
+		if r.signals++; r.signals > 3 && since > 5*time.Second {
+			raise(sig)
+		}
+	case r.ctx.Err() != nil && since > time.Second:
+		raise(sig)
+	case r.ctx.Err() != nil || since < 500*time.Millisecond:
+		return
+	case r.signals == 0 && remote != "":
+		r.signals++
+		u.say("%v: the records are still being sent to %s; once more leaves that to `tmnotes sync`", sig, remote)
+	default:
+		r.giveUp(errGivenUp)
+	}
+	r.last = time.Now()
+}
+
+// raise has a signal do what it does where nobody listens.
+func raise(sig os.Signal) {
+	signal.Reset(interrupts...)
+	resend(sig)
+}
+
+// end begins the end: all that is left to send has one budget of time.
+func (r *reach) end(u *ui, remote string) {
+	r.mu.Lock()
+	r.ending, r.last = true, time.Now()
+	r.mu.Unlock()
+	r.timers = append(r.timers, time.AfterFunc(r.budget, func() { r.giveUp(gitstate.NoAnswer(r.budget)) }))
+	if remote != "" {
+		r.timers = append(r.timers, time.AfterFunc(5*time.Second, func() {
+			u.say("sending the records to %s (for up to %v; Ctrl-C leaves that to `tmnotes sync`)", remote, r.budget)
+		}))
+	}
+}
+
+func (r *reach) done() {
+	close(r.stop)
+	for _, t := range r.timers {
+		t.Stop()
+	}
+	r.giveUp(context.Canceled)
+}
+
+// interruptible waits for what heeds no context, and not any longer than ctx, or than a
+// remote may take to answer.
+func interruptible(ctx context.Context, s *gitstate.Store, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	silent := time.NewTimer(s.NetworkTimeout())
+	defer silent.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
+	case <-silent.C:
+		return fmt.Errorf("the safeguards of Terramate wait for the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync does without)", gitstate.NoAnswer(s.NetworkTimeout()))
+	}
+}

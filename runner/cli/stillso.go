@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/project"
+)
+
+// stillSo tells whether HEAD, or what a stack is made of, is something else than when
+// the stack was selected; [project.Guard] does.
+type stillSo interface {
+	Changed(stack string) (bool, error)
+}
+
+// recheck looks at a stack that is about to start, or that has ended. Where it is not
+// what it was, or nobody can tell, its records are dirty from then on.
+func (n *session) recheck(u *ui, path string) {
+	if n.guard == nil || n.stacks[path].dirty {
+		return
+	}
+	if _, known := n.touched.Load(path); known {
+		return
+	}
+	changed, err := n.guard.Changed(path)
+	if !changed && err == nil {
+		return
+	}
+	n.touched.Store(path, true)
+	if err != nil {
+		u.warn(fmt.Sprintf("%s: cannot tell whether its files changed during the run, so this result will not count as deployed: %s", path, oneLine(err)))
+		return
+	}
+	u.warn(fmt.Sprintf("%s: its files or HEAD changed during the run, so this result will not count as deployed (`git status` shows what changed)", path))
+}
+
+// isTouched reports whether recheck has found the stack changed.
+func (n *session) isTouched(path string) bool {
+	_, is := n.touched.Load(path)
+	return is
+}
+
+// stackHere looks at one stack without loading the project.
+type stackHere struct {
+	ctx   context.Context
+	store *gitstate.Store
+	root  string
+	stack runner.Stack
+	head  string
+}
+
+// Changed looks after the command has run: what it left behind does not count.
+func (h *stackHere) Changed(string) (bool, error) {
+	head, err := h.store.Resolve("HEAD")
+	if err != nil || head.Hash != h.head {
+		return err == nil, err
+	}
+	return project.DirtyHere(h.ctx, h.root, h.stack, true)
+}
+
+// guard remembers what the chosen stacks are made of.
+func (x *chosen) guard(ctx context.Context) (stillSo, error) {
+	stacks := make([]runner.Stack, len(x.todo))
+	for i, path := range x.todo {
+		stacks[i] = x.session.stacks[path].stack
+	}
+	return x.project.Guard(ctx, stacks)
+}
+
+// regenerated leaves those on that are done at this commit but for generated code that
+// git ignores. recorded are the digests of the stacks that are off, by path.
+func (n *session) regenerated(ctx context.Context, off map[string]taken, recorded map[string]string) error {
+	var paths []string
+	for path := range recorded {
+		paths = append(paths, path)
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	now, err := project.IgnoredDigests(ctx, n.store.WorkTree(), paths)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if !project.SameIgnored(recorded[path], now[path]) {
+			delete(off, path)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package runner
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestPrograms(t *testing.T) {
+	t.Parallel()
+	root := write(t, map[string]string{"bin/tool": "#!/bin/sh\n", "bin/data": "x", "s/run.sh": "#!/bin/sh\n", "s/data": "x"})
+	for _, file := range []string{"bin/tool", "s/run.sh"} {
+		if err := os.Chmod(filepath.Join(root, file), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for cmds, want := range map[string]string{
+		"tool": "", "tool a; tool b": "", "./run.sh": "", "../bin/tool": "",
+		"none": "command not found: none", "data": "command not found: data", "tool; none": "command not found: none",
+		"./none": "command not found: ./none: no such file", "./data": "command not found: ./data: permission denied",
+		"tool; ./made": "", "tool; ./data": "permission denied",
+	} {
+		task := Task{Stack: Stack{Dir: filepath.Join(root, "s")}, Env: []string{"PATH=/nowhere", "PATH=" + filepath.Join(root, "bin")}}
+		for _, args := range commandsOf(cmds) {
+			task.Commands = append(task.Commands, Command{Args: args})
+		}
+		var programs Programs
+		for range 2 {
+			if err := programs.Find(task); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: %v, want %q", cmds, err, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,10 @@
+//go:build darwin || freebsd || netbsd
+
+package project
+
+import (
+	"syscall"
+	"time"
+)
+
+func statChange(s *syscall.Stat_t) time.Time { return time.Unix(s.Ctimespec.Unix()) }

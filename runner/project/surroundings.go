@@ -1,0 +1,116 @@
+package project
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	hhcl "github.com/terramate-io/hcl/v2"
+	tmfs "github.com/terramate-io/terramate/fs"
+	"github.com/terramate-io/terramate/hcl"
+)
+
+// Tracked tells which files of the work tree at root are in git's index. It asks git once,
+// when it is first asked.
+func Tracked(ctx context.Context, root string) func(file string) (bool, error) {
+	list := sync.OnceValues(func() (map[string]bool, error) {
+		top := workTree(root)
+		out, err := top.git(ctx, "ls-files", "-z")
+		if err != nil {
+			return nil, err
+		}
+		tracked := map[string]bool{}
+		for name := range bytes.SplitSeq(out, []byte{0}) {
+			tracked[filepath.Join(root, filepath.FromSlash(string(name)))] = true
+		}
+		return tracked, nil
+	})
+	return func(file string) (bool, error) {
+		tracked, err := list()
+		return tracked[file], err
+	}
+}
+
+// RunEnv are the names in env, an environment by [Project.Env] or [Project.Envs], that
+// terramate.config.run.env sets.
+func RunEnv(env []string) (names []string) {
+	for _, kv := range env[min(len(os.Environ()), len(env)):] {
+		name, _, _ := strings.Cut(kv, "=")
+		names = append(names, name)
+	}
+	return names
+}
+
+// RunEnvAt are the names that terramate.config.run.env sets for a stack, from the files of
+// its folder and those above alone, as [StackAt] finds a stack: for who is run with
+// that environment and does not know what of it is whose.
+func RunEnvAt(root, dir string) (names []string, err error) {
+	dirs, err := loadedDirs(root, dir)
+	if err != nil {
+		return nil, err
+	}
+	settled := map[string]bool{}
+	for _, dir := range slices.Backward(dirs) {
+		config, err := runEnvIn(root, dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, attr := range config {
+			if settled[attr.name] {
+				continue
+			}
+			settled[attr.name] = true
+			if !attr.unset {
+				names = append(names, attr.name)
+			}
+		}
+	}
+	return names, nil
+}
+
+type runEnvName struct {
+	name  string
+	unset bool
+}
+
+func runEnvIn(root, dir string) (names []runEnvName, err error) {
+	files, err := tmfs.ListTerramateFiles(dir)
+	if err != nil {
+		return nil, oneLine("reading "+dir, err)
+	}
+	parser, err := hcl.NewTerramateParser(root, dir)
+	if err != nil {
+		return nil, oneLine("reading "+dir, err)
+	}
+	mentioned := false
+	for _, name := range files.TmFiles {
+		file := filepath.Join(dir, name)
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if err := parser.AddFileContent(file, content); err != nil {
+			return nil, oneLine("reading "+file, err)
+		}
+		mentioned = mentioned || bytes.Contains(content, []byte("env")) || bytes.Contains(content, []byte("import"))
+	}
+	if !mentioned {
+		return nil, nil
+	}
+	// Errors elsewhere in the files are terramate's to tell, which runs this process.
+	_, _ = parser.ParseConfig()
+	config := parser.ParsedConfig
+	if !config.HasRunEnv() {
+		return nil, nil
+	}
+	for _, attr := range config.Terramate.Config.Run.Env.Attributes.SortedList() {
+		traversal, diags := hhcl.AbsTraversalForExpr(attr.Expr)
+		unset := !diags.HasErrors() && len(traversal) == 1 && traversal.RootName() == "unset"
+		names = append(names, runEnvName{attr.Name, unset})
+	}
+	return names, nil
+}
