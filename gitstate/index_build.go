@@ -171,7 +171,7 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 				}
 			}
 		}
-		out := new(slot)
+		out := &slot{heads: make([]Stored, 0, len(s.latest))}
 		for _, h := range s.latest {
 			r, err := ParseRecord(h.line)
 			if err != nil {

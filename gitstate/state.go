@@ -200,7 +200,11 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 
 // lastWords keeps of each run its last word: what it announced before it knew the
 // backend stands beside what came of it.
-func lastWords(heads []Stored) (last []Stored) {
+func lastWords(heads []Stored) []Stored {
+	if len(heads) < 2 {
+		return slices.Clone(heads)
+	}
+	last := make([]Stored, 0, len(heads))
 	at := make(map[string]int, len(heads)) // by run
 	for _, h := range heads {
 		i, known := at[h.Run]

@@ -116,6 +116,7 @@ func (b *bench) run() int {
 	b.cloud()
 	b.service()
 	b.redaction()
+	b.growth()
 	b.claims()
 	if b.missed > 0 {
 		fmt.Printf("%d missed\n", b.missed)

@@ -79,6 +79,62 @@ func (b *bench) redaction() {
 	}
 }
 
+// growth measures what ten times as much takes, in CPU time: ten times as long, and a bit.
+func (b *bench) growth() {
+	stacks := b.n(1000)
+	if name := fmt.Sprintf("run -j4 of `true`, %d stacks / %d stacks", 10*stacks, stacks); b.want(name) {
+		few, many := b.project("few", stacks), b.project("many", 10*stacks)
+		run := func(dir string) time.Duration {
+			b.git(dir, "commit", "-q", "--allow-empty", "-m", "next")
+			return b.cpu(dir, *tmnotes, "run", "-X", "-j4", "--sync=off", "--op", "deploy", "--quiet", "--", "true")
+		}
+		b.ratio(name, func() time.Duration { return run(many) }, func() time.Duration { return run(few) })
+		b.recorded(many, 10*stacks)
+	}
+	lines := b.n(20000)
+	if name := fmt.Sprintf("status, a note of %d lines of one stack / %d lines", 10*lines, lines); b.want(name) {
+		few, many := b.longNote("fewlines", lines), b.longNote("manylines", 10*lines)
+		status := func(dir string) time.Duration {
+			for _, f := range glob(filepath.Join(dir, ".git", "tmnotes", "index*")) {
+				os.Remove(f)
+			}
+			return b.cpu(dir, *tmnotes, "status")
+		}
+		b.ratio(name, func() time.Duration { return status(many) }, func() time.Duration { return status(few) })
+	}
+}
+
+// ratio measures both in turn.
+func (b *bench) ratio(name string, many, few func() time.Duration) {
+	var ratios []float64
+	var detail string
+	for range *pairs + 1 {
+		m, f := many(), few()
+		ratios = append(ratios, m.Seconds()/f.Seconds())
+		detail = fmt.Sprintf("last: %v / %v", m.Round(time.Millisecond), f.Round(time.Millisecond))
+	}
+	b.row(name, median(ratios[1:]), 12, "x", detail)
+}
+
+// longNote makes a project of one stack, of which a note has so many results whose
+// runs did not know of each other.
+func (b *bench) longNote(name string, lines int) string {
+	dir := b.project(name, 1)
+	var note strings.Builder
+	for i := range lines {
+		r := gitstate.Record{At: time.Unix(1700000000+int64(i), 0).UTC(), Status: gitstate.OK, Op: "deploy", Stack: "/g0/s0", ID: uuid(0), Took: time.Second, Variant: "5d020000", Run: fmt.Sprintf("01KA%022d", i)}
+		line, err := r.Line()
+		if err != nil {
+			fatal(err)
+		}
+		note.WriteString(line + "\n")
+	}
+	file := filepath.Join(b.dir, name+".note")
+	write(file, note.String())
+	b.git(dir, "notes", "--ref=tmnotes", "add", "-F", file)
+	return dir
+}
+
 // kept checks that the measured run kept its output.
 func (b *bench) kept(dir string) {
 	if out := b.git(dir, "ls-tree", "-r", "refs/notes/tmnotes-texts"); !strings.Contains(out, "/plan/") {
