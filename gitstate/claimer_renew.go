@@ -270,8 +270,11 @@ func (c *Claimer) Sweep(ctx context.Context) {
 
 // Held are the stacks that are claimed now.
 func (c *Claimer) Held() []Claim {
+	holdings := c.holdings()
+	c.mu.Lock() // a renewal may be under way
+	defer c.mu.Unlock()
 	var held []Claim
-	for _, h := range c.holdings() {
+	for _, h := range holdings {
 		held = append(held, h.claim)
 	}
 	return held
