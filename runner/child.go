@@ -36,7 +36,7 @@ func (o outcome) ok() bool { return o.exit == 0 && !o.timedOut && !o.lost && !o.
 
 // diedOfInterrupt says that the child ended as those do that do not handle Ctrl-C, or as
 // a shell does whose command was one.
-func (o outcome) diedOfInterrupt() bool { return o.signal == "SIGINT" || o.exit == 130 }
+func (o outcome) diedOfInterrupt() bool { return o.signal == "SIGINT" || o.exit == diedOfInterrupt }
 
 // child is a started process.
 type child struct {

@@ -8,7 +8,10 @@ import (
 // interruptGrace is how long a child that died of Ctrl-C waits for our own signal
 // to be read, before its end counts as a failure. The kernel sends both at
 // once, but a small child may be reaped before our channel has it.
-const interruptGrace = 250 * time.Millisecond
+const interruptGrace = time.Second
+
+// diedOfInterrupt is the exit code by which a shell says that SIGINT ended a program.
+const diedOfInterrupt = 130
 
 // pollSignals handles the signals that are there, without waiting.
 func (x *execution) pollSignals() { x.awaitSignal(0) }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"time"
 )
 
 // Program is a command that is no stack's: it runs once, with the terminal and
@@ -39,13 +40,18 @@ func StartProgram(cmd *exec.Cmd, foreground bool) (*Program, error) {
 // that this process gets meanwhile: as often as it comes, and not those that the
 // terminal has sent to the program as well. observe is told of each one.
 //
+// A program that died of Ctrl-C on a terminal may have ended before this process has read
+// its own signal, so that is waited for a moment.
+//
 // exit is the program's own exit code, or, where a signal ended it, 128 and
 // that signal's number, as a shell has it. err is what went wrong with waiting; that
 // something which the program left behind holds its output open (WaitDelay) is none.
 func (p *Program) Wait(signals <-chan os.Signal, observe func(os.Signal)) (exit int, err error) {
+	observed := false
 	for {
 		select {
 		case sig := <-signals:
+			observed = true
 			observe(sig)
 			if !p.foreground || !fromTerminal(sig) {
 				p.c.signal(sig)
@@ -60,10 +66,20 @@ func (p *Program) Wait(signals <-chan os.Signal, observe func(os.Signal)) (exit 
 	if p.err != nil && !errors.As(p.err, &ee) && !errors.Is(p.err, exec.ErrWaitDelay) {
 		return 1, p.err
 	}
-	if code := state.ExitCode(); code >= 0 {
-		return code, nil
+	exit = state.ExitCode()
+	if exit < 0 {
+		exit = 128 + endingNumber(state)
 	}
-	return 128 + endingNumber(state), nil
+	if exit == diedOfInterrupt && !observed {
+		timer := time.NewTimer(interruptGrace)
+		defer timer.Stop()
+		select {
+		case sig := <-signals:
+			observe(sig)
+		case <-timer.C:
+		}
+	}
+	return exit, nil
 }
 
 // Kill ends the program at once, with all of its group where that is its own,

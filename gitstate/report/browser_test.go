@@ -74,7 +74,7 @@ func TestPage(t *testing.T) {
 	is("the address", `location.hash`, "#q=prod+VPC")
 	tab.Do(chromedp.Click(chromedp.CSS("#clear")), chromedp.SendKeys(chromedp.CSS("#q"), "id-prod-db"))
 	is("by id", visiblePaths, "/prod/db")
-	tab.Do(chromedp.Click(chromedp.CSS("#clear")), chromedp.Click(chromedp.CSS(`#statuses [data-s=failed]`)), chromedp.Click(chromedp.CSS(`#statuses [data-s=drifted]`)))
+	tab.Do(chromedp.Click(chromedp.CSS("#clear")), chromedp.Click(chromedp.CSS(`#statuses [data-s=interrupted]`)), chromedp.Click(chromedp.CSS(`#statuses [data-s=drifted]`)))
 	is("by two statuses", visiblePaths, "/prod/app /prod/vpc")
 	tab.Do(chromedp.Click(chromedp.CSS("#clear")))
 	choose := func(id, value string) {
@@ -156,7 +156,7 @@ func TestPageAddress(t *testing.T) {
 	tab := gittest.Browse(t)
 	url := save(t, p.build(opt))
 	for _, tc := range []struct{ hash, check, want string }{
-		{"#status=failed+drifted&sort=status", visiblePaths, "/prod/app /prod/vpc"},
+		{"#status=interrupted+drifted&sort=status", visiblePaths, "/prod/app /prod/vpc"},
 		{"#tag=prod&q=v", visiblePaths, "/prod/vpc"},
 		{"#sort=took", visiblePaths, "/old /prod/vpc /<script>alert(1)</script> /prod/app /prod/db /new"},
 		{"#show=drift&target=", visiblePaths, "/new /old /prod/app /prod/db /prod/vpc"},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -70,8 +71,8 @@ func (f *weather) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.ContentLength, r.TransferEncoding = int64(len(body)), nil
 	kind, phase := kindOf(r, body), f.phase()
-	now := kind != "" && (f.kind == "" || f.kind == kind) && slices.Index(phases, phase) >= slices.Index(phases, f.from)
 	f.mu.Lock()
+	now := kind != "" && (f.kind == "" || f.kind == kind) && slices.Index(phases, phase) >= slices.Index(phases, f.from)
 	if now {
 		f.hit[phase+" "+kind]++
 	}
@@ -159,6 +160,12 @@ func (f *weather) aftermath(out string) (ran []string) {
 	return ran
 }
 
+func (f *weather) hits() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.hit)
+}
+
 // What passes is nobody's decision: an error of the server, a slow answer, one that breaks off
 // though the thing was done; once for every kind of request in every phase.
 func TestWeatherThatPasses(t *testing.T) {
@@ -169,16 +176,17 @@ func TestWeatherThatPasses(t *testing.T) {
 			f := &weather{do: do, from: "announce"}
 			underWeather(t, f)
 			code, out, took := f.deploy()
-			if ran := f.aftermath(out); code != exitOK || len(ran) != 2 {
+			ran, hit := f.aftermath(out), f.hits()
+			if code != exitOK || len(ran) != 2 {
 				t.Errorf("exit code %d, executed %v\n%s", code, ran, out)
 			}
 			// When what of the first stack is sent while the second one is claimed is the clock's business.
 			for _, cell := range []string{"announce fetch", "announce push", "announce claim", "during fetch", "during claim", "final push", "final release"} {
-				if f.hit[cell] == 0 {
-					t.Errorf("there was no %s: %v", cell, f.hit)
+				if hit[cell] == 0 {
+					t.Errorf("there was no %s: %v", cell, hit)
 				}
 			}
-			t.Log(took, f.hit)
+			t.Log(took, hit)
 		})
 	}
 }
@@ -227,7 +235,7 @@ func TestWeatherThatStays(t *testing.T) {
 				if took > 45*time.Second {
 					t.Errorf("it took %v\n%s", took, out)
 				}
-				if len(f.hit) == 0 {
+				if len(f.hits()) == 0 {
 					t.Error("nothing was hit")
 				}
 			})
