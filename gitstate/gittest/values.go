@@ -12,6 +12,8 @@ func at(s string) time.Time {
 	return t
 }
 
+// Ptr is a number that is set.
 func Ptr(n int) *int { return &n }
 
+// T0 is when things begin in tests.
 var T0 = at("2026-11-23T15:10:13.520Z")

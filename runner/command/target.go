@@ -1,6 +1,6 @@
 package command
 
-// target joins the two things that state is kept apart for. "+" stands in no
+// TargetOf joins the two things that state is kept apart for. "+" stands in no
 // name of a target, so that the two cannot be taken for each other.
 func TargetOf(target, workspace string) string {
 	if workspace == "" {
@@ -9,6 +9,7 @@ func TargetOf(target, workspace string) string {
 	return target + "+" + workspace
 }
 
+// ValidRun says whether id could be that of a run: a ULID.
 func ValidRun(id string) bool {
 	if len(id) != 26 {
 		return false
