@@ -348,8 +348,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	if selected, err = leg.pick(selected); err != nil {
 		return nil, err
 	}
-	// Terramate asks the remote, for as long as git does.
-	if err := interruptible(ctx, s, func() error { return p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun) }); err != nil {
+	if err := checkSafeguards(ctx, s, p, o); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack

@@ -24,13 +24,16 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -323,6 +326,32 @@ type lineError struct {
 func (e *lineError) Error() string { return e.text }
 func (e *lineError) Unwrap() error { return e.err }
 
+// gitFailure is how Terramate writes that its git failed, in errors that do not unwrap to it:
+// what git printed stands there as a string of Go's.
+var gitFailure = regexp.MustCompile(`failed to exec: (?:\S*git|\S*git\.exe) (\S+).*? : stderr=("(?:[^"\\]|\\.)*"), stdout="(?:[^"\\]|\\.)*"`)
+
+// gitsWords is the text of err with what git printed as git printed it.
+func gitsWords(err error) string {
+	return gitFailure.ReplaceAllStringFunc(err.Error(), func(failed string) string {
+		part := gitFailure.FindStringSubmatch(failed)
+		lines := strings.FieldsFunc(gitPrinted(failed), func(r rune) bool { return r == '\n' || r == '\r' })
+		return "git " + part[1] + ": " + cmp.Or(strings.Join(lines, "; "), "it failed")
+	})
+}
+
+// gitPrinted is what Terramate's git printed to stderr, "" if it was not that which failed.
+func gitPrinted(failed string) string {
+	part := gitFailure.FindStringSubmatch(failed)
+	if part == nil {
+		return ""
+	}
+	printed, err := strconv.Unquote(part[2])
+	if err != nil {
+		return part[2]
+	}
+	return printed
+}
+
 // messages are the texts of the errors in err, each once.
 func messages(err error) []string {
 	var texts []string
@@ -338,7 +367,7 @@ func messages(err error) []string {
 			}
 			return
 		}
-		text := strings.Join(strings.Fields(err.Error()), " ")
+		text := strings.Join(strings.Fields(gitsWords(err)), " ")
 		for _, t := range texts {
 			if t == text {
 				return
