@@ -115,7 +115,7 @@ func newApp(env Env) *cli.App {
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return fmt.Errorf("unknown command %q; `tmnotes help` lists the commands", c.Args().First())
+				return unknownCommand(c.App, c.Args().First())
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -126,14 +126,13 @@ func newApp(env Env) *cli.App {
 			c.HideHelpCommand = true
 			for _, f := range c.Flags {
 				dropEmpty(f)
+				if f, is := f.(*cli.BoolFlag); is {
+					f.DisableDefaultText = true
+				}
 			}
 		}
 	}
 	return app
-}
-
-func usageError(c *cli.Context, err error, _ bool) error {
-	return fmt.Errorf("%w; `%s --help` lists the flags", err, c.Command.HelpName)
 }
 
 // normalize brings an argv into the form that urfave/cli reads. Terramate's

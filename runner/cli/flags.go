@@ -153,7 +153,7 @@ func parseStatusFilter(c *cli.Context) (statusFilter, error) {
 			return f, fmt.Errorf("--status orphaned: what is gone from HEAD is only listed by `tmnotes status`")
 		}
 		if !slices.Contains(words, value) {
-			return f, fmt.Errorf("--%s: unknown status %q; use one of %s", flag, value, strings.Join(words, ", "))
+			return f, fmt.Errorf("--%s: unknown status %q%s; use one of %s", flag, value, didYouMean(value, words, "%s"), strings.Join(words, ", "))
 		}
 	}
 	return f, nil

@@ -26,7 +26,7 @@ import (
 
 func planFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "plan-file", EnvVars: []string{"TMNOTES_PLAN_FILE"}, Usage: "keep for `tmnotes show --plan` what terraform (or tofu, terragrunt) show prints of the plan `FILE` of each stack"},
+		&cli.StringFlag{Name: "plan-file", EnvVars: []string{"TMNOTES_PLAN_FILE"}, Usage: "keep the plan `FILE` of each stack, as terraform (or tofu, terragrunt) show prints it, for tmnotes show --plan"},
 		&cli.StringFlag{Name: "terraform-plan-file", EnvVars: []string{"TM_ARG_RUN_TERRAFORM_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by terraform", Hidden: true},
 		&cli.StringFlag{Name: "tofu-plan-file", EnvVars: []string{"TM_ARG_RUN_TOFU_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by tofu", Hidden: true},
 	}
@@ -173,9 +173,11 @@ func showPlan(c *cli.Context, env Env) error {
 		want := c.Args().First()
 		is := stackMatcher(c.Context, s, dir, want)
 		var stack gitstate.Record
+		recorded := map[string]bool{}
 		ops := map[string]time.Time{gitstate.Drift: {}, gitstate.Deploy: {}}
 		err = s.Notes(func(_ string, lines []gitstate.Line) error {
 			for _, l := range lines {
+				recorded[l.Record.Stack] = true
 				if r := l.Record; l.Err == nil && r.Status != "" && is(&r) {
 					if r.At.After(stack.At) {
 						stack = r
@@ -191,7 +193,7 @@ func showPlan(c *cli.Context, env Env) error {
 			return err
 		}
 		if stack.Run == "" {
-			return fmt.Errorf("no record of %s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want)
+			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want, meantRecorded(want, recorded))
 		}
 		first := func(op string) int { return slices.Index([]string{gitstate.Deploy, gitstate.Drift}, op) }
 		order := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {

@@ -150,9 +150,9 @@ func namedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []stri
 		}
 		switch {
 		case !found && below:
-			return nil, fmt.Errorf("there is no stack at or below %s; `tmnotes list` lists the stacks (nothing was triggered)", want)
+			return nil, fmt.Errorf("there is no stack at or below %s%s; `tmnotes list` lists the stacks (nothing was triggered)", want, meantStack(want, all))
 		case !found:
-			return nil, fmt.Errorf("%s is not a stack in this project; `tmnotes list` lists them (nothing was triggered)", want)
+			return nil, fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was triggered)", want, meantStack(want, all))
 		}
 	}
 	var stacks []runner.Stack
