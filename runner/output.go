@@ -237,7 +237,7 @@ func (t *tryOutput) matched() bool { return t.hit.Load() }
 // tell half a secret any more.
 func (t *tryOutput) said(errorsOnly bool, hide func(string) string) (reason string, last []string) {
 	stderr, stdout := hide(readable(t.streams[1].tail.bytes())), hide(readable(t.streams[0].tail.bytes()))
-	return pickReason([]byte(stderr), []byte(stdout), errorsOnly), lastLines([]byte(stderr), []byte(stdout), 3)
+	return pickReason([]byte(stderr), []byte(stdout), errorsOnly, hide), lastLines([]byte(stderr), []byte(stdout), 3)
 }
 
 // readable are lines as a person would read them.
