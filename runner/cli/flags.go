@@ -112,6 +112,26 @@ func selection(c *cli.Context) (project.Selection, error) {
 	return sel, project.ValidTarget(sel.Target)
 }
 
+// deprecatedSafeguards are flags that terramate takes from who wrote a pipeline before it had
+// --disable-safeguards; project.ParseSafeguards has their variables.
+var deprecatedSafeguards = []struct{ flag, keyword string }{
+	{"disable-check-gen-code", "outdated-code"},
+	{"disable-check-git-remote", "git-out-of-sync"},
+	{"disable-check-git-untracked", "git-untracked"},
+	{"disable-check-git-uncommitted", "git-uncommitted"},
+}
+
+// disabledSafeguards are the keywords of the safeguards that flags turn off.
+func disabledSafeguards(c *cli.Context) []string {
+	disabled := nonEmpty(c.StringSlice("disable-safeguards"))
+	for _, old := range deprecatedSafeguards {
+		if c.Bool(old.flag) {
+			disabled = append(disabled, old.keyword)
+		}
+	}
+	return disabled
+}
+
 func nonEmpty(in []string) (out []string) {
 	for _, s := range in {
 		if s != "" {

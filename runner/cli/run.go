@@ -49,6 +49,10 @@ func runFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
 		outputFlag(),
+		&cli.BoolFlag{Name: deprecatedSafeguards[0].flag, Hidden: true},
+		&cli.BoolFlag{Name: deprecatedSafeguards[1].flag, Hidden: true},
+		&cli.BoolFlag{Name: deprecatedSafeguards[2].flag, Hidden: true},
+		&cli.BoolFlag{Name: deprecatedSafeguards[3].flag, Hidden: true},
 	}
 }
 
@@ -110,7 +114,7 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.filter, err = parseStatusFilter(c); err != nil {
 		return o, err
 	}
-	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), nonEmpty(c.StringSlice("disable-safeguards")), os.Getenv); err != nil {
+	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), disabledSafeguards(c), os.Getenv); err != nil {
 		return o, err
 	}
 	if o.exec, err = parseExecution(c, s); err != nil {

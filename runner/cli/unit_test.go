@@ -193,3 +193,26 @@ func TestTargetOf(t *testing.T) {
 		}
 	}
 }
+
+// The flags from before --disable-safeguards are taken, also where a run is divided.
+func TestDeprecatedSafeguards(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"run --disable-check-gen-code x":                                                    "outdated-code",
+		"script run --disable-check-git-remote x":                                           "git-out-of-sync",
+		"matrix --disable-check-git-untracked --disable-check-git-uncommitted x":            "git-untracked git-uncommitted",
+		"run --disable-safeguards git --disable-check-gen-code=false x":                     "git",
+		"run --disable-check-gen-code --disable-safeguards git,git-out-of-sync --dry-run x": "git,git-out-of-sync outdated-code",
+	} {
+		app, got := newApp(Env{}), ""
+		app.Writer, app.ErrWriter = io.Discard, io.Discard
+		for _, command := range app.Commands {
+			for _, c := range append(command.Subcommands, command) {
+				c.Action = func(c *cli.Context) error { got = strings.Join(disabledSafeguards(c), " "); return nil }
+			}
+		}
+		if err := app.Run(append([]string{"tmnotes"}, normalize(app, strings.Fields(in))...)); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+		}
+	}
+}
