@@ -29,6 +29,7 @@ func planFlags() []cli.Flag {
 		&cli.StringFlag{Name: "plan-file", EnvVars: []string{"TMNOTES_PLAN_FILE"}, Usage: "keep the plan `FILE` of each stack, as terraform (or tofu, terragrunt) show prints it, for tmnotes show --plan"},
 		&cli.StringFlag{Name: "terraform-plan-file", EnvVars: []string{"TM_ARG_RUN_TERRAFORM_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by terraform", Hidden: true},
 		&cli.StringFlag{Name: "tofu-plan-file", EnvVars: []string{"TM_ARG_RUN_TOFU_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by tofu", Hidden: true},
+		&cli.BoolFlag{Name: "terragrunt", EnvVars: []string{"TM_ARG_RUN_TERRAGRUNT"}, Usage: "as in Terramate: have terragrunt show the plan", Hidden: true},
 	}
 }
 
@@ -46,6 +47,9 @@ func parsePlanFile(c *cli.Context) (p planFile, err error) {
 			}
 			p = planFile{name, program}
 		}
+	}
+	if c.Bool("terragrunt") && p.name != "" {
+		p.program = "terragrunt"
 	}
 	if strings.HasPrefix(p.name, "-") {
 		return p, fmt.Errorf("--plan-file: %q is no file; write ./%s if it is one", p.name, p.name)

@@ -52,6 +52,9 @@ func trigger(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	if c.Args().Present() {
+		sel.Changed = false // as in terramate: who names a stack means it
+	}
 	note, reason := c.Bool("note"), strings.TrimSpace(c.String("reason"))
 	filtered := filter.set() || sel.Changed || len(sel.Tags)+len(sel.NoTags) > 0 || sel.Dependencies.HasDependencyFilters()
 	switch {

@@ -216,3 +216,27 @@ func TestDeprecatedSafeguards(t *testing.T) {
 		}
 	}
 }
+
+// Which program shows the plan of --plan-file.
+func TestPlanProgram(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]planFile{
+		"run --plan-file p x":                              {"p", ""},
+		"run --terraform-plan-file p x":                    {"p", "terraform"},
+		"run --terraform-plan-file p --terragrunt x":       {"p", "terragrunt"},
+		"exec --terragrunt --tofu-plan-file p x":           {"p", "terragrunt"},
+		"run --terragrunt x":                               {},
+		"run --terragrunt=false --terraform-plan-file p x": {"p", "terraform"},
+	} {
+		app, got := newApp(Env{}), planFile{}
+		app.Writer, app.ErrWriter = io.Discard, io.Discard
+		for _, command := range app.Commands {
+			for _, c := range append(command.Subcommands, command) {
+				c.Action = func(c *cli.Context) (err error) { got, err = parsePlanFile(c); return err }
+			}
+		}
+		if err := app.Run(append([]string{"tmnotes"}, normalize(app, strings.Fields(in))...)); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+		}
+	}
+}
