@@ -15,6 +15,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -186,7 +187,10 @@ loop:
 			words = append(words, a)
 			continue
 		}
-		name, _, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		name, value, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if many, err := strconv.Atoi(value); err == nil && many > 1 && (name == "verbose" || name == "v") {
+			a = "--verbose" // terramate counts them
+		}
 		if !strings.HasPrefix(a, "--") && len(a) > 2 && !known[name] {
 			// -j4 is -j 4, -Xc is -X -c
 			for j := 1; j < len(a); j++ {
@@ -273,7 +277,9 @@ func workingDir(c *cli.Context) (string, error) {
 
 func setLogLevel(c *cli.Context) error {
 	if l := c.String("log-level"); l != "" {
-		return project.SetLogLevel(l)
+		if err := project.SetLogLevel(l); err != nil {
+			return err
+		}
 	}
-	return nil
+	return project.SetLogOutput(c.String("log-fmt"), c.String("log-destination"))
 }

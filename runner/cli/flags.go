@@ -38,6 +38,9 @@ func chdirFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "chdir", Aliases: []string{"C"}, EnvVars: []string{"TM_ARG_CHDIR"}, Usage: "set the working `DIR`ectory"},
 		&cli.StringFlag{Name: "log-level", EnvVars: []string{"TM_ARG_LOG_LEVEL"}, Hidden: true},
+		&cli.StringFlag{Name: "log-fmt", EnvVars: []string{"TM_ARG_LOG_FMT"}, Hidden: true},
+		&cli.StringFlag{Name: "log-destination", EnvVars: []string{"TM_ARG_LOG_DESTINATION"}, Hidden: true},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Hidden: true}, // of what tmnotes has no counterpart for
 	}
 }
 

@@ -28,6 +28,8 @@ func TestNormalize(t *testing.T) {
 		{"run terraform apply -j4 -Xc", "run terraform apply -j4 -Xc"},
 		{"run -- terraform -C/dir", "run -- terraform -C/dir"},
 		{"run -j", "run -j"},
+		{"-v --log-fmt json list -v", "list -v --log-fmt json -v"},
+		{"list --verbose=2 -v=3 --verbose=1", "list --verbose --verbose --verbose=1"},
 		{"run --tags run -- list", "run --tags run -- list"},
 		{"run -Bmain list", "run -B main list"},
 		{"--help", "--help"},

@@ -113,6 +113,31 @@ func SetLogLevel(level string) error {
 	return nil
 }
 
+// SetLogOutput sets the form and the place of these logs, as Terramate's --log-fmt
+// (console, text, json) and --log-destination (stderr, stdout); "" is the first of each.
+func SetLogOutput(format, destination string) error {
+	if format == "" && destination == "" {
+		return nil // as it is
+	}
+	out := os.Stderr
+	switch destination {
+	case "", "stderr":
+	case "stdout":
+		out = os.Stdout
+	default:
+		return fmt.Errorf("--log-destination: %q is neither stderr nor stdout", destination)
+	}
+	switch format {
+	case "", "console", "text": // colours are for the commands
+		log.Logger = log.Output(zerolog.ConsoleWriter{Out: out, NoColor: true})
+	case "json":
+		log.Logger = log.Output(out)
+	default:
+		return fmt.Errorf("--log-fmt: %q is not one of console, text, json", format)
+	}
+	return nil
+}
+
 // zerolog's default is JSON lines from debug on; nothing of that is for users.
 func init() {
 	zerolog.SetGlobalLevel(zerolog.FatalLevel)

@@ -292,6 +292,9 @@ func TestOneLine(t *testing.T) {
 	if diff := cmp.Diff(`doing: x: git ls-remote: fatal: 'a "b"'; fatal: c, y`, oneLine("doing", gits).Error()); diff != "" {
 		t.Errorf("git's words (-want +got):\n%s", diff)
 	}
+	if SetLogOutput("xml", "") == nil || SetLogOutput("", "printer") == nil || SetLogOutput("text", "stderr") != nil {
+		t.Error("SetLogOutput")
+	}
 	if SetLogLevel("loud") == nil || SetLogLevel("") == nil || SetLogLevel("fatal") != nil {
 		t.Error("SetLogLevel")
 	}
