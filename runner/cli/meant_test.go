@@ -16,8 +16,7 @@ import (
 
 // A typing error is answered with what may be meant, and what is far from everything with
 // where to look.
-func TestDidYouMean(t *testing.T) {
-	t.Parallel()
+func TestDidYouMean(t *testing.T) { // not in parallel: urfave/cli shares its --help
 	for line, want := range map[string]string{
 		"statsu":                      "unknown command \"statsu\" (did you mean `tmnotes status`?); `tmnotes help` lists the commands",
 		"stat":                        "unknown command \"stat\" (did you mean `tmnotes status`?); `tmnotes help` lists the commands",

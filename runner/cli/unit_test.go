@@ -51,8 +51,7 @@ func TestNormalize(t *testing.T) {
 }
 
 // The hint names the command that lists what a run goes over.
-func TestListPending(t *testing.T) {
-	t.Parallel()
+func TestListPending(t *testing.T) { // not in parallel: urfave/cli shares its --help
 	for in, want := range map[string]string{
 		"run --pending -- plan":                "",
 		"run --pending --op plan -- x":         " --op plan",
@@ -197,8 +196,7 @@ func TestTargetOf(t *testing.T) {
 }
 
 // The flags from before --disable-safeguards are taken, also where a run is divided.
-func TestDeprecatedSafeguards(t *testing.T) {
-	t.Parallel()
+func TestDeprecatedSafeguards(t *testing.T) { // not in parallel: urfave/cli shares its --help
 	for in, want := range map[string]string{
 		"run --disable-check-gen-code x":                                                    "outdated-code",
 		"script run --disable-check-git-remote x":                                           "git-out-of-sync",
@@ -220,8 +218,7 @@ func TestDeprecatedSafeguards(t *testing.T) {
 }
 
 // Which program shows the plan of --plan-file.
-func TestPlanProgram(t *testing.T) {
-	t.Parallel()
+func TestPlanProgram(t *testing.T) { // not in parallel: urfave/cli shares its --help
 	for in, want := range map[string]planFile{
 		"run --plan-file p x":                              {"p", ""},
 		"run --terraform-plan-file p x":                    {"p", "terraform"},
