@@ -292,7 +292,7 @@ func TestOneLine(t *testing.T) {
 	if diff := cmp.Diff(`doing: x: git ls-remote: fatal: 'a "b"'; fatal: c, y`, oneLine("doing", gits).Error()); diff != "" {
 		t.Errorf("git's words (-want +got):\n%s", diff)
 	}
-	if SetLogOutput("xml", "") == nil || SetLogOutput("", "printer") == nil || SetLogOutput("text", "stderr") != nil {
+	if SetLogOutput("xml", "") == nil || SetLogOutput("", "printer") == nil || SetLogOutput("", "") != nil { // what is taken is set for all tests
 		t.Error("SetLogOutput")
 	}
 	if SetLogLevel("loud") == nil || SetLogLevel("") == nil || SetLogLevel("fatal") != nil {
