@@ -208,3 +208,43 @@ func silent(t *testing.T) string {
 	})
 	return l.Addr().String()
 }
+
+// What another git printed is tried again and worded like what ours does.
+func TestAskOtherwise(t *testing.T) {
+	t.Parallel()
+	s := open(t, gittest.New(t).Dir)
+	s.networkTimeout = 300 * time.Millisecond
+	other := errors.New("behind")
+	for _, tc := range []struct {
+		name  string
+		said  []string // by one try after the other
+		err   error
+		tries int
+		want  string
+		cause Cause
+	}{
+		{name: "well at once", said: []string{""}, tries: 1},
+		{name: "well after a lost packet", said: []string{"fatal: unable to access 'http://h/': The requested URL returned error: 502", ""}, tries: 2},
+		{name: "down", said: []string{"fatal: early EOF", "fatal: early EOF", "fatal: early EOF"}, tries: 3, want: "up cannot be reached (tried 3 times): early EOF", cause: Unreachable},
+		{name: "not there", said: []string{"fatal: '/r' does not appear to be a git repository\nfatal: Could not read from remote repository.\n"}, tries: 1,
+			want: "up was not found: '/r' does not appear to be a git repository", cause: NotFound},
+		{name: "another error", said: []string{""}, err: other, tries: 1, want: "behind"},
+	} {
+		tries := 0
+		err := s.AskOtherwise(t.Context(), "comparing", "up", func() (string, error) {
+			said := tc.said[tries]
+			tries++
+			if said != "" {
+				return said, errors.New("stderr=" + strconv.Quote(said))
+			}
+			return "", tc.err
+		})
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != tc.want || tries != tc.tries || CauseOf(err) != tc.cause || errors.Is(err, ErrRemote) != (tc.cause != Unknown) {
+			t.Errorf("%s: %q after %d tries, cause %d", tc.name, got, tries, CauseOf(err))
+		}
+	}
+}

@@ -43,8 +43,13 @@ func (s *Store) network(ctx context.Context, args ...string) (string, error) {
 func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (string, error) {
 	ctx, cancel := s.bounded(ctx, 0)
 	defer cancel()
+	return s.persist(ctx, func() (string, error) { return s.networkOnce(ctx, env, args) })
+}
+
+// persist calls once, again where the error of git that it returns may be gone in a moment.
+func (s *Store) persist(ctx context.Context, once func() (string, error)) (string, error) {
 	for try := 1; ; try++ {
-		out, err := s.networkOnce(ctx, env, args)
+		out, err := once()
 		var ge *git.Error
 		if !errors.As(err, &ge) {
 			return out, err
@@ -57,6 +62,23 @@ func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (
 			return out, err
 		}
 	}
+}
+
+// AskOtherwise has other code ask a remote by a git of its own, as often as this package would,
+// and returns an ErrRemote in this package's words. ask returns what git printed where it
+// failed; an error without that is returned as it is.
+func (s *Store) AskOtherwise(ctx context.Context, doing, remote string, ask func() (stderr string, err error)) error {
+	_, err := s.persist(ctx, func() (string, error) {
+		stderr, err := ask()
+		if err != nil && stderr != "" {
+			err = &git.Error{Args: []string{"ls-remote"}, Code: 128, Stderr: stderr}
+		}
+		return "", err
+	})
+	if ge := (*git.Error)(nil); errors.As(err, &ge) {
+		return remoteError(doing, remote, err)
+	}
+	return err
 }
 
 func (s *Store) networkOnce(ctx context.Context, env, args []string) (string, error) {

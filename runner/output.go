@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"reflect"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,11 @@ import (
 // terminal goes to the child as it is, but for OutputPrefixed, several
 // children at once in OutputGrouped, and a Command with Tee: programs ask and
 // colour only there.
+//
+// Where Stdout and Stderr are one writer, a child has one pipe for both, so that what it
+// writes stays in order; the reason of a failure is then looked for in all of it. A
+// Command with Tee has two all the same, and so has OutputPrefixed, where the lines of
+// one stream are not to end in the middle of the other's.
 type OutputMode int
 
 const (
@@ -46,6 +52,7 @@ const maxLine = 64 << 10 // longer lines are taken for several
 type output struct {
 	opt      Options
 	terminal *os.File   // Stdout, if children get it as it is
+	joined   bool       // children have one pipe for both streams
 	mu       sync.Mutex // one Write at a time, to either
 }
 
@@ -54,7 +61,12 @@ func newOutput(opt Options) *output {
 	if f, ok := opt.Stdout.(*os.File); ok && f != nil && o.raw() && term.IsTerminal(int(f.Fd())) {
 		o.terminal = f
 	}
+	o.joined = opt.Output != OutputPrefixed && o.terminal == nil && sameWriter(opt.Stdout, opt.Stderr)
 	return o
+}
+
+func sameWriter(a, b io.Writer) bool {
+	return a != nil && reflect.ValueOf(a).Comparable() && a == b
 }
 
 // raw says whether bytes are passed on as they come.
@@ -182,12 +194,13 @@ type tryOutput struct {
 	streams [2]stream
 	hit     atomic.Bool // a line matched RetryOn
 	raw     *os.File    // if set, what the child gets as its stdout
+	joined  bool        // the first stream is both
 }
 
 func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
-	t := &tryOutput{raw: so.terminal}
+	t := &tryOutput{raw: so.terminal, joined: so.joined}
 	if tee != nil {
-		t.raw, t.streams[0].tee = nil, tee()
+		t.raw, t.joined, t.streams[0].tee = nil, false, tee()
 	}
 	for i := range t.streams {
 		s := &t.streams[i]
@@ -224,7 +237,7 @@ func (t *tryOutput) matched() bool { return t.hit.Load() }
 // tell half a secret any more.
 func (t *tryOutput) said(errorsOnly bool, hide func(string) string) (reason string, last []string) {
 	stderr, stdout := hide(readable(t.streams[1].tail.bytes())), hide(readable(t.streams[0].tail.bytes()))
-	return pickReason([]byte(stderr), []byte(stdout), errorsOnly), lastLines([]byte(stderr), []byte(stdout), 3)
+	return pickReason([]byte(stderr), []byte(stdout), errorsOnly, hide), lastLines([]byte(stderr), []byte(stdout), 3)
 }
 
 // readable are lines as a person would read them.
@@ -366,7 +379,7 @@ func (t *tail) bytes() []byte { return t.buf[max(0, len(t.buf)-maxTail):] }
 // pipes connect a child to the streams of a try.
 type pipes struct {
 	try  *tryOutput
-	r, w [2]*os.File // nil where the child has Stdout as it is
+	r, w [2]*os.File // nil where the child has Stdout as it is, or one pipe for both
 	done chan struct{}
 }
 
@@ -377,6 +390,10 @@ func (t *tryOutput) attach(cmd *exec.Cmd) (*pipes, error) {
 	for i := range p.r {
 		if i == 0 && t.raw != nil {
 			cmd.Stdout = t.raw
+			continue
+		}
+		if i == 1 && t.joined {
+			cmd.Stderr = p.w[0]
 			continue
 		}
 		var err error

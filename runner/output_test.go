@@ -157,6 +157,45 @@ func TestGroupsDoNotMix(t *testing.T) {
 	}
 }
 
+// What goes to one place has the order in which it was written, whichever the stream.
+// With Tee, which is of stdout alone, nothing is lost.
+func TestOneWriterKeepsOrder(t *testing.T) {
+	t.Parallel()
+	const script = `i=0; while [ $i -lt 200 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; printf 'Error: no\n' >&2; echo bye; exit 1`
+	want := ""
+	for i := range 200 {
+		want += fmt.Sprintf("out %d\nerr %d\n", i, i)
+	}
+	want += "Error: no\nbye\n"
+	for _, c := range []struct {
+		mode     OutputMode
+		parallel int
+	}{{OutputDirect, 1}, {OutputGrouped, 1}, {OutputGrouped, 2}, {OutputFailed, 1}, {OutputFailed, 2}} {
+		var both safeBuffer
+		opt := Options{Output: c.mode, Parallel: c.parallel, Stdout: &both, Stderr: &both}
+		results, err := Execute(t.Context(), free(t, "/a"), map[string]Task{"/a": sh(t, "/a", script)}, opt, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, both.String()); d != "" {
+			t.Errorf("mode %d, parallel %d: %s", c.mode, c.parallel, d)
+		}
+		if results[0].Reason != "Error: no: bye" {
+			t.Errorf("reason %q", results[0].Reason)
+		}
+		var teed strings.Builder
+		task := sh(t, "/a", script)
+		task.Commands[0].Tee = func() io.Writer { return &teed }
+		both = safeBuffer{}
+		if _, err = Execute(t.Context(), free(t, "/a"), map[string]Task{"/a": task}, opt, nil); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(teed.String(), "err") || strings.Count(teed.String(), "out") != 200 || strings.Count(both.String(), "\n") != 402 {
+			t.Errorf("mode %d, parallel %d: tee has %d bytes, the group %d", c.mode, c.parallel, teed.Len(), len(both.String()))
+		}
+	}
+}
+
 // slowBuffer gives others time to get in between.
 type slowBuffer struct{ safeBuffer }
 

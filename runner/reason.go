@@ -31,15 +31,15 @@ func plain(line []byte) []byte {
 	return line
 }
 
-// pickReason picks, of the ends of both streams, the line that tells best why a
-// command failed: its last "Error:" line, with the next line of detail where it
-// is short, else, unless errorsOnly, the last line that is not empty; stderr's
-// before stdout's. It is valid UTF-8 of at most 300 runes without control
-// characters, or "".
-func pickReason(stderr, stdout []byte, errorsOnly bool) string {
+// pickReason picks, of the ends of both streams, what tells best why a command failed:
+// its last error, with detail and place where it is one of Terraform's, else, unless
+// errorsOnly, the last line that is not empty; stderr's before stdout's. It is valid
+// UTF-8 of at most 300 runes without control characters, or "". An error that was wrapped is
+// put together, and what is secret in it hidden, before it is cut.
+func pickReason(stderr, stdout []byte, errorsOnly bool, hide func(string) string) string {
 	for _, s := range [][]byte{stderr, stdout} {
-		if r := errorLine(s); r != "" {
-			return r
+		if errs := diagnostics(s); len(errs) > 0 {
+			return errs[len(errs)-1].text(len(errs)-1, hide)
 		}
 	}
 	if errorsOnly {
@@ -49,7 +49,7 @@ func pickReason(stderr, stdout []byte, errorsOnly bool) string {
 		for len(s) > 0 {
 			var line []byte
 			s, line = cutLastLine(s)
-			if r := oneLine(content(line)); r != "" {
+			if r := oneLine(content(string(line))); r != "" {
 				return r
 			}
 		}
@@ -59,7 +59,9 @@ func pickReason(stderr, stdout []byte, errorsOnly bool) string {
 
 // Reason picks from the ends of a command's output the line that tells best why
 // it failed, "" if there is none: at most 300 runes without control characters.
-func Reason(stderr, stdout []byte) string { return pickReason(stderr, stdout, false) }
+func Reason(stderr, stdout []byte) string {
+	return pickReason(stderr, stdout, false, func(s string) string { return s })
+}
 
 // lastLines are the last lines with content, of stderr, or where it has none of stdout, as a
 // person reads them.
@@ -68,7 +70,7 @@ func lastLines(stderr, stdout []byte, most int) (lines []string) {
 		for len(text) > 0 && len(lines) < most {
 			var line []byte
 			text, line = cutLastLine(text)
-			if l := oneLine(content(line)); l != "" {
+			if l := oneLine(content(string(line))); l != "" {
 				lines = append(lines, l)
 			}
 		}
@@ -80,43 +82,6 @@ func lastLines(stderr, stdout []byte, most int) (lines []string) {
 	return lines
 }
 
-// errorLine returns the last "Error:" line of text.
-func errorLine(text []byte) string {
-	// The next line with content after the one looked at, and the next one that
-	// says no more than where.
-	detail, where, boxed := "", "", false
-	for len(text) > 0 {
-		var line []byte
-		text, line = cutLastLine(text)
-		c := content(line)
-		if strings.HasPrefix(c, "Error:") {
-			if detail == "" {
-				detail = where
-			}
-			if detail != "" && boxed == inBox(line) && utf8.RuneCountInString(c) <= shortReason {
-				c = strings.TrimRight(c, ".:, ") + ": " + strings.TrimRight(detail, ":, ")
-			}
-			return oneLine(c)
-		}
-		switch {
-		case c == "":
-		case location.MatchString(c):
-			where, boxed = c, inBox(line)
-		default:
-			detail, boxed = c, inBox(line)
-		}
-	}
-	return ""
-}
-
-// location matches the lines with which Terraform shows where an error is: the
-// resource, the file, the source. What went wrong comes before and after them.
-var location = regexp.MustCompile(`^(with [^ ]+,$|on .+ line [0-9]+|[0-9]+: |\(source code not available\))`)
-
-// inBox says whether a line stands in the box that Terraform draws around an error,
-// so that what comes after the box is not taken for its detail.
-func inBox(line []byte) bool { return bytes.HasPrefix(plain(line), []byte("│")) }
-
 func cutLastLine(text []byte) (rest, line []byte) {
 	i := bytes.LastIndexByte(text, '\n')
 	if i < 0 {
@@ -126,12 +91,20 @@ func cutLastLine(text []byte) (rest, line []byte) {
 }
 
 // content is a line without such a box.
-func content(line []byte) string {
-	return strings.Trim(string(plain(line)), "│╷╵╭╰├─| \t")
+func content(line string) string {
+	return strings.Trim(string(plain([]byte(line))), "│╷╵╭╰├─| \t")
 }
 
 // oneLine makes a reason of any text.
 func oneLine(s string) string {
+	s = oneLineOf(s)
+	if utf8.RuneCountInString(s) > maxReason {
+		s = strings.TrimSpace(string([]rune(s)[:maxReason-1])) + "…"
+	}
+	return s
+}
+
+func oneLineOf(s string) string {
 	s = strings.ToValidUTF8(s, "\ufffd")
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
@@ -142,9 +115,5 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-	s = strings.TrimSpace(s)
-	if utf8.RuneCountInString(s) > maxReason {
-		s = strings.TrimSpace(string([]rune(s)[:maxReason-1])) + "…"
-	}
-	return s
+	return strings.TrimSpace(s)
 }

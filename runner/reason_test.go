@@ -14,6 +14,8 @@ const terraformError = "\x1b[31m╷\x1b[0m\x1b[0m\n" +
 	"\x1b[31m│\x1b[0m \x1b[0m   2:   input = \x1b[4mfoo.bar\x1b[0m\x1b[0m\n" +
 	"\x1b[31m╵\x1b[0m\x1b[0m\n"
 
+func asItIs(s string) string { return s }
+
 func TestPickReason(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ß", 400)
@@ -22,12 +24,12 @@ func TestPickReason(t *testing.T) {
 		{"blank", "\n \n\t\r\n", "\n", ""},
 		{"last line of stderr", "first\nlast\n\n", "out\n", "last"},
 		{"stdout if that is all", "", "one\ntwo", "two"},
-		{"Terraform's box", terraformError, "", `Error: Reference to undeclared resource: on main.tf line 2, in resource "terraform_data" "a"`},
+		{"Terraform's box", terraformError, "", "Error: Reference to undeclared resource (main.tf:2)"},
 		{"what went wrong, not where", "╷\n│ Error: local-exec provisioner error\n│ \n│   with terraform_data.x,\n│   on main.tf line 4, in resource \"terraform_data\" \"x\":\n│    4:   provisioner \"local-exec\" {\n│ \n│ Error running command 'exit 7': exit status 7. Output:\n╵\n", "",
-			"Error: local-exec provisioner error: Error running command 'exit 7': exit status 7. Output"},
+			"Error: local-exec provisioner error: Error running command 'exit 7': exit status 7 (main.tf:4)"},
 		{"the user's own words", "╷\n│ Error: Resource precondition failed\n│ \n│   on main.tf line 15, in resource \"terraform_data\" \"q\":\n│   15:       condition     = false\n│     ├────────────────\n│     │ var.x is 3\n│ \n│ quota of 3 exceeded\n╵\n", "",
-			"Error: Resource precondition failed: var.x is 3"},
-		{"the last of several", terraformError + "╷\n│ Error: second\n╵\n", "", "Error: second"},
+			"Error: Resource precondition failed: quota of 3 exceeded (main.tf:15)"},
+		{"the last of several", terraformError + "╷\n│ Error: second\n╵\n", "", "Error: second; 1 more error"},
 		{"nothing from behind the box", "╷\n│ Error: second\n╵\nReleasing state lock\n", "", "Error: second"},
 		{"an error on stdout before noise on stderr", "exit 1\n", "Error: no way to do this whatever one tries in all these words\nbye\n", "Error: no way to do this whatever one tries in all these words"},
 		{"plain error with detail", "Error: bad flags\n\nflag provided but not defined: -foo\n\nFor more help\n", "", "Error: bad flags: flag provided but not defined: -foo"},
@@ -38,11 +40,11 @@ func TestPickReason(t *testing.T) {
 		{"not UTF-8", "caf\xe9\n", "", "caf\ufffd"},
 		{"too long", long, "", strings.Repeat("ß", 299) + "…"},
 	} {
-		if got := pickReason([]byte(c.stderr), []byte(c.stdout), false); got != c.want {
+		if got := pickReason([]byte(c.stderr), []byte(c.stdout), false, asItIs); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
-	if got := pickReason([]byte("creating…\n"), nil, true); got != "" {
+	if got := pickReason([]byte("creating…\n"), nil, true, asItIs); got != "" {
 		t.Errorf("errors only: %q", got)
 	}
 }
@@ -52,7 +54,7 @@ func FuzzPickReason(f *testing.F) {
 	f.Add([]byte("Error:"), []byte("\x1b["), true)
 	f.Add([]byte("│ Error: \xff\n│ \x1b]0;"), []byte("a\rb\r"), false)
 	f.Fuzz(func(t *testing.T, stderr, stdout []byte, errorsOnly bool) {
-		got := pickReason(stderr, stdout, errorsOnly)
+		got := pickReason(stderr, stdout, errorsOnly, asItIs)
 		if !utf8.ValidString(got) || utf8.RuneCountInString(got) > maxReason || strings.TrimSpace(got) != got {
 			t.Errorf("%q", got)
 		}

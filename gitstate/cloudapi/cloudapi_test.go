@@ -203,7 +203,7 @@ func TestDeployment(t *testing.T) {
 		"at=… event=started op=deploy run=… stacks=3 ct=… by=Alice cmd=\"deploy it\" v=1 commit=…",
 		"at=… status=ok op=deploy stack=/a id=id-a took=… variant=… run=…",
 		"at=… status=failed op=deploy stack=/b id=id-b took=… reason=\"said: no capacity\" variant=… run=…",
-		"at=… status=canceled op=deploy stack=/c id=id-c reason=\"terramate was interrupted\" variant=… run=…",
+		"at=… status=canceled op=deploy stack=/c id=id-c reason=\"not started: /b failed\" variant=… run=…",
 		"at=… event=finished run=… ok=1 failed=1 canceled=1")
 	if got := s.note(r.Head()); got != want {
 		t.Errorf("the note is\n%swant\n%s", got, want)
@@ -261,6 +261,38 @@ func TestDeployment(t *testing.T) {
 	}
 	if res, err := s.announce(r.Head(), newUUID()); err != nil || len(res) != 0 {
 		t.Errorf("of no stack: %v, %v", res, err)
+	}
+}
+
+// The CLI says that it did not start a stack, or killed it, and not why.
+func TestWhyCanceled(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		a, b    deployment.Status // what became of /a; /b is canceled after it, and is Pending or Running before
+		cmdline []string
+		want    string
+	}{
+		{name: "after a failure", a: deployment.Failed, b: deployment.Pending, want: "not started: /a failed"},
+		{name: "after a success", a: deployment.OK, b: deployment.Pending, want: "terramate was interrupted"},
+		{name: "while it ran", a: deployment.Failed, b: deployment.Running, want: "terramate was interrupted"},
+		{name: "failures end nothing", a: deployment.Failed, b: deployment.Pending, want: "terramate was interrupted",
+			cmdline: []string{"terramate", "run", "--continue-on-error", "--", "deploy", "it"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := gittest.New(t)
+			s := serve(t, r.Dir, func(o *cloudapi.Options) { o.CommandLine = c.cmdline })
+			id := newUUID()
+			n := s.deploy(r.Head(), id, newStack("a"), newStack("b"))
+			s.update(id, n["id-b"], c.b)
+			s.update(id, n["id-a"], deployment.Running)
+			s.update(id, n["id-a"], c.a)
+			s.update(id, n["id-b"], deployment.Canceled)
+			if got := s.note(r.Head()); !strings.Contains(got, "status=canceled op=deploy stack=/b ") || !strings.Contains(got, "reason=\""+c.want+"\"") {
+				t.Errorf("the note is\n%s", got)
+			}
+		})
 	}
 }
 

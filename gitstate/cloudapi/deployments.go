@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -196,13 +197,31 @@ func (s *Server) updateDeployment(r *http.Request) (any, error) {
 		}
 		reason := ""
 		if status == note.Canceled {
-			reason = "terramate was interrupted"
+			reason = s.whyCanceled(d, e)
 		}
 		if err := s.change(d, e, status, reason, nil); err != nil {
 			return nil, err
 		}
 	}
 	return nil, nil
+}
+
+// whyCanceled says why the CLI did not go on with a stack, which it does not: it starts
+// none after a failure or after Ctrl-C.
+func (s *Server) whyCanceled(d *run, e *entry) string {
+	goesOn := slices.Contains(s.opt.CommandLine, "--continue-on-error")
+	if e.rec.Status == note.Queued && !goesOn {
+		var first *note.Record
+		for _, other := range d.stacks {
+			if other.rec.Status == note.Failed && (first == nil || other.rec.At.Before(first.At)) {
+				first = &other.rec
+			}
+		}
+		if first != nil {
+			return "not started: " + first.Stack + " failed"
+		}
+	}
+	return "terramate was interrupted"
 }
 
 // deploymentLogs is POST /v1/stacks/{org}/{stack_id}/deployments/{uuid}/logs.

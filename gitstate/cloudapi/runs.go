@@ -397,7 +397,8 @@ func (s *Server) change(r *run, e *entry, status note.Status, reason string, exi
 				// Before a line is picked and cut: nobody could tell half a secret any more.
 				secrets := s.redactor(e)
 				hide := func(text []byte) []byte { return []byte(secrets.Hide(note.PlainText(string(text)))) }
-				rec.Reason = s.opt.Reason(hide(e.out.stderr), hide(e.out.stdout))
+				// And once more where lines were put together.
+				rec.Reason = secrets.Hide(s.opt.Reason(hide(e.out.stderr), hide(e.out.stdout)))
 			}
 		}
 		if a := e.again; a.Status == status && status != "" {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -115,7 +116,7 @@ func newApp(env Env) *cli.App {
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return fmt.Errorf("unknown command %q; `tmnotes help` lists the commands", c.Args().First())
+				return unknownCommand(c.App, c.Args().First())
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -126,14 +127,13 @@ func newApp(env Env) *cli.App {
 			c.HideHelpCommand = true
 			for _, f := range c.Flags {
 				dropEmpty(f)
+				if f, is := f.(*cli.BoolFlag); is {
+					f.DisableDefaultText = true
+				}
 			}
 		}
 	}
 	return app
-}
-
-func usageError(c *cli.Context, err error, _ bool) error {
-	return fmt.Errorf("%w; `%s --help` lists the flags", err, c.Command.HelpName)
 }
 
 // normalize brings an argv into the form that urfave/cli reads. Terramate's
@@ -187,7 +187,10 @@ loop:
 			words = append(words, a)
 			continue
 		}
-		name, _, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		name, value, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if many, err := strconv.Atoi(value); err == nil && many > 1 && (name == "verbose" || name == "v") {
+			a = "--verbose" // terramate counts them
+		}
 		if !strings.HasPrefix(a, "--") && len(a) > 2 && !known[name] {
 			// -j4 is -j 4, -Xc is -X -c
 			for j := 1; j < len(a); j++ {
@@ -274,7 +277,9 @@ func workingDir(c *cli.Context) (string, error) {
 
 func setLogLevel(c *cli.Context) error {
 	if l := c.String("log-level"); l != "" {
-		return project.SetLogLevel(l)
+		if err := project.SetLogLevel(l); err != nil {
+			return err
+		}
 	}
-	return nil
+	return project.SetLogOutput(c.String("log-fmt"), c.String("log-destination"))
 }

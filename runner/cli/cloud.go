@@ -32,7 +32,8 @@ func cloudCommand(env Env) *cli.Command {
 		ArgsUsage: "[--] COMMAND [ARG...]",
 		Description: "tmnotes cloud -- terramate run --status=failed --sync-deployment -- terraform apply -auto-approve\n" +
 			"tmnotes cloud -- terramate script run deploy\n\n" +
-			"COMMAND is terramate, or a program that calls it. Exits as it did, but for what the table below says of tmnotes itself.",
+			"COMMAND is terramate, or a program that calls it. Exits as it did; where it exits with 0, with 3 if a record could not\n" +
+			"be pushed, and with 1 if something could not be recorded, or nothing was synced. With 2 nothing was executed.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{keepLogsFlag(), onChangeFlag()}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			return withStore(c, env, func(s *gitstate.Store, dir string) error { return cloud(c, env, s, dir) })

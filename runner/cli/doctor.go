@@ -96,11 +96,11 @@ func (d *doctor) examine() {
 		{name: "history", run: d.history, has: d.hasStore},
 		{name: "writing", run: d.writing, has: d.hasStore},
 		{name: "signing", run: d.signing, has: d.hasStore},
-		{name: "notes", run: d.notes, has: d.hasStore},
 		{name: "project", run: d.project},
 		{name: "remote", run: d.findRemote, has: d.hasStore},
 		{name: "credential", run: d.credential, has: d.hasRemote},
 		{name: "fetch", run: d.fetch, has: d.hasRemote},
+		{name: "notes", run: d.notes, has: d.hasStore},
 		{name: "push", run: d.push, has: func() bool { return d.asked }},
 		{name: "clock", run: d.clock, has: d.hasStore},
 		{name: "refspecs", run: d.refspecs, has: d.hasRemote},
@@ -294,9 +294,13 @@ func (d *doctor) notes() {
 		d.problem("tmnotes check names what is wrong", "the notes cannot be read: %v", err)
 		return
 	}
-	switch {
+	switch there := d.asked && (d.view.Notes != "" || d.view.Spools > 0); {
+	case st.Empty() && there:
+		d.ok("no notes in this clone yet (%s has some: tmnotes fetch)", d.remote)
+	case st.Empty() && d.hasRemote() && !d.asked:
+		d.ok("no notes in this clone yet")
 	case st.Empty():
-		d.ok("nothing is recorded here yet; before the first run --pending: tmnotes adopt --all, or --init")
+		d.ok("nothing is recorded yet; before the first run --pending: tmnotes adopt --all, or --init if nothing is deployed")
 	default:
 		d.ok("they can be read")
 	}

@@ -74,7 +74,7 @@ func mark(c *cli.Context, env Env) error {
 			var found bool
 			// A stack that is gone can still be destroyed.
 			if stacks[i], found = findStack(s, dir, all, want); !found && op != note.Destroy {
-				return fmt.Errorf("%s is not a stack in this project; `tmnotes list` lists them (nothing was marked)", want)
+				return fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was marked)", want, meantStack(want, all))
 			}
 		}
 		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)

@@ -39,6 +39,9 @@ func chdirFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "chdir", Aliases: []string{"C"}, EnvVars: []string{"TM_ARG_CHDIR"}, Usage: "set the working `DIR`ectory"},
 		&cli.StringFlag{Name: "log-level", EnvVars: []string{"TM_ARG_LOG_LEVEL"}, Hidden: true},
+		&cli.StringFlag{Name: "log-fmt", EnvVars: []string{"TM_ARG_LOG_FMT"}, Hidden: true},
+		&cli.StringFlag{Name: "log-destination", EnvVars: []string{"TM_ARG_LOG_DESTINATION"}, Hidden: true},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Hidden: true}, // of what tmnotes has no counterpart for
 	}
 }
 
@@ -113,6 +116,26 @@ func selection(c *cli.Context) (project.Selection, error) {
 	return sel, project.ValidTarget(sel.Target)
 }
 
+// deprecatedSafeguards are flags that terramate takes from who wrote a pipeline before it had
+// --disable-safeguards; project.ParseSafeguards has their variables.
+var deprecatedSafeguards = []struct{ flag, keyword string }{
+	{"disable-check-gen-code", "outdated-code"},
+	{"disable-check-git-remote", "git-out-of-sync"},
+	{"disable-check-git-untracked", "git-untracked"},
+	{"disable-check-git-uncommitted", "git-uncommitted"},
+}
+
+// disabledSafeguards are the keywords of the safeguards that flags turn off.
+func disabledSafeguards(c *cli.Context) []string {
+	disabled := nonEmpty(c.StringSlice("disable-safeguards"))
+	for _, old := range deprecatedSafeguards {
+		if c.Bool(old.flag) {
+			disabled = append(disabled, old.keyword)
+		}
+	}
+	return disabled
+}
+
 func nonEmpty(in []string) (out []string) {
 	for _, s := range in {
 		if s != "" {
@@ -154,7 +177,7 @@ func parseStatusFilter(c *cli.Context) (statusFilter, error) {
 			return f, fmt.Errorf("--status orphaned: what is gone from HEAD is only listed by `tmnotes status`")
 		}
 		if !slices.Contains(words, value) {
-			return f, fmt.Errorf("--%s: unknown status %q; use one of %s", flag, value, strings.Join(words, ", "))
+			return f, fmt.Errorf("--%s: unknown status %q%s; use one of %s", flag, value, didYouMean(value, words, "%s"), strings.Join(words, ", "))
 		}
 	}
 	return f, nil

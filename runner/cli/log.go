@@ -59,9 +59,11 @@ func logRecords(c *cli.Context, env Env) error {
 		}
 		by := map[string]string{}
 		var found []logged
+		recorded := map[string]bool{}
 		err = s.Notes(func(commit string, lines []gitstate.Line) error {
 			for _, l := range lines {
 				r := l.Record
+				recorded[r.Stack] = true
 				switch {
 				case l.Err != nil:
 				case r.Event == note.Started:
@@ -82,7 +84,7 @@ func logRecords(c *cli.Context, env Env) error {
 			return err
 		}
 		if len(found) == 0 && c.Args().Present() {
-			return fmt.Errorf("no record of %s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", c.Args().First())
+			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", c.Args().First(), meantRecorded(c.Args().First(), recorded))
 		}
 		slices.SortFunc(found, func(a, b logged) int {
 			return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))

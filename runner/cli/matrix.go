@@ -45,7 +45,7 @@ func matrixCommand(env Env) *cli.Command {
 // matrixRunFlags are those flags of run that say what is to run, and with what.
 func matrixRunFlags() []cli.Flag {
 	return slices.DeleteFunc(slices.Concat(runFlags(), executionFlags()), func(f cli.Flag) bool {
-		return !slices.Contains([]string{"no-recursive", "continue-on-error", "reverse", "X", "disable-safeguards", "quiet", "op", "force", "resume", "allow-rollback"}, f.Names()[0])
+		return !strings.HasPrefix(f.Names()[0], "disable-check-") && !slices.Contains([]string{"no-recursive", "continue-on-error", "reverse", "X", "disable-safeguards", "quiet", "op", "force", "resume", "allow-rollback"}, f.Names()[0])
 	})
 }
 

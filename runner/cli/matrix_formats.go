@@ -333,7 +333,7 @@ func legScript(c *cli.Context, file string) string {
 			words = append(words, "--"+flag, shellQuote(v))
 		}
 	}
-	for _, v := range nonEmpty(c.StringSlice("disable-safeguards")) {
+	for _, v := range disabledSafeguards(c) {
 		words = append(words, "--disable-safeguards", shellQuote(v))
 	}
 	words = append(words, "--stacks-from", file, "--")

@@ -145,7 +145,9 @@ func goneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target s
 	path, _ := projectPath(s, dir, want)
 	var found runner.Stack
 	var elsewhere []string
+	recorded := map[string]bool{}
 	for _, slot := range st.Slots() {
+		recorded[slot.Path] = true
 		byID := slot.ID != "" && slot.ID == strings.ToLower(want)
 		switch {
 		case slot.Group != note.Deploy, !byID && slot.Path != want && slot.Path != path:
@@ -165,7 +167,7 @@ func goneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target s
 	case len(elsewhere) > 0:
 		return found, fmt.Errorf("%s is not a stack in this project, and is deployed to other targets only: %s; add --target", want, strings.Join(slices.Compact(elsewhere), ", "))
 	}
-	return found, fmt.Errorf("%s is not a stack in this project, and no deployment of it is recorded; `tmnotes status` lists the stacks", want)
+	return found, fmt.Errorf("%s is not a stack in this project, and no deployment of it is recorded%s; `tmnotes status` lists the stacks", want, meantRecorded(want, recorded))
 }
 
 // hintOrphans says what to do about the first stack that is orphaned.

@@ -28,9 +28,10 @@ import (
 
 func planFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "plan-file", EnvVars: []string{"TMNOTES_PLAN_FILE"}, Usage: "keep for `tmnotes show --plan` what terraform (or tofu, terragrunt) show prints of the plan `FILE` of each stack"},
+		&cli.StringFlag{Name: "plan-file", EnvVars: []string{"TMNOTES_PLAN_FILE"}, Usage: "keep the plan `FILE` of each stack, as terraform (or tofu, terragrunt) show prints it, for tmnotes show --plan"},
 		&cli.StringFlag{Name: "terraform-plan-file", EnvVars: []string{"TM_ARG_RUN_TERRAFORM_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by terraform", Hidden: true},
 		&cli.StringFlag{Name: "tofu-plan-file", EnvVars: []string{"TM_ARG_RUN_TOFU_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by tofu", Hidden: true},
+		&cli.BoolFlag{Name: "terragrunt", EnvVars: []string{"TM_ARG_RUN_TERRAGRUNT"}, Usage: "as in Terramate: have terragrunt show the plan", Hidden: true},
 	}
 }
 
@@ -48,6 +49,9 @@ func parsePlanFile(c *cli.Context) (p planFile, err error) {
 			}
 			p = planFile{name, program}
 		}
+	}
+	if c.Bool("terragrunt") && p.name != "" {
+		p.program = "terragrunt"
 	}
 	if strings.HasPrefix(p.name, "-") {
 		return p, fmt.Errorf("--plan-file: %q is no file; write ./%s if it is one", p.name, p.name)
@@ -175,9 +179,11 @@ func showPlan(c *cli.Context, env Env) error {
 		want := c.Args().First()
 		is := stackMatcher(c.Context, s, dir, want)
 		var stack note.Record
+		recorded := map[string]bool{}
 		ops := map[string]time.Time{note.Drift: {}, note.Deploy: {}}
 		err = s.Notes(func(_ string, lines []gitstate.Line) error {
 			for _, l := range lines {
+				recorded[l.Record.Stack] = true
 				if r := l.Record; l.Err == nil && r.Status != "" && is(&r) {
 					if r.At.After(stack.At) {
 						stack = r
@@ -193,7 +199,7 @@ func showPlan(c *cli.Context, env Env) error {
 			return err
 		}
 		if stack.Run == "" {
-			return fmt.Errorf("no record of %s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want)
+			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want, meantRecorded(want, recorded))
 		}
 		first := func(op string) int { return slices.Index([]string{note.Deploy, note.Drift}, op) }
 		order := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner/project"
 )
 
 // reach is the network of something that is under way. What is recorded is on the disk
@@ -117,4 +118,26 @@ func interruptible(ctx context.Context, s *gitstate.Store, do func() error) erro
 	case <-silent.C:
 		return fmt.Errorf("the safeguards of Terramate wait for the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync does without)", gitstate.NoAnswer(s.NetworkTimeout()))
 	}
+}
+
+// checkSafeguards is Terramate's check before a run. It asks the remote, for as long as git does.
+func checkSafeguards(ctx context.Context, s *gitstate.Store, p *project.Project, o runOptions) error {
+	remote := p.DefaultRemote()
+	err := interruptible(ctx, s, func() error {
+		return s.AskOtherwise(ctx, "comparing HEAD with "+remote+"/"+p.DefaultBranch(), remote, func() (stderr string, err error) {
+			err = p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun)
+			if unheard, is := errors.AsType[*project.RemoteError](err); is {
+				stderr = unheard.Said
+			}
+			return stderr, err
+		})
+	})
+	if !errors.Is(err, gitstate.ErrRemote) {
+		return err
+	}
+	do := remedy(err, remote, s.Ref(), detectCI(os.Getenv))
+	if do != "" {
+		do += "; "
+	}
+	return fmt.Errorf("%w; nothing was executed (%s--disable-safeguards=git-out-of-sync does not ask)", err, do)
 }

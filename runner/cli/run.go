@@ -46,11 +46,15 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "continue-on-error", EnvVars: []string{"TM_ARG_RUN_CONTINUE_ON_ERROR"}, Usage: "accepted for Terramate's sake: it is the default, and dependents of a failed stack do not run"},
 		&cli.BoolFlag{Name: "dry-run", EnvVars: []string{"TM_ARG_RUN_DRY_RUN"}, Usage: "plan the execution but do not execute it"},
 		&cli.BoolFlag{Name: "reverse", EnvVars: []string{"TM_ARG_RUN_REVERSE"}, Usage: "reverse the order of execution"},
-		&cli.IntFlag{Name: "parallel", Aliases: []string{"j"}, EnvVars: []string{"TM_ARG_RUN_PARALLEL"}, Usage: "run at most `N` independent stacks at once (git config tmnotes.parallel)"},
+		&cli.IntFlag{Name: "parallel", Aliases: []string{"j"}, EnvVars: []string{"TM_ARG_RUN_PARALLEL"}, DefaultText: "1", Usage: "run at most `N` independent stacks at once (git config tmnotes.parallel)"},
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
 		outputFlag(),
+		&cli.BoolFlag{Name: deprecatedSafeguards[0].flag, Hidden: true},
+		&cli.BoolFlag{Name: deprecatedSafeguards[1].flag, Hidden: true},
+		&cli.BoolFlag{Name: deprecatedSafeguards[2].flag, Hidden: true},
+		&cli.BoolFlag{Name: deprecatedSafeguards[3].flag, Hidden: true},
 	}
 }
 
@@ -75,7 +79,7 @@ func executionFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "fail-fast", Usage: "start nothing further after the first failure"},
 		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
 		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
-		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
+		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, DefaultText: "none", Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
 		onChangeFlag(), runReportFlag(),
 	}
 }
@@ -112,7 +116,7 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.filter, err = parseStatusFilter(c); err != nil {
 		return o, err
 	}
-	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), nonEmpty(c.StringSlice("disable-safeguards")), os.Getenv); err != nil {
+	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), disabledSafeguards(c), os.Getenv); err != nil {
 		return o, err
 	}
 	if o.exec, err = parseExecution(c, s); err != nil {
@@ -350,8 +354,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	if selected, err = leg.pick(selected); err != nil {
 		return nil, err
 	}
-	// Terramate asks the remote, for as long as git does.
-	if err := interruptible(ctx, s, func() error { return p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun) }); err != nil {
+	if err := checkSafeguards(ctx, s, p, o); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack

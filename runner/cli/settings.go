@@ -77,6 +77,24 @@ func dropEmpty(f cli.Flag) {
 			return set && value == ""
 		})
 	}
+	if f, is := f.(*cli.BoolFlag); is {
+		readYesOrNo(f)
+	}
+}
+
+// readYesOrNo takes the variable of a flag that is yes or no, as kong does for stock terramate:
+// Go's words for it, which urfave/cli takes, are others.
+func readYesOrNo(f *cli.BoolFlag) {
+	for _, name := range f.EnvVars {
+		value, set := os.LookupEnv(name)
+		if !set {
+			continue
+		}
+		if value = strings.ToLower(value); value == "yes" || value == "no" {
+			f.Value, f.HasBeenSet, f.EnvVars = value == "yes", true, nil
+		}
+		return
+	}
 }
 
 // envVars are the variables of a flag; nil for a type of flag that is not used here.

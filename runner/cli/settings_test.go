@@ -106,6 +106,14 @@ func TestEmptyVariableIsNoSetting(t *testing.T) {
 			t.Errorf("%q: --%s is set by empty %q: %s, not %s", f.command, name, f.names, value, unset)
 		}
 		last := f.names[len(f.names)-1] // the others are empty
+		if f.typ == "*cli.BoolFlag" {
+			for word, want := range map[string]string{"yes": "true", "No": "false", "0": "false", "TRUE": "true"} {
+				os.Setenv(last, word)
+				if set, value := seen(f.command, name); !set || value != want {
+					t.Errorf("%q: --%s is %s with %s=%s", f.command, name, value, last, word)
+				}
+			}
+		}
 		os.Setenv(last, samples[f.typ])
 		if set, value := seen(f.command, name); !set || value == unset && f.typ != "*cli.BoolFlag" {
 			t.Errorf("%q: --%s is not set by %s=%s: %s", f.command, name, last, samples[f.typ], value)

@@ -53,6 +53,9 @@ func trigger(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
+	if c.Args().Present() {
+		sel.Changed = false // as in terramate: who names a stack means it
+	}
 	inNotes, reason := c.Bool("note"), strings.TrimSpace(c.String("reason"))
 	filtered := filter.set() || sel.Changed || len(sel.Tags)+len(sel.NoTags) > 0 || sel.Dependencies.HasDependencyFilters()
 	switch {
@@ -151,9 +154,9 @@ func namedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []stri
 		}
 		switch {
 		case !found && below:
-			return nil, fmt.Errorf("there is no stack at or below %s; `tmnotes list` lists the stacks (nothing was triggered)", want)
+			return nil, fmt.Errorf("there is no stack at or below %s%s; `tmnotes list` lists the stacks (nothing was triggered)", want, meantStack(want, all))
 		case !found:
-			return nil, fmt.Errorf("%s is not a stack in this project; `tmnotes list` lists them (nothing was triggered)", want)
+			return nil, fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was triggered)", want, meantStack(want, all))
 		}
 	}
 	var stacks []runner.Stack

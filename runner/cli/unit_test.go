@@ -30,6 +30,8 @@ func TestNormalize(t *testing.T) {
 		{"run terraform apply -j4 -Xc", "run terraform apply -j4 -Xc"},
 		{"run -- terraform -C/dir", "run -- terraform -C/dir"},
 		{"run -j", "run -j"},
+		{"-v --log-fmt json list -v", "list -v --log-fmt json -v"},
+		{"list --verbose=2 -v=3 --verbose=1", "list --verbose --verbose --verbose=1"},
 		{"run --tags run -- list", "run --tags run -- list"},
 		{"run -Bmain list", "run -B main list"},
 		{"--help", "--help"},
@@ -51,8 +53,7 @@ func TestNormalize(t *testing.T) {
 }
 
 // The hint names the command that lists what a run goes over.
-func TestListPending(t *testing.T) {
-	t.Parallel()
+func TestListPending(t *testing.T) { // not in parallel: urfave/cli shares its --help
 	for in, want := range map[string]string{
 		"run --pending -- plan":                "",
 		"run --pending --op plan -- x":         " --op plan",
@@ -192,6 +193,51 @@ func TestTargetOf(t *testing.T) {
 				t.Errorf("target %q workspace %q and %q are both %q", target, ws, was, got)
 			}
 			seen[got] = [2]string{target, ws}
+		}
+	}
+}
+
+// The flags from before --disable-safeguards are taken, also where a run is divided.
+func TestDeprecatedSafeguards(t *testing.T) { // not in parallel: urfave/cli shares its --help
+	for in, want := range map[string]string{
+		"run --disable-check-gen-code x":                                                    "outdated-code",
+		"script run --disable-check-git-remote x":                                           "git-out-of-sync",
+		"matrix --disable-check-git-untracked --disable-check-git-uncommitted x":            "git-untracked git-uncommitted",
+		"run --disable-safeguards git --disable-check-gen-code=false x":                     "git",
+		"run --disable-check-gen-code --disable-safeguards git,git-out-of-sync --dry-run x": "git,git-out-of-sync outdated-code",
+	} {
+		app, got := newApp(Env{}), ""
+		app.Writer, app.ErrWriter = io.Discard, io.Discard
+		for _, command := range app.Commands {
+			for _, c := range append(command.Subcommands, command) {
+				c.Action = func(c *cli.Context) error { got = strings.Join(disabledSafeguards(c), " "); return nil }
+			}
+		}
+		if err := app.Run(append([]string{"tmnotes"}, normalize(app, strings.Fields(in))...)); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+		}
+	}
+}
+
+// Which program shows the plan of --plan-file.
+func TestPlanProgram(t *testing.T) { // not in parallel: urfave/cli shares its --help
+	for in, want := range map[string]planFile{
+		"run --plan-file p x":                              {"p", ""},
+		"run --terraform-plan-file p x":                    {"p", "terraform"},
+		"run --terraform-plan-file p --terragrunt x":       {"p", "terragrunt"},
+		"exec --terragrunt --tofu-plan-file p x":           {"p", "terragrunt"},
+		"run --terragrunt x":                               {},
+		"run --terragrunt=false --terraform-plan-file p x": {"p", "terraform"},
+	} {
+		app, got := newApp(Env{}), planFile{}
+		app.Writer, app.ErrWriter = io.Discard, io.Discard
+		for _, command := range app.Commands {
+			for _, c := range append(command.Subcommands, command) {
+				c.Action = func(c *cli.Context) (err error) { got, err = parsePlanFile(c); return err }
+			}
+		}
+		if err := app.Run(append([]string{"tmnotes"}, normalize(app, strings.Fields(in))...)); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func waveFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "wave", Usage: "run the stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave (TMNOTES_WAVES, git config tmnotes.wave)"},
 		&cli.StringFlag{Name: "max-failures", EnvVars: []string{"TMNOTES_MAX_FAILURES"}, Usage: "start nothing further once more than `N` stacks of the run, or P% of a wave's, have failed (git config tmnotes.maxFailures)"},
-		&cli.DurationFlag{Name: "soak", EnvVars: []string{"TMNOTES_SOAK"}, Usage: "wait for `DURATION` after a wave (git config tmnotes.soak)"},
+		&cli.DurationFlag{Name: "soak", EnvVars: []string{"TMNOTES_SOAK"}, DefaultText: "none", Usage: "wait for `DURATION` after a wave (git config tmnotes.soak)"},
 		&cli.StringFlag{Name: "gate", EnvVars: []string{"TMNOTES_GATE"}, Usage: "after a wave, and its --soak, run `CMD` in sh with the wave's records on stdin; where it fails nothing further starts (git config tmnotes.gate)"},
 	}
 }

@@ -24,13 +24,16 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,6 +110,31 @@ func SetLogLevel(level string) error {
 		return fmt.Errorf("unknown log level %q: use disabled, trace, debug, info, warn, error or fatal", level)
 	}
 	zerolog.SetGlobalLevel(l)
+	return nil
+}
+
+// SetLogOutput sets the form and the place of these logs, as Terramate's --log-fmt
+// (console, text, json) and --log-destination (stderr, stdout); "" is the first of each.
+func SetLogOutput(format, destination string) error {
+	if format == "" && destination == "" {
+		return nil // as it is
+	}
+	out := os.Stderr
+	switch destination {
+	case "", "stderr":
+	case "stdout":
+		out = os.Stdout
+	default:
+		return fmt.Errorf("--log-destination: %q is neither stderr nor stdout", destination)
+	}
+	switch format {
+	case "", "console", "text": // colours are for the commands
+		log.Logger = log.Output(zerolog.ConsoleWriter{Out: out, NoColor: true})
+	case "json":
+		log.Logger = log.Output(out)
+	default:
+		return fmt.Errorf("--log-fmt: %q is not one of console, text, json", format)
+	}
 	return nil
 }
 
@@ -323,6 +351,32 @@ type lineError struct {
 func (e *lineError) Error() string { return e.text }
 func (e *lineError) Unwrap() error { return e.err }
 
+// gitFailure is how Terramate writes that its git failed, in errors that do not unwrap to it:
+// what git printed stands there as a string of Go's.
+var gitFailure = regexp.MustCompile(`failed to exec: (?:\S*git|\S*git\.exe) (\S+).*? : stderr=("(?:[^"\\]|\\.)*"), stdout="(?:[^"\\]|\\.)*"`)
+
+// gitsWords is the text of err with what git printed as git printed it.
+func gitsWords(err error) string {
+	return gitFailure.ReplaceAllStringFunc(err.Error(), func(failed string) string {
+		part := gitFailure.FindStringSubmatch(failed)
+		lines := strings.FieldsFunc(gitPrinted(failed), func(r rune) bool { return r == '\n' || r == '\r' })
+		return "git " + part[1] + ": " + cmp.Or(strings.Join(lines, "; "), "it failed")
+	})
+}
+
+// gitPrinted is what Terramate's git printed to stderr, "" if it was not that which failed.
+func gitPrinted(failed string) string {
+	part := gitFailure.FindStringSubmatch(failed)
+	if part == nil {
+		return ""
+	}
+	printed, err := strconv.Unquote(part[2])
+	if err != nil {
+		return part[2]
+	}
+	return printed
+}
+
 // messages are the texts of the errors in err, each once.
 func messages(err error) []string {
 	var texts []string
@@ -338,7 +392,7 @@ func messages(err error) []string {
 			}
 			return
 		}
-		text := strings.Join(strings.Fields(err.Error()), " ")
+		text := strings.Join(strings.Fields(gitsWords(err)), " ")
 		for _, t := range texts {
 			if t == text {
 				return

@@ -288,6 +288,13 @@ func TestOneLine(t *testing.T) {
 	if diff := cmp.Diff("doing: c: a b", err.Error()); diff != "" || !errors.Is(err, cause) {
 		t.Errorf("oneLine (-want +got):\n%s", diff)
 	}
+	gits := errors.New(`x: failed to exec: /usr/bin/git ls-remote origin : stderr="fatal: 'a \"b\"'\n\nfatal: c\n", stdout="", y`)
+	if diff := cmp.Diff(`doing: x: git ls-remote: fatal: 'a "b"'; fatal: c, y`, oneLine("doing", gits).Error()); diff != "" {
+		t.Errorf("git's words (-want +got):\n%s", diff)
+	}
+	if SetLogOutput("xml", "") == nil || SetLogOutput("", "printer") == nil || SetLogOutput("", "") != nil { // what is taken is set for all tests
+		t.Error("SetLogOutput")
+	}
 	if SetLogLevel("loud") == nil || SetLogLevel("") == nil || SetLogLevel("fatal") != nil {
 		t.Error("SetLogLevel")
 	}

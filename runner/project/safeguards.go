@@ -88,7 +88,8 @@ func ParseSafeguards(all bool, disable []string, getenv func(string) string) (Sa
 // the working directory, untracked files, uncommitted files, and a HEAD that is
 // behind the remote's default branch (which asks the remote). As in stock, files
 // are not looked at in a dry run or with Selection.NoRecursive. Call it after
-// [Project.Select]; nothing may run where it returns an error.
+// [Project.Select]; nothing may run where it returns an error. That of a remote which did not
+// answer is a [RemoteError].
 func (p *Project) CheckSafeguards(ctx context.Context, sf Safeguards, sel Selection, dryRun bool) error {
 	ctx = di.WithBindings(ctx, p.bindings)
 	if err := runcmd.CheckOutdatedGeneratedCode(ctx, p.engine, sf.disabled, p.wd); err != nil {
@@ -121,8 +122,23 @@ func (p *Project) CheckSafeguards(ctx context.Context, sf Safeguards, sel Select
 	if tmerrors.IsKind(err, runcmd.ErrCurrentHeadIsOutOfDate) {
 		return fmt.Errorf("HEAD is behind %s: merge or rebase onto it, or disable the safeguard with --disable-safeguards=git-out-of-sync", remote)
 	}
-	return oneLine("comparing HEAD with "+remote+" (--disable-safeguards=git-out-of-sync skips this)", err)
+	text := oneLine("comparing HEAD with "+remote+" (--disable-safeguards=git-out-of-sync skips this)", err)
+	if said := gitPrinted(err.Error()); said != "" {
+		return &RemoteError{Remote: p.DefaultRemote(), Said: said, err: text}
+	}
+	return text
 }
+
+// RemoteError is returned where the remote could not be asked whether HEAD is behind its default
+// branch.
+type RemoteError struct {
+	Remote string
+	Said   string // what git printed of it
+	err    error
+}
+
+func (e *RemoteError) Error() string { return e.err.Error() }
+func (e *RemoteError) Unwrap() error { return e.err }
 
 // outdated names generated files that are out of date, or nothing.
 func (p *Project) outdated(ctx context.Context) string {

@@ -259,5 +259,7 @@ func checkLine(t *testing.T, err error) {
 	t.Helper()
 	if text := err.Error(); strings.ContainsAny(text, "\n\r") || strings.TrimSpace(text) == "" {
 		t.Errorf("error is not one line: %q", text)
+	} else if strings.Contains(text, "stderr=") || strings.Contains(text, `\n`) {
+		t.Errorf("error has a string of Go's in it: %s", text)
 	}
 }
