@@ -97,7 +97,7 @@ func (n *session) claim(u *ui, push *pusher, o runOptions, head *gitstate.Record
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
 	r := k.n.of(path)
-	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, gitstate.Op(r.op.Name).Deploys()
+	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target, Announced: k.n.shared && k.n.queued[path] != nil}, gitstate.Op(r.op.Name).Deploys()
 }
 
 // admit claims the stacks that are ready and decides again whether they need to run.
