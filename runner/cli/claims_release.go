@@ -39,7 +39,7 @@ type waiting struct {
 const waitMost = 1000
 
 // releaseMost is of how many stacks one push lets go.
-const releaseMost = 250
+const releaseMost = 500
 
 // releaseWait is how long others that end are waited for, so that they are released together.
 const releaseWait = 200 * time.Millisecond
