@@ -36,13 +36,18 @@ type repo struct {
 	remotes   []string            // their names, as they are configured
 	mirrors   []string            // those that are mirrors
 
+	// How long an object is waited for: any that is here, and one that a partial clone
+	// lacks; at a signal no longer than the former.
+	localRead, patience time.Duration
+	interrupted         <-chan struct{}
+
 	mu  sync.Mutex
 	cat *catFile
 }
 
 // openRepo asks git where the repository of dir is.
 func openRepo(ctx context.Context, dir string) (*repo, error) {
-	r := &repo{dir: dir}
+	r := &repo{dir: dir, interrupted: ctx.Done(), localRead: 5 * time.Second, patience: defaultNetworkTimeout}
 	// Three questions that git answers side by side.
 	var out, top, conf string
 	var err, topErr, confErr error
@@ -253,9 +258,10 @@ func (r *repo) git(ctx context.Context, stdin io.Reader, args ...string) (string
 // whole pack index, and it reads alternates, partial clones, multi-pack
 // indexes and new packs as git does.
 type catFile struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *bufio.Reader
+	watch *catWatch
 }
 
 func (r *repo) startCat(args ...string) (*catFile, error) {
@@ -276,11 +282,12 @@ func (r *repo) startCat(args ...string) (*catFile, error) {
 		}
 		return nil, fmt.Errorf("git cat-file: %w", err)
 	}
-	return &catFile{cmd: cmd, in: in, out: bufio.NewReaderSize(out, 1<<16)}, nil
+	return &catFile{cmd: cmd, in: in, out: bufio.NewReaderSize(out, 1<<16), watch: &catWatch{r: r, cmd: cmd, out: out}}, nil
 }
 
 // stop may be called again.
 func (c *catFile) stop() {
+	c.watch.end()
 	c.in.Close()
 	c.cmd.Process.Kill()
 	c.cmd.Wait()
@@ -296,9 +303,11 @@ func (c *catFile) answer() (h plumbing.Hash, t plumbing.ObjectType, body []byte,
 
 // answerIn is answer with memory for the body, which is used if it is enough.
 func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
+	c.watch.begin()
+	defer c.watch.end()
 	line, err := c.out.ReadSlice('\n')
 	if err != nil {
-		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
+		return h, t, nil, c.watch.why(err)
 	}
 	line = line[:len(line)-1]
 	name, rest, _ := bytes.Cut(line, []byte(" "))
@@ -315,7 +324,7 @@ func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectTyp
 	}
 	body = slices.Grow(memory[:0], int(size)+1)[:size+1]
 	if _, err := io.ReadFull(c.out, body); err != nil {
-		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
+		return h, t, nil, c.watch.why(err)
 	}
 	return h, t, body[:size], nil
 }

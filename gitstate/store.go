@@ -107,6 +107,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		r.close()
 		return nil, err
 	}
+	r.patience = s.networkTimeout
 	if s.warn == nil {
 		s.warn = func(string) {}
 	}

@@ -1,0 +1,93 @@
+package gitstate
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+// catWatch sees to it that nobody waits for good for an object: one that a partial clone
+// lacks is fetched by git itself, from a remote that may not answer.
+type catWatch struct {
+	r   *repo
+	cmd *exec.Cmd
+	out io.Closer
+
+	mu     sync.Mutex
+	timer  *time.Timer
+	asked  int // how often something was waited for
+	waits  bool
+	failed error // why git was ended
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// begin says that an answer is waited for.
+func (w *catWatch) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits, w.asked = true, w.asked+1
+	if w.timer == nil {
+		w.timer = time.AfterFunc(w.first(), w.late)
+	} else {
+		w.timer.Reset(w.first())
+	}
+}
+
+func (w *catWatch) first() time.Duration { return min(w.r.localRead, w.r.patience) }
+
+// end says that none is waited for any more.
+func (w *catWatch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits = false
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// late waits for the answer's end as well, and ends git at a signal, or when the remote's
+// time is over.
+func (w *catWatch) late() {
+	w.mu.Lock()
+	mine, waits := w.asked, w.waits
+	w.mu.Unlock()
+	over := time.After(w.r.patience - w.first())
+	for waits {
+		select {
+		case <-w.r.interrupted:
+			waits = w.give(mine, errInterrupted)
+		case <-over:
+			waits = w.give(mine, NoAnswer(w.r.patience))
+		case <-time.After(100 * time.Millisecond):
+			w.mu.Lock()
+			waits = w.waits && w.asked == mine
+			w.mu.Unlock()
+		}
+	}
+}
+
+// give ends git, and what it has started, unless the answer came.
+func (w *catWatch) give(mine int, why error) (waits bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waits && w.asked == mine {
+		w.failed = why
+		_ = terminate(w.cmd, true)
+		time.AfterFunc(time.Second, func() { w.out.Close() }) // what does not listen may hold the pipe
+	}
+	return false
+}
+
+// why is what to say where git ended.
+func (w *catWatch) why(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failed != nil {
+		return &worded{fmt.Sprintf("git waits for an object that is not in this partial clone: %v; fetch it first, or clone without --filter", w.failed), []error{ErrRemote, w.failed}}
+	}
+	return fmt.Errorf("git cat-file ended early: %w", err)
+}
