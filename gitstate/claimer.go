@@ -213,6 +213,14 @@ func (c *Claimer) learn(ctx context.Context, again bool) error {
 	return err
 }
 
+// Known is the state by the notes that were fetched last: for a stack that was taken it has
+// all that others did before.
+func (c *Claimer) Known() *State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known
+}
+
 // halves are those of the stacks that are held, and not by all of their names: somebody
 // announced one by another name who may not have read who announced it here.
 func (c *Claimer) halves(stacks []Claim) (halves []Claim) {
