@@ -96,23 +96,6 @@ func (s *Store) claimRefBy(name, target string) string {
 	return s.claimsPrefix() + slotDigest(Deploy, target, name)
 }
 
-// claimNames are the names that a stack is to be claimed by, its own first. The notes
-// know those by which others may have claimed it who know it by another id, or by none.
-// They know them of the others' announcements: so one that is not announced itself is
-// always claimed by its path as well.
-func claimNames(c *Claim, st *State) []string {
-	names := idents(c.ID, c.Stack)
-	if c.Announced {
-		names = names[:1]
-	}
-	for _, name := range st.namesAt(c.Stack) {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // line is the record that a claim by one name of the stack is. holder tells apart what
 // two processes would write alike.
 func (c *Claim) line(holder, name string) (string, error) {
