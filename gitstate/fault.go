@@ -48,13 +48,8 @@ func CauseOf(err error) Cause {
 	return Unknown
 }
 
-// silence is the end of a wait.
-type silence struct{ after time.Duration }
-
-func (s *silence) Error() string { return fmt.Sprintf("no answer within %v", s.after) }
-
 // NoAnswer is the cause to cancel a context with where a remote was waited for as long as that.
-func NoAnswer(after time.Duration) error { return &silence{after} }
+func NoAnswer(after time.Duration) error { return noAnswer(after) }
 
 // rejection is a ref that the server did not take, by what git push --porcelain says.
 type rejection struct {

@@ -28,6 +28,8 @@ var (
 	errNoRepository = errors.New("not a git repository")
 	// errUnsupported is a repository that cannot be written with go-git.
 	errUnsupported = errors.New("this repository cannot hold the notes")
+	// errRemote is where a remote could not be reached, or did not answer as git does.
+	errRemote = errors.New("the remote could not be asked")
 )
 
 // configFile is where settings can stand in the repository itself.

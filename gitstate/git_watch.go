@@ -23,6 +23,14 @@ type catWatch struct {
 	failed error // why git was ended
 }
 
+// silence is the end of a wait.
+type silence struct{ after time.Duration }
+
+func (s *silence) Error() string { return fmt.Sprintf("no answer within %v", s.after) }
+
+// noAnswer is the cause to end a wait with where a remote was waited for as long as that.
+func noAnswer(after time.Duration) error { return &silence{after} }
+
 var errInterrupted = errors.New("interrupted")
 
 // begin says that an answer is waited for.
@@ -61,7 +69,7 @@ func (w *catWatch) late() {
 		case <-w.r.interrupted:
 			waits = w.give(mine, errInterrupted)
 		case <-over:
-			waits = w.give(mine, NoAnswer(w.r.patience))
+			waits = w.give(mine, noAnswer(w.r.patience))
 		case <-time.After(100 * time.Millisecond):
 			w.mu.Lock()
 			waits = w.waits && w.asked == mine
@@ -87,7 +95,7 @@ func (w *catWatch) why(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failed != nil {
-		return &worded{fmt.Sprintf("git waits for an object that is not in this partial clone: %v; fetch it first, or clone without --filter", w.failed), []error{ErrRemote, w.failed}}
+		return &worded{fmt.Sprintf("git waits for an object that is not in this partial clone: %v; fetch it first, or clone without --filter", w.failed), []error{errRemote, w.failed}}
 	}
 	return fmt.Errorf("git cat-file ended early: %w", err)
 }
