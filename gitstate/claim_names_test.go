@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // claimsOf is how many refs claim stacks on the remote.
@@ -17,7 +18,7 @@ func claimsOf(repo *gittest.Repo) int {
 // announces pushes the queued line of a stack.
 func announces(t *testing.T, c *Claimer, stack Claim) Claim {
 	t.Helper()
-	r := &Record{Status: Queued, Op: Deploy, Target: stack.Target, Stack: stack.Stack, ID: stack.ID, Run: c.about.Run}
+	r := &note.Record{Status: note.Queued, Op: note.Deploy, Target: stack.Target, Stack: stack.Stack, ID: stack.ID, Run: c.about.Run}
 	noError(t, c.s.Append(c.about.Commit, r))
 	if tr := must[Traveled](t)(c.s.Announce(context.Background(), "origin", false)); tr.Spooled {
 		t.Fatal("the announcement is on a spool ref")
@@ -82,19 +83,19 @@ func TestNamesOfAPath(t *testing.T) {
 	t.Parallel()
 	repo, ctx := gittest.New(t), context.Background()
 	s := open(t, repo.Dir)
-	append := func(r *Record) {
+	append := func(r *note.Record) {
 		t.Helper()
 		noError(t, s.Append(repo.Head(), r))
 		noError(t, s.Flush(ctx))
 	}
-	append(&Record{Status: Queued, Op: Deploy, Stack: "/x", ID: "One", Run: "RUN1"})
-	append(&Record{Status: Running, Op: Deploy, Stack: "/x", ID: "One", Run: "RUN1"})
-	append(&Record{Status: OK, Op: Destroy, Target: "prod", Stack: "/y", ID: "one", Run: "RUN2", Prev: []string{"RUN1"}})
-	append(&Record{Status: OK, Op: "plan", Stack: "/x", ID: "two", Run: "RUN3"})
-	queued := &Record{Status: Queued, Op: Deploy, Stack: "/x", ID: "three", Run: "RUN4"}
+	append(&note.Record{Status: note.Queued, Op: note.Deploy, Stack: "/x", ID: "One", Run: "RUN1"})
+	append(&note.Record{Status: note.Running, Op: note.Deploy, Stack: "/x", ID: "One", Run: "RUN1"})
+	append(&note.Record{Status: note.OK, Op: note.Destroy, Target: "prod", Stack: "/y", ID: "one", Run: "RUN2", Prev: []string{"RUN1"}})
+	append(&note.Record{Status: note.OK, Op: "plan", Stack: "/x", ID: "two", Run: "RUN3"})
+	queued := &note.Record{Status: note.Queued, Op: note.Deploy, Stack: "/x", ID: "three", Run: "RUN4"}
 	append(queued)
-	append(&Record{Status: OK, Op: Deploy, Stack: "/x", Run: "RUN5"})
-	noError(t, s.Withdraw(repo.Head(), queued, Record{By: "Alice <a@b>", Reason: "not needed"}))
+	append(&note.Record{Status: note.OK, Op: note.Deploy, Stack: "/x", Run: "RUN5"})
+	noError(t, s.Withdraw(repo.Head(), queued, note.Record{By: "Alice <a@b>", Reason: "not needed"}))
 	check := func(how string) {
 		t.Helper()
 		st := must[*State](t)(s.State(ctx))

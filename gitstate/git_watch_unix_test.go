@@ -14,6 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // What a partial clone lacks is fetched by git while an object is read: neither a remote
@@ -28,7 +29,7 @@ func TestSilentPromisor(t *testing.T) {
 		many       bool
 	}{
 		{"budget", "exec sleep 600", time.Second, false, NoAnswer(time.Second), false},
-		{"signal", "exec sleep 600", time.Hour, true, errInterrupted, false},
+		{"signal", "exec sleep 600", time.Hour, true, git.ErrInterrupted, false},
 		{"what does not listen", "trap '' TERM; sleep 15", time.Second, false, NoAnswer(time.Second), false},
 		{"many", "exec sleep 600", time.Second, false, NoAnswer(time.Second), true},
 	} {
@@ -47,12 +48,12 @@ func TestSilentPromisor(t *testing.T) {
 			defer cancel()
 			s := must[*Store](t)(Open(ctx, Options{Dir: dir, NetworkTimeout: c.patience}))
 			defer s.Close()
-			s.repo.localRead = 100 * time.Millisecond
+			s.repo.LocalRead = 100 * time.Millisecond
 			if c.signal {
 				cancel()
 			}
 			read := func() error {
-				_, err := s.repo.read(blob, plumbing.BlobObject)
+				_, err := s.repo.Read(blob, plumbing.BlobObject)
 				return err
 			}
 			if c.many {
@@ -61,7 +62,7 @@ func TestSilentPromisor(t *testing.T) {
 					for i := range hashes {
 						hashes[i] = blob
 					}
-					return s.repo.readBlobs(hashes, func(int, []byte) error { return nil })
+					return s.repo.ReadBlobs(hashes, func(int, []byte) error { return nil })
 				}
 			}
 			err := read()
@@ -69,7 +70,7 @@ func TestSilentPromisor(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 			// What is here can be read all the same.
-			if _, err := s.repo.commit("HEAD"); err != nil {
+			if _, err := s.repo.Commit("HEAD"); err != nil {
 				t.Error(err)
 			}
 		})

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 const indexMagic = "tmnotes index 7 "
@@ -129,7 +131,7 @@ func loadIndex(path string) (*index, error) {
 			s.paths = append(s.paths, p)
 		case (kind == "h" || kind == "c") && s != nil:
 			commit, l, _ := strings.Cut(rest, " ")
-			r, err := ParseRecord(l)
+			r, err := note.ParseRecord(l)
 			if err != nil {
 				return nil, errIndex
 			}

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // How a run comes into the memory of the server, and leaves it.
@@ -69,7 +69,7 @@ func (s *Server) forget(r *run) {
 
 // open records the head of a run and what it begins with. Where it fails, the run
 // is undone.
-func (s *Server) open(r *run, records ...*gitstate.Record) error {
+func (s *Server) open(r *run, records ...*note.Record) error {
 	if err := s.begin(r); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (s *Server) undoOne(r *run, number int64, err error) error {
 		delete(r.stacks, number)
 		return err
 	}
-	return withLate(err, s.change(r, r.stacks[number], gitstate.Canceled, notRecorded, nil))
+	return withLate(err, s.change(r, r.stacks[number], note.Canceled, notRecorded, nil))
 }
 
 // readable says whether the notes and the journal have anything of a run, and of a
@@ -139,10 +139,10 @@ func (s *Server) withdraw(r *run, reason string) error {
 	for _, e := range r.stacks {
 		if e.open() {
 			var err error
-			if r.undone != "" && e.rec.Status == gitstate.Queued && !s.opt.DryRun {
+			if r.undone != "" && e.rec.Status == note.Queued && !s.opt.DryRun {
 				err = s.withdrawOne(r, e, reason)
 			} else {
-				err = s.change(r, e, gitstate.Canceled, reason, nil)
+				err = s.change(r, e, note.Canceled, reason, nil)
 			}
 			if err != nil {
 				return err
@@ -155,13 +155,13 @@ func (s *Server) withdraw(r *run, reason string) error {
 // withdrawOne makes it as if a stack that was only announced had never been, also to who
 // deploys it before that comes to the remote.
 func (s *Server) withdrawOne(r *run, e *entry, reason string) error {
-	if err := s.store.Withdraw(r.commit, &e.rec, gitstate.Record{By: s.who(), Reason: reason}); err != nil {
+	if err := s.store.Withdraw(r.commit, &e.rec, note.Record{By: s.who(), Reason: reason}); err != nil {
 		return err
 	}
 	if s.opt.Recorded != nil {
 		s.opt.Recorded(r.op)
 	}
-	e.rec.Status, e.withdrawn = gitstate.Canceled, true // to the CLI
+	e.rec.Status, e.withdrawn = note.Canceled, true // to the CLI
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -74,7 +75,7 @@ func adopt(c *cli.Context, env Env) error {
 			}
 			stacks = among(stacks, selected)
 		}
-		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), gitstate.Deploy)
+		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), note.Deploy)
 		if err != nil {
 			return err
 		}
@@ -93,8 +94,8 @@ func adopt(c *cli.Context, env Env) error {
 		if m.triggers, err = p.Triggers(c.Context, commit.Hash); err != nil {
 			return err
 		}
-		like := byHand(c, s, commit, gitstate.OK, gitstate.Deploy, reason)
-		var records []*gitstate.Record
+		like := byHand(c, s, commit, note.OK, note.Deploy, reason)
+		var records []*note.Record
 		known := 0
 		for _, stack := range stacks {
 			if _, err := m.in.Digest(stack.Path); err != nil {
@@ -104,7 +105,7 @@ func adopt(c *cli.Context, env Env) error {
 			if err != nil {
 				return err
 			}
-			if l.Status != gitstate.Never {
+			if l.Status != note.Never {
 				known++
 				continue
 			}

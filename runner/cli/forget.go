@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 func forgetCommand(env Env) *cli.Command {
@@ -58,7 +59,7 @@ func forget(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		plan, err := planSync(c, s, "", detectCI(os.Getenv), gitstate.Deploy)
+		plan, err := planSync(c, s, "", detectCI(os.Getenv), note.Deploy)
 		if err != nil {
 			return err
 		}
@@ -82,7 +83,7 @@ func forget(c *cli.Context, env Env) error {
 				return err
 			}
 		}
-		by := gitstate.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
+		by := note.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
 		s.UseJournal(by.Run)
 		gone, err := s.Forget(c.Context, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
 		if err != nil {
@@ -107,7 +108,7 @@ type pick struct {
 // pickLines picks the lines that are to be removed: all conditions have to be met. The
 // stack's records for another target than the one that was named are not meant:
 // another place's state would be lost with them.
-func pickLines(c *cli.Context, lines []gitstate.Line, isStack func(*gitstate.Record) bool) *pick {
+func pickLines(c *cli.Context, lines []gitstate.Line, isStack func(*note.Record) bool) *pick {
 	p := &pick{texts: map[string]bool{}, target: c.String("target")}
 	if !strings.Contains(p.target, "+") { // else the workspace is in it already
 		p.target = targetOf(p.target, workspace())
@@ -117,10 +118,10 @@ func pickLines(c *cli.Context, lines []gitstate.Line, isStack func(*gitstate.Rec
 	for _, l := range lines {
 		r := l.Record
 		switch {
-		case r.Event == gitstate.Forgotten,
+		case r.Event == note.Forgotten,
 			stack != "" && (l.Err != nil || r.Stack == "" || !isStack(&r)),
 			run != "" && (l.Err != nil || r.Run != run),
-			text != "" && !strings.HasPrefix(l.Text, text) && gitstate.Digest(l.Text) != text:
+			text != "" && !strings.HasPrefix(l.Text, text) && note.Digest(l.Text) != text:
 		case limited && r.Target != p.target:
 			if i, found := slices.BinarySearch(p.others, r.Target); !found {
 				p.others = slices.Insert(p.others, i, r.Target)

@@ -1,4 +1,4 @@
-package gitstate
+package git
 
 import (
 	"errors"
@@ -9,10 +9,20 @@ import (
 	"time"
 )
 
+// Worded is errors in other words.
+type Worded struct {
+	Text string
+	Errs []error
+}
+
+func (w *Worded) Error() string { return w.Text }
+
+func (w *Worded) Unwrap() []error { return w.Errs }
+
 // catWatch sees to it that nobody waits for good for an object: one that a partial clone
 // lacks is fetched by git itself, from a remote that may not answer.
 type catWatch struct {
-	r   *repo
+	r   *Repo
 	cmd *exec.Cmd
 	out io.Closer
 
@@ -23,15 +33,15 @@ type catWatch struct {
 	failed error // why git was ended
 }
 
-// silence is the end of a wait.
-type silence struct{ after time.Duration }
+// Silence is the end of a wait.
+type Silence struct{ after time.Duration }
 
-func (s *silence) Error() string { return fmt.Sprintf("no answer within %v", s.after) }
+func (s *Silence) Error() string { return fmt.Sprintf("no answer within %v", s.after) }
 
-// noAnswer is the cause to end a wait with where a remote was waited for as long as that.
-func noAnswer(after time.Duration) error { return &silence{after} }
+// NoAnswer is the cause to end a wait with where a remote was waited for as long as that.
+func NoAnswer(after time.Duration) error { return &Silence{after} }
 
-var errInterrupted = errors.New("interrupted")
+var ErrInterrupted = errors.New("interrupted")
 
 // begin says that an answer is waited for.
 func (w *catWatch) begin() {
@@ -45,7 +55,7 @@ func (w *catWatch) begin() {
 	}
 }
 
-func (w *catWatch) first() time.Duration { return min(w.r.localRead, w.r.patience) }
+func (w *catWatch) first() time.Duration { return min(w.r.LocalRead, w.r.Patience) }
 
 // end says that none is waited for any more.
 func (w *catWatch) end() {
@@ -63,13 +73,13 @@ func (w *catWatch) late() {
 	w.mu.Lock()
 	mine, waits := w.asked, w.waits
 	w.mu.Unlock()
-	over := time.After(w.r.patience - w.first())
+	over := time.After(w.r.Patience - w.first())
 	for waits {
 		select {
 		case <-w.r.interrupted:
-			waits = w.give(mine, errInterrupted)
+			waits = w.give(mine, ErrInterrupted)
 		case <-over:
-			waits = w.give(mine, noAnswer(w.r.patience))
+			waits = w.give(mine, NoAnswer(w.r.Patience))
 		case <-time.After(100 * time.Millisecond):
 			w.mu.Lock()
 			waits = w.waits && w.asked == mine
@@ -84,7 +94,7 @@ func (w *catWatch) give(mine int, why error) (waits bool) {
 	defer w.mu.Unlock()
 	if w.waits && w.asked == mine {
 		w.failed = why
-		_ = terminate(w.cmd, true)
+		_ = Terminate(w.cmd, true)
 		time.AfterFunc(time.Second, func() { w.out.Close() }) // what does not listen may hold the pipe
 	}
 	return false
@@ -95,7 +105,7 @@ func (w *catWatch) why(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failed != nil {
-		return &worded{fmt.Sprintf("git waits for an object that is not in this partial clone: %v; fetch it first, or clone without --filter", w.failed), []error{errRemote, w.failed}}
+		return &Worded{fmt.Sprintf("git waits for an object that is not in this partial clone: %v; fetch it first, or clone without --filter", w.failed), []error{ErrRemote, w.failed}}
 	}
 	return fmt.Errorf("git cat-file ended early: %w", err)
 }
