@@ -355,6 +355,9 @@ func (x *index) differs(y *index) string {
 		if a.okRun != b.okRun || a.okCommit != b.okCommit || a.okAt != b.okAt || a.last != b.last {
 			return fmt.Sprintf("another success of %s", k.ident)
 		}
+		if !containsAll(a.paths, b.paths) {
+			return fmt.Sprintf("other paths of %s", k.ident)
+		}
 		if !slices.Equal(a.followed, b.followed) {
 			return fmt.Sprintf("other records before the first of %s", k.ident)
 		}

@@ -16,10 +16,9 @@ import (
 )
 
 // A claim says on the remote who is at work on a stack: a ref of its own for each
-// target and stack, and another one for the path of a stack that has an id, made,
-// renewed and removed by pushes that name the value which they replace. The remote's
-// compare-and-swap decides; nothing about a claim is ever spooled or put off.
-// FORMAT.md has the names and the text.
+// target and stack, made, renewed and removed by pushes that name the value which they
+// replace. The remote's compare-and-swap decides; nothing about a claim is ever spooled
+// or put off. FORMAT.md has the names and the text.
 //
 // No two machines' clocks are compared. A claim that an observer has seen
 // unchanged for as long as the claim's own lease, by the observer's monotonic clock,
@@ -56,14 +55,19 @@ type Claim struct {
 	Since             time.Time // when it was taken, by the holder's clock: for people
 	At                time.Time // when it was renewed last, likewise
 	Released          bool      // nobody's; the remote lets no claim be deleted
+	// Announced says of a stack that is wanted that a queued line of it is on the ref that
+	// all share. Who announces a stack of that path later has read the line then, whatever
+	// id he knows the stack by, and claims the stack by this name, too.
+	Announced bool
 
 	holder string
-	at     []refValue // a stack with an id has two
+	at     []refValue // one for each name of the stack
 }
 
-// refValue is where a ref stands.
+// refValue is where a ref stands that claims a stack by one of its names.
 type refValue struct {
 	ref  string
+	name string // see ident
 	hash plumbing.Hash
 }
 
@@ -86,20 +90,18 @@ func (c *Claim) Unlocked(by, reason string) *note.Record {
 
 func (s *Store) claimsPrefix() string { return s.ref + claimsSuffix + "/" }
 
-// claimRefs are the refs of a claim. That of the path is there for those who do not
-// know the stack's id yet, or any more.
-func (s *Store) claimRefs(c *Claim) []string {
-	key := TextKey{ID: c.ID, Path: c.Stack, Target: c.Target, Op: note.Deploy}
-	refs := key.slots()
-	for i, slot := range refs {
-		refs[i] = s.claimsPrefix() + slot
-	}
-	return refs
+// claimRef is the ref of a claim by the stack's own name: its id or, without one, its path.
+func (s *Store) claimRef(c *Claim) string {
+	return s.claimRefBy(ident(c.ID, c.Stack), c.Target)
 }
 
-// line is the record that a claim is. holder tells apart what two processes would
-// write alike. In that of the path the stack has no id.
-func (c *Claim) line(holder string, ofPath bool) (string, error) {
+func (s *Store) claimRefBy(name, target string) string {
+	return s.claimsPrefix() + slotDigest(note.Deploy, target, name)
+}
+
+// line is the record that a claim by one name of the stack is. holder tells apart what
+// two processes would write alike.
+func (c *Claim) line(holder, name string) (string, error) {
 	r := note.Record{At: c.At.UTC().Truncate(time.Millisecond), Event: Claimed, Op: note.Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Run: c.Run, By: c.By, Job: c.Job,
 		Extra: []note.Pair{{Key: "commit", Value: c.Commit}, {Key: "holder", Value: holder}, {Key: "lease", Value: c.Lease.String()}}}
 	if c.Released {
@@ -110,8 +112,10 @@ func (c *Claim) line(holder string, ofPath bool) (string, error) {
 		r.Extra = append(r.Extra, note.Pair{Key: "taken", Value: c.Since.UTC().Format(note.TimeLayout)})
 	}
 	r.SetLeg(c.Leg)
-	if ofPath {
+	if id, is := idOf(name); !is {
 		r.ID = ""
+	} else if id != strings.ToLower(c.ID) {
+		r.ID = id
 	}
 	return r.Line()
 }
@@ -174,12 +178,12 @@ func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
 	if err == nil {
 		err = errors.New("it claims a stack for which it has the wrong name")
 		for _, found := range claims {
-			if s.claimRefs(&found)[0] == ref {
+			if s.claimRef(&found) == ref {
 				c, err = found, nil
 			}
 		}
 	}
-	c.at = []refValue{{ref, hash}}
+	c.at = []refValue{{ref: ref, name: ident(c.ID, c.Stack), hash: hash}}
 	return c, err
 }
 
@@ -211,7 +215,7 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string)
 	for i, c := range claims {
 		all[i] = make([]claimChange, len(c.at))
 		for k, old := range c.at {
-			line, err := c.line(holder, k > 0)
+			line, err := c.line(holder, old.name)
 			if err != nil {
 				return nil, &note.RecordError{Commit: "", Err: fmt.Errorf("claiming %s: %w", c.Stack, err)}
 			}
@@ -269,14 +273,14 @@ func (s *Store) trackedClaims(ctx context.Context, remote string) (found []Claim
 	return joinClaims(found), bad, nil
 }
 
-// joinClaims makes one of those that are of one stack, by its id and by its path.
+// joinClaims makes one of those that are of one stack, by its several names.
 func joinClaims(claims []Claim) []Claim {
 	slices.SortFunc(claims, func(a, b Claim) int {
 		return strings.Compare(a.Stack+"\n"+a.Target+"\n"+a.holder+"\n"+b.ID, b.Stack+"\n"+b.Target+"\n"+b.holder+"\n"+a.ID)
 	})
 	var joined []Claim
 	for _, c := range claims {
-		if n := len(joined) - 1; n >= 0 && c.ID == "" && joined[n].Stack == c.Stack && joined[n].Target == c.Target && joined[n].holder == c.holder {
+		if n := len(joined) - 1; n >= 0 && joined[n].Stack == c.Stack && joined[n].Target == c.Target && joined[n].holder == c.holder {
 			joined[n].at = append(joined[n].at, c.at...)
 		} else {
 			joined = append(joined, c)

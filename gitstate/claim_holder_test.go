@@ -119,7 +119,7 @@ func TestKilledHolderOfAClaim(t *testing.T) {
 		if got.By == nil || !got.By.Here || got.Hold != nil {
 			t.Errorf("its command lives on: %+v", got)
 		}
-		v := b.seen[s.claimRefs(&Claim{Stack: "/x"})[0]]
+		v := b.seen[s.claimRef(&Claim{Stack: "/x"})]
 		if v.last = v.first + 2*lease; v.expired() {
 			t.Error("it is taken over though its command lives on")
 		}
@@ -237,7 +237,7 @@ func TestClaimsOfAMachineThatSlept(t *testing.T) {
 		now.wall = now.wall.Add(wall)
 		return c.look()
 	}
-	renewed := func() int { return c.held[s.claimRefs(&x)[0]].claim.Renewed }
+	renewed := func() int { return c.held[s.claimRef(&x)].claim.Renewed }
 	if pass(lease/4, lease/4) || renewed() != 0 {
 		t.Error("it is not due yet")
 	}
@@ -249,7 +249,7 @@ func TestClaimsOfAMachineThatSlept(t *testing.T) {
 		t.Errorf("nobody had taken them meanwhile: renewed %d times, %v", renewed(), context.Cause(hold[0].Hold))
 	}
 	// Another took one over.
-	repo.InRemote("update-ref", s.claimRefs(&x)[0], repo.Head())
+	repo.InRemote("update-ref", s.claimRef(&x), repo.Head())
 	pass(0, 10*lease)
 	if err := context.Cause(hold[0].Hold); err == nil || !strings.Contains(err.Error(), "taken over") {
 		t.Errorf("/x: %v", err)

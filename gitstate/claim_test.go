@@ -109,8 +109,8 @@ func TestClaimOfALostAnswer(t *testing.T) {
 	c := claimer(t, s, repo.Head(), "RUN1", time.Minute)
 	n := c.about
 	n.Stack, n.ID, n.Target = "/x", "x", "prod"
-	for _, ref := range s.claimRefs(&n) {
-		n.at = append(n.at, refValue{ref: ref})
+	for _, name := range idents(n.ID, n.Stack) {
+		n.at = append(n.at, refValue{ref: s.claimRefBy(name, n.Target), name: name})
 	}
 	changes, err := c.write(ctx, []*Claim{&n})
 	noError(t, err)
@@ -177,7 +177,7 @@ func TestClaimText(t *testing.T) {
 	c := Claim{Stack: "/a b", ID: "id1", Target: "prod+blue", Commit: strings.Repeat("a", 40), Run: "RUN1", By: "Alice \x1b[31m <a@b>", Job: "https://ci/1",
 		Lease: 90 * time.Second, Renewed: 3, At: gittest.T0}
 	c.Since, c.holder = gittest.T0.Add(-time.Minute), "HOLDER"
-	text, err := c.line(c.holder, false)
+	text, err := c.line(c.holder, ident(c.ID, c.Stack))
 	noError(t, err)
 	if strings.Contains(text, "\x1b") {
 		t.Errorf("it drives a terminal: %q", text)
@@ -203,7 +203,7 @@ func TestClaimInTheWay(t *testing.T) {
 	repo := gittest.New(t)
 	s := open(t, repo.Dir)
 	c := claimer(t, s, repo.Head(), "RUN1", time.Minute)
-	lock := filepath.Join(repo.Remote, filepath.FromSlash(s.claimRefs(&Claim{Stack: "/b", Target: "prod"})[0])+".lock")
+	lock := filepath.Join(repo.Remote, filepath.FromSlash(s.claimRef(&Claim{Stack: "/b", Target: "prod"}))+".lock")
 	noError(t, os.MkdirAll(filepath.Dir(lock), 0o777))
 	noError(t, os.WriteFile(lock, nil, 0o666))
 	if held, by := take(t, c, "/a", "/b", "/c", "/d", "/e"); !held[0] || held[1] || by[1] != "" || !held[2] || !held[3] || !held[4] {

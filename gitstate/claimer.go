@@ -31,6 +31,7 @@ type Claimer struct {
 	net sync.Mutex // held while claims that are held are pushed
 
 	mu       sync.Mutex
+	known    *State              // the notes as they were fetched last
 	held     map[string]*holding // by each of its refs
 	seen     map[string]sighting // others', by ref
 	tried    map[plumbing.Hash]bool
@@ -123,11 +124,11 @@ type Other struct {
 // Stack, ID and Target. The error wraps ErrClaims where the remote takes no claims,
 // ErrRemote where it cannot be asked.
 func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
-	refs := make([][]string, len(want))
-	for i := range want {
-		refs[i] = c.s.claimRefs(&want[i])
+	refs, err := c.refs(ctx, want)
+	if err == nil {
+		_, err = c.lookAgain(ctx, refs)
 	}
-	if _, err := c.lookAgain(ctx, refs); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	for try := range 4 {
@@ -136,7 +137,7 @@ func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
 				return nil, err
 			}
 		}
-		free := c.free(want, refs)
+		free := c.free(want)
 		if len(free) == 0 {
 			break
 		}
@@ -153,7 +154,14 @@ func (c *Claimer) Take(ctx context.Context, want []Claim) ([]Taken, error) {
 		if err != nil {
 			return nil, err
 		}
-		break
+		halves := c.halves(want)
+		if len(halves) == 0 {
+			break
+		}
+		_ = c.Release(ctx, halves) // they are free for this one, whatever becomes of that
+	}
+	if refs, err = c.refs(ctx, want); err != nil {
+		return nil, err
 	}
 	out := make([]Taken, len(want))
 	c.mu.Lock()
@@ -200,9 +208,9 @@ func (c *Claimer) unfetched(refs [][]string) bool {
 // on. It asks the remote about those that it knows, at most twice per Poll, and fetches
 // the notes where one is gone, or another one.
 func (c *Claimer) Others(ctx context.Context, stacks []Claim) ([]*Other, error) {
-	refs := make([][]string, len(stacks))
-	for i := range stacks {
-		refs[i] = c.s.claimRefs(&stacks[i])
+	refs, err := c.refs(ctx, stacks)
+	if err != nil {
+		return nil, err
 	}
 	changed, err := c.lookAgain(ctx, refs)
 	if err == nil && changed {
@@ -361,6 +369,9 @@ func (c *Claimer) fetch(ctx context.Context) error {
 	if _, err := c.s.FetchCurrent(ctx, c.remote); err != nil {
 		return err
 	}
+	if err := c.learn(ctx, true); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range held {
@@ -371,15 +382,16 @@ func (c *Claimer) fetch(ctx context.Context) error {
 
 // free are the wanted ones that nobody has, or nobody any more, with the values that
 // they are to replace.
-func (c *Claimer) free(want []Claim, refs [][]string) (free []*Claim) {
+func (c *Claimer) free(want []Claim) (free []*Claim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range want {
 		n := c.about
 		n.Stack, n.ID, n.Target = want[i].Stack, want[i].ID, want[i].Target
 		is := true
-		for _, ref := range refs[i] {
-			at := refValue{ref: ref}
+		for _, name := range claimNames(&want[i], c.known) {
+			ref := c.s.claimRefBy(name, n.Target)
+			at := refValue{ref: ref, name: name}
 			if v, taken := c.seen[ref]; taken {
 				at.hash = v.claim.at[0].hash
 				is = is && (v.expired() || c.tried[at.hash])
@@ -437,9 +449,9 @@ func (c *Claimer) pushPart(ctx context.Context, part []*Claim, divided bool) err
 
 // stands takes down where the claim stands now.
 func (h *holding) stands(changes []claimChange) {
-	h.claim.at = nil
-	for _, change := range changes {
-		h.claim.at = append(h.claim.at, refValue{change.ref, change.new})
+	h.claim.at = slices.Clone(h.claim.at)
+	for i, change := range changes {
+		h.claim.at[i].hash = change.new
 	}
 }
 

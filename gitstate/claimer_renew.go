@@ -198,7 +198,7 @@ func (c *Claimer) Release(ctx context.Context, stacks []Claim) error {
 	var held []*holding
 	c.mu.Lock()
 	for i := range stacks {
-		if h := c.held[c.s.claimRefs(&stacks[i])[0]]; h != nil {
+		if h := c.held[c.s.claimRef(&stacks[i])]; h != nil {
 			held = append(held, h)
 			c.drop(h)
 			h.lose(context.Canceled)

@@ -32,7 +32,7 @@ const (
 // CauseOf finds the cause in an error of a remote method.
 func CauseOf(err error) Cause {
 	var rejected *rejection
-	var silent *silence
+	var silent *git.Silence
 	var ge *git.Error
 	switch {
 	case err == nil:
@@ -50,13 +50,8 @@ func CauseOf(err error) Cause {
 	return Unknown
 }
 
-// silence is the end of a wait.
-type silence struct{ after time.Duration }
-
-func (s *silence) Error() string { return fmt.Sprintf("no answer within %v", s.after) }
-
 // NoAnswer is the cause to cancel a context with where a remote was waited for as long as that.
-func NoAnswer(after time.Duration) error { return &silence{after} }
+func NoAnswer(after time.Duration) error { return git.NoAnswer(after) }
 
 // rejection is a ref that the server did not take, by what git push --porcelain says.
 type rejection struct {
@@ -220,15 +215,5 @@ func remoteError(doing, remote string, err error) error {
 	default:
 		text = fmt.Sprintf("%s failed: %s", doing, said)
 	}
-	return &worded{text, []error{ErrRemote, err}}
+	return &git.Worded{Text: text, Errs: []error{ErrRemote, err}}
 }
-
-// worded is errors in other words.
-type worded struct {
-	text string
-	errs []error
-}
-
-func (w *worded) Error() string { return w.text }
-
-func (w *worded) Unwrap() []error { return w.errs }

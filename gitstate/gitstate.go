@@ -42,7 +42,7 @@ var (
 	ErrNoCommit = errors.New("HEAD has no commit yet")
 	// ErrRemote is wrapped by errors of asking the remote: it could not be
 	// reached, or it did not answer as git does.
-	ErrRemote = errors.New("the remote could not be asked")
+	ErrRemote = git.ErrRemote
 	// ErrNotPushed is wrapped by errors of Push: the records are safe here and
 	// are not on the remote.
 	ErrNotPushed = errors.New("not pushed")

@@ -54,7 +54,7 @@ func (st *State) Slots() []Slot {
 		k.backend = ""
 		if len(s.heads) > 0 && !seen[k] {
 			seen[k] = true
-			id, _ := strings.CutPrefix(k.ident, "id:")
+			id, _ := idOf(k.ident)
 			if id == k.ident {
 				id = ""
 			}

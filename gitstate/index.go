@@ -55,6 +55,17 @@ type slot struct {
 	// Runs that a head names as followed and whose record was not seen (yet):
 	// it may be on its way, or belong to the time before the stack had its id.
 	followed []string
+	// All paths that its records name, of whichever runs; without an id there is one.
+	paths paths
+}
+
+// paths are sorted.
+type paths []string
+
+func (p *paths) add(path string) {
+	if i, is := slices.BinarySearch(*p, path); !is {
+		*p = slices.Insert(*p, i, path)
+	}
 }
 
 // Stored is a record with the commit whose note holds it.
@@ -89,6 +100,9 @@ func ident(id, path string) string {
 	}
 	return path
 }
+
+// idOf is the id that an ident is, if it is one.
+func idOf(ident string) (id string, is bool) { return strings.CutPrefix(ident, "id:") }
 
 func keyOf(r *note.Record) slotKey {
 	return slotKey{note.GroupOf(r.Op), r.Target, ident(r.ID, r.Stack), r.Backend()}
@@ -277,6 +291,7 @@ func (x *index) add(r *Stored) bool {
 		}
 		*h = *r
 		s.sawOK(r)
+		s.paths.add(r.Stack)
 		return true
 	} else {
 		runs := make([]string, len(s.heads))
@@ -294,6 +309,7 @@ func (x *index) add(r *Stored) bool {
 	}
 	s.heads = []Stored{*r}
 	s.sawOK(r)
+	s.paths.add(r.Stack)
 	return true
 }
 

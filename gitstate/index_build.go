@@ -27,6 +27,7 @@ type buildSlot struct {
 	// The runs whose record of the stack was forgotten or does not count, and
 	// what it followed.
 	forgotten map[string][]string
+	paths     paths
 }
 
 type latestLine struct {
@@ -92,6 +93,9 @@ func (b *builder) slot(r *note.Record) *buildSlot {
 		k = slotKey{b.same(k.group), b.same(k.target), b.same(k.ident), b.same(k.backend)}
 		s = &buildSlot{latest: map[string]latestLine{}, past: map[string]passed{}, followed: map[string]bool{}}
 		b.slots[k] = s
+	}
+	if !slices.Contains(s.paths, r.Stack) {
+		s.paths.add(b.same(r.Stack))
 	}
 	return s
 }
@@ -175,7 +179,7 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 				}
 			}
 		}
-		out := &slot{heads: make([]Stored, 0, len(s.latest))}
+		out := &slot{heads: make([]Stored, 0, len(s.latest)), paths: s.paths}
 		for _, h := range s.latest {
 			r, err := note.ParseRecord(h.line)
 			if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
-const indexMagic = "tmnotes index 6 "
+const indexMagic = "tmnotes index 7 "
 
 // save writes the index beside its place and renames it. It is not synced: its last
 // line is a checksum of the others, and a file that is damaged is made anew.
@@ -30,6 +30,9 @@ func (x *index) save(path string) error {
 			b.WriteByte(' ')
 		}
 		b.WriteString(cmp.Or(s.okCommit, "-") + " " + strconv.FormatInt(s.okAt, 10) + " " + cmp.Or(strings.Join(s.followed, ","), "-") + "\n")
+		for _, p := range s.paths {
+			fmt.Fprintf(&b, "p %q\n", p)
+		}
 		for _, h := range s.heads {
 			kind := "h "
 			if h.copied {
@@ -120,6 +123,12 @@ func loadIndex(path string) (*index, error) {
 				s.followed = strings.Split(f[2], ",")
 			}
 			x.slots[k] = s
+		case kind == "p" && s != nil:
+			p, err := strconv.Unquote(rest)
+			if err != nil {
+				return nil, errIndex
+			}
+			s.paths = append(s.paths, p)
 		case (kind == "h" || kind == "c") && s != nil:
 			commit, l, _ := strings.Cut(rest, " ")
 			r, err := note.ParseRecord(l)

@@ -15,14 +15,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
-// How git is run where it talks to a remote: with the user's own way of reaching it, for a
-// limited time, and again where that may help.
-
-const (
-	defaultNetworkTimeout = 2 * time.Minute
-	networkTries          = 3 // of what a moment may mend
-)
-
 // NetworkTimeout is how long a remote is waited for: by a fetch, by a push, by all that is to
 // be sent at the end of a run.
 func (s *Store) NetworkTimeout() time.Duration { return s.networkTimeout }
@@ -55,7 +47,7 @@ func (s *Store) persist(ctx context.Context, once func() (string, error)) (strin
 			return out, err
 		}
 		ge.Tries = try
-		if _, again := classify(ge.Stderr); !again || try == networkTries {
+		if _, again := classify(ge.Stderr); !again || try == git.NetworkTries {
 			return out, err
 		}
 		if pause(ctx, backoff(try-1, min(time.Second, s.networkTimeout/30), 5*time.Second)) != nil {

@@ -157,7 +157,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 		try.Spool = s.tryPush(ctx, remote, env, probe, s.spoolRef()) == nil
 	}
 	// Of a stack that nobody has.
-	if err := s.tryPush(ctx, remote, env, probe, s.claimRefs(&Claim{Stack: "/a probe of tmnotes doctor"})[0]); err != nil {
+	if err := s.tryPush(ctx, remote, env, probe, s.claimRef(&Claim{Stack: "/a probe of tmnotes doctor"})); err != nil {
 		try.Claims = fmt.Errorf("%w: %w", ErrClaims, err)
 		return try, nil
 	}
@@ -204,7 +204,7 @@ func (s *Store) tryPush(ctx context.Context, remote string, env []string, commit
 
 // tryDelete likewise pushes the deletion of a ref, beside what cannot be.
 func (s *Store) tryDelete(ctx context.Context, remote string, env []string, commit, ref string) error {
-	beside := s.claimRefs(&Claim{Stack: "/a probe of tmnotes doctor"})[0]
+	beside := s.claimRef(&Claim{Stack: "/a probe of tmnotes doctor"})
 	return s.tryPushes(ctx, remote, env, ref, ":"+ref, commit+":"+beside, commit+":"+beside+"/never")
 }
 

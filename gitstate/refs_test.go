@@ -97,7 +97,7 @@ func TestRemoteTagsNamedLikeOurRefs(t *testing.T) {
 				s, other := open(t, repo.Dir), open(t, repo.Clone().Dir)
 				forged := forgery(t, repo, head)
 				mine := s.spoolRef()
-				claim := s.claimRefs(&Claim{Stack: "/a", Target: "prod"})[0]
+				claim := s.claimRef(&Claim{Stack: "/a", Target: "prod"})
 				refs := []string{s.ref, s.textsRef(), mine, claim}
 				shadow := func() {
 					for _, ref := range refs {

@@ -58,26 +58,61 @@ func signWithSSH(t testing.TB, repo *gittest.Repo, mail string) (key string) {
 // it is found by their address. The program is one that knows where the keys are.
 func signWithGPG(t testing.TB, repo *gittest.Repo, mail string) {
 	t.Helper()
-	if _, err := exec.LookPath("gpg"); err != nil {
-		t.Skip("gpg is not installed")
-	}
-	home, err := os.MkdirTemp("", "g") // the agent's socket needs a short path
-	noError(t, err)
-	run := func(name string, args ...string) {
-		cmd := exec.Command(name, args...)
-		cmd.Env = append(os.Environ(), "GNUPGHOME="+home)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s %q: %v: %s", name, args, err, out)
-		}
-	}
-	t.Cleanup(func() {
-		run("gpgconf", "--kill", "all")
-		os.RemoveAll(home)
-	})
-	run("gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "Alice <"+mail+">", "ed25519", "sign", "never")
+	home, run := gnupg(t, "gpg")
+	run("", "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "Alice <"+mail+">", "ed25519", "sign", "never")
 	program := script(t, home, "wrapped", "GNUPGHOME='"+home+"' exec gpg \"$@\"")
 	repo.Git("config", "gpg.program", program)
 	repo.InRemote("config", "gpg.program", program)
+}
+
+// signWithX509 does it with a certificate of gpgsm, which finds it by the bare address alone.
+func signWithX509(t testing.TB, repo *gittest.Repo, mail string) {
+	t.Helper()
+	home, run := gnupg(t, "gpgsm")
+	for name, text := range map[string]string{
+		"gpgsm.conf":     "disable-crl-checks\ndisable-dirmngr\n",
+		"gpg-agent.conf": "allow-loopback-pinentry\n",
+		"request":        "Key-Type: RSA\nKey-Length: 2048\nKey-Usage: sign\nSerial: random\nName-DN: CN=Alice\nName-Email: " + mail + "\nHash-Algo: SHA256\n",
+	} {
+		noError(t, os.WriteFile(filepath.Join(home, name), []byte(text), 0o600))
+	}
+	certificate := filepath.Join(home, "certificate")
+	run("\n", "gpgsm", "--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0", "--gen-key", "--output", certificate, filepath.Join(home, "request"))
+	run("", "gpgsm", "--batch", "--import", certificate)
+	_, fingerprint, _ := strings.Cut(run("", "gpgsm", "--batch", "-k", "--with-colons"), "\nfpr:::::::::")
+	fingerprint, _, _ = strings.Cut(fingerprint, ":")
+	noError(t, os.WriteFile(filepath.Join(home, "trustlist.txt"), []byte(fingerprint+" S relax\n"), 0o600))
+	program := script(t, home, "wrapped", "GNUPGHOME='"+home+"' exec gpgsm \"$@\"")
+	repo.Git("config", "gpg.format", "x509")
+	repo.Git("config", "user.signingKey", mail)
+	repo.Git("config", "gpg.x509.program", program)
+	repo.InRemote("config", "gpg.x509.program", program)
+}
+
+// gnupg is a folder with keys of its own, for a program that may not be installed.
+func gnupg(t testing.TB, program string) (home string, run func(stdin, name string, args ...string) string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skip(program + " is not installed")
+	}
+	home, err := os.MkdirTemp("", "g") // the agent's socket needs a short path
+	noError(t, err)
+	run = func(stdin, name string, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Env, cmd.Stdin = append(os.Environ(), "GNUPGHOME="+home), strings.NewReader(stdin)
+		var out, complaint strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &complaint
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%s %q: %v: %s", name, args, err, complaint.String())
+		}
+		return out.String()
+	}
+	t.Cleanup(func() {
+		run("", "gpgconf", "--kill", "all")
+		os.RemoveAll(home)
+	})
+	return home, run
 }
 
 // Whatever is pushed is signed as the user's commits are: notes, merges, squashes,
@@ -87,6 +122,7 @@ func TestSigned(t *testing.T) {
 	for name, setUp := range map[string]func(*testing.T, *gittest.Repo){
 		"ssh":     func(t *testing.T, r *gittest.Repo) { signWithSSH(t, r, "alice@example.com") },
 		"openpgp": func(t *testing.T, r *gittest.Repo) { signWithGPG(t, r, "alice@example.com") },
+		"x509":    func(t *testing.T, r *gittest.Repo) { signWithX509(t, r, "alice@example.com") },
 		"tmnotes.committer": func(t *testing.T, r *gittest.Repo) {
 			signWithSSH(t, r, "bot@example.com")
 			r.Git("config", "tmnotes.committer", "The bot[bot] <bot@example.com>")
@@ -98,7 +134,7 @@ func TestSigned(t *testing.T) {
 			setUp(t, repo)
 			repo.Git("config", "commit.gpgSign", "true")
 			other := repo.Clone()
-			for _, key := range []string{"gpg.format", "user.signingKey", "gpg.program", "tmnotes.committer"} {
+			for _, key := range []string{"gpg.format", "user.signingKey", "gpg.program", "gpg.x509.program", "tmnotes.committer"} {
 				if value, err := repo.Try("config", key); err == nil {
 					other.Git("config", key, value)
 				}

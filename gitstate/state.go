@@ -28,6 +28,9 @@ type State struct {
 
 	placesOnce sync.Once
 	placesOf   map[slotKey][]Place // by group and ident
+
+	namesOnce sync.Once
+	names     map[string][]string // by path
 }
 
 // Latest is the latest result of a stack for a target and a group of
@@ -326,6 +329,27 @@ func idents(id, path string) []string {
 		return []string{path}
 	}
 	return []string{ident(id, path), path}
+}
+
+// namesAt are the idents of all that was ever deployed, or was going to be, from a path.
+func (st *State) namesAt(path string) []string {
+	st.namesOnce.Do(func() {
+		st.names = make(map[string][]string, len(st.x.slots))
+		for k, s := range st.x.slots {
+			if k.group != note.GroupOf(note.Deploy) {
+				continue
+			}
+			for _, p := range s.paths {
+				if !slices.Contains(st.names[p], k.ident) {
+					st.names[p] = append(st.names[p], k.ident)
+				}
+			}
+		}
+		for _, names := range st.names {
+			slices.Sort(names)
+		}
+	})
+	return st.names[path]
 }
 
 // abandoned reports whether nobody works any more on what a queued or running

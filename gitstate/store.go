@@ -112,6 +112,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		r.Close()
 		return nil, err
 	}
+	r.Patience = s.networkTimeout
 	if s.warn == nil {
 		s.warn = func(string) {}
 	}
@@ -155,7 +156,7 @@ func (s *Store) setNetworkTimeout(given time.Duration) (err error) {
 		}
 	}
 	if s.networkTimeout <= 0 {
-		s.networkTimeout = defaultNetworkTimeout
+		s.networkTimeout = git.DefaultNetworkTimeout
 	}
 	s.lagPatience = min(maxLag, s.networkTimeout/2)
 	return nil

@@ -204,18 +204,24 @@ func (s *Store) forgetTexts(r *note.Record) error {
 // slots are the digests of what the key is about: by the stack's id, and by
 // its path, under which a text stands from before it had one.
 func (k *TextKey) slots() (digests []string) {
-	for _, of := range idents(k.ID, k.Path) {
-		line := note.AppendPair(nil, "op", note.GroupOf(k.Op))
-		if k.Target != "" {
-			line = note.AppendPair(line, "target", k.Target)
-		}
-		name := "stack"
-		if id, is := strings.CutPrefix(of, "id:"); is {
-			name, of = "id", id
-		}
-		digests = append(digests, note.Digest(string(note.AppendPair(line, name, of))))
+	for _, name := range idents(k.ID, k.Path) {
+		digests = append(digests, slotDigest(k.Op, k.Target, name))
 	}
 	return digests
+}
+
+// slotDigest is the digest of a stack's slot, by one of its names (see ident).
+func slotDigest(op, target, name string) string {
+	line := note.AppendPair(nil, "op", note.GroupOf(op))
+	if target != "" {
+		line = note.AppendPair(line, "target", target)
+	}
+	if id, is := idOf(name); is {
+		line = note.AppendPair(line, "id", id)
+	} else {
+		line = note.AppendPair(line, "stack", name)
+	}
+	return note.Digest(string(line))
 }
 
 func (s *Store) textsRef() string { return s.ref + textsSuffix }

@@ -555,8 +555,21 @@ func TestNotAnnounced(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "503") || refused == nil || !strings.Contains(refused.Error(), "the remote is down") {
 		t.Errorf("%v; %v", err, refused)
 	}
-	if got := s.note(r.Head()); !strings.Contains(got, "status=canceled op=deploy stack=/a ") || !strings.Contains(got, "event=finished") || s.api.Seen().Deployments != 0 {
+	got := s.note(r.Head())
+	if strings.Contains(got, "status=") || !strings.Contains(got, "event=forgotten op=deploy stack=/a ") || !strings.Contains(got, "event=finished") || s.api.Seen().Deployments != 0 {
 		t.Errorf("%s%+v", got, s.api.Seen())
+	}
+	// Who deploys it meanwhile knows nothing of that, and is not in conflict with it.
+	other := &note.Record{Status: note.OK, Op: note.Deploy, Stack: "/a", ID: "id-a", Run: s.store.NewRun()}
+	if err := s.store.Append(r.Head(), other); err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.store.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err := st.Latest("id-a", "/a", "", note.Deploy); err != nil || l.Status != note.OK || len(l.Diverged)+len(l.Conflicts) > 0 {
+		t.Errorf("%+v, %v", l, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package cloudapi
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,7 +81,7 @@ func (s *Server) open(r *run, records ...*note.Record) error {
 
 // undo takes back a run that must not go on because of err, which it returns: as if
 // it had never been where nothing of it can be read, else what was announced is
-// canceled, now or when the server ends.
+// withdrawn, now or when the server ends.
 func (s *Server) undo(r *run, err error, reason string) error {
 	r.closed = true
 	readable, _, rerr := s.readable(r, 0)
@@ -137,13 +138,35 @@ func (s *Server) withdraw(r *run, reason string) error {
 	r.closed = true
 	for _, e := range r.stacks {
 		if e.open() {
-			if err := s.change(r, e, note.Canceled, reason, nil); err != nil {
+			var err error
+			if r.undone != "" && e.rec.Status == note.Queued && !s.opt.DryRun {
+				err = s.withdrawOne(r, e, reason)
+			} else {
+				err = s.change(r, e, note.Canceled, reason, nil)
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return s.finish(r)
 }
+
+// withdrawOne makes it as if a stack that was only announced had never been, also to who
+// deploys it before that comes to the remote.
+func (s *Server) withdrawOne(r *run, e *entry, reason string) error {
+	if err := s.store.Withdraw(r.commit, &e.rec, note.Record{By: s.who(), Reason: reason}); err != nil {
+		return err
+	}
+	if s.opt.Recorded != nil {
+		s.opt.Recorded(r.op)
+	}
+	e.rec.Status, e.withdrawn = note.Canceled, true // to the CLI
+	return nil
+}
+
+// who is named where a record is made by hand, or taken back.
+func (s *Server) who() string { return cmp.Or(s.opt.By, s.store.Who(context.Background())) }
 
 // Close ends the server: it answers nothing from now on, and returns when what it was
 // answering has been answered. It ends what has no open stacks, and keeps what was

@@ -45,6 +45,8 @@ type entry struct {
 	started time.Time   // when it was running, as far as this process saw it
 	out     output
 
+	withdrawn bool // its queued line has a tombstone
+
 	base string  // the target without its workspace
 	cmd  command // as far as this process was told it
 }
@@ -241,7 +243,7 @@ func (s *Server) look(r *run, e *entry, rec *note.Record) error {
 	if rec.Target == was.Target && was.Backend() == "" {
 		return nil // what names no backend is one of every backend, until this follows it
 	}
-	return s.store.Withdraw(r.commit, &was, note.Record{By: cmp.Or(s.opt.By, s.store.Who(context.Background())), Reason: "it is deployed elsewhere: " + cmp.Or(rec.Target, "the default workspace")})
+	return s.store.Withdraw(r.commit, &was, note.Record{By: s.who(), Reason: "it is deployed elsewhere: " + cmp.Or(rec.Target, "the default workspace")})
 }
 
 // newEntry makes the first record of a stack in a run, and says what it follows.
@@ -420,7 +422,12 @@ func (s *Server) change(r *run, e *entry, status note.Status, reason string, exi
 // finish records the end of a run once all of its stacks have ended.
 func (s *Server) finish(r *run) error {
 	end := &note.Record{Event: note.Finished, Run: r.id}
+	skipped := 0
 	for _, e := range r.stacks {
+		if e.withdrawn {
+			skipped++
+			continue
+		}
 		switch e.rec.Status {
 		case note.OK:
 			end.OK++
@@ -439,6 +446,7 @@ func (s *Server) finish(r *run) error {
 	if !r.closed || r.finished {
 		return nil
 	}
+	end.SetSkipped(skipped)
 	if err := s.append(r, end); err != nil {
 		return err
 	}

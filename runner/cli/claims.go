@@ -91,6 +91,7 @@ func (n *session) claim(u *ui, push *pusher, o runOptions, head *note.Record, g 
 		force: o.force, named: o.filter.set(), overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
 	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, Leg: n.leg, By: head.By, Job: head.Job, Lease: o.claims.lease})
 	k.ahead.init(o.claims.lease)
+	k.let.most = waitMost(head.Stacks)
 	k.let.begin(n.net, k.claimer, push, k.ahead.keep, k.letGoUnused)
 	return k
 }
@@ -98,7 +99,7 @@ func (n *session) claim(u *ui, push *pusher, o runOptions, head *note.Record, g 
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
 	r := k.n.of(path)
-	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, note.Op(r.op.Name).Deploys()
+	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target, Announced: k.n.shared && k.n.queued[path] != nil}, note.Op(r.op.Name).Deploys()
 }
 
 // admit claims the stacks that are ready and decides again whether they need to run.
@@ -198,7 +199,7 @@ func (k *claims) take(ctx context.Context, want, more []gitstate.Claim, say func
 			say(want[i].Stack, runner.Admission{Later: k.soon(), Reason: "others are claiming it"})
 		}
 	}
-	off, err := k.decide(ctx, mine)
+	off, err := k.decide(ctx, k.claimer.Known(), mine)
 	if err == nil {
 		err = k.lookBack()
 	}
@@ -234,7 +235,14 @@ func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(
 		}
 	}
 	for range 2 { // by what is here, and by what there is to fetch
-		off, err := k.decide(ctx, busy)
+		if len(busy) == 0 {
+			break
+		}
+		st, err := k.n.store.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		off, err := k.decide(ctx, st, busy)
 		if err != nil {
 			return nil, err
 		}
@@ -337,15 +345,11 @@ func (k *claims) afterElsewhere(path string) string {
 	return ""
 }
 
-// decide looks at stacks as the selection did, with what has been recorded since, and
+// decide looks at stacks as the selection did, with what was recorded until st, and
 // says which need not run. What they follow is taken down.
-func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, error) {
+func (k *claims) decide(ctx context.Context, st *gitstate.State, paths []string) (map[string]taken, error) {
 	if len(paths) == 0 {
 		return nil, nil
-	}
-	st, err := k.n.store.State(ctx)
-	if err != nil {
-		return nil, err
 	}
 	k.n.store.Basis(st)
 	began, err := st.Began(k.before)

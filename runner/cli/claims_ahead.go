@@ -38,13 +38,17 @@ func (a *aheadClaims) init(lease time.Duration) {
 	a.keep, a.decided = min(5*time.Second, lease/6), map[string]decided{}
 }
 
-// take is what was decided of a stack, if that is so still.
+// take is what was decided of a stack, if that is so still. Else it is decided anew, and
+// what is claimed then is in use: it must not be let go of here.
 func (a *aheadClaims) take(c gitstate.Claim) (runner.Admission, bool) {
 	d, is := a.decided[c.Stack]
-	if !is || d.claim.ID != c.ID || d.claim.Target != c.Target || time.Since(d.at) > a.keep || d.admission.Hold != nil && d.admission.Hold.Err() != nil {
+	if !is || d.claim.ID != c.ID || d.claim.Target != c.Target {
 		return runner.Admission{}, false
 	}
 	delete(a.decided, c.Stack)
+	if time.Since(d.at) > a.keep || d.admission.Hold != nil && d.admission.Hold.Err() != nil {
+		return runner.Admission{}, false
+	}
 	a.let++
 	return d.admission, true
 }

@@ -19,6 +19,7 @@ type letGo struct {
 	stop    chan struct{}
 	done    sync.WaitGroup
 
+	most   int // see waitMost
 	mu     sync.Mutex
 	over   []gitstate.Claim // to be let go of now
 	wait   []waiting        // for a push
@@ -35,11 +36,17 @@ type waiting struct {
 
 // waitMost is how many that ended are claimed still at most: then the notes are pushed before
 // the interval is over, and no more are claimed before some are let go of. What a push of
-// claims costs git grows with the refs that the remote has.
-const waitMost = 1000
+// claims costs git grows with the refs that the remote has: a run of many stacks lets go of
+// them more often, one of fewer needs no push for it.
+func waitMost(stacks int) int {
+	if stacks > 1000 {
+		return 500
+	}
+	return 1000
+}
 
 // releaseMost is of how many stacks one push lets go.
-const releaseMost = 250
+const releaseMost = 500
 
 // releaseWait is how long others that end are waited for, so that they are released together.
 const releaseWait = 200 * time.Millisecond
@@ -83,7 +90,7 @@ func (l *letGo) ended(c gitstate.Claim) {
 	l.mu.Lock()
 	l.wait = append(l.wait, waiting{c, time.Now()})
 	l.behind++
-	many := len(l.wait) >= waitMost
+	many := len(l.wait) >= l.most
 	l.mu.Unlock()
 	l.push.ask(time.Now().Add(releaseWait), many)
 }
@@ -139,7 +146,7 @@ func (l *letGo) keepUp(ctx context.Context, most time.Duration) {
 		l.mu.Lock()
 		behind := l.behind
 		l.mu.Unlock()
-		if behind < waitMost {
+		if behind < l.most {
 			return
 		}
 		select {

@@ -190,6 +190,7 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *note.
 		}
 		return notAnnounced(err, sync.remote, s.Ref())
 	}
+	n.shared = sync.remote != "" && !tr.Spooled
 	if tr.Spooled {
 		u.warn(spooled(sync.remote, s.Ref()))
 	}

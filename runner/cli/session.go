@@ -38,6 +38,7 @@ type session struct {
 
 	by           string                  // who, as its head says
 	queued       map[string]*note.Record // what was announced, by path
+	shared       bool                    // and is on the ref that all share
 	follows      sync.Map                // path → []string: what a stack follows, as far as that is newer than its prev
 	mu           sync.Mutex              // guards the two
 	settledState *gitstate.State

@@ -32,6 +32,8 @@ var (
 	ErrNoRepository = errors.New("not a git repository")
 	// ErrUnsupported is a repository that cannot be written with go-git.
 	ErrUnsupported = errors.New("this repository cannot hold the notes")
+	// ErrRemote is where a remote could not be reached, or did not answer as git does.
+	ErrRemote = errors.New("the remote could not be asked")
 )
 
 // ConfigFile is where settings can stand in the repository itself.
@@ -50,13 +52,18 @@ type Repo struct {
 	Remotes   []string            // their names, as they are configured
 	Mirrors   []string            // those that are mirrors
 
+	// How long an object is waited for: any that is here, and one that a partial clone
+	// lacks; at a signal no longer than the former.
+	LocalRead, Patience time.Duration
+	interrupted         <-chan struct{}
+
 	mu  sync.Mutex
 	cat *catFile
 }
 
 // Open asks git where the repository of dir is.
 func Open(ctx context.Context, dir string) (*Repo, error) {
-	r := &Repo{Dir: dir}
+	r := &Repo{Dir: dir, interrupted: ctx.Done(), LocalRead: 5 * time.Second, Patience: DefaultNetworkTimeout}
 	// Three questions that git answers side by side.
 	var out, top, conf string
 	var err, topErr, confErr error
@@ -267,9 +274,10 @@ func (r *Repo) Git(ctx context.Context, stdin io.Reader, args ...string) (string
 // whole pack index, and it reads alternates, partial clones, multi-pack
 // indexes and new packs as git does.
 type catFile struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *bufio.Reader
+	watch *catWatch
 }
 
 func (r *Repo) startCat(args ...string) (*catFile, error) {
@@ -290,11 +298,12 @@ func (r *Repo) startCat(args ...string) (*catFile, error) {
 		}
 		return nil, fmt.Errorf("git cat-file: %w", err)
 	}
-	return &catFile{cmd: cmd, in: in, out: bufio.NewReaderSize(out, 1<<16)}, nil
+	return &catFile{cmd: cmd, in: in, out: bufio.NewReaderSize(out, 1<<16), watch: &catWatch{r: r, cmd: cmd, out: out}}, nil
 }
 
 // stop may be called again.
 func (c *catFile) stop() {
+	c.watch.end()
 	c.in.Close()
 	c.cmd.Process.Kill()
 	c.cmd.Wait()
@@ -310,9 +319,11 @@ func (c *catFile) answer() (h plumbing.Hash, t plumbing.ObjectType, body []byte,
 
 // answerIn is answer with memory for the body, which is used if it is enough.
 func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
+	c.watch.begin()
+	defer c.watch.end()
 	line, err := c.out.ReadSlice('\n')
 	if err != nil {
-		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
+		return h, t, nil, c.watch.why(err)
 	}
 	line = line[:len(line)-1]
 	name, rest, _ := bytes.Cut(line, []byte(" "))
@@ -329,7 +340,7 @@ func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectTyp
 	}
 	body = slices.Grow(memory[:0], int(size)+1)[:size+1]
 	if _, err := io.ReadFull(c.out, body); err != nil {
-		return h, t, nil, fmt.Errorf("git cat-file ended early: %w", err)
+		return h, t, nil, c.watch.why(err)
 	}
 	return h, t, body[:size], nil
 }
@@ -494,6 +505,14 @@ func (r *Repo) Close() {
 		r.cat = nil
 	}
 }
+
+// How git is run where it talks to a remote: with the user's own way of reaching it, for a
+// limited time, and again where that may help.
+
+const (
+	DefaultNetworkTimeout = 2 * time.Minute
+	NetworkTries          = 3 // of what a moment may mend
+)
 
 // GitOwn is the value of a key of git's configuration, never of ConfigFile: what is
 // committed must not choose what is executed.
