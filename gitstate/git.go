@@ -27,6 +27,7 @@ import (
 // that whatever git can open is opened, with the user's configuration.
 type repo struct {
 	dir       string // where git commands are run
+	environ   []string
 	commonDir string // shared by linked worktrees
 	workTree  string // "" in a bare repository
 	objects   string
@@ -41,8 +42,8 @@ type repo struct {
 }
 
 // openRepo asks git where the repository of dir is.
-func openRepo(ctx context.Context, dir string) (*repo, error) {
-	r := &repo{dir: dir}
+func openRepo(ctx context.Context, dir string, environ []string) (*repo, error) {
+	r := &repo{dir: dir, environ: environ}
 	// Three questions that git answers side by side.
 	var out, top, conf string
 	var err, topErr, confErr error
@@ -62,8 +63,8 @@ func openRepo(ctx context.Context, dir string) (*repo, error) {
 				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
 			case strings.Contains(low, "dubious ownership"):
 				return nil, notOwned(ge.stderr)
-			case strings.Contains(low, "not a git repository") && os.Getenv("GIT_DIR") != "":
-				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, os.Getenv("GIT_DIR"), dir)
+			case strings.Contains(low, "not a git repository") && r.getenv("GIT_DIR") != "":
+				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, r.getenv("GIT_DIR"), dir)
 			case strings.Contains(low, "not a git repository"):
 				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", ErrNoRepository, dir)
 			}
@@ -214,11 +215,21 @@ func lastLines(stderr string, code int) string {
 	return new(Redactor).Text(strings.Join(said, "; "), 400)
 }
 
+// getenv is a variable of git's, whose names are in capitals everywhere.
+func (r *repo) getenv(name string) string {
+	for _, kv := range slices.Backward(r.environ) {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
 // command prepares a git child. Its messages are read, so they are in English.
 func (r *repo) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
+	cmd.Env = append(slices.Clip(r.environ), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
 	return cmd
 }
 

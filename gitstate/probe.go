@@ -17,8 +17,8 @@ import (
 // anything being changed: neither here nor on the remote.
 
 // GitVersion is what `git version` says, without the words before it.
-func GitVersion(ctx context.Context) (string, error) {
-	out, err := (&repo{dir: "."}).git(ctx, nil, "version")
+func GitVersion(ctx context.Context, environ []string) (string, error) {
+	out, err := (&repo{dir: ".", environ: environ}).git(ctx, nil, "version")
 	return strings.TrimPrefix(strings.TrimSpace(out), "git version "), err
 }
 
@@ -129,7 +129,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	}
 	defer os.RemoveAll(tmp)
 	alternates := s.repo.objects
-	if more := os.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
+	if more := s.repo.getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
 		alternates += string(os.PathListSeparator) + more
 	}
 	env := []string{"GIT_OBJECT_DIRECTORY=" + tmp, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternates}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -54,7 +53,7 @@ func adopt(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: true, Memory: s})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: true, Memory: s})
 		if err != nil {
 			return err
 		}
@@ -74,7 +73,7 @@ func adopt(c *cli.Context, env Env) error {
 			}
 			stacks = among(stacks, selected)
 		}
-		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), gitstate.Deploy)
+		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), gitstate.Deploy)
 		if err != nil {
 			return err
 		}
@@ -93,7 +92,7 @@ func adopt(c *cli.Context, env Env) error {
 		if m.triggers, err = p.Triggers(c.Context, commit.Hash); err != nil {
 			return err
 		}
-		like := byHand(c, s, commit, gitstate.OK, gitstate.Deploy, reason)
+		like := byHand(c, env, s, commit, gitstate.OK, gitstate.Deploy, reason)
 		var records []*gitstate.Record
 		known := 0
 		for _, stack := range stacks {

@@ -94,7 +94,7 @@ func blame(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Memory: s})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Memory: s})
 		if err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func blame(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		target := targetOf(c.String("target"), workspace())
+		target := targetOf(c.String("target"), env.workspace())
 		stack, found := findStack(s, dir, all, c.Args().First())
 		if !found {
 			if stack, err = goneStack(s, dir, st, c.Args().First(), target); err != nil {

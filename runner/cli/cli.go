@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -58,12 +57,6 @@ func (e *exitError) Error() string {
 }
 
 func (e *exitError) Unwrap() error { return e.err }
-
-// Env is what a command gets from outside.
-type Env struct {
-	Stdin          *os.File
-	Stdout, Stderr io.Writer
-}
 
 // Main runs tmnotes with its arguments, without the program's name, and
 // returns the exit code. ctx ends with the first interrupt.
@@ -125,7 +118,7 @@ func newApp(env Env) *cli.App {
 			c.OnUsageError = usageError
 			c.HideHelpCommand = true
 			for _, f := range c.Flags {
-				dropEmpty(f)
+				dropEmpty(f, env)
 			}
 		}
 	}
@@ -222,8 +215,8 @@ loop:
 // relaxGC holds the garbage collector back while a project is loaded: a quarter
 // of that time is collection of what is kept anyway. It is not for reading a
 // long history, of which next to nothing is kept.
-func relaxGC() (restore func()) {
-	if os.Getenv("GOGC") != "" {
+func relaxGC(env Env) (restore func()) {
+	if env.Getenv("GOGC") != "" {
 		return func() {}
 	}
 	old := debug.SetGCPercent(400)
@@ -235,7 +228,7 @@ func relaxGC() (restore func()) {
 func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 	stale := c.Duration("stale-after")
 	ui := newUI(env)
-	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.warn})
+	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Environ: env.Environ, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.warn})
 	if err != nil {
 		return nil, err
 	}
@@ -243,7 +236,7 @@ func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 		s.Close()
 		return nil, err
 	}
-	divide(c, s, detectCI(os.Getenv))
+	divide(c, s, env.ci())
 	return s, nil
 }
 

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 func tmnotesMain() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	code := Main(ctx, os.Args[1:], Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+	code := Main(ctx, os.Args[1:], Process())
 	stop()
 	os.Exit(code)
 }

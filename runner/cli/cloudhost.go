@@ -46,10 +46,10 @@ type cloudHost struct {
 const freshFor = 10 * time.Second
 
 func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*cloudHost, error) {
-	h := &cloudHost{session: session{store: s, net: context.Background()}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
+	h := &cloudHost{session: session{env: env, store: s, net: context.Background()}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
 	var err error
 	for _, op := range []string{gitstate.Deploy, gitstate.Drift, "preview"} {
-		if h.plans[op], err = planSync(c, s, "", detectCI(os.Getenv), op); err != nil {
+		if h.plans[op], err = planSync(c, s, "", env.ci(), op); err != nil {
 			return nil, err
 		}
 	}
@@ -63,7 +63,7 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 
 // options are those of the API that come from here.
 func (h *cloudHost) options(token string) cloudapi.Options {
-	opt := cloudapi.Options{Token: token, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
+	opt := cloudapi.Options{Token: token, Environ: h.env.Environ, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
 		CommandLine: h.argv, See: h.see, Reason: runner.Reason, Warn: h.ui.warn}
 	if h.store.WorkTree() != "" {
 		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
@@ -103,11 +103,11 @@ func (h *cloudHost) beginAhead() {
 
 func (h *cloudHost) load() func() (*workTree, error) {
 	return sync.OnceValues(func() (*workTree, error) {
-		p, err := project.Load(context.Background(), project.Options{Dir: h.dir})
+		p, err := project.Load(context.Background(), project.Options{Dir: h.dir, Environ: h.env.Environ})
 		if err != nil {
 			return nil, err
 		}
-		w := &workTree{store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: newReader(context.Background(), p.Root())}
+		w := &workTree{env: h.env, store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: newReader(context.Background(), p.Root())}
 		if w.stacks, err = p.All(); err != nil {
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func (h *cloudHost) announce(ctx context.Context) error {
 	}
 	tr, err := h.store.Announce(ctx, remote, true) // refresh fetched
 	if err != nil {
-		return notAnnounced(err, remote, h.store.Ref())
+		return notAnnounced(err, remote, h.store.Ref(), h.env.ci())
 	}
 	if tr.Spooled {
 		h.ui.warn(spooled(remote, h.store.Ref()))
@@ -199,7 +199,7 @@ func (h *cloudHost) end(ctx context.Context, reach *reach) error {
 		if err := h.store.Flush(ctx); err != nil {
 			return err
 		}
-		return notPushed(h.store, remote, err)
+		return notPushed(h.store, remote, err, h.env.ci())
 	}
 	return nil
 }
@@ -220,7 +220,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 	h.treeMu.Lock()
 	load := h.tree
 	h.treeMu.Unlock()
-	env, reader, at := os.Environ(), runner.NewReader("", nil), runner.Surroundings{}
+	env, reader, at := h.env.Environ, runner.NewReader("", nil), runner.Surroundings{}
 	if load != nil {
 		tree, err := load()
 		if err != nil {
@@ -228,7 +228,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 		}
 		env, _ = tree.Env(path)
 		reader = tree.reader
-		at = runner.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: project.RunEnv(env)}
+		at = runner.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: tree.project.RunEnv(env)}
 	}
 	at.Env = env
 	op, place, err := reader.Look(runner.Recognise(argv, env, ""), at)
@@ -237,6 +237,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 
 // workTree is the project as one invocation of terramate finds it.
 type workTree struct {
+	env     Env
 	store   *gitstate.Store
 	project *project.Project
 	stacks  []runner.Stack
@@ -264,7 +265,7 @@ func (w *workTree) Env(path string) ([]string, string) {
 	stack, here := w.byPath[path]
 	env, ok := w.seen[path]
 	if !ok {
-		env = os.Environ()
+		env = w.env.Environ
 		if here {
 			if own, err := w.project.Env(stack); err == nil {
 				env = own
@@ -366,7 +367,7 @@ func cloudRepository(c *cli.Context, s *gitstate.Store) (string, error) {
 	return project.CloudRepository(url)
 }
 
-func byAndJob(ctx context.Context, s *gitstate.Store) (by, job string, attempt int) {
-	ci := detectCI(os.Getenv)
-	return cmp.Or(ci.by, s.Who(ctx)), ci.job, ci.attempt
+func (h *cloudHost) byAndJob(ctx context.Context) (by, job string, attempt int) {
+	ci := h.env.ci()
+	return cmp.Or(ci.by, h.store.Who(ctx)), ci.job, ci.attempt
 }

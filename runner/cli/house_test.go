@@ -3,7 +3,11 @@ package cli
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,5 +107,49 @@ func TestTopLevel(t *testing.T) {
 			continue
 		}
 		t.Errorf("%s: what is it doing at the top?", entry)
+	}
+}
+
+// Only cli.Env reads the environment: what is below is given it, so that a test, or
+// another program, can give it another one.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	allowed := map[string]string{
+		"runner/cli/env.go":             "Process",
+		"runner/cli/noprobe/noprobe.go": "it runs before anything else",
+		"gitstate/store.go":             "where Options.Environ is nil",
+		"gitstate/locks.go":             "it says who this process is",
+		"gitstate/telemetry/trace.go":   "OpenTelemetry's SDK, to which it belongs, does",
+		"gitstate/gittest/gittest.go":   "it is for tests",
+		"gitstate/gittest/browser.go":   "it is for tests",
+	}
+	for _, room := range []string{"main.go", "gitstate", "runner"} {
+		err := filepath.WalkDir(filepath.Join(top, room), func(path string, _ fs.DirEntry, err error) error {
+			name, relErr := filepath.Rel(top, path)
+			name = filepath.ToSlash(name)
+			if err != nil || relErr != nil || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || allowed[name] != "" {
+				return errors.Join(err, relErr)
+			}
+			files := token.NewFileSet()
+			file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				call, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				from, ok := call.X.(*ast.Ident)
+				if ok && (from.Name == "os" || from.Name == "syscall") && slices.Contains([]string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv"}, call.Sel.Name) {
+					t.Errorf("%s:%d: %s.%s; the environment is in cli.Env", name, files.Position(call.Pos()).Line, from.Name, call.Sel.Name)
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

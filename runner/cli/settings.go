@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -69,11 +68,11 @@ func unknownSetting(key string) string {
 // give "" for a variable that is not set, and stock terramate takes that for none,
 // too (kong, Value.Reset). To urfave/cli it would be a value, that hides the next
 // variable and what is configured.
-func dropEmpty(f cli.Flag) {
+func dropEmpty(f cli.Flag, env Env) {
 	names := envVars(f)
 	if names != nil {
 		*names = slices.DeleteFunc(slices.Clone(*names), func(name string) bool {
-			value, set := os.LookupEnv(name)
+			value, set := env.lookup(name)
 			return set && value == ""
 		})
 	}

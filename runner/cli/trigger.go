@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -69,7 +68,7 @@ func trigger(c *cli.Context, env Env) error {
 		return errors.New("--op goes with --note: a trigger file is for whatever runs next")
 	}
 	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt()})
 		if err != nil {
 			return err
 		}
@@ -91,7 +90,7 @@ func trigger(c *cli.Context, env Env) error {
 			stacks = among(stacks, selected)
 		}
 
-		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
+		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), op)
 		if err != nil {
 			return err
 		}
@@ -99,7 +98,7 @@ func trigger(c *cli.Context, env Env) error {
 		if note || filter.set() {
 			read := plan
 			if read.remote == "" {
-				if read, err = planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), gitstate.Deploy); err != nil {
+				if read, err = planSync(c, s, p.DefaultRemote(), env.ci(), gitstate.Deploy); err != nil {
 					return err
 				}
 			}
@@ -110,7 +109,7 @@ func trigger(c *cli.Context, env Env) error {
 				return err
 			}
 			s.Basis(st)
-			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, st, p, sel.Target).of); err != nil {
+			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, env, st, p, sel.Target).of); err != nil {
 				return err
 			}
 		}
@@ -200,7 +199,7 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 	if err != nil {
 		return err
 	}
-	like := byHand(c, s, head, gitstate.Triggered, op, reason)
+	like := byHand(c, u.env, s, head, gitstate.Triggered, op, reason)
 	var records []*gitstate.Record
 	for _, stack := range stacks {
 		r, l, err := like(st, stack)
