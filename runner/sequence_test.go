@@ -210,7 +210,7 @@ func TestSequenceFailFast(t *testing.T) {
 	t.Parallel()
 	g := free(t, "/a", "/b")
 	a := sequence(t, "/a", `while ! test -e go; do sleep 0.01; done`, "true")
-	b := sequence(t, "/b", "exit 1")
+	b := sequence(t, "/b", fmt.Sprintf(`while ! test -e '%s/ran'; do sleep 0.01; done; exit 1`, a.Stack.Dir))
 	r := startRun(t, t.Context(), g, map[string]Task{"/a": a, "/b": b}, Options{Parallel: 2, FailFast: true}, func(ev Event) error {
 		if ev.Kind == Finished && ev.Result.Stack.Path == "/b" {
 			return os.WriteFile(filepath.Join(a.Stack.Dir, "go"), nil, 0o600)
