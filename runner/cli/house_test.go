@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -151,5 +152,44 @@ func TestEnvironment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Where -short makes a test try less, scripts/test --all has it try all.
+func TestSearchesAreListed(t *testing.T) {
+	t.Parallel()
+	list, err := os.ReadFile(filepath.Join(top, "scripts", "test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	function := regexp.MustCompile(`(?m)^func (Test\w+)`)
+	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		starts := function.FindAllSubmatchIndex(text, -1)
+		for i, at := range starts {
+			end := len(text)
+			if i+1 < len(starts) {
+				end = starts[i+1][0]
+			}
+			name := string(text[at[2]:at[3]])
+			if name == "TestSearchesAreListed" || !strings.Contains(string(text[at[0]:end]), "testing.Short()") {
+				continue
+			}
+			seen++
+			if !regexp.MustCompile(`\b` + name + `\b`).Match(list) {
+				t.Errorf("%s: scripts/test does not name %s, which tries less with -short", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil || seen < 10 {
+		t.Errorf("%d tests were found: %v", seen, err)
 	}
 }
