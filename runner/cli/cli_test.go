@@ -128,7 +128,7 @@ func isolate(work, stock string) ([]string, error) {
 	tf, _ := exec.LookPath("terraform")
 	files := map[string]string{
 		filepath.Join(home, "gitconfig"): "[user]\n\tname = Alice\n\temail = alice@example.com\n[init]\n\tdefaultBranch = main\n" +
-			"[advice]\n\tdetachedHead = false\n[protocol \"file\"]\n\tallow = always\n[uploadpack]\n\tallowFilter = true\n[gc]\n\tauto = 0\n",
+			"[advice]\n\tdetachedHead = false\n[protocol \"file\"]\n\tallow = always\n[uploadpack]\n\tallowFilter = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[receive]\n\tautogc = false\n",
 		filepath.Join(home, "terramaterc"): "disable_checkpoint = true\ndisable_checkpoint_signature = true\ndisable_telemetry = true\n",
 		filepath.Join(home, "terraformrc"): "disable_checkpoint = true\n",
 		filepath.Join(bin, "deploy"):       deployScript,
