@@ -121,7 +121,12 @@ func (n *session) locate(st *gitstate.State, r *recorded) (gitstate.Latest, erro
 		done, _ := doneAs(l, n.commit.Hash, r)
 		return done
 	})
-	r.assumed = assumed
+	r.assumed, r.maybe = assumed, nil
+	for i := range found {
+		if found[i].Place != of.Place {
+			r.maybe = append(r.maybe, found[i].latest)
+		}
+	}
 	if len(found) == 1 && !strings.HasPrefix(of.Backend, elsewhere) {
 		r.target, r.backend = of.Target, of.Backend
 	} else {

@@ -65,10 +65,11 @@ type session struct {
 type recorded struct {
 	stack   runner.Stack
 	op      runner.Operation
-	base    string       // --target
-	place   runner.Place // where it is deployed to, as far as that is seen,
-	assumed bool         // or taken to be because it is recorded
-	target  string       // with the workspace, as in records
+	base    string            // --target
+	place   runner.Place      // where it is deployed to, as far as that is seen,
+	assumed bool              // or taken to be because it is recorded
+	maybe   []gitstate.Latest // at the other places that it may be at, where that is not known
+	target  string            // with the workspace, as in records
 	backend string
 	look    func(runner.Operation) (runner.Operation, runner.Place, error)
 	// Of a script: which commands are said to deploy.
@@ -355,15 +356,18 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 			off[p] = taken{path: p, why: why}
 			recorded[p] = l.Inputs
 		} else if deploy && !allowRollback {
-			why, err := n.newer.back(&l, p)
-			if err != nil {
-				return nil, err
+			// Where the place is not known, the code that is later at one of them stays.
+			for _, l := range append([]gitstate.Latest{l}, r.maybe...) {
+				why, err := n.newer.back(&l, p)
+				if err != nil {
+					return nil, err
+				}
+				if why != "" {
+					off[p] = taken{path: p, superseded: true, why: why}
+					break
+				}
+				ask, paths = append(ask, l), append(paths, p)
 			}
-			if why != "" {
-				off[p] = taken{path: p, superseded: true, why: why}
-				continue
-			}
-			ask, paths = append(ask, l), append(paths, p)
 		}
 	}
 	if err := n.regenerated(ctx, off, recorded); err != nil {
@@ -374,7 +378,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 		return nil, err
 	}
 	for i, p := range paths {
-		if late[i] {
+		if _, is := off[p]; late[i] && !is {
 			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", shortHash(ask[i].OKCommit))}
 		}
 	}

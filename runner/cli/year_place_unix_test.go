@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -137,17 +138,22 @@ func (y *year) everywhere(p *pipeline) bool {
 	return true
 }
 
-// elsewhere reports whether the stack is to be deployed at another place of the target,
-// which the pipeline might be about to write to.
-func (y *year) elsewhere(p *pipeline, stack string) bool {
+// others is what is deployed at the other places of the target, which a pipeline whose
+// clone was never initialised might be about to write to.
+func (y *year) others(p *pipeline, stack string) (all []*deployed) {
 	for at, d := range y.real {
-		if strings.HasPrefix(at, p.target+"+") && strings.HasSuffix(at, stack) && at != p.place(p.target)+stack {
-			if d.content != y.want(p, stack) || d.half || d.owed || d.unsure {
-				return true
-			}
+		if p.fresh && strings.HasPrefix(at, p.target+"+") && strings.HasSuffix(at, stack) && at != p.place(p.target)+stack {
+			all = append(all, d)
 		}
 	}
-	return false
+	return all
+}
+
+// elsewhere reports whether the stack is to be deployed at another place.
+func (y *year) elsewhere(p *pipeline, stack string) bool {
+	return slices.ContainsFunc(y.others(p, stack), func(d *deployed) bool {
+		return d.content != y.want(p, stack) || d.half || d.owed || d.unsure
+	})
 }
 
 // applied is what the state of a stack says that is deployed.

@@ -106,9 +106,15 @@ func (y *year) begin(p *pipeline, flags ...string) {
 	for _, s := range yearPaths {
 		d := y.of(p, s)
 		for at := range y.looked[p.target] {
-			if there := y.truth[y.mains[at]][s]; at > p.at && there == d.base && there != y.truth[commit][s] && !p.rollback {
-				p.back[s] = true
+			there := y.truth[y.mains[at]][s]
+			for _, d := range append(y.others(p, s), d) {
+				if at > p.at && there == d.base && there != y.truth[commit][s] && !p.rollback {
+					p.back[s] = true
+				}
 			}
+		}
+		if !p.rollback && slices.ContainsFunc(y.others(p, s), func(d *deployed) bool { return d.at > p.at }) {
+			p.back[s] = true
 		}
 		p.wanted[s] = (d.content != y.want(p, s) || d.half || d.owed || d.unsure) && (p.rollback || d.at <= p.at)
 	}
@@ -227,7 +233,7 @@ func (y *year) follow(pipes []*pipeline) {
 				why = "by two at once"
 			case d.unsure:
 				why = "unsure"
-			case p.fresh && y.elsewhere(p, stack):
+			case y.elsewhere(p, stack):
 				why = "due at another place"
 			default:
 				y.fatalf("%s in %s: executed with inputs already deployed: %q, by pipeline %d\n%s", stack, p.target, content, p.id, p.out)
