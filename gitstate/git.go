@@ -23,6 +23,16 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
+var (
+	// errNoRepository is where git finds no repository.
+	errNoRepository = errors.New("not a git repository")
+	// errUnsupported is a repository that cannot be written with go-git.
+	errUnsupported = errors.New("this repository cannot hold the notes")
+)
+
+// configFile is where settings can stand in the repository itself.
+const configFile = ".tmnotesconfig"
+
 // repo is a repository as git sees it: where its parts are is asked of git, so
 // that whatever git can open is opened, with the user's configuration.
 type repo struct {
@@ -33,7 +43,7 @@ type repo struct {
 	objects   string
 	shallow   bool
 	config    map[string][]string // tmnotes.*, keys in lower case
-	committed map[string][]string // what stands in ConfigFile, likewise
+	committed map[string][]string // what stands in configFile, likewise
 	remotes   []string            // their names, as they are configured
 	mirrors   []string            // those that are mirrors
 
@@ -60,13 +70,13 @@ func openRepo(ctx context.Context, dir string, environ []string) (*repo, error) 
 		if errors.As(err, &ge) {
 			switch low := strings.ToLower(ge.stderr); {
 			case strings.Contains(low, "refstorage") || strings.Contains(low, "reftable"):
-				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
+				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", errUnsupported)
 			case strings.Contains(low, "dubious ownership"):
 				return nil, notOwned(ge.stderr)
 			case strings.Contains(low, "not a git repository") && r.getenv("GIT_DIR") != "":
-				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, r.getenv("GIT_DIR"), dir)
+				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", errNoRepository, r.getenv("GIT_DIR"), dir)
 			case strings.Contains(low, "not a git repository"):
-				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", ErrNoRepository, dir)
+				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", errNoRepository, dir)
 			}
 		}
 		return nil, fmt.Errorf("opening the repository: %w", err)
@@ -78,7 +88,7 @@ func openRepo(ctx context.Context, dir string, environ []string) (*repo, error) 
 	r.commonDir, r.objects = lines[0], lines[1]
 	r.shallow = lines[2] == "true"
 	if lines[4] != "sha1" {
-		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", ErrUnsupported, lines[4])
+		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", errUnsupported, lines[4])
 	}
 	if lines[3] != "true" && topErr == nil {
 		r.workTree = strings.TrimSuffix(top, "\n")
@@ -97,23 +107,23 @@ func openRepo(ctx context.Context, dir string, environ []string) (*repo, error) 
 		}
 	})
 	if f := r.setting("extensions.refstorage"); f != "" && f != "files" {
-		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
+		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", errUnsupported, f)
 	}
 	if r.workTree == "" {
 		return r, nil
 	}
-	file := filepath.Join(r.workTree, ConfigFile)
+	file := filepath.Join(r.workTree, configFile)
 	info, err := os.Lstat(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return r, nil
 	case err != nil:
-		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
+		return nil, fmt.Errorf("reading %s: %w", configFile, err)
 	case !info.Mode().IsRegular(): // a link would have another repository's file read
-		return nil, fmt.Errorf("%s must be a file, and no link to one", ConfigFile)
+		return nil, fmt.Errorf("%s must be a file, and no link to one", configFile)
 	}
 	if out, err = r.git(ctx, nil, "config", "--file", file, "--no-includes", "-z", "--list"); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
+		return nil, fmt.Errorf("reading %s: %w", configFile, err)
 	}
 	r.committed = parseConfig(out, nil)
 	return r, nil
@@ -158,7 +168,7 @@ func (r *repo) settings(key string) []string {
 	return r.committed[key]
 }
 
-// personal are keys that ConfigFile cannot set: whoever can have a branch checked out
+// personal are keys that configFile cannot set: whoever can have a branch checked out
 // would choose where records are read from and pushed to.
 var personal = []string{"tmnotes.ref", "tmnotes.remote"}
 

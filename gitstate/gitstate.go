@@ -64,10 +64,10 @@ const (
 
 var (
 	// ErrNoRepository is returned by Open where git finds no repository.
-	ErrNoRepository = errors.New("not a git repository")
+	ErrNoRepository = errNoRepository
 	// ErrUnsupported is returned by Open for repositories that cannot be
 	// written with go-git: SHA-256 objects, and reftable.
-	ErrUnsupported = errors.New("this repository cannot hold the notes")
+	ErrUnsupported = errUnsupported
 	// ErrNoCommit is returned where HEAD names no commit yet.
 	ErrNoCommit = errors.New("HEAD has no commit yet")
 	// ErrRemote is wrapped by errors of asking the remote: it could not be

@@ -404,3 +404,60 @@ func TestIndexInStore(t *testing.T) {
 		t.Errorf("check does not see a wrong index: %+v", problems)
 	}
 }
+
+// A note of very many lines of one stack is read in the time that its bytes need,
+// whatever they say: ten times the lines take about ten times as long.
+func TestLongNoteTakesNoLonger(t *testing.T) {
+	most := 16000
+	if testing.Short() {
+		most = 4000
+	}
+	run := func(i int) string { return fmt.Sprintf("01KA%022d", i) }
+	kinds := map[string]func(i int) Record{
+		"none knew of another":  func(i int) Record { return rec(i, OK, Deploy, "/a", run(i)) },
+		"each knew of the last": func(i int) Record { return rec(i, Failed, Deploy, "/a", run(i), run(i-1)) },
+		"announced":             func(i int) Record { return rec(i, Queued, Deploy, "/a", run(i)) },
+		"one run":               func(i int) Record { return rec(i, Failed, Deploy, "/a", run(0)) },
+		"drift":                 func(i int) Record { r := rec(i, Drifted, Drift, "/a", run(i)); r.Variant = fmt.Sprint(i); return r },
+		"forgotten": func(i int) Record {
+			return tombstone(mustLine(rec(i, OK, Deploy, "/a", run(i), run(i-1))), Record{At: t0, Run: run(0)})
+		},
+	}
+	read := func(kind string, lines int) time.Duration {
+		var all []string
+		for i := 1; i <= lines; i++ {
+			all = append(all, mustLine(kinds[kind](i)))
+		}
+		// One that follows them all, and says so three times.
+		last := rec(lines+9, OK, Deploy, "/b", run(lines+9))
+		for i := 1; i <= lines/10; i++ {
+			last.Prev = append(last.Prev, run(i))
+		}
+		for i := range 3 {
+			last.At = last.At.Add(time.Second)
+			last.Status = []Status{Queued, Running, OK}[i]
+			all = append(all, mustLine(last))
+		}
+		start := time.Now()
+		b := newBuilder()
+		b.note("c1", normalLines(all))
+		x, err := b.done(trees{}, func(string) ([]string, error) { return all, nil })
+		noError(t, err)
+		st := &State{s: &Store{now: func() time.Time { return t0 }, staleAfter: time.Hour, private: t.TempDir()}, x: x}
+		for _, op := range []string{Deploy, Drift} {
+			must[Latest](t)(st.Latest("", "/a", "", op))
+		}
+		return time.Since(start)
+	}
+	for kind := range kinds {
+		var ratio float64
+		for range 4 { // others may be at work on this machine
+			if ratio = read(kind, most).Seconds() / read(kind, most/10).Seconds(); ratio < 35 {
+				break
+			}
+		}
+		if ratio >= 35 {
+			t.Errorf("%s: ten times the lines take %.0f times as long", kind, ratio)
+		}
+	}
+}

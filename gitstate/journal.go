@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/gofrs/flock"
 	"github.com/oklog/ulid/v2"
 )
 
@@ -104,9 +103,6 @@ func (j *journal) sync() error {
 	}
 	return nil
 }
-
-// lockMode lets other users of a shared repository take the locks, too.
-var lockMode = flock.SetPermissions(0o666)
 
 // lock keeps writers and the removal of files apart, across processes.
 func (j *journal) lock() (unlock func(), err error) {

@@ -12,6 +12,9 @@ import (
 	"github.com/gofrs/flock"
 )
 
+// lockMode lets other users of a shared repository take the locks, too.
+var lockMode = flock.SetPermissions(0o666)
+
 // Locks between processes. They go with the process that has them, but one that is
 // stopped, or waits for something, keeps others waiting: who it is stands beside the lock.
 

@@ -3,6 +3,7 @@ package gitstate
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
 )
@@ -20,4 +21,16 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	cleanup()
 	os.Exit(code)
+}
+
+func mustLine(r Record) string {
+	line, err := r.Line()
+	if err != nil {
+		panic(err)
+	}
+	return line
+}
+
+func rec(sec int, status Status, op, stack, run string, prev ...string) Record {
+	return Record{At: t0.Add(time.Duration(sec) * time.Second), Status: status, Op: op, Stack: stack, Run: run, Prev: prev}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // mustLine encodes a record of a test.
-func mustLine(r Record) string {
+func lineOf(r Record) string {
 	line, err := r.Line()
 	if err != nil {
 		panic(err)
@@ -21,21 +21,23 @@ func mustLine(r Record) string {
 	return line
 }
 
-func rec(sec int, status Status, op, stack, run string, prev ...string) Record {
+func recordAt(sec int, status Status, op, stack, run string, prev ...string) Record {
 	return Record{At: t0.Add(time.Duration(sec) * time.Second), Status: status, Op: op, Stack: stack, Run: run, Prev: prev}
 }
 
 func TestNormal(t *testing.T) {
 	t.Parallel()
-	line := func(sec int, status Status, op, run string) string { return mustLine(rec(sec, status, op, "/a", run)) }
+	line := func(sec int, status Status, op, run string) string {
+		return lineOf(recordAt(sec, status, op, "/a", run))
+	}
 	queued, running, ok := line(0, Queued, Deploy, "r1"), line(1, Running, Deploy, "r1"), line(2, OK, Deploy, "r1")
-	other := rec(5, OK, Deploy, "/a", "r1")
+	other := recordAt(5, OK, Deploy, "/a", "r1")
 	other.Target = "prod"
-	failed := rec(3, Failed, Deploy, "/a", "r1")
-	variant := rec(9, Drifted, Drift, "/a", "r9")
+	failed := recordAt(3, Failed, Deploy, "/a", "r1")
+	variant := recordAt(9, Drifted, Drift, "/a", "r9")
 	variant.Variant = "x"
 	stone := func(of string, sec int) string {
-		return mustLine(tombstone(of, Record{At: t0.Add(time.Duration(sec) * time.Second), Reason: "by mistake", Run: "f"}))
+		return lineOf(tombstone(of, Record{At: t0.Add(time.Duration(sec) * time.Second), Reason: "by mistake", Run: "f"}))
 	}
 	note := "a note by hand"
 	for name, c := range map[string]struct{ in, want []string }{
@@ -46,15 +48,15 @@ func TestNormal(t *testing.T) {
 		"of an earlier final line they stay":   {[]string{ok, line(3, Queued, Deploy, "r1")}, []string{ok, line(3, Queued, Deploy, "r1")}},
 		"of equal times they stay":             {[]string{line(2, Queued, Deploy, "r1"), ok}, []string{ok, line(2, Queued, Deploy, "r1")}},
 		"another run":                          {[]string{queued, line(2, OK, Deploy, "r2")}, []string{queued, line(2, OK, Deploy, "r2")}},
-		"another target":                       {[]string{queued, mustLine(other)}, []string{queued, mustLine(other)}},
-		"final lines stay":                     {[]string{ok, mustLine(failed)}, []string{ok, mustLine(failed)}},
+		"another target":                       {[]string{queued, lineOf(other)}, []string{queued, lineOf(other)}},
+		"final lines stay":                     {[]string{ok, lineOf(failed)}, []string{ok, lineOf(failed)}},
 		"drift that repeats":                   {[]string{line(1, Drifted, Drift, "r1"), line(2, Drifted, Drift, "r2"), line(3, OK, Drift, "r3")}, []string{line(2, Drifted, Drift, "r2"), line(3, OK, Drift, "r3")}},
-		"drift of another command":             {[]string{line(1, Drifted, Drift, "r1"), mustLine(variant)}, []string{line(1, Drifted, Drift, "r1"), mustLine(variant)}},
+		"drift of another command":             {[]string{line(1, Drifted, Drift, "r1"), lineOf(variant)}, []string{line(1, Drifted, Drift, "r1"), lineOf(variant)}},
 		"queued drift before another's result": {[]string{line(0, Queued, Drift, "r1"), line(2, Drifted, Drift, "r2")}, []string{line(2, Drifted, Drift, "r2")}},
 		"forgotten":                            {[]string{ok, note, stone(ok, 9), stone(note, 9)}, []string{stone(ok, 9), stone(note, 9)}},
 		"forgotten stands in":                  {[]string{queued, stone(ok, 9)}, []string{stone(ok, 9)}},
 		"tombstones stay":                      {[]string{stone(ok, 9), stone(stone(ok, 9), 10)}, []string{stone(ok, 9), stone(stone(ok, 9), 10)}},
-		"event":                                {[]string{mustLine(Record{At: t0, Event: Finished, Run: "r1"}), queued}, []string{mustLine(Record{At: t0, Event: Finished, Run: "r1"}), queued}},
+		"event":                                {[]string{lineOf(Record{At: t0, Event: Finished, Run: "r1"}), queued}, []string{lineOf(Record{At: t0, Event: Finished, Run: "r1"}), queued}},
 	} {
 		slices.Sort(c.want)
 		if got := Normal(strings.Join(c.in, "\n")); got != joinLines(c.want) {
@@ -79,17 +81,17 @@ func drawLines(t *rapid.T, label string) []string {
 			lines = append(lines, rapid.SampledFrom([]string{"by hand", "at=x", "at=2026-11-23T15:10:13.520Z event=forgotten x", "z\r", "\x00"}).Draw(t, "odd"))
 			continue
 		case 1:
-			lines = append(lines, mustLine(Record{At: r.At, Event: rapid.SampledFrom([]string{Started, Finished}).Draw(t, "event"), Run: r.Run}))
+			lines = append(lines, lineOf(Record{At: r.At, Event: rapid.SampledFrom([]string{Started, Finished}).Draw(t, "event"), Run: r.Run}))
 			continue
 		case 2, 3:
-			of := mustLine(r)
+			of := lineOf(r)
 			if i%3 == 0 {
 				of = "by hand"
 			}
-			lines = append(lines, mustLine(tombstone(of, Record{At: r.At.Add(time.Minute), Run: "f"})))
+			lines = append(lines, lineOf(tombstone(of, Record{At: r.At.Add(time.Minute), Run: "f"})))
 			continue
 		}
-		lines = append(lines, mustLine(r))
+		lines = append(lines, lineOf(r))
 	}
 	return lines
 }
@@ -145,9 +147,9 @@ func TestMergeAfterGit(t *testing.T) {
 }
 
 func FuzzNote(f *testing.F) {
-	line := mustLine(rec(1, OK, Deploy, "/a", "r1"))
-	f.Add("by hand\n\n" + line + "\n" + mustLine(rec(0, Queued, Deploy, "/a", "r1")))
-	f.Add(mustLine(tombstone(line, Record{At: t0, Run: "f"})) + "\n" + line)
+	line := lineOf(recordAt(1, OK, Deploy, "/a", "r1"))
+	f.Add("by hand\n\n" + line + "\n" + lineOf(recordAt(0, Queued, Deploy, "/a", "r1")))
+	f.Add(lineOf(tombstone(line, Record{At: t0, Run: "f"})) + "\n" + line)
 	f.Add("a\r\nb\n\x00\xff")
 	f.Fuzz(func(t *testing.T, text string) {
 		n := Normal(text)
@@ -176,61 +178,4 @@ func FuzzNote(f *testing.F) {
 			}
 		}
 	})
-}
-
-// A note of very many lines of one stack is read in the time that its bytes need,
-// whatever they say: ten times the lines take about ten times as long.
-func TestLongNoteTakesNoLonger(t *testing.T) {
-	most := 16000
-	if testing.Short() {
-		most = 4000
-	}
-	run := func(i int) string { return fmt.Sprintf("01KA%022d", i) }
-	kinds := map[string]func(i int) Record{
-		"none knew of another":  func(i int) Record { return rec(i, OK, Deploy, "/a", run(i)) },
-		"each knew of the last": func(i int) Record { return rec(i, Failed, Deploy, "/a", run(i), run(i-1)) },
-		"announced":             func(i int) Record { return rec(i, Queued, Deploy, "/a", run(i)) },
-		"one run":               func(i int) Record { return rec(i, Failed, Deploy, "/a", run(0)) },
-		"drift":                 func(i int) Record { r := rec(i, Drifted, Drift, "/a", run(i)); r.Variant = fmt.Sprint(i); return r },
-		"forgotten": func(i int) Record {
-			return tombstone(mustLine(rec(i, OK, Deploy, "/a", run(i), run(i-1))), Record{At: t0, Run: run(0)})
-		},
-	}
-	read := func(kind string, lines int) time.Duration {
-		var all []string
-		for i := 1; i <= lines; i++ {
-			all = append(all, mustLine(kinds[kind](i)))
-		}
-		// One that follows them all, and says so three times.
-		last := rec(lines+9, OK, Deploy, "/b", run(lines+9))
-		for i := 1; i <= lines/10; i++ {
-			last.Prev = append(last.Prev, run(i))
-		}
-		for i := range 3 {
-			last.At = last.At.Add(time.Second)
-			last.Status = []Status{Queued, Running, OK}[i]
-			all = append(all, mustLine(last))
-		}
-		start := time.Now()
-		b := newBuilder()
-		b.note("c1", normalLines(all))
-		x, err := b.done(trees{}, func(string) ([]string, error) { return all, nil })
-		noError(t, err)
-		st := &State{s: &Store{now: func() time.Time { return t0 }, staleAfter: time.Hour, private: t.TempDir()}, x: x}
-		for _, op := range []string{Deploy, Drift} {
-			must[Latest](t)(st.Latest("", "/a", "", op))
-		}
-		return time.Since(start)
-	}
-	for kind := range kinds {
-		var ratio float64
-		for range 4 { // others may be at work on this machine
-			if ratio = read(kind, most).Seconds() / read(kind, most/10).Seconds(); ratio < 35 {
-				break
-			}
-		}
-		if ratio >= 35 {
-			t.Errorf("%s: ten times the lines take %.0f times as long", kind, ratio)
-		}
-	}
 }

@@ -21,7 +21,7 @@ import (
 // nobody write. Nothing of it stays, here or there.
 func TestProbesOverHTTP(t *testing.T) {
 	t.Parallel()
-	git, err := exec.LookPath("git")
+	gitPath, err := exec.LookPath("git")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestProbesOverHTTP(t *testing.T) {
 			http.Error(w, "Write access to repository not granted.", http.StatusForbidden)
 			return
 		}
-		(&cgi.Handler{Path: git, Args: []string{"http-backend"}, Env: append(os.Environ(), "GIT_PROJECT_ROOT="+repo.Remote, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=alice")}).ServeHTTP(w, r)
+		(&cgi.Handler{Path: gitPath, Args: []string{"http-backend"}, Env: append(os.Environ(), "GIT_PROJECT_ROOT="+repo.Remote, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=alice")}).ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	repo.Git("remote", "set-url", "origin", server.URL)

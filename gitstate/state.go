@@ -490,12 +490,11 @@ func (l *Latest) Standing() (Status, time.Time) {
 }
 
 // Untouched says in the record of a run that did not come to start a stack that the
-// stack is as it was, if it is deployed on the same commit: then was is its latest
-// record before.
-func (r *Record) Untouched(commit string, was *Latest) {
-	standing, at := was.Standing()
-	if standing == OK && r.Op == Deploy && was.Op == Deploy && was.Commit == commit && !was.Dirty && !was.copied && len(was.Diverged) == 0 {
-		r.Had, r.Was = standing, at
+// stack is as it was, if it is deployed on the same commit: l is its latest record before.
+func (l *Latest) Untouched(rec *Record, commit string) {
+	standing, at := l.Standing()
+	if standing == OK && rec.Op == Deploy && l.Op == Deploy && l.Commit == commit && !l.Dirty && !l.copied && len(l.Diverged) == 0 {
+		rec.Had, rec.Was = standing, at
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func TestLatestAndDone(t *testing.T) {
 	t.Parallel()
 	with := func(r Record, edit func(*Record)) Record { edit(&r); return r }
-	type note struct {
+	type annotation struct {
 		commit string
 		r      Record
 	}
@@ -27,7 +27,7 @@ func TestLatestAndDone(t *testing.T) {
 	}
 	head := func(commit string) Record { return headAt(0, commit) }
 	for name, c := range map[string]struct {
-		notes    []note
+		notes    []annotation
 		id       string
 		status   Status
 		done     bool // on c1
@@ -35,39 +35,39 @@ func TestLatestAndDone(t *testing.T) {
 		diverged int
 	}{
 		"nothing":                    {nil, "", Never, false, "", 0},
-		"ok":                         {[]note{{"c1", ok1}}, "", OK, true, "c1", 0},
-		"on another commit":          {[]note{{"c2", ok1}}, "", OK, false, "c2", 0},
-		"rolled back from":           {[]note{{"c1", ok1}, {"c2", ok2}}, "", OK, false, "c2", 0},
-		"deployed again":             {[]note{{"c1", ok1}, {"c2", ok2}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R2")}}, "", OK, true, "c1", 0},
-		"failed later":               {[]note{{"c1", ok1}, {"c1", rec(2, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
-		"destroyed":                  {[]note{{"c1", ok1}, {"c1", rec(2, OK, Destroy, "/a", "R2", "R1")}}, "", OK, false, "c1", 0},
-		"a plan is no deployment":    {[]note{{"c1", rec(1, OK, "plan", "/a", "R1")}}, "", Never, false, "", 0},
-		"drift is no deployment":     {[]note{{"c1", rec(1, OK, Drift, "/a", "R1")}}, "", Never, false, "", 0},
-		"dirty":                      {[]note{{"c1", with(ok1, func(r *Record) { r.Dirty = true })}}, "", OK, false, "c1", 0},
-		"another variant":            {[]note{{"c1", with(ok1, func(r *Record) { r.Variant = "x" })}}, "", OK, false, "c1", 0},
-		"another target":             {[]note{{"c1", with(ok1, func(r *Record) { r.Target = "x" })}}, "", Never, false, "", 0},
-		"neither knew of the other":  {[]note{{"c1", ok1}, {"c1", rec(2, OK, Deploy, "/a", "R2")}}, "", OK, false, "c1", 1},
-		"another is queued":          {[]note{{"c1", rec(2, OK, Deploy, "/a", "R1")}, {"c1", rec(1, Queued, Deploy, "/a", "R2")}}, "", OK, true, "c1", 0},
-		"and never began":            {[]note{{"c1", rec(7200, OK, Deploy, "/a", "R1")}, {"c1", rec(-7200, Queued, Deploy, "/a", "R2")}}, "", OK, false, "c1", 1},
-		"resolved by the next":       {[]note{{"c1", ok1}, {"c1", rec(2, OK, Deploy, "/a", "R2")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R1", "R2")}}, "", OK, true, "c1", 0},
-		"an hour ahead, then failed": {[]note{{"c1", rec(3600, OK, Deploy, "/a", "R1")}, {"c1", rec(2, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
-		"a day back":                 {[]note{{"c1", ok1}, {"c1", rec(-86400, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
-		"id":                         {[]note{{"c1", with(ok1, id)}}, "abc", OK, true, "c1", 0},
-		"id, moved":                  {[]note{{"c1", with(ok1, func(r *Record) { r.ID, r.Stack = "abc", "/old" })}}, "ABC", OK, true, "c1", 0},
-		"id adopted":                 {[]note{{"c1", ok1}}, "abc", OK, true, "c1", 0},
-		"id adopted, then on":        {[]note{{"c1", ok1}, {"c2", with(ok2, id)}}, "abc", OK, false, "c2", 0},
-		"id adopted, failed":         {[]note{{"c1", ok1}, {"c2", with(rec(2, Failed, Deploy, "/a", "R2", "R1"), id)}}, "abc", Failed, false, "c1", 0},
-		"id of another":              {[]note{{"c1", with(ok1, id)}}, "other", Never, false, "", 0},
-		"of one run the end counts":  {[]note{{"c1", rec(0, Queued, Deploy, "/a", "R1")}, {"c2", ok1}}, "", OK, false, "c2", 0},
-		"its id is used once more":   {[]note{{"c1", rec(2, Running, Deploy, "/a", "R1")}, {"c1", ok1}}, "", Running, false, "c1", 0},
-		"copied, of version 1":       {[]note{{"c1", ok1}, {"c2", ok1}}, "", OK, false, "c2", 0},
-		"copied from c2":             {[]note{{"c1", head("c2")}, {"c1", ok1}, {"c2", head("c2")}, {"c2", ok1}}, "", OK, false, "c2", 0},
-		"copied to c2":               {[]note{{"c1", head("c1")}, {"c1", ok1}, {"c2", head("c1")}, {"c2", ok1}}, "", OK, true, "c1", 0},
-		"copied, and gone on there":  {[]note{{"c2", head("c2")}, {"c2", ok1}, {"c1", head("c2")}, {"c1", ok1}, {"c1", headAt(5, "c1")}, {"c1", rec(6, Failed, Deploy, "/a", "R1")}}, "", Failed, false, "c2", 0},
-		"marked by hand, copied":     {[]note{{"c1", with(ok1, func(r *Record) { r.CommitTime = 5; r.sayCommit("c2") })}}, "", Never, false, "", 0},
-		"triggered":                  {[]note{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}}, "", Triggered, false, "c1", 0},
-		"deployed once triggered":    {[]note{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R2")}}, "", OK, true, "c1", 0},
-		"ok, then failed in one ms":  {[]note{{"c1", ok1}, {"c1", with(ok1, func(r *Record) { r.Status = Failed })}}, "", Failed, false, "c1", 0},
+		"ok":                         {[]annotation{{"c1", ok1}}, "", OK, true, "c1", 0},
+		"on another commit":          {[]annotation{{"c2", ok1}}, "", OK, false, "c2", 0},
+		"rolled back from":           {[]annotation{{"c1", ok1}, {"c2", ok2}}, "", OK, false, "c2", 0},
+		"deployed again":             {[]annotation{{"c1", ok1}, {"c2", ok2}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R2")}}, "", OK, true, "c1", 0},
+		"failed later":               {[]annotation{{"c1", ok1}, {"c1", rec(2, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
+		"destroyed":                  {[]annotation{{"c1", ok1}, {"c1", rec(2, OK, Destroy, "/a", "R2", "R1")}}, "", OK, false, "c1", 0},
+		"a plan is no deployment":    {[]annotation{{"c1", rec(1, OK, "plan", "/a", "R1")}}, "", Never, false, "", 0},
+		"drift is no deployment":     {[]annotation{{"c1", rec(1, OK, Drift, "/a", "R1")}}, "", Never, false, "", 0},
+		"dirty":                      {[]annotation{{"c1", with(ok1, func(r *Record) { r.Dirty = true })}}, "", OK, false, "c1", 0},
+		"another variant":            {[]annotation{{"c1", with(ok1, func(r *Record) { r.Variant = "x" })}}, "", OK, false, "c1", 0},
+		"another target":             {[]annotation{{"c1", with(ok1, func(r *Record) { r.Target = "x" })}}, "", Never, false, "", 0},
+		"neither knew of the other":  {[]annotation{{"c1", ok1}, {"c1", rec(2, OK, Deploy, "/a", "R2")}}, "", OK, false, "c1", 1},
+		"another is queued":          {[]annotation{{"c1", rec(2, OK, Deploy, "/a", "R1")}, {"c1", rec(1, Queued, Deploy, "/a", "R2")}}, "", OK, true, "c1", 0},
+		"and never began":            {[]annotation{{"c1", rec(7200, OK, Deploy, "/a", "R1")}, {"c1", rec(-7200, Queued, Deploy, "/a", "R2")}}, "", OK, false, "c1", 1},
+		"resolved by the next":       {[]annotation{{"c1", ok1}, {"c1", rec(2, OK, Deploy, "/a", "R2")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R1", "R2")}}, "", OK, true, "c1", 0},
+		"an hour ahead, then failed": {[]annotation{{"c1", rec(3600, OK, Deploy, "/a", "R1")}, {"c1", rec(2, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
+		"a day back":                 {[]annotation{{"c1", ok1}, {"c1", rec(-86400, Failed, Deploy, "/a", "R2", "R1")}}, "", Failed, false, "c1", 0},
+		"id":                         {[]annotation{{"c1", with(ok1, id)}}, "abc", OK, true, "c1", 0},
+		"id, moved":                  {[]annotation{{"c1", with(ok1, func(r *Record) { r.ID, r.Stack = "abc", "/old" })}}, "ABC", OK, true, "c1", 0},
+		"id adopted":                 {[]annotation{{"c1", ok1}}, "abc", OK, true, "c1", 0},
+		"id adopted, then on":        {[]annotation{{"c1", ok1}, {"c2", with(ok2, id)}}, "abc", OK, false, "c2", 0},
+		"id adopted, failed":         {[]annotation{{"c1", ok1}, {"c2", with(rec(2, Failed, Deploy, "/a", "R2", "R1"), id)}}, "abc", Failed, false, "c1", 0},
+		"id of another":              {[]annotation{{"c1", with(ok1, id)}}, "other", Never, false, "", 0},
+		"of one run the end counts":  {[]annotation{{"c1", rec(0, Queued, Deploy, "/a", "R1")}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"its id is used once more":   {[]annotation{{"c1", rec(2, Running, Deploy, "/a", "R1")}, {"c1", ok1}}, "", Running, false, "c1", 0},
+		"copied, of version 1":       {[]annotation{{"c1", ok1}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"copied from c2":             {[]annotation{{"c1", head("c2")}, {"c1", ok1}, {"c2", head("c2")}, {"c2", ok1}}, "", OK, false, "c2", 0},
+		"copied to c2":               {[]annotation{{"c1", head("c1")}, {"c1", ok1}, {"c2", head("c1")}, {"c2", ok1}}, "", OK, true, "c1", 0},
+		"copied, and gone on there":  {[]annotation{{"c2", head("c2")}, {"c2", ok1}, {"c1", head("c2")}, {"c1", ok1}, {"c1", headAt(5, "c1")}, {"c1", rec(6, Failed, Deploy, "/a", "R1")}}, "", Failed, false, "c2", 0},
+		"marked by hand, copied":     {[]annotation{{"c1", with(ok1, func(r *Record) { r.CommitTime = 5; r.sayCommit("c2") })}}, "", Never, false, "", 0},
+		"triggered":                  {[]annotation{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}}, "", Triggered, false, "c1", 0},
+		"deployed once triggered":    {[]annotation{{"c1", ok1}, {"c2", rec(2, Triggered, Deploy, "/a", "R2", "R1")}, {"c1", rec(3, OK, Deploy, "/a", "R3", "R2")}}, "", OK, true, "c1", 0},
+		"ok, then failed in one ms":  {[]annotation{{"c1", ok1}, {"c1", with(ok1, func(r *Record) { r.Status = Failed })}}, "", Failed, false, "c1", 0},
 	} {
 		notes := allNotes{}
 		for _, n := range c.notes {
@@ -216,7 +216,7 @@ func TestUntouched(t *testing.T) {
 		"failed, and says what was once": {was("c1", func(l *Latest) { l.Status, l.Record.Status, l.Had = Failed, Failed, OK }), Deploy, Blocked},
 	} {
 		r := rec(60, Blocked, c.op, "/a", "R2")
-		r.Untouched("c1", c.was)
+		c.was.Untouched(&r, "c1")
 		back, err := ParseRecord(mustLine(r))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

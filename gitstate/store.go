@@ -219,7 +219,7 @@ func (s *Store) WorkTree() string { return s.repo.workTree }
 // ConfigFile is where settings tmnotes.* can stand in the repository itself, at the
 // top of the work tree, in the syntax of git's configuration. That wins over it, as
 // with .lfsconfig.
-const ConfigFile = ".tmnotesconfig"
+const ConfigFile = configFile
 
 // Config is the value of a key tmnotes.* of git's configuration or, where it has
 // none, of ConfigFile; "" if unset.
@@ -593,16 +593,16 @@ func (s *Store) build(b *builder, t noteReader, tree trees, overlay []change) (*
 // the list of them is good until fn returns.
 func (s *Store) each(t noteReader, fn func(commit string, lines []string) error) error {
 	// The notes are read while the tree is still being walked.
-	type note struct {
+	type annotation struct {
 		commit plumbing.Hash
 		blobs  int
 	}
 	var mu sync.Mutex
-	var found []note
+	var found []annotation
 	names := func(want func(plumbing.Hash)) error {
 		return t.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
 			mu.Lock()
-			found = append(found, note{commit, len(blobs)})
+			found = append(found, annotation{commit, len(blobs)})
 			mu.Unlock()
 			for _, b := range blobs {
 				want(b)
@@ -610,7 +610,7 @@ func (s *Store) each(t noteReader, fn func(commit string, lines []string) error)
 			return nil
 		})
 	}
-	n, of, left := 0, note{}, 0
+	n, of, left := 0, annotation{}, 0
 	var lines []string
 	err := s.repo.streamBlobs(names, func(_ int, body []byte) error {
 		if left == 0 {

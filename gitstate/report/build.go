@@ -74,8 +74,8 @@ type rowKey struct{ target, stack string }
 // lasts are the newest results of a kind, on whatever commit.
 type lasts struct{ ok, failure, drift *Result }
 
-// note is what stands on a commit.
-type note struct {
+// annotation is what stands on a commit.
+type annotation struct {
 	commit  string
 	newest  time.Time
 	results []gitstate.Record
@@ -124,12 +124,12 @@ func Build(ctx context.Context, s *gitstate.Store, st *gitstate.State, opt Optio
 }
 
 // noteHeap has the note with the oldest newest record on top.
-type noteHeap []*note
+type noteHeap []*annotation
 
 func (h noteHeap) Len() int           { return len(h) }
 func (h noteHeap) Less(i, j int) bool { return h[i].newest.Before(h[j].newest) }
 func (h noteHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *noteHeap) Push(x any)        { *h = append(*h, x.(*note)) }
+func (h *noteHeap) Push(x any)        { *h = append(*h, x.(*annotation)) }
 func (h *noteHeap) Pop() any {
 	old := *h
 	n := old[len(old)-1]
@@ -140,7 +140,7 @@ func (h *noteHeap) Pop() any {
 // add takes in a commit's note, and lets go of that of the commit on which the
 // last record is the oldest, if there are too many.
 func (b *builder) add(commit string, lines []gitstate.Line) {
-	n := &note{commit: commit}
+	n := &annotation{commit: commit}
 	for _, l := range lines {
 		switch r := l.Record; {
 		case l.Err != nil:
@@ -165,7 +165,7 @@ func (b *builder) add(commit string, lines []gitstate.Line) {
 	}
 	heap.Push(&b.notes, n)
 	if len(b.notes) > b.opt.Commits {
-		gone := heap.Pop(&b.notes).(*note)
+		gone := heap.Pop(&b.notes).(*annotation)
 		b.older++
 		if gone.newest.After(b.since) {
 			b.since = gone.newest

@@ -274,7 +274,7 @@ func (n *session) outcome(r runner.Result) (*gitstate.Record, error) {
 	}
 	rec := n.record(path, gitstate.Status(r.Status))
 	if r.Started.IsZero() && (rec.Status == gitstate.Blocked || rec.Status == gitstate.Canceled) {
-		rec.Untouched(n.commit.Hash, &was)
+		was.Untouched(rec, n.commit.Hash)
 	}
 	return rec, nil
 }
