@@ -10,14 +10,17 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/journal"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Line is a line of a note: a record, or something else that stands there.
 type Line struct {
 	Commit string
 	Text   string
-	Record Record // the zero value if the line is no record
-	Err    error  // why it is none
+	Record note.Record // the zero value if the line is no record
+	Err    error       // why it is none
 	// Copied: it was made on another commit, whose note was copied to this one. Nothing
 	// is decided by it.
 	Copied bool
@@ -39,15 +42,15 @@ func (s *Store) NotesOf(commits []string, fn func(commit string, lines []Line) e
 		for _, commit := range commits {
 			lines, ok := over[commit]
 			if !ok {
-				blobs, err := t.get(plumbing.NewHash(commit))
+				blobs, err := t.Get(plumbing.NewHash(commit))
 				if err != nil {
-					return &RecordError{commit, err}
+					return &note.RecordError{Commit: commit, Err: err}
 				}
 				text, err := s.text(blobs)
 				if err != nil {
-					return &RecordError{commit, err}
+					return &note.RecordError{Commit: commit, Err: err}
 				}
-				lines = normalLines(appendLines(nil, text))
+				lines = note.NormalLines(note.AppendLines(nil, text))
 			}
 			if err := fn(commit, parseLines(commit, lines)); err != nil {
 				return err
@@ -61,7 +64,7 @@ func parseLines(commit string, lines []string) []Line {
 	out := make([]Line, len(lines))
 	is := historyOf(commit, lines)
 	for i, l := range lines {
-		r, err := ParseRecord(l)
+		r, err := note.ParseRecord(l)
 		out[i] = Line{commit, l, r, err, is.history(l)}
 	}
 	return out
@@ -101,7 +104,7 @@ func (s *Store) notes(fn func(t noteReader, over map[string][]string) error) err
 	}
 	over := map[string][]string{}
 	for _, c := range changes {
-		over[c.commit] = c.new
+		over[c.Commit] = c.New
 	}
 	return fn(t, over)
 }
@@ -109,19 +112,19 @@ func (s *Store) notes(fn func(t noteReader, over map[string][]string) error) err
 // Forget removes the lines of a commit's note that pick chooses, for good: a
 // tombstone with the reason takes their place, and merging honours it in every
 // clone. Tombstones stay. It returns what it removed.
-func (s *Store) Forget(ctx context.Context, commit string, by Record, pick func(Line) bool) ([]Line, error) {
+func (s *Store) Forget(ctx context.Context, commit string, by note.Record, pick func(Line) bool) ([]Line, error) {
 	lines, err := s.Note(commit)
 	if err != nil {
 		return nil, err
 	}
 	var gone []Line
-	var stones []*Record
+	var stones []*note.Record
 	for _, l := range lines {
-		if l.Record.Event == Forgotten || !pick(l) {
+		if l.Record.Event == note.Forgotten || !pick(l) {
 			continue
 		}
 		by.At = s.now().UTC()
-		t := tombstone(l.Text, by)
+		t := note.Tombstone(l.Text, by)
 		t.Reason = s.redactor.Text(t.Reason, 500)
 		gone, stones = append(gone, l), append(stones, &t)
 	}
@@ -142,7 +145,7 @@ func (s *Store) Forget(ctx context.Context, commit string, by Record, pick func(
 }
 
 // bury records tombstones where the lines stand that they remove.
-func (s *Store) bury(ctx context.Context, commit string, gone []Line, stones []*Record) error {
+func (s *Store) bury(ctx context.Context, commit string, gone []Line, stones []*note.Record) error {
 	entries, err := s.entries(commit, stones)
 	if err != nil {
 		return err
@@ -156,7 +159,7 @@ func (s *Store) bury(ctx context.Context, commit string, gone []Line, stones []*
 			return err
 		}
 	}
-	var local, shared []journaled
+	var local, shared []journal.Entry
 	for i, l := range gone {
 		if here[l.Text] {
 			local = append(local, entries[i])
@@ -166,7 +169,7 @@ func (s *Store) bury(ctx context.Context, commit string, gone []Line, stones []*
 		}
 	}
 	if len(shared) > 0 {
-		err = s.journal.append(shared, true)
+		err = s.journal.Append(shared, true)
 	}
 	if len(local) > 0 {
 		err = errors.Join(err, s.appendLocal(local, true))
@@ -208,7 +211,7 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 	}
 	if len(missing) > 0 {
 		p := Problem{What: fmt.Sprintf("%d annotated commits are not in this repository", len(missing)), Commit: missing[0]}
-		if s.repo.shallow {
+		if s.repo.Shallow {
 			p.Do = "the clone is shallow: nothing to do"
 		} else {
 			p.Do = "they were rebased away, or not fetched; their notes count all the same"
@@ -220,16 +223,16 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 		return found, err
 	}
 	for _, p := range parts {
-		files, err := p.journal.files()
+		files, err := p.journal.Files()
 		if err != nil {
 			return found, err
 		}
 		for i := range files {
-			if err := p.journal.read(&files[i], nil); err != nil {
+			if err := p.journal.Read(&files[i], nil); err != nil {
 				return found, err
 			}
-			if n := files[i].damaged; n > 0 {
-				found = append(found, Problem{What: fmt.Sprintf("%d damaged lines in the journal %s", n, filepath.Join(p.journal.dir, files[i].name)), Do: "they were cut off by a crash before they were acknowledged; delete the file once `tmnotes sync` has run"})
+			if n := files[i].Damaged; n > 0 {
+				found = append(found, Problem{What: fmt.Sprintf("%d damaged lines in the journal %s", n, filepath.Join(p.journal.Dir, files[i].Name)), Do: "they were cut off by a crash before they were acknowledged; delete the file once `tmnotes sync` has run"})
 			}
 		}
 	}
@@ -249,14 +252,14 @@ func (s *Store) checkPart(p part, tree *plumbing.Hash) (commits []string, found 
 	if err != nil {
 		return nil, []Problem{{What: err.Error(), Fatal: true}}
 	}
-	err = t.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
+	err = t.Each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
 		c := commit.String()
 		commits = append(commits, c)
 		if len(blobs) > 1 {
 			found = append(found, Problem{Commit: c, What: fmt.Sprintf("%d notes for one commit, read as one", len(blobs))})
 		}
 		for _, b := range blobs {
-			body, err := s.repo.read(b, plumbing.BlobObject)
+			body, err := s.repo.Read(b, plumbing.BlobObject)
 			if err != nil {
 				found = append(found, Problem{c, err.Error(), "git fsck; fetch the notes again from the remote", true})
 				continue
@@ -273,13 +276,13 @@ func (s *Store) checkPart(p part, tree *plumbing.Hash) (commits []string, found 
 
 func (s *Store) checkNote(commit, text string) (found []Problem) {
 	copied := 0
-	for _, l := range parseLines(commit, appendLines(nil, text)) {
+	for _, l := range parseLines(commit, note.AppendLines(nil, text)) {
 		if l.Copied {
 			copied++
 		}
 		switch {
 		case l.Err != nil:
-			found = append(found, Problem{Commit: commit, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + short(commit) + " --reason TEXT --line " + Digest(l.Text) + " removes it"})
+			found = append(found, Problem{Commit: commit, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + note.Short(commit) + " --reason TEXT --line " + note.Digest(l.Text) + " removes it"})
 		case l.Record.At.After(s.now().Add(maxSkew)):
 			found = append(found, Problem{Commit: commit, What: fmt.Sprintf("a record from the future: %s", shorten(l.Text)), Do: "look at the clock of the machine that ran " + l.Record.Run})
 		}
@@ -311,7 +314,7 @@ func (s *Store) checkIndex(of trees, found []Problem) ([]Problem, error) {
 }
 
 func shorten(line string) string {
-	return fmt.Sprintf("%q", new(Redactor).Text(line, 120))
+	return fmt.Sprintf("%q", new(note.Redactor).Text(line, 120))
 }
 
 // absent are those of the commits that are not in the repository.
@@ -319,7 +322,7 @@ func (s *Store) absent(commits []string) ([]string, error) {
 	if len(commits) == 0 {
 		return nil, nil
 	}
-	out, err := s.repo.git(context.Background(), strings.NewReader(strings.Join(commits, "\n")+"\n"), "cat-file", "--batch-check=%(objecttype)")
+	out, err := s.repo.Git(context.Background(), strings.NewReader(strings.Join(commits, "\n")+"\n"), "cat-file", "--batch-check=%(objecttype)")
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // clock is a clock that stands until it is moved.
@@ -51,15 +52,15 @@ func (w *basisWorld) know(s *Store) *State {
 	return st
 }
 
-func (w *basisWorld) add(s *Store, records ...*Record) {
+func (w *basisWorld) add(s *Store, records ...*note.Record) {
 	w.Helper()
 	noError(w, s.Append(w.head, records...))
 }
 
 // follow is a record of a stack that follows what is the latest in st.
-func (w *basisWorld) follow(st *State, status Status, stack, run string) *Record {
+func (w *basisWorld) follow(st *State, status note.Status, stack, run string) *note.Record {
 	w.Helper()
-	l := must[Latest](w)(st.Latest("", stack, "", Deploy))
+	l := must[Latest](w)(st.Latest("", stack, "", note.Deploy))
 	return result(status, stack, run, l.Runs()...)
 }
 
@@ -79,16 +80,16 @@ var sequences = map[string]struct {
 			s := w.writer()
 			st := w.know(s)
 			between(s)
-			w.add(s, &Record{Event: Started, Op: Deploy, Run: run, Version: 1}, w.follow(st, Queued, "/a", run), w.follow(st, Queued, "/b", run))
+			w.add(s, &note.Record{Event: note.Started, Op: note.Deploy, Run: run, Version: 1}, w.follow(st, note.Queued, "/a", run), w.follow(st, note.Queued, "/b", run))
 			between(s)
 			for _, stack := range []string{"/a", "/b"} {
-				w.add(s, w.follow(st, Running, stack, run))
+				w.add(s, w.follow(st, note.Running, stack, run))
 				between(s)
 				w.move(time.Second)
-				w.add(s, w.follow(st, OK, stack, run))
+				w.add(s, w.follow(st, note.OK, stack, run))
 				between(s)
 			}
-			w.add(s, &Record{Event: Finished, Run: run, OK: 2})
+			w.add(s, &note.Record{Event: note.Finished, Run: run, OK: 2})
 		}
 	}, `at=2026-11-23T15:10:01.000Z event=started op=deploy run=R1 v=1 commit=HEAD
 at=2026-11-23T15:10:02.000Z status=ok op=deploy stack=/a run=R1
@@ -102,17 +103,17 @@ at=2026-11-23T15:10:05.001Z event=finished run=R2 ok=2`},
 	// Another process of the run has queued the stack, and named what it followed.
 	"a run in several processes": {func(w *basisWorld, between func(*Store)) {
 		first := w.writer()
-		w.add(first, result(OK, "/a", "R1"))
+		w.add(first, result(note.OK, "/a", "R1"))
 		announcer := w.writer()
 		st := w.know(announcer)
 		between(announcer)
-		w.add(announcer, w.follow(st, Queued, "/a", "R2"))
+		w.add(announcer, w.follow(st, note.Queued, "/a", "R2"))
 		worker := w.writer()
 		between(worker)
 		w.know(worker)
-		w.add(worker, result(Running, "/a", "R2")) // which follows nothing of its own knowledge
+		w.add(worker, result(note.Running, "/a", "R2")) // which follows nothing of its own knowledge
 		between(worker)
-		w.add(worker, result(Failed, "/a", "R2"))
+		w.add(worker, result(note.Failed, "/a", "R2"))
 	}, `at=2026-11-23T15:10:01.000Z status=ok op=deploy stack=/a run=R1
 at=2026-11-23T15:10:01.003Z status=failed op=deploy stack=/a prev=R1 run=R2`},
 
@@ -120,27 +121,27 @@ at=2026-11-23T15:10:01.003Z status=failed op=deploy stack=/a prev=R1 run=R2`},
 	"a rival in between": {func(w *basisWorld, between func(*Store)) {
 		s, rival := w.writer(), w.writer()
 		st := w.know(s)
-		w.add(s, w.follow(st, Queued, "/a", "R1"), w.follow(st, Queued, "/b", "R1"))
+		w.add(s, w.follow(st, note.Queued, "/a", "R1"), w.follow(st, note.Queued, "/b", "R1"))
 		w.move(time.Minute)
 		seen := w.know(rival)
-		w.add(rival, w.follow(seen, OK, "/a", "R2"), w.follow(seen, OK, "/b", "R2"))
+		w.add(rival, w.follow(seen, note.OK, "/a", "R2"), w.follow(seen, note.OK, "/b", "R2"))
 		w.move(-time.Minute) // the clock of the first is behind
 		between(s)
-		w.add(s, w.follow(st, OK, "/a", "R1"))
+		w.add(s, w.follow(st, note.OK, "/a", "R1"))
 		now := w.know(s)
 		s.Exactly("", "/b")
-		w.add(s, w.follow(now, OK, "/b", "R1"))
+		w.add(s, w.follow(now, note.OK, "/b", "R1"))
 	}, `at=2026-11-23T15:10:01.001Z status=ok op=deploy stack=/a run=R1
 at=2026-11-23T15:11:01.000Z status=ok op=deploy stack=/a prev=R1 run=R2
 at=2026-11-23T15:11:01.000Z status=ok op=deploy stack=/b prev=R1 run=R2
 at=2026-11-23T15:11:01.001Z status=ok op=deploy stack=/b prev=R2 run=R1`},
 
 	"a writer that knows nothing": {func(w *basisWorld, between func(*Store)) {
-		w.add(w.writer(), result(OK, "/a", "R1"))
+		w.add(w.writer(), result(note.OK, "/a", "R1"))
 		w.move(-time.Hour)
 		s := w.writer()
 		between(s)
-		w.add(s, result(OK, "/a", "R2"), result(OK, "/a", "R2"))
+		w.add(s, result(note.OK, "/a", "R2"), result(note.OK, "/a", "R2"))
 	}, `at=2026-11-23T14:10:01.000Z status=ok op=deploy stack=/a run=R2
 at=2026-11-23T14:10:01.001Z status=ok op=deploy stack=/a run=R2
 at=2026-11-23T15:10:01.000Z status=ok op=deploy stack=/a run=R1`},
@@ -173,11 +174,11 @@ func TestBasisGoesOn(t *testing.T) {
 	s := w.writer()
 	old := w.know(s)
 	w.move(time.Minute)
-	w.add(w.writer(), result(OK, "/a", "R1"))
+	w.add(w.writer(), result(note.OK, "/a", "R1"))
 	w.move(-time.Minute)
 	st := w.know(s)
 	s.Basis(old)
-	w.add(s, w.follow(st, OK, "/a", "R2"))
+	w.add(s, w.follow(st, note.OK, "/a", "R2"))
 	if got := w.note(); !strings.HasSuffix(got, "at=2026-11-23T15:11:01.001Z status=ok op=deploy stack=/a prev=R1 run=R2") {
 		t.Errorf("the note is\n%s", got)
 	}
@@ -194,7 +195,7 @@ func TestStateWhileAppending(t *testing.T) {
 		wg.Go(func() {
 			stack := fmt.Sprint("/s", i)
 			for k := range 10 {
-				if err := s.AppendLazily(w.head, result(OK, stack, fmt.Sprint("R", k))); err != nil {
+				if err := s.AppendLazily(w.head, result(note.OK, stack, fmt.Sprint("R", k))); err != nil {
 					t.Error(err)
 				}
 			}
@@ -203,7 +204,7 @@ func TestStateWhileAppending(t *testing.T) {
 			for k := range 5 {
 				st, err := s.State(context.Background())
 				if err == nil {
-					_, err = st.Latest("", fmt.Sprint("/s", k%4), "", Deploy)
+					_, err = st.Latest("", fmt.Sprint("/s", k%4), "", note.Deploy)
 				}
 				if err != nil {
 					t.Error(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // long reports whether tests that take a minute or more are wanted.
@@ -37,12 +38,12 @@ func history(tb testing.TB, n int) *gittest.Repo {
 	last := map[string]string{}
 	for i := range n {
 		run := fmt.Sprintf("01KA2ZV7QJ5X0M3Y%010d", i)
-		at := t0.Add(time.Duration(i) * time.Minute)
-		lines := []string{mustLine(Record{At: at, Event: Started, Op: Deploy, Run: run, Stacks: 2, CommitTime: 1_700_000_000 + int64(i),
+		at := gittest.T0.Add(time.Duration(i) * time.Minute)
+		lines := []string{mustLine(note.Record{At: at, Event: note.Started, Op: note.Deploy, Run: run, Stacks: 2, CommitTime: 1_700_000_000 + int64(i),
 			By: "Alice <alice@example.com>", Job: fmt.Sprintf("https://ci.example.com/acme/infra/jobs/%d", i), Attempt: 1, Cmd: "terraform apply -auto-approve", Version: 1})}
 		for j := range 2 {
 			stack := fmt.Sprintf("/prod/eu-west-1/stack-%03d", (2*i+j)%300)
-			r := Record{At: at.Add(time.Duration(j+1) * time.Second), Status: OK, Op: Deploy, Stack: stack, ID: fmt.Sprintf("8a1f0b1c-2d3e-4f50-8a1f-%012d", (2*i+j)%300),
+			r := note.Record{At: at.Add(time.Duration(j+1) * time.Second), Status: note.OK, Op: note.Deploy, Stack: stack, ID: fmt.Sprintf("8a1f0b1c-2d3e-4f50-8a1f-%012d", (2*i+j)%300),
 				Exit: new(int), Took: 12400 * time.Millisecond, Inputs: "9c41d2a7b3f0e5619c41d2a7b3f0e561", Variant: "5d02", Run: run}
 			if p := last[stack]; p != "" {
 				r.Prev = []string{p}
@@ -50,7 +51,7 @@ func history(tb testing.TB, n int) *gittest.Repo {
 			last[stack] = run
 			lines = append(lines, mustLine(r))
 		}
-		text := joinLines(lines)
+		text := note.JoinLines(lines)
 		fmt.Fprintf(w, "N inline :%d\ndata %d\n%s\n", i+1, len(text), text)
 	}
 	w.Flush()
@@ -93,7 +94,7 @@ func BenchmarkState(b *testing.B) {
 		head, i := repo.Head(), 0
 		read(b, func(s *Store) {
 			i++
-			if err := s.Append(head, result(OK, "/new", fmt.Sprint("R", i), fmt.Sprint("R", i-1))); err != nil {
+			if err := s.Append(head, result(note.OK, "/new", fmt.Sprint("R", i), fmt.Sprint("R", i-1))); err != nil {
 				b.Fatal(err)
 			}
 			if err := s.Flush(ctx); err != nil {
@@ -107,12 +108,12 @@ func BenchmarkState(b *testing.B) {
 func BenchmarkNormal(b *testing.B) {
 	lines := []string{}
 	for i := range 1000 {
-		lines = append(lines, mustLine(rec(i, OK, Deploy, fmt.Sprint("/", i), "R1", "R0")))
+		lines = append(lines, mustLine(rec(i, note.OK, note.Deploy, fmt.Sprint("/", i), "R1", "R0")))
 	}
-	text := Normal(joinLines(lines))
+	text := note.Normal(note.JoinLines(lines))
 	b.ReportAllocs()
 	for b.Loop() {
-		if n := normalLines(appendLines(nil, text)); len(n) != 1000 {
+		if n := note.NormalLines(note.AppendLines(nil, text)); len(n) != 1000 {
 			b.Fatal(len(n))
 		}
 	}

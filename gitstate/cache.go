@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // mostCached is how many derived texts are kept; the ones that were made first go first.
@@ -39,7 +41,7 @@ func (s *Store) Kept(name string) (string, bool) {
 // token. Where nothing can be written the next command takes longer, no more.
 func (s *Store) Keep(name, text string) {
 	dir := filepath.Join(s.private, "cache")
-	if s.readOnly != nil || !isToken(name) || os.MkdirAll(dir, 0o777) != nil {
+	if s.readOnly != nil || !note.IsToken(name) || os.MkdirAll(dir, 0o777) != nil {
 		return
 	}
 	f, err := os.CreateTemp(dir, ".new-*")

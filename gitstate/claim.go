@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // A claim says on the remote who is at work on a stack: a ref of its own for each
@@ -77,8 +80,8 @@ func (c *Claim) Who() string {
 }
 
 // Unlocked is the record of somebody who removed the claim by hand.
-func (c *Claim) Unlocked(by, reason string) *Record {
-	return &Record{Event: Unlocked, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Reason: reason, Run: c.Run, By: by}
+func (c *Claim) Unlocked(by, reason string) *note.Record {
+	return &note.Record{Event: Unlocked, Op: note.Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Reason: reason, Run: c.Run, By: by}
 }
 
 func (s *Store) claimsPrefix() string { return s.ref + claimsSuffix + "/" }
@@ -86,7 +89,7 @@ func (s *Store) claimsPrefix() string { return s.ref + claimsSuffix + "/" }
 // claimRefs are the refs of a claim. That of the path is there for those who do not
 // know the stack's id yet, or any more.
 func (s *Store) claimRefs(c *Claim) []string {
-	key := TextKey{ID: c.ID, Path: c.Stack, Target: c.Target, Op: Deploy}
+	key := TextKey{ID: c.ID, Path: c.Stack, Target: c.Target, Op: note.Deploy}
 	refs := key.slots()
 	for i, slot := range refs {
 		refs[i] = s.claimsPrefix() + slot
@@ -97,14 +100,14 @@ func (s *Store) claimRefs(c *Claim) []string {
 // line is the record that a claim is. holder tells apart what two processes would
 // write alike. In that of the path the stack has no id.
 func (c *Claim) line(holder string, ofPath bool) (string, error) {
-	r := Record{At: c.At.UTC().Truncate(time.Millisecond), Event: Claimed, Op: Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Run: c.Run, By: c.By, Job: c.Job,
-		Extra: []Pair{{"commit", c.Commit}, {"holder", holder}, {"lease", c.Lease.String()}}}
+	r := note.Record{At: c.At.UTC().Truncate(time.Millisecond), Event: Claimed, Op: note.Deploy, Target: c.Target, Stack: c.Stack, ID: c.ID, Run: c.Run, By: c.By, Job: c.Job,
+		Extra: []note.Pair{{Key: "commit", Value: c.Commit}, {Key: "holder", Value: holder}, {Key: "lease", Value: c.Lease.String()}}}
 	if c.Released {
-		r.Extra = append(r.Extra, Pair{"released", "true"})
+		r.Extra = append(r.Extra, note.Pair{Key: "released", Value: "true"})
 	}
-	r.Extra = append(r.Extra, Pair{"renewed", strconv.Itoa(c.Renewed)})
+	r.Extra = append(r.Extra, note.Pair{Key: "renewed", Value: strconv.Itoa(c.Renewed)})
 	if !c.Since.IsZero() {
-		r.Extra = append(r.Extra, Pair{"taken", c.Since.UTC().Format(timeLayout)})
+		r.Extra = append(r.Extra, note.Pair{Key: "taken", Value: c.Since.UTC().Format(note.TimeLayout)})
 	}
 	r.SetLeg(c.Leg)
 	if ofPath {
@@ -118,7 +121,7 @@ func (c *Claim) line(holder string, ofPath bool) (string, error) {
 func parseClaims(message string) ([]Claim, error) {
 	var claims []Claim
 	for line := range strings.Lines(message) {
-		r, err := ParseRecord(strings.TrimSuffix(line, "\n"))
+		r, err := note.ParseRecord(strings.TrimSuffix(line, "\n"))
 		if err != nil || r.Event != Claimed || r.Stack == "" {
 			continue
 		}
@@ -134,7 +137,7 @@ func parseClaims(message string) ([]Claim, error) {
 	return claims, nil
 }
 
-func claimOf(r *Record) (c Claim, err error) {
+func claimOf(r *note.Record) (c Claim, err error) {
 	c = Claim{Stack: r.Stack, ID: r.ID, Target: r.Target, Run: r.Run, By: r.By, Job: r.Job, Leg: r.Leg(), At: r.At, Since: r.At}
 	for _, p := range r.Extra {
 		switch p.Key {
@@ -149,7 +152,7 @@ func claimOf(r *Record) (c Claim, err error) {
 		case "renewed":
 			c.Renewed, err = strconv.Atoi(p.Value)
 		case "taken":
-			c.Since, err = time.Parse(timeLayout, p.Value)
+			c.Since, err = time.Parse(note.TimeLayout, p.Value)
 		}
 		if err != nil {
 			return Claim{}, err
@@ -164,7 +167,7 @@ func claimOf(r *Record) (c Claim, err error) {
 // readClaim reads the claim that a ref of the remote stands on.
 func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
 	var claims []Claim
-	commit, err := s.repo.commit(hash.String())
+	commit, err := s.repo.Commit(hash.String())
 	if err == nil {
 		claims, err = parseClaims(commit.Message)
 	}
@@ -194,8 +197,8 @@ type claimCommit struct {
 // so that a `git log` that takes their refs for notes finds none in them, and no parents.
 // Where they are signed, which may take a person's touch, all are one commit.
 func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string) ([][]claimChange, error) {
-	w := &objectWriter{r: s.repo}
-	tree, err := w.put(plumbing.TreeObject, nil)
+	w := &git.ObjectWriter{R: s.repo}
+	tree, err := w.Put(plumbing.TreeObject, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -210,10 +213,10 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string)
 		for k, old := range c.at {
 			line, err := c.line(holder, k > 0)
 			if err != nil {
-				return nil, &RecordError{"", fmt.Errorf("claiming %s: %w", c.Stack, err)}
+				return nil, &note.RecordError{Commit: "", Err: fmt.Errorf("claiming %s: %w", c.Stack, err)}
 			}
 			if !together || len(commits) == 0 {
-				commits = append(commits, &claimCommit{subject: "claim of " + string(appendValue(nil, c.Stack))})
+				commits = append(commits, &claimCommit{subject: "claim of " + string(note.AppendValue(nil, c.Stack))})
 			} else if len(claims) > 1 {
 				commits[0].subject = fmt.Sprintf("claim of %d stacks", len(claims))
 			}
@@ -232,7 +235,7 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string)
 			change.new = h
 		}
 	}
-	return all, w.flush(ctx)
+	return all, w.Flush(ctx)
 }
 
 // Claims are the claims that were on a remote when its notes were fetched last,
@@ -248,7 +251,7 @@ func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
 // trackedClaims are the claims that were fetched last, and why others cannot be read.
 func (s *Store) trackedClaims(ctx context.Context, remote string) (found []Claim, bad map[string]error, err error) {
 	track := s.tracking(remote) + claimsSuffix + "/"
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track)
+	out, err := s.repo.Git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 func takes(t *testing.T, c *Claimer, stacks ...Claim) []Taken {
@@ -112,7 +113,7 @@ func TestKilledHolderOfAClaim(t *testing.T) {
 	}
 	holder.Process.Kill()
 	holder.Wait()
-	if inheritable {
+	if git.Inheritable {
 		b.Poll = 0
 		got := takes(t, b, Claim{Stack: "/x"})[0]
 		if got.By == nil || !got.By.Here || got.Hold != nil {
@@ -227,7 +228,7 @@ func TestClaimsOfAMachineThatSlept(t *testing.T) {
 	s := open(t, repo.Dir)
 	const lease = time.Hour
 	var now moment
-	now.wall = t0
+	now.wall = gittest.T0
 	c := s.newClaimer("origin", Claim{Commit: repo.Head(), Run: "RUN1", Lease: lease}, func() moment { return now })
 	x, y := Claim{Stack: "/x"}, Claim{Stack: "/y"}
 	hold := takes(t, c, x, y)

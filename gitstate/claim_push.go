@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // claimChange is one ref of a push; a zero new one removes it.
@@ -76,8 +78,8 @@ func (s *Store) pushClaims(ctx context.Context, remote string, atomic bool, chan
 	if err == nil {
 		return nil
 	}
-	var ge *gitError
-	if errors.As(err, &ge) && strings.Contains(ge.stderr, "does not support --atomic") {
+	var ge *git.Error
+	if errors.As(err, &ge) && strings.Contains(ge.Stderr, "does not support --atomic") {
 		return fmt.Errorf("%w by %s: it cannot change several refs as one (git push --atomic)", ErrClaims, remote)
 	}
 	contended := false

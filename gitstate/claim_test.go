@@ -175,8 +175,8 @@ func TestClaimExpires(t *testing.T) {
 func TestClaimText(t *testing.T) {
 	t.Parallel()
 	c := Claim{Stack: "/a b", ID: "id1", Target: "prod+blue", Commit: strings.Repeat("a", 40), Run: "RUN1", By: "Alice \x1b[31m <a@b>", Job: "https://ci/1",
-		Lease: 90 * time.Second, Renewed: 3, At: t0}
-	c.Since, c.holder = t0.Add(-time.Minute), "HOLDER"
+		Lease: 90 * time.Second, Renewed: 3, At: gittest.T0}
+	c.Since, c.holder = gittest.T0.Add(-time.Minute), "HOLDER"
 	text, err := c.line(c.holder, false)
 	noError(t, err)
 	if strings.Contains(text, "\x1b") {

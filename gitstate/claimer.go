@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // Claimer is the claims of one process on a remote. Its methods may be called
@@ -300,7 +302,7 @@ func (c *Claimer) sight(ctx context.Context) error {
 			return remoteError("fetching claims from "+c.remote, c.remote, err)
 		}
 		// Claims come and go.
-		if !vanished(err) && !errors.Is(err, errMissing) || try == 20 {
+		if !vanished(err) && !errors.Is(err, git.ErrMissing) || try == 20 {
 			return fmt.Errorf("looking at the claims on %s: %w", c.remote, err)
 		}
 	}
@@ -318,7 +320,7 @@ func (c *Claimer) seeing(now map[string]plumbing.Hash, start, end time.Duration)
 		v := sighting{first: end, last: start}
 		if old, is := c.seen[ref]; is && old.claim.at[0].hash == hash {
 			v.claim, v.bad, v.first = old.claim, old.bad, old.first
-		} else if v.claim, v.bad = c.s.readClaim(ref, hash); errors.Is(v.bad, errMissing) {
+		} else if v.claim, v.bad = c.s.readClaim(ref, hash); errors.Is(v.bad, git.ErrMissing) {
 			return v.bad
 		}
 		var err error

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // AnyVariant in a record that was made by hand stands for every command line.
@@ -109,12 +111,12 @@ func splitValues(text string) (values []value) {
 // Done reports whether the stack needs no deployment like that on the commit, and if
 // not, why not: in a few words for people.
 func (l *Latest) Done(commit string, as As) (bool, string) {
-	ok, why := l.Succeeded(Deploy, as)
+	ok, why := l.Succeeded(note.Deploy, as)
 	if ok && l.copied {
-		return false, fmt.Sprintf("deployed at %s or at another commit that its note was copied to", short(l.Commit))
+		return false, fmt.Sprintf("deployed at %s or at another commit that its note was copied to", note.Short(l.Commit))
 	}
 	if ok && l.Commit != commit {
-		return false, fmt.Sprintf("deployed at %s", short(l.Commit))
+		return false, fmt.Sprintf("deployed at %s", note.Short(l.Commit))
 	}
 	return ok, why
 }
@@ -122,7 +124,7 @@ func (l *Latest) Done(commit string, as As) (bool, string) {
 // beside is why a success does not count, though no run is in conflict with it.
 func (l *Latest) beside() string {
 	d := l.Diverged[0]
-	if d.Record.Status.open() {
+	if d.Record.Status.Open() {
 		return fmt.Sprintf("what became of it in run %s is not known", d.Run)
 	}
 	return fmt.Sprintf("%s in run %s, unaware of run %s", d.Record.Status, d.Run, l.Run)
@@ -132,46 +134,46 @@ func (l *Latest) beside() string {
 // like the one that is about to be, wherever it stands, and if not, why not.
 func (l *Latest) Succeeded(op string, as As) (bool, string) {
 	done := "deployed"
-	if op != Deploy {
+	if op != note.Deploy {
 		done = "run"
 	}
 	switch {
-	case l.Status == Never:
+	case l.Status == note.Never:
 		return false, "never " + done
 	case len(l.Conflicts) > 0:
 		return false, fmt.Sprintf("%s by run %s, and unaware of it by run %s", done, l.Run, l.Conflicts[0])
-	case len(l.Diverged) > 0 && l.Status == OK:
+	case len(l.Diverged) > 0 && l.Status == note.OK:
 		return false, l.beside()
-	case l.Op != op && op == Deploy:
-		return false, fmt.Sprintf("%s at %s", ended(l.Op), short(l.Commit))
+	case l.Op != op && op == note.Deploy:
+		return false, fmt.Sprintf("%s at %s", ended(l.Op), note.Short(l.Commit))
 	case l.Op != op:
-		return false, fmt.Sprintf("%s came after it, at %s", l.Op, short(l.Commit))
-	case l.Status == Blocked:
-		why := "blocked at " + short(l.Commit)
+		return false, fmt.Sprintf("%s came after it, at %s", l.Op, note.Short(l.Commit))
+	case l.Status == note.Blocked:
+		why := "blocked at " + note.Short(l.Commit)
 		if l.Cause != "" {
-			why = fmt.Sprintf("blocked by %s at %s", l.Cause, short(l.Commit))
+			why = fmt.Sprintf("blocked by %s at %s", l.Cause, note.Short(l.Commit))
 		}
 		if l.Reason != "" {
 			why += ": " + l.Reason
 		}
 		return false, why
-	case l.Status == Triggered:
-		return false, fmt.Sprintf("triggered at %s: %s", short(l.Commit), l.Reason)
-	case l.Status != OK:
-		return false, fmt.Sprintf("%s at %s by run %s", l.Status, short(l.Commit), l.Run)
+	case l.Status == note.Triggered:
+		return false, fmt.Sprintf("triggered at %s: %s", note.Short(l.Commit), l.Reason)
+	case l.Status != note.OK:
+		return false, fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), l.Run)
 	case l.Dirty:
 		return false, done + " with uncommitted changes"
 	}
 	if other := as.differs(l); other != "" {
 		return false, done + " with " + other
 	}
-	return true, fmt.Sprintf("ok at %s, %s by run %s", short(l.Commit), l.At.Format(time.DateTime), l.Run)
+	return true, fmt.Sprintf("ok at %s, %s by run %s", note.Short(l.Commit), l.At.Format(time.DateTime), l.Run)
 }
 
 // ended says what ended a deployment.
 func ended(op string) string {
 	switch op {
-	case Destroy:
+	case note.Destroy:
 		return "destroyed"
 	case "destroy-target":
 		return "a part of it was destroyed"

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What a stack was deployed as against what it is about to be deployed as. In doubt it runs.
@@ -36,10 +39,10 @@ func TestSucceededAs(t *testing.T) {
 		"nothing about to, nothing seen": {"2:11111111", here, As{Variant: AnyVariant}, ""},
 		"nothing about to, a new file":   {"2:11111111", here, As{Variant: AnyVariant, Values: "-var-file:x=1"}, ""},
 	} {
-		r := Record{Status: OK, Op: Deploy, Variant: c.variant, Run: "R"}
+		r := note.Record{Status: note.OK, Op: note.Deploy, Variant: c.variant, Run: "R"}
 		r.SetValues(c.values)
-		l := Latest{Stored: Stored{Commit: "c1", Record: r}, Status: OK}
-		done, why := l.Succeeded(Deploy, c.as)
+		l := Latest{Stored: Stored{Commit: "c1", Record: r}, Status: note.OK}
+		done, why := l.Succeeded(note.Deploy, c.as)
 		if done != (c.why == "") || !done && why != c.why {
 			t.Errorf("%s: %v, %q", name, done, why)
 		}
@@ -50,36 +53,36 @@ func TestSucceededAs(t *testing.T) {
 // who named his followed it.
 func TestLatestByBackend(t *testing.T) {
 	t.Parallel()
-	at := func(r Record, backend string) Record { r.SetBackend(backend); return r }
-	old := rec(1, OK, Deploy, "/a", "R1")
+	at := func(r note.Record, backend string) note.Record { r.SetBackend(backend); return r }
+	old := rec(1, note.OK, note.Deploy, "/a", "R1")
 	for name, c := range map[string]struct {
-		records   []Record
-		x, y, any Status
+		records   []note.Record
+		x, y, any note.Status
 		places    []Place
 	}{
-		"none":         {nil, Never, Never, Never, nil},
-		"of version 1": {[]Record{old}, OK, OK, OK, []Place{{}}},
-		"then to x":    {[]Record{old, at(rec(2, OK, Deploy, "/a", "R2", "R1"), "x")}, OK, Never, OK, []Place{{}, {"", "x"}}},
-		"to x and then to y": {[]Record{at(rec(1, Failed, Deploy, "/a", "R1"), "x"), at(rec(2, OK, Deploy, "/a", "R2"), "y")}, Failed, OK, Failed,
+		"none":         {nil, note.Never, note.Never, note.Never, nil},
+		"of version 1": {[]note.Record{old}, note.OK, note.OK, note.OK, []Place{{}}},
+		"then to x":    {[]note.Record{old, at(rec(2, note.OK, note.Deploy, "/a", "R2", "R1"), "x")}, note.OK, note.Never, note.OK, []Place{{}, {"", "x"}}},
+		"to x and then to y": {[]note.Record{at(rec(1, note.Failed, note.Deploy, "/a", "R1"), "x"), at(rec(2, note.OK, note.Deploy, "/a", "R2"), "y")}, note.Failed, note.OK, note.Failed,
 			[]Place{{"", "x"}, {"", "y"}}},
-		"announced before it was known": {[]Record{rec(1, Queued, Deploy, "/a", "R1"), at(rec(2, OK, Deploy, "/a", "R1"), "x")}, OK, Never, OK, []Place{{"", "x"}}},
-		"announced after x, and gone": {[]Record{at(rec(1, OK, Deploy, "/a", "R1"), "x"), rec(2, Failed, Deploy, "/a", "R2", "R1")}, Failed, Failed, Failed,
+		"announced before it was known": {[]note.Record{rec(1, note.Queued, note.Deploy, "/a", "R1"), at(rec(2, note.OK, note.Deploy, "/a", "R1"), "x")}, note.OK, note.Never, note.OK, []Place{{"", "x"}}},
+		"announced after x, and gone": {[]note.Record{at(rec(1, note.OK, note.Deploy, "/a", "R1"), "x"), rec(2, note.Failed, note.Deploy, "/a", "R2", "R1")}, note.Failed, note.Failed, note.Failed,
 			[]Place{{}, {"", "x"}}},
-		"and then to y": {[]Record{at(rec(1, OK, Deploy, "/a", "R1"), "x"), rec(2, Failed, Deploy, "/a", "R2", "R1"), at(rec(3, OK, Deploy, "/a", "R3", "R2"), "y")},
-			Failed, OK, Failed, []Place{{}, {"", "x"}, {"", "y"}}},
+		"and then to y": {[]note.Record{at(rec(1, note.OK, note.Deploy, "/a", "R1"), "x"), rec(2, note.Failed, note.Deploy, "/a", "R2", "R1"), at(rec(3, note.OK, note.Deploy, "/a", "R3", "R2"), "y")},
+			note.Failed, note.OK, note.Failed, []Place{{}, {"", "x"}, {"", "y"}}},
 	} {
 		notes := allNotes{}
 		for _, r := range c.records {
 			notes.add("c1", mustLine(r))
 		}
-		st := &State{s: &Store{now: func() time.Time { return t0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.index()}
-		x := must[Latest](t)(st.LatestAt("", "/a", "", "x", Deploy))
-		y := must[Latest](t)(st.LatestAt("", "/a", "", "y", Deploy))
-		all := must[Latest](t)(st.Latest("", "/a", "", Deploy))
+		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.index()}
+		x := must[Latest](t)(st.LatestAt("", "/a", "", "x", note.Deploy))
+		y := must[Latest](t)(st.LatestAt("", "/a", "", "y", note.Deploy))
+		all := must[Latest](t)(st.Latest("", "/a", "", note.Deploy))
 		if x.Status != c.x || y.Status != c.y || all.Status != c.any {
 			t.Errorf("%s: x %s, y %s, any %s", name, x.Status, y.Status, all.Status)
 		}
-		if got := st.Places("", "/a", "", Deploy); !slices.Equal(got, c.places) {
+		if got := st.Places("", "/a", "", note.Deploy); !slices.Equal(got, c.places) {
 			t.Errorf("%s: places %v", name, got)
 		}
 	}
@@ -89,13 +92,13 @@ func TestPlacesOfTarget(t *testing.T) {
 	t.Parallel()
 	notes := allNotes{}
 	for i, target := range []string{"", "+blue", "prod", "prod+blue", "production"} {
-		r := rec(i, OK, Deploy, "/a", "R"+string(rune('0'+i)))
+		r := rec(i, note.OK, note.Deploy, "/a", "R"+string(rune('0'+i)))
 		r.Target = target
 		notes.add("c1", mustLine(r))
 	}
 	st := &State{x: notes.index()}
 	for target, want := range map[string][]Place{"": {{}, {"+blue", ""}}, "prod": {{"prod", ""}, {"prod+blue", ""}}, "pro": nil} {
-		if got := st.Places("", "/a", target, Deploy); !slices.Equal(got, want) {
+		if got := st.Places("", "/a", target, note.Deploy); !slices.Equal(got, want) {
 			t.Errorf("%q: %v", target, got)
 		}
 	}

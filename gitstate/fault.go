@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // Cause is why a remote did not do what it was asked to, as far as that is said.
@@ -31,7 +33,7 @@ const (
 func CauseOf(err error) Cause {
 	var rejected *rejection
 	var silent *silence
-	var ge *gitError
+	var ge *git.Error
 	switch {
 	case err == nil:
 		return Unknown
@@ -42,7 +44,7 @@ func CauseOf(err error) Cause {
 	case errors.As(err, &rejected):
 		return rejected.cause
 	case errors.As(err, &ge):
-		cause, _ := classify(ge.stderr)
+		cause, _ := classify(ge.Stderr)
 		return cause
 	}
 	return Unknown
@@ -131,10 +133,10 @@ func pushError(remote, ref, out string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var ge *gitError
+	var ge *git.Error
 	stderr := ""
 	if errors.As(err, &ge) {
-		stderr = ge.stderr
+		stderr = ge.Stderr
 	}
 	for line := range strings.Lines(out) {
 		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
@@ -148,7 +150,7 @@ func pushError(remote, ref, out string, err error) error {
 		return rejected(remote, f[len(f)-1], stderr, err)
 	}
 	if ge != nil && (strings.Contains(stderr, "unresolved deltas") || strings.Contains(stderr, "remote unpack failed") || strings.Contains(stderr, "remote ref does not exist")) {
-		return fmt.Errorf("%w: %s", errContended, lastLines(stderr, ge.code))
+		return fmt.Errorf("%w: %s", errContended, git.LastLines(stderr, ge.Code))
 	}
 	if cause, _ := classify(stderr); cause == Denied || cause == Certificate {
 		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
@@ -183,7 +185,7 @@ func rejected(remote, why, stderr string, err error) error {
 		}
 	}
 	if len(lines) > 0 {
-		r.said = lastLines(strings.Join(lines, "\n"), 0)
+		r.said = git.LastLines(strings.Join(lines, "\n"), 0)
 	}
 	switch all := strings.Join(lines, "\n"); {
 	case wantSigned.MatchString(all):
@@ -197,12 +199,12 @@ func rejected(remote, why, stderr string, err error) error {
 // remoteError is an ErrRemote that says what happened in the words of its cause.
 func remoteError(doing, remote string, err error) error {
 	said := err.Error()
-	var ge *gitError
+	var ge *git.Error
 	tried := ""
 	if errors.As(err, &ge) {
-		said = lastLines(ge.stderr, ge.code)
-		if ge.tries > 1 {
-			tried = fmt.Sprintf(" (tried %d times)", ge.tries)
+		said = git.LastLines(ge.Stderr, ge.Code)
+		if ge.Tries > 1 {
+			tried = fmt.Sprintf(" (tried %d times)", ge.Tries)
 		}
 	}
 	text := ""
@@ -227,5 +229,6 @@ type worded struct {
 	errs []error
 }
 
-func (w *worded) Error() string   { return w.text }
+func (w *worded) Error() string { return w.text }
+
 func (w *worded) Unwrap() []error { return w.errs }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What git prints, as git 2.39 to 2.47, OpenSSH and the services do, says why. Words that a host's name, a
@@ -87,7 +89,7 @@ func TestRejections(t *testing.T) {
 		{"[remote failure] (remote failed to report status)", "fatal: the remote end hung up unexpectedly\n", ErrRemote, Unreachable},
 	} {
 		out := "To r\n!\tX:" + ref + "\t" + tc.status + "\nDone\n"
-		err := pushError("origin", ref, out, &gitError{args: []string{"push"}, code: 1, stderr: tc.stderr})
+		err := pushError("origin", ref, out, &git.Error{Args: []string{"push"}, Code: 1, Stderr: tc.stderr})
 		if !errors.Is(err, tc.is) || CauseOf(err) != tc.cause || errors.Is(err, errRefused) != (tc.is == errRefused) {
 			t.Errorf("%s %q: %v, cause %d", tc.status, tc.stderr, err, CauseOf(err))
 		}
@@ -117,7 +119,7 @@ func TestPushesInTheWay(t *testing.T) {
 			head := repo.Head()
 			set(t, repo)
 			s := open(t, repo.Dir)
-			noError(t, s.Append(head, result(OK, "/a", "R1")))
+			noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 			if tr := push(t, s); !tr.Pushed || tr.Spooled {
 				t.Errorf("%+v", tr)
 			}
@@ -144,7 +146,7 @@ func TestLockIsNamed(t *testing.T) {
 	said := make(chan string, 1)
 	s := openWith(t, Options{Dir: repo.Dir, Warn: func(w string) { said <- w }})
 	path := s.private + "/sync.lock"
-	unlock, err := lockFile(context.Background(), path, nil)
+	unlock, err := git.Lock(context.Background(), path, nil)
 	noError(t, err)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)

@@ -13,6 +13,10 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // pending reads the lines that may be missing in the notes tree of a part's tip: of
@@ -21,7 +25,7 @@ import (
 // says of which tree it is known that it has what, so that this is not done
 // twice; the new mark is what holds once the lines are in a tree.
 func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines map[plumbing.Hash][]string, mark string, err error) {
-	files, err := of.journal.files()
+	files, err := of.journal.Files()
 	if err != nil {
 		return nil, "", err
 	}
@@ -37,20 +41,20 @@ func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines
 	lines = map[plumbing.Hash][]string{}
 	for i := range files {
 		f := &files[i]
-		if err := of.journal.read(f, seen); err != nil {
+		if err := of.journal.Read(f, seen); err != nil {
 			return nil, "", err
 		}
-		for _, e := range f.entries {
-			lines[e.commit] = append(lines[e.commit], e.line)
+		for _, e := range f.Entries {
+			lines[e.Commit] = append(lines[e.Commit], e.Line)
 		}
-		if f.id != "" {
-			mark += fmt.Sprintf(" %s %d", f.id, f.size)
+		if f.Id != "" {
+			mark += fmt.Sprintf(" %s %d", f.Id, f.Size)
 		}
 	}
 	if known || of.ref != s.ref {
 		return lines, mark, nil
 	}
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(refname)", "refs/tmnotes/remotes/*/"+strings.TrimPrefix(s.ref, "refs/notes/"))
+	out, err := s.repo.Git(ctx, nil, "for-each-ref", "--format=%(refname)", "refs/tmnotes/remotes/*/"+strings.TrimPrefix(s.ref, "refs/notes/"))
 	if err != nil {
 		return nil, "", err
 	}
@@ -64,8 +68,8 @@ func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines
 			return nil, "", err
 		}
 		for _, c := range changes {
-			if add, _ := diffLines(c.old, c.new); len(add) > 0 {
-				h := plumbing.NewHash(c.commit)
+			if add, _ := diffLines(c.Old, c.New); len(add) > 0 {
+				h := plumbing.NewHash(c.Commit)
 				lines[h] = append(lines[h], add...)
 			}
 		}
@@ -74,7 +78,7 @@ func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines
 }
 
 // current is what both parts have, and what they lack.
-func (s *Store) current(ctx context.Context) (notes noteReader, of trees, overlay []change, err error) {
+func (s *Store) current(ctx context.Context) (notes noteReader, of trees, overlay []notestree.Change, err error) {
 	var lines map[plumbing.Hash][]string
 	for range 10 {
 		var tip, after plumbing.Hash
@@ -88,7 +92,7 @@ func (s *Store) current(ctx context.Context) (notes noteReader, of trees, overla
 			return nil, of, nil, err
 		}
 		// What left the journal meanwhile is in a later tip.
-		if after, err = s.repo.resolve(s.ref); err != nil {
+		if after, err = s.repo.Resolve(s.ref); err != nil {
 			return nil, of, nil, err
 		}
 		if after == tip {
@@ -133,24 +137,24 @@ func (of part) setMark(tree plumbing.Hash, mark string) {
 
 // missing compares lines with the notes of a tree and returns the changes that
 // bring them in: what is not there yet, and what somebody took away.
-func (s *Store) missing(t noteReader, lines map[plumbing.Hash][]string) ([]change, error) {
-	var changes []change
+func (s *Store) missing(t noteReader, lines map[plumbing.Hash][]string) ([]notestree.Change, error) {
+	var changes []notestree.Change
 	for commit, add := range lines {
-		blobs, err := t.get(commit)
+		blobs, err := t.Get(commit)
 		if err != nil {
-			return nil, &RecordError{commit.String(), err}
+			return nil, &note.RecordError{Commit: commit.String(), Err: err}
 		}
 		text, err := s.text(blobs)
 		if err != nil {
-			return nil, &RecordError{commit.String(), err}
+			return nil, &note.RecordError{Commit: commit.String(), Err: err}
 		}
-		c := change{commit: commit.String(), old: normalLines(appendLines(nil, text))}
-		c.new = normalLines(append(slices.Clone(c.old), add...))
-		if !slices.Equal(c.old, c.new) {
+		c := notestree.Change{Commit: commit.String(), Old: note.NormalLines(note.AppendLines(nil, text))}
+		c.New = note.NormalLines(append(slices.Clone(c.Old), add...))
+		if !slices.Equal(c.Old, c.New) {
 			changes = append(changes, c)
 		}
 	}
-	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.commit, b.commit) })
+	slices.SortFunc(changes, func(a, b notestree.Change) int { return strings.Compare(a.Commit, b.Commit) })
 	return changes, nil
 }
 
@@ -161,7 +165,7 @@ func (s *Store) Flush(ctx context.Context) error {
 		return nil
 	}
 	s.flushTexts(ctx)
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
+	unlock, err := git.Lock(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return err
 	}
@@ -177,15 +181,15 @@ func (s *Store) retryMoved(ctx context.Context, f func() error) error {
 func (s *Store) retryMovedRef(ctx context.Context, ref string, f func() error) error {
 	var err error
 	for try := range 40 {
-		if err = f(); !errors.Is(err, errMoved) {
+		if err = f(); !errors.Is(err, git.ErrMoved) {
 			return err
 		}
-		s.repo.breakLock(ref)
+		s.repo.BreakLock(ref)
 		if pause(ctx, backoff(try, 5*time.Millisecond, 500*time.Millisecond)) != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("%s: %w; if no git process is at work, a stale %s.lock is in the way", ref, err, filepath.Join(s.repo.commonDir, ref))
+	return fmt.Errorf("%s: %w; if no git process is at work, a stale %s.lock is in the way", ref, err, filepath.Join(s.repo.CommonDir, ref))
 }
 
 // backoff is a random time up to base·2^try, at most limit.
@@ -239,7 +243,7 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 		return err
 	}
 	if len(changes) > 0 {
-		w := &objectWriter{r: s.repo}
+		w := &git.ObjectWriter{R: s.repo}
 		if err := setNotes(t, w, changes); err != nil {
 			return err
 		}
@@ -247,28 +251,28 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 			return err
 		}
 	}
-	if tree = t.root.hash; tree.IsZero() {
+	if tree = t.Root.Hash; tree.IsZero() {
 		return nil // there are no notes
 	}
 	of.setMark(tree, mark)
 	return nil
 }
 
-func setNotes(t *notesTree, w *objectWriter, changes []change) error {
+func setNotes(t *notestree.Tree, w *git.ObjectWriter, changes []notestree.Change) error {
 	for _, c := range changes {
-		blob, err := w.put(plumbing.BlobObject, []byte(joinLines(c.new)))
+		blob, err := w.Put(plumbing.BlobObject, []byte(note.JoinLines(c.New)))
 		if err != nil {
 			return err
 		}
-		if err := t.set(plumbing.NewHash(c.commit), blob); err != nil {
-			return &RecordError{c.commit, err}
+		if err := t.Set(plumbing.NewHash(c.Commit), blob); err != nil {
+			return &note.RecordError{Commit: c.Commit, Err: err}
 		}
 	}
 	return nil
 }
 
 // commitTree writes the tree as a commit on the old one and moves the ref there.
-func (s *Store) commitTree(ctx context.Context, ref string, t *notesTree, w *objectWriter, message string, old plumbing.Hash) error {
+func (s *Store) commitTree(ctx context.Context, ref string, t *notestree.Tree, w *git.ObjectWriter, message string, old plumbing.Hash) error {
 	var parents []plumbing.Hash
 	if !old.IsZero() {
 		parents = append(parents, old)
@@ -277,11 +281,11 @@ func (s *Store) commitTree(ctx context.Context, ref string, t *notesTree, w *obj
 	if err != nil {
 		return err
 	}
-	return s.repo.setRef(ctx, ref, "tmnotes: "+message, h, old)
+	return s.repo.SetRef(ctx, ref, "tmnotes: "+message, h, old)
 }
 
-func (s *Store) writeCommit(ctx context.Context, t *notesTree, w *objectWriter, message string, parents []plumbing.Hash) (plumbing.Hash, error) {
-	root, err := t.write(w.put)
+func (s *Store) writeCommit(ctx context.Context, t *notestree.Tree, w *git.ObjectWriter, message string, parents []plumbing.Hash) (plumbing.Hash, error) {
+	root, err := t.Write(w.Put)
 	if err != nil {
 		return root, err
 	}
@@ -289,17 +293,17 @@ func (s *Store) writeCommit(ctx context.Context, t *notesTree, w *objectWriter, 
 	if err != nil {
 		return h, err
 	}
-	if err := w.flush(ctx); err != nil {
+	if err := w.Flush(ctx); err != nil {
 		return h, fmt.Errorf("writing notes: %w", err)
 	}
 	return h, nil
 }
 
 // summary is the subject of a notes commit.
-func summary(changes []change) string {
+func summary(changes []notestree.Change) string {
 	records := 0
 	for _, c := range changes {
-		add, _ := diffLines(c.old, c.new)
+		add, _ := diffLines(c.Old, c.New)
 		records += len(add)
 	}
 	word := "records"
@@ -307,7 +311,7 @@ func summary(changes []change) string {
 		word = "record"
 	}
 	if len(changes) == 1 {
-		return fmt.Sprintf("%d %s on %s", records, word, short(changes[0].commit))
+		return fmt.Sprintf("%d %s on %s", records, word, note.Short(changes[0].Commit))
 	}
 	return fmt.Sprintf("%d %s on %d commits", records, word, len(changes))
 }

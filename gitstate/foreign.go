@@ -1,19 +1,11 @@
 package gitstate
 
-import "strings"
+import (
+	"strings"
 
-// A note may hold lines that were not made on its commit: git copies notes to what a
-// rebase or an amended commit becomes (notes.rewriteRef in git-config(1)), and people do
-// with `git notes copy`. What was deployed then is the old commit. So the heads of runs
-// and the records that are made by hand name their commit, and what another commit's
-// head stands above is history: it is kept, shown and merged, and decides nothing.
-
-// foreign reports whether a record says that it was made on another commit than the one
-// whose note holds it.
-func (r *Record) foreign(commit string) bool {
-	on := r.MadeOn()
-	return on != "" && on != commit
-}
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/note"
+)
 
 // copied tells the history in one note from what was recorded on its commit.
 type copied struct {
@@ -27,7 +19,7 @@ type copiedRun struct {
 }
 
 // saysCommit is a quick look at whether a line may name the commit it was made on.
-func saysCommit(line string) bool { return strings.Contains(line, " "+commitKey+"=") }
+func saysCommit(line string) bool { return strings.Contains(line, " "+note.CommitKey+"=") }
 
 func historyOf(commit string, lines []string) copied {
 	c := copied{commit: commit}
@@ -35,7 +27,7 @@ func historyOf(commit string, lines []string) copied {
 		if !isRunEvent(line) || !saysCommit(line) {
 			continue
 		}
-		if r, err := ParseRecord(line); err == nil && r.Event == Started && r.foreign(commit) {
+		if r, err := note.ParseRecord(line); err == nil && r.Event == note.Started && r.Foreign(commit) {
 			if c.runs == nil {
 				c.runs = map[string]copiedRun{}
 			}
@@ -49,8 +41,8 @@ func historyOf(commit string, lines []string) copied {
 		if !isRunEvent(line) {
 			continue
 		}
-		r, err := ParseRecord(line)
-		if err != nil || r.Event != Started || r.foreign(commit) {
+		r, err := note.ParseRecord(line)
+		if err != nil || r.Event != note.Started || r.Foreign(commit) {
 			continue
 		}
 		if of, is := c.runs[r.Run]; is && (of.own == "" || line[:atEnd] < of.own) {
@@ -60,7 +52,7 @@ func historyOf(commit string, lines []string) copied {
 	return c
 }
 
-const atEnd = len("at=") + len(timeLayout)
+const atEnd = len("at=") + len(note.TimeLayout)
 
 // history reports whether a line of the note was made on another commit. Of a run that
 // went on here, what came before it did was.
@@ -68,11 +60,11 @@ func (c copied) history(line string) bool {
 	if c.runs == nil && !saysCommit(line) {
 		return false
 	}
-	r, err := ParseRecord(line)
+	r, err := note.ParseRecord(line)
 	if err != nil {
 		return false
 	}
-	if r.foreign(c.commit) {
+	if r.Foreign(c.commit) {
 		return true
 	}
 	of, is := c.runs[r.Run]
@@ -81,9 +73,9 @@ func (c copied) history(line string) bool {
 
 // sameHistory reports whether a change of a note leaves what is history there as it was
 // for all lines that were there before.
-func sameHistory(c change) bool {
-	was, is := historyOf(c.commit, c.old), historyOf(c.commit, c.new)
-	for _, line := range c.old {
+func sameHistory(c notestree.Change) bool {
+	was, is := historyOf(c.Commit, c.Old), historyOf(c.Commit, c.New)
+	for _, line := range c.Old {
 		if was.history(line) != is.history(line) {
 			return false
 		}

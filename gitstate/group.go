@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Group is what the processes share that one parent started: `terramate run --
@@ -32,7 +35,7 @@ func (s *Store) Group(ctx context.Context, parent string) (*Group, error) {
 	if err := os.MkdirAll(g.dir, 0o777); err != nil {
 		return nil, err
 	}
-	unlock, err := lockFile(ctx, filepath.Join(g.dir, "lock"), s.warn)
+	unlock, err := git.Lock(ctx, filepath.Join(g.dir, "lock"), s.warn)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +47,7 @@ func (s *Store) Group(ctx context.Context, parent string) (*Group, error) {
 		if err != nil {
 			return nil, err
 		}
-		if g.Run = strings.TrimSpace(string(b)); isToken(g.Run) {
+		if g.Run = strings.TrimSpace(string(b)); note.IsToken(g.Run) {
 			return g, nil
 		}
 	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -70,7 +73,7 @@ func (s *Store) Group(ctx context.Context, parent string) (*Group, error) {
 // since it was run: a run id is one attempt, and a shell that runs the same thing twice
 // makes two.
 func (g *Group) Renew(ctx context.Context, run string, newRun func() string) error {
-	unlock, err := lockFile(ctx, filepath.Join(g.dir, "lock"), g.say)
+	unlock, err := git.Lock(ctx, filepath.Join(g.dir, "lock"), g.say)
 	if err != nil {
 		return err
 	}
@@ -80,7 +83,7 @@ func (g *Group) Renew(ctx context.Context, run string, newRun func() string) err
 	if err != nil {
 		return err
 	}
-	if now := strings.TrimSpace(string(b)); isToken(now) && now != run {
+	if now := strings.TrimSpace(string(b)); note.IsToken(now) && now != run {
 		g.Run = now
 		return nil
 	}
@@ -93,7 +96,7 @@ func (g *Group) Renew(ctx context.Context, run string, newRun func() string) err
 // next one calls it again.
 func (g *Group) Once(ctx context.Context, name string, every time.Duration, f func() error) error {
 	mark := filepath.Join(g.dir, "once-"+strings.ReplaceAll(name, string(filepath.Separator), "_"))
-	unlock, err := lockFile(ctx, mark+".lock", g.say)
+	unlock, err := git.Lock(ctx, mark+".lock", g.say)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 func TestGitHasAGroupOfItsOwn(t *testing.T) {
 	t.Parallel()
 	s := open(t, gittest.New(t).Dir)
-	out := must[string](t)(s.repo.git(context.Background(), nil, "-c", "alias.group=!ps -o pgid= -p $$", "group"))
+	out := must[string](t)(s.repo.Git(context.Background(), nil, "-c", "alias.group=!ps -o pgid= -p $$", "group"))
 	if group := must[int](t)(strconv.Atoi(strings.TrimSpace(out))); group == syscall.Getpgrp() {
 		t.Errorf("it is in group %d, as tmnotes is", group)
 	}

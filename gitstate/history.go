@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // StateAt is the state that some of the results tell: those that keep chooses,
@@ -20,7 +23,7 @@ import (
 // Notes in normal form do not keep that a stack was queued or running, nor how
 // often a drift run said the same: of the latter the newest is kept, with Since.
 // All notes are read, so it takes longer than State.
-func (s *Store) StateAt(ctx context.Context, keep func(commit string, r *Record) bool) (*State, error) {
+func (s *Store) StateAt(ctx context.Context, keep func(commit string, r *note.Record) bool) (*State, error) {
 	t, tree, overlay, err := s.current(ctx)
 	if err != nil {
 		return nil, err
@@ -67,12 +70,12 @@ func (st *State) Slots() []Slot {
 // Ancestors are a commit and all commits before it. In a shallow clone, which
 // does not have them all, it is an error.
 func (s *Store) Ancestors(ctx context.Context, commit string) (map[string]bool, error) {
-	if s.repo.shallow {
-		return nil, errors.New("the clone is shallow, so that what came before " + short(commit) + " is not known; `git fetch --unshallow` brings it")
+	if s.repo.Shallow {
+		return nil, errors.New("the clone is shallow, so that what came before " + note.Short(commit) + " is not known; `git fetch --unshallow` brings it")
 	}
-	out, err := s.repo.git(ctx, nil, "rev-list", commit, "--")
+	out, err := s.repo.Git(ctx, nil, "rev-list", commit, "--")
 	if err != nil {
-		return nil, fmt.Errorf("listing what came before %s: %w", short(commit), err)
+		return nil, fmt.Errorf("listing what came before %s: %w", note.Short(commit), err)
 	}
 	all := map[string]bool{}
 	for line := range strings.Lines(out) {
@@ -106,7 +109,7 @@ func (s *Store) Date(ctx context.Context, text string, end bool) (time.Time, err
 	if !gitDate.MatchString(text) || !strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:-/") {
 		return time.Time{}, bad
 	}
-	out, err := s.repo.git(ctx, nil, "rev-parse", "--since="+text)
+	out, err := s.repo.Git(ctx, nil, "rev-parse", "--since="+text)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%w (%v)", bad, err)
 	}
@@ -141,16 +144,16 @@ func (s *Store) Removed(ctx context.Context, path, since string) (removed, last 
 	if rel == "" || strings.ContainsAny(rel, "\n\x00") {
 		return "", "", nil
 	}
-	if _, _, _, err := s.repo.lookup("HEAD:" + rel); !errors.Is(err, errMissing) {
+	if _, _, _, err := s.repo.Lookup("HEAD:" + rel); !errors.Is(err, git.ErrMissing) {
 		return "", "", err
 	}
 	args := []string{"log", "-1", "--no-show-signature", "--no-follow", "--first-parent", "-m", "--diff-filter=D", "--no-renames", "--format=%H %P", "HEAD"}
-	if _, _, _, err := s.repo.lookup(since + "^{commit}"); err == nil {
+	if _, _, _, err := s.repo.Lookup(since + "^{commit}"); err == nil {
 		args = append(args, "^"+since)
-	} else if !errors.Is(err, errMissing) {
+	} else if !errors.Is(err, git.ErrMissing) {
 		return "", "", err
 	}
-	out, err := s.repo.git(ctx, nil, append(args, "--", ":(top,literal)"+rel)...)
+	out, err := s.repo.Git(ctx, nil, append(args, "--", ":(top,literal)"+rel)...)
 	if err != nil {
 		return "", "", fmt.Errorf("looking for the commit that removed %s: %w", path, err)
 	}
@@ -169,7 +172,7 @@ type idAt struct {
 }
 
 // Add takes in a record. Records are added sorted by time.
-func (p PathIDs) Add(r *Record) {
+func (p PathIDs) Add(r *note.Record) {
 	if r.ID != "" {
 		p[r.Stack] = append(p[r.Stack], idAt{r.ID, r.At})
 	}
@@ -177,7 +180,7 @@ func (p PathIDs) Add(r *Record) {
 
 // StackOf is what the records of one stack have in common: its id, which it may
 // have got after the record was made, or its path.
-func (p PathIDs) StackOf(r *Record) string {
+func (p PathIDs) StackOf(r *note.Record) string {
 	id := r.ID
 	if id == "" {
 		for _, later := range p[r.Stack] {
@@ -205,7 +208,7 @@ func (s *Store) Between(ctx context.Context, from, to string, most int, paths ..
 	for _, p := range paths {
 		args = append(args, ":(top,literal)"+strings.Trim(p, "/"))
 	}
-	out, err := s.repo.git(ctx, nil, args...)
+	out, err := s.repo.Git(ctx, nil, args...)
 	if err != nil {
 		return nil, err
 	}

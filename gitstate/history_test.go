@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What the latest was when some of the results were not there yet.
@@ -19,41 +20,43 @@ func TestStateAt(t *testing.T) {
 	notes := allNotes{}
 	for _, n := range []struct {
 		commit string
-		r      Record
+		r      note.Record
 	}{
-		{"c1", rec(1, OK, Deploy, "/a", "R1")},
-		{"side", rec(2, Failed, Deploy, "/a", "R2", "R1")},
-		{"c2", rec(3, OK, Deploy, "/a", "R3", "R2")},
-		{"c1", rec(4, OK, Deploy, "/a", "R4", "R3")}, // rolled back
-		{"c2", rec(5, Failed, Destroy, "/a", "R5", "R4")},
+		{"c1", rec(1, note.OK, note.Deploy, "/a", "R1")},
+		{"side", rec(2, note.Failed, note.Deploy, "/a", "R2", "R1")},
+		{"c2", rec(3, note.OK, note.Deploy, "/a", "R3", "R2")},
+		{"c1", rec(4, note.OK, note.Deploy, "/a", "R4", "R3")}, // rolled back
+		{"c2", rec(5, note.Failed, note.Destroy, "/a", "R5", "R4")},
 	} {
 		notes.add(n.commit, mustLine(n.r))
 	}
-	until := func(second int) func(string, *Record) bool {
-		return func(_ string, r *Record) bool { return !r.At.After(t0.Add(time.Duration(second) * time.Second)) }
+	until := func(second int) func(string, *note.Record) bool {
+		return func(_ string, r *note.Record) bool {
+			return !r.At.After(gittest.T0.Add(time.Duration(second) * time.Second))
+		}
 	}
-	on := func(commits ...string) func(string, *Record) bool {
-		return func(c string, _ *Record) bool { return slices.Contains(commits, c) }
+	on := func(commits ...string) func(string, *note.Record) bool {
+		return func(c string, _ *note.Record) bool { return slices.Contains(commits, c) }
 	}
 	for name, c := range map[string]struct {
-		keep   func(string, *Record) bool
+		keep   func(string, *note.Record) bool
 		run    string
-		status Status
+		status note.Status
 		ok     string
 	}{
-		"before all":                 {until(0), "", Never, ""},
-		"at its very time":           {until(1), "R1", OK, "c1"},
-		"failed then":                {until(2), "R2", Failed, "c1"},
-		"repaired then":              {until(3), "R3", OK, "c2"},
-		"rolled back then":           {until(4), "R4", OK, "c1"},
-		"all":                        {until(9), "R5", Failed, "c1"},
-		"on the first commit":        {on("c1"), "R4", OK, "c1"}, // R1 was followed by it, over others
-		"on the branch":              {on("c1", "side"), "R4", OK, "c1"},
-		"without the first":          {on("c2"), "R5", Failed, "c2"},
-		"what the branch alone says": {on("side"), "R2", Failed, ""},
+		"before all":                 {until(0), "", note.Never, ""},
+		"at its very time":           {until(1), "R1", note.OK, "c1"},
+		"failed then":                {until(2), "R2", note.Failed, "c1"},
+		"repaired then":              {until(3), "R3", note.OK, "c2"},
+		"rolled back then":           {until(4), "R4", note.OK, "c1"},
+		"all":                        {until(9), "R5", note.Failed, "c1"},
+		"on the first commit":        {on("c1"), "R4", note.OK, "c1"}, // R1 was followed by it, over others
+		"on the branch":              {on("c1", "side"), "R4", note.OK, "c1"},
+		"without the first":          {on("c2"), "R5", note.Failed, "c2"},
+		"what the branch alone says": {on("side"), "R2", note.Failed, ""},
 	} {
-		st := &State{s: &Store{now: func() time.Time { return t0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.indexOf(c.keep)}
-		l, err := st.Latest("", "/a", "", Deploy)
+		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.indexOf(c.keep)}
+		l, err := st.Latest("", "/a", "", note.Deploy)
 		if err != nil || l.Run != c.run || l.Status != c.status || l.OKCommit != c.ok || len(l.Diverged) > 0 {
 			t.Errorf("%s: run %q %s, success %q, beside it %d, %v", name, l.Run, l.Status, l.OKCommit, len(l.Diverged), err)
 		}
@@ -64,16 +67,16 @@ func TestStateAt(t *testing.T) {
 func TestStateAtProperty(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		notes, now := allNotes{}, t0
+		notes, now := allNotes{}, gittest.T0
 		s := &Store{now: func() time.Time { return now }, staleAfter: time.Hour, private: "/nowhere", lastAt: map[string]time.Time{}}
 		var moments []time.Time
 		var then []map[slotKey][]string
 		for i := range rapid.IntRange(1, 20).Draw(t, "runs") {
 			now = now.Add(time.Second)
 			s.basis = &State{s: s, x: notes.index()}
-			r := Record{Run: "R" + string(rune('A'+i)), Stack: rapid.SampledFrom([]string{"/a", "/b"}).Draw(t, "stack"),
-				Op:     rapid.SampledFrom([]string{Deploy, Destroy, "plan"}).Draw(t, "op"),
-				Status: rapid.SampledFrom([]Status{OK, Failed, Canceled, Triggered}).Draw(t, "status")}
+			r := note.Record{Run: "R" + string(rune('A'+i)), Stack: rapid.SampledFrom([]string{"/a", "/b"}).Draw(t, "stack"),
+				Op:     rapid.SampledFrom([]string{note.Deploy, note.Destroy, "plan"}).Draw(t, "op"),
+				Status: rapid.SampledFrom([]note.Status{note.OK, note.Failed, note.Canceled, note.Triggered}).Draw(t, "status")}
 			l, err := s.basis.Latest("", r.Stack, "", r.Op)
 			if err != nil {
 				t.Fatal(err)
@@ -86,7 +89,7 @@ func TestStateAtProperty(t *testing.T) {
 			moments, then = append(moments, r.At), append(then, headsOf(notes.index()))
 		}
 		for i, at := range moments {
-			x := notes.indexOf(func(_ string, r *Record) bool { return !r.At.After(at) })
+			x := notes.indexOf(func(_ string, r *note.Record) bool { return !r.At.After(at) })
 			got := headsOf(x)
 			for k, heads := range got {
 				if len(heads) == 0 {
@@ -105,20 +108,20 @@ func TestSlots(t *testing.T) {
 	repo := gittest.New(t)
 	s := open(t, repo.Dir)
 	head := repo.Head()
-	a, b := result(OK, "/a", "R1"), result(OK, "/b", "R1")
+	a, b := result(note.OK, "/a", "R1"), result(note.OK, "/b", "R1")
 	b.ID, b.Target = "B", "prod"
 	noError(t, s.Append(head, a, b))
-	moved, gone := result(OK, "/moved", "R2", "R1"), result(OK, "/gone", "R2")
-	moved.ID, moved.Target, moved.Op = "b", "prod", Destroy
+	moved, gone := result(note.OK, "/moved", "R2", "R1"), result(note.OK, "/gone", "R2")
+	moved.ID, moved.Target, moved.Op = "b", "prod", note.Destroy
 	noError(t, s.Append(head, moved, gone))
 	noError(t, s.Flush(context.Background()))
-	must[[]Line](t)(s.Forget(context.Background(), head, Record{Run: "F", Reason: "x"}, func(l Line) bool { return l.Record.Stack == "/gone" }))
+	must[[]Line](t)(s.Forget(context.Background(), head, note.Record{Run: "F", Reason: "x"}, func(l Line) bool { return l.Record.Stack == "/gone" }))
 	st := must[*State](t)(s.State(context.Background()))
-	want := []Slot{{Deploy, "", "", "/a"}, {Deploy, "prod", "b", "/moved"}}
+	want := []Slot{{note.Deploy, "", "", "/a"}, {note.Deploy, "prod", "b", "/moved"}}
 	if diff := cmp.Diff(want, st.Slots()); diff != "" {
 		t.Error(diff)
 	}
-	same := must[*State](t)(s.StateAt(context.Background(), func(commit string, r *Record) bool { return commit == head }))
+	same := must[*State](t)(s.StateAt(context.Background(), func(commit string, r *note.Record) bool { return commit == head }))
 	if why := same.x.differs(st.x); why != "" {
 		t.Errorf("of all results: %s", why)
 	}

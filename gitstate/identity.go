@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // Whose the commits are that are written here, and what their messages say: a server
@@ -55,7 +57,7 @@ func (s *Store) gitUser(ctx context.Context) string {
 	s.identity.Lock()
 	defer s.identity.Unlock()
 	if s.identity.user == "" {
-		out, err := s.repo.git(ctx, nil, "var", "GIT_COMMITTER_IDENT")
+		out, err := s.repo.Git(ctx, nil, "var", "GIT_COMMITTER_IDENT")
 		if name, mail, ok := splitUser(out); err == nil && ok {
 			s.identity.user = name + " <" + mail + ">"
 		}
@@ -102,19 +104,19 @@ func (s *Store) message(subject, body string) string {
 
 // newCommit adds a commit to what is about to be written: the user's, and signed,
 // if they sign.
-func (s *Store) newCommit(ctx context.Context, w *objectWriter, message string, tree plumbing.Hash, parents ...plumbing.Hash) (plumbing.Hash, error) {
+func (s *Store) newCommit(ctx context.Context, w *git.ObjectWriter, message string, tree plumbing.Hash, parents ...plumbing.Hash) (plumbing.Hash, error) {
 	who := s.signature(ctx)
 	c := &object.Commit{Author: who, Committer: who, Message: message, TreeHash: tree, ParentHashes: parents}
 	if err := s.seal(ctx, c); err != nil {
 		return plumbing.ZeroHash, err
 	}
-	return w.putCommit(c)
+	return w.PutCommit(c)
 }
 
 // madeBy reports whether a commit is one that this process would make itself, on the
 // parents, with the message. What another program made may lack the signature, say.
 func (s *Store) madeBy(ctx context.Context, commit plumbing.Hash, message string, parents []plumbing.Hash) (bool, error) {
-	c, err := s.repo.commit(commit.String())
+	c, err := s.repo.Commit(commit.String())
 	if err != nil {
 		return false, err
 	}

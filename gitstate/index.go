@@ -3,6 +3,9 @@ package gitstate
 import (
 	"slices"
 	"strings"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // index answers which record of a stack is its latest without reading all
@@ -57,7 +60,7 @@ type slot struct {
 // Stored is a record with the commit whose note holds it.
 type Stored struct {
 	Commit string
-	Record
+	note.Record
 	line string
 	// The line stands on other commits as well, and no head says which of them it was
 	// made on: it is done on none.
@@ -72,16 +75,13 @@ type runInfo struct {
 	legs     map[int]*runInfo
 }
 
-func (ri *runInfo) head() Record {
+func (ri *runInfo) head() note.Record {
 	if ri == nil {
-		return Record{}
+		return note.Record{}
 	}
-	r, _ := ParseRecord(ri.line)
+	r, _ := note.ParseRecord(ri.line)
 	return r
 }
-
-// groupOf is Op.Group for the names that records have.
-func groupOf(op string) string { return string(Op(op).Group()) }
 
 func ident(id, path string) string {
 	if id != "" {
@@ -90,59 +90,53 @@ func ident(id, path string) string {
 	return path
 }
 
-func keyOf(r *Record) slotKey {
-	return slotKey{groupOf(r.Op), r.Target, ident(r.ID, r.Stack), r.Backend()}
+func keyOf(r *note.Record) slotKey {
+	return slotKey{note.GroupOf(r.Op), r.Target, ident(r.ID, r.Stack), r.Backend()}
 }
 
 // newer says whether a is the later record of one run's work on a stack. Where the
 // times are equal, what did not succeed is later than what did. What ended is not
 // later than what began after it: a run whose id is used once more is at the stack again.
-func newer(a *Record, aLine string, b *Record, bLine string) bool {
+func newer(a *note.Record, aLine string, b *note.Record, bLine string) bool {
 	if c := a.At.Compare(b.At); c != 0 {
 		return c > 0
 	}
-	if ao, bo := a.Status == OK, b.Status == OK; ao != bo {
+	if ao, bo := a.Status == note.OK, b.Status == note.OK; ao != bo {
 		return bo
 	}
 	return aLine > bLine
 }
 
 // success of a group: what `superseded` looks at is the latest ok deployment.
-func success(r *Record) bool {
-	return r.Status == OK && (r.Op == Deploy || groupOf(r.Op) != Deploy)
-}
-
-// change is one note before and after.
-type change struct {
-	commit   string
-	old, new []string // lines, sorted
+func success(r *note.Record) bool {
+	return r.Status == note.OK && (r.Op == note.Deploy || note.GroupOf(r.Op) != note.Deploy)
 }
 
 // apply follows changes. It reports false where the result would not surely be
 // what a reading of all notes says; the index is of no use afterwards.
-func (x *index) apply(changes []change) bool {
+func (x *index) apply(changes []notestree.Change) bool {
 	var added, gone []Stored
 	notes := make(map[string][]string, len(changes))
 	for _, c := range changes {
-		notes[c.commit] = c.new
-		add, del := diffLines(c.old, c.new)
+		notes[c.Commit] = c.New
+		add, del := diffLines(c.Old, c.New)
 		if (slices.ContainsFunc(add, saysCommit) || slices.ContainsFunc(del, saysCommit)) && !sameHistory(c) {
 			return false
 		}
-		is := historyOf(c.commit, c.new)
+		is := historyOf(c.Commit, c.New)
 		add, del = slices.DeleteFunc(add, is.history), slices.DeleteFunc(del, is.history)
 		for _, line := range add {
-			switch r, err := ParseRecord(line); {
+			switch r, err := note.ParseRecord(line); {
 			case err != nil:
-			case r.Event == Forgotten && r.Stack != "":
+			case r.Event == note.Forgotten && r.Stack != "":
 				return false
 			case r.Status != "":
-				added = append(added, Stored{Commit: c.commit, Record: r, line: line})
+				added = append(added, Stored{Commit: c.Commit, Record: r, line: line})
 			}
 		}
 		for _, line := range del {
-			if r, err := ParseRecord(line); err == nil && r.Status != "" {
-				gone = append(gone, Stored{Commit: c.commit, Record: r, line: line})
+			if r, err := note.ParseRecord(line); err == nil && r.Status != "" {
+				gone = append(gone, Stored{Commit: c.Commit, Record: r, line: line})
 			}
 		}
 	}
@@ -211,8 +205,8 @@ func readRuns(commit string, lines []string, runs map[string]*runInfo) {
 		if !isRunEvent(line) {
 			continue
 		}
-		r, err := ParseRecord(line)
-		if err != nil || r.foreign(commit) {
+		r, err := note.ParseRecord(line)
+		if err != nil || r.Foreign(commit) {
 			continue
 		}
 		if r.Job != "" {
@@ -230,7 +224,7 @@ func readRuns(commit string, lines []string, runs map[string]*runInfo) {
 		}
 		switch {
 		case ri == nil:
-		case r.Event == Finished:
+		case r.Event == note.Finished:
 			ri.finished = max(ri.finished, line)
 		case ri.line == "" || r.Leg() > 0 && line > ri.line || r.Leg() == 0 && line < ri.line:
 			// Of several heads of a run the first counts, of a leg the last: it is
@@ -257,8 +251,8 @@ func (ri *runInfo) settle(jobs map[string]int) {
 // isRunEvent tells the head and the end of a run from other lines, as far as
 // that can be done without reading the line.
 func isRunEvent(line string) bool {
-	const at = len("at=") + len(timeLayout)
-	return len(line) > at && (strings.HasPrefix(line[at:], " event="+Started+" ") || strings.HasPrefix(line[at:], " event="+Finished+" "))
+	const at = len("at=") + len(note.TimeLayout)
+	return len(line) > at && (strings.HasPrefix(line[at:], " event="+note.Started+" ") || strings.HasPrefix(line[at:], " event="+note.Finished+" "))
 }
 
 // add takes in a record that follows all that the index knows of its stack. It

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // builder makes an index from all notes, in any order, in memory that grows
@@ -12,10 +14,10 @@ import (
 type builder struct {
 	intern map[string]string
 	slots  map[slotKey]*buildSlot
-	record Record // the one that is read, again and again
+	record note.Record // the one that is read, again and again
 	// If set, the results that count. Others are taken for forgotten ones: they
 	// tie who followed them to what they followed, and that is all.
-	keep func(commit string, r *Record) bool
+	keep func(commit string, r *note.Record) bool
 }
 
 type buildSlot struct {
@@ -30,7 +32,7 @@ type buildSlot struct {
 type latestLine struct {
 	commit, line string
 	at           time.Time
-	status       Status
+	status       note.Status
 	copied       bool // see Stored
 }
 
@@ -62,10 +64,10 @@ func (b *builder) note(commit string, lines []string) {
 			continue // looked up at the end, for the runs that matter
 		}
 		r := &b.record
-		*r = Record{}
-		switch err := r.parse(line); {
+		*r = note.Record{}
+		switch err := r.Parse(line); {
 		case err != nil:
-		case r.Event == Forgotten && r.Stack != "", r.Status != "" && !b.counts(commit, r):
+		case r.Event == note.Forgotten && r.Stack != "", r.Status != "" && !b.counts(commit, r):
 			s, run := b.slot(r), b.same(r.Run)
 			if s.forgotten == nil {
 				s.forgotten = map[string][]string{}
@@ -79,9 +81,11 @@ func (b *builder) note(commit string, lines []string) {
 	}
 }
 
-func (b *builder) counts(commit string, r *Record) bool { return b.keep == nil || b.keep(commit, r) }
+func (b *builder) counts(commit string, r *note.Record) bool {
+	return b.keep == nil || b.keep(commit, r)
+}
 
-func (b *builder) slot(r *Record) *buildSlot {
+func (b *builder) slot(r *note.Record) *buildSlot {
 	k := keyOf(r)
 	s := b.slots[k]
 	if s == nil {
@@ -92,7 +96,7 @@ func (b *builder) slot(r *Record) *buildSlot {
 	return s
 }
 
-func (b *builder) add(commit, line string, r *Record) {
+func (b *builder) add(commit, line string, r *note.Record) {
 	s, run := b.slot(r), b.same(r.Run)
 	p, known := s.past[run]
 	// Of several successes of a run the newest counts.
@@ -114,13 +118,13 @@ func (b *builder) add(commit, line string, r *Record) {
 }
 
 // offer makes a record the latest of its run if it is.
-func (s *buildSlot) offer(run, commit, line string, r *Record) {
+func (s *buildSlot) offer(run, commit, line string, r *note.Record) {
 	was, ok := s.latest[run]
 	switch {
 	case ok && line == was.line && commit != was.commit:
 		was.commit, was.copied = min(commit, was.commit), true
 		s.latest[run] = was
-	case !ok || newer(r, line, &Record{At: was.at, Status: was.status}, was.line):
+	case !ok || newer(r, line, &note.Record{At: was.at, Status: was.status}, was.line):
 		s.latest[run] = latestLine{commit: commit, line: strings.Clone(line), at: r.At, status: r.Status}
 	}
 }
@@ -165,7 +169,7 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 				}
 				is := historyOf(p.commit, lines)
 				for _, line := range lines {
-					if r, err := ParseRecord(line); err == nil && !is.history(line) && r.Status != "" && r.Run == run && keyOf(&r) == k && b.counts(p.commit, &r) {
+					if r, err := note.ParseRecord(line); err == nil && !is.history(line) && r.Status != "" && r.Run == run && keyOf(&r) == k && b.counts(p.commit, &r) {
 						s.offer(run, p.commit, line, &r)
 					}
 				}
@@ -173,9 +177,9 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 		}
 		out := &slot{heads: make([]Stored, 0, len(s.latest))}
 		for _, h := range s.latest {
-			r, err := ParseRecord(h.line)
+			r, err := note.ParseRecord(h.line)
 			if err != nil {
-				return nil, &RecordError{h.commit, err}
+				return nil, &note.RecordError{Commit: h.commit, Err: err}
 			}
 			out.heads = append(out.heads, Stored{Commit: h.commit, Record: r, line: h.line, copied: h.copied})
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 const indexMagic = "tmnotes index 6 "
@@ -120,7 +122,7 @@ func loadIndex(path string) (*index, error) {
 			x.slots[k] = s
 		case (kind == "h" || kind == "c") && s != nil:
 			commit, l, _ := strings.Cut(rest, " ")
-			r, err := ParseRecord(l)
+			r, err := note.ParseRecord(l)
 			if err != nil {
 				return nil, errIndex
 			}

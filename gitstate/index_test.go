@@ -15,13 +15,15 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // allNotes are the notes of a repository in memory: commit → normal lines.
 type allNotes map[string][]string
 
 func (n allNotes) add(commit string, lines ...string) {
-	n[commit] = normalLines(append(slices.Clone(n[commit]), lines...))
+	n[commit] = note.NormalLines(append(slices.Clone(n[commit]), lines...))
 }
 
 func (n allNotes) merge(other allNotes) {
@@ -40,7 +42,7 @@ func (n allNotes) clone() allNotes {
 
 func (n allNotes) index() *index { return n.indexOf(nil) }
 
-func (n allNotes) indexOf(keep func(string, *Record) bool) *index {
+func (n allNotes) indexOf(keep func(string, *note.Record) bool) *index {
 	b := newBuilder()
 	b.keep = keep
 	for c, lines := range n {
@@ -53,23 +55,23 @@ func (n allNotes) indexOf(keep func(string, *Record) bool) *index {
 	return x
 }
 
-func (n allNotes) changesTo(m allNotes) []change {
-	var out []change
+func (n allNotes) changesTo(m allNotes) []notestree.Change {
+	var out []notestree.Change
 	all := maps.Clone(n)
 	maps.Copy(all, m)
 	for c := range all {
 		if !slices.Equal(n[c], m[c]) {
-			out = append(out, change{c, n[c], m[c]})
+			out = append(out, notestree.Change{Commit: c, Old: n[c], New: m[c]})
 		}
 	}
-	slices.SortFunc(out, func(a, b change) int { return strings.Compare(a.commit, b.commit) })
+	slices.SortFunc(out, func(a, b notestree.Change) int { return strings.Compare(a.Commit, b.Commit) })
 	return out
 }
 
 // naive says by reading everything which records of a slot nobody followed.
 func (n allNotes) naive() map[slotKey][]string {
 	type run struct {
-		last   Record
+		last   note.Record
 		line   string
 		commit string
 		prev   []string
@@ -77,7 +79,7 @@ func (n allNotes) naive() map[slotKey][]string {
 	living, dead := map[slotKey]map[string]*run{}, map[slotKey]map[string][]string{}
 	for c, lines := range n {
 		for _, line := range lines {
-			r, err := ParseRecord(line)
+			r, err := note.ParseRecord(line)
 			if err != nil || r.Stack == "" || madeElsewhere(c, &r, lines) {
 				continue
 			}
@@ -85,7 +87,7 @@ func (n allNotes) naive() map[slotKey][]string {
 			if living[k] == nil {
 				living[k], dead[k] = map[string]*run{}, map[string][]string{}
 			}
-			if r.Event == Forgotten {
+			if r.Event == note.Forgotten {
 				dead[k][r.Run] = append(dead[k][r.Run], r.Prev...)
 				continue
 			}
@@ -134,13 +136,13 @@ func (n allNotes) naive() map[slotKey][]string {
 }
 
 // madeElsewhere says as FORMAT.md does which lines of a note are history.
-func madeElsewhere(commit string, r *Record, lines []string) bool {
+func madeElsewhere(commit string, r *note.Record, lines []string) bool {
 	if on := r.MadeOn(); on != "" && on != commit {
 		return true
 	}
 	var here, there []time.Time // heads of its run that were made on this commit, and on others
 	for _, line := range lines {
-		if head, err := ParseRecord(line); err == nil && head.Event == Started && head.Run == r.Run {
+		if head, err := note.ParseRecord(line); err == nil && head.Event == note.Started && head.Run == r.Run {
 			if on := head.MadeOn(); on != "" && on != commit {
 				there = append(there, head.At)
 			} else {
@@ -174,9 +176,9 @@ func TestIndexProperties(t *testing.T) {
 			notes allNotes
 			x     *index
 			s     *Store
-			open  []Record // what it began
+			open  []note.Record // what it began
 		}
-		now, hub := t0, allNotes{}
+		now, hub := gittest.T0, allNotes{}
 		var writers []*writer
 		for _, skew := range []time.Duration{0, time.Hour, -24 * time.Hour} {
 			writers = append(writers, &writer{notes: allNotes{}, x: newIndex(), s: &Store{private: "/nowhere", staleAfter: time.Hour,
@@ -190,17 +192,17 @@ func TestIndexProperties(t *testing.T) {
 			st := &State{s: w.s, x: w.x}
 			w.s.basis = st
 			commit := rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "commit")
-			write := func(r Record) {
+			write := func(r note.Record) {
 				w.s.stamp(&r)
 				if rapid.IntRange(0, 3).Draw(t, "version 1") > 0 {
-					r.sayCommit(commit)
+					r.SayCommit(commit)
 				}
 				w.notes.add(commit, mustLine(r))
 			}
 			switch rapid.IntRange(0, 10).Draw(t, "action") {
 			case 0, 1, 2: // a run begins
 				runs++
-				r := Record{Status: Queued, Run: fmt.Sprintf("R%02d", runs), Op: rapid.SampledFrom([]string{Deploy, Deploy, Destroy, Drift}).Draw(t, "op"), Stack: "/a"}
+				r := note.Record{Status: note.Queued, Run: fmt.Sprintf("R%02d", runs), Op: rapid.SampledFrom([]string{note.Deploy, note.Deploy, note.Destroy, note.Drift}).Draw(t, "op"), Stack: "/a"}
 				r.ID = rapid.SampledFrom([]string{"", "", "x"}).Draw(t, "id")
 				l, err := st.Latest(r.ID, r.Stack, "", r.Op)
 				if err != nil {
@@ -209,7 +211,7 @@ func TestIndexProperties(t *testing.T) {
 				r.Prev = l.Runs()
 				if rapid.IntRange(0, 3).Draw(t, "with a head") > 0 {
 					for _, leg := range rapid.SampledFrom([][]int{{0}, {0}, {0, 1, 2}, {2, 1}}).Draw(t, "legs") {
-						write(*of(leg, &Record{Event: Started, Run: r.Run, Job: rapid.SampledFrom([]string{"", "j"}).Draw(t, "job"), Attempt: rapid.IntRange(0, 3).Draw(t, "attempt")}))
+						write(*of(leg, &note.Record{Event: note.Started, Run: r.Run, Job: rapid.SampledFrom([]string{"", "j"}).Draw(t, "job"), Attempt: rapid.IntRange(0, 3).Draw(t, "attempt")}))
 					}
 				}
 				r.SetLeg(rapid.IntRange(0, 2).Draw(t, "leg"))
@@ -221,18 +223,18 @@ func TestIndexProperties(t *testing.T) {
 				}
 				r := rapid.SampledFrom(w.open).Draw(t, "run")
 				r.SetBackend(rapid.SampledFrom([]string{"", "", "s3.x", "s3.y"}).Draw(t, "backend"))
-				r.At, r.Status = time.Time{}, rapid.SampledFrom([]Status{Running, OK, OK, Failed, Drifted}).Draw(t, "status")
+				r.At, r.Status = time.Time{}, rapid.SampledFrom([]note.Status{note.Running, note.OK, note.OK, note.Failed, note.Drifted}).Draw(t, "status")
 				write(r)
 				if rapid.Bool().Draw(t, "finished") {
-					write(*of(r.Leg(), &Record{Event: Finished, Run: r.Run}))
+					write(*of(r.Leg(), &note.Record{Event: note.Finished, Run: r.Run}))
 				}
 			case 7: // a rebase
 				w.notes.add(rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "copied to"), w.notes[commit]...)
 			case 6:
 				if lines := w.notes[commit]; len(lines) > 0 {
 					line := rapid.SampledFrom(lines).Draw(t, "forget")
-					if r, err := ParseRecord(line); err == nil && r.Event != Forgotten {
-						w.notes.add(commit, mustLine(tombstone(line, Record{At: now, Run: "F"})))
+					if r, err := note.ParseRecord(line); err == nil && r.Event != note.Forgotten {
+						w.notes.add(commit, mustLine(note.Tombstone(line, note.Record{At: now, Run: "F"})))
 					}
 				}
 			default: // a sync
@@ -240,10 +242,10 @@ func TestIndexProperties(t *testing.T) {
 				w.notes.merge(hub)
 			}
 			fresh := w.notes.index()
-			if why := w.notes.indexOf(func(string, *Record) bool { return true }).differs(fresh); why != "" {
+			if why := w.notes.indexOf(func(string, *note.Record) bool { return true }).differs(fresh); why != "" {
 				t.Fatalf("of all results: %s", why)
 			}
-			if none := w.notes.indexOf(func(string, *Record) bool { return false }); !(&State{x: none}).Empty() || len(none.runs) > 0 {
+			if none := w.notes.indexOf(func(string, *note.Record) bool { return false }); !(&State{x: none}).Empty() || len(none.runs) > 0 {
 				t.Fatal("of no result: there is a latest one")
 			}
 			if w.x.apply(before.changesTo(w.notes)) {
@@ -295,8 +297,8 @@ func TestIndexProperties(t *testing.T) {
 func TestIndexFollows(t *testing.T) {
 	t.Parallel()
 	x, notes := newIndex(), allNotes{}
-	s := &Store{private: "/nowhere", staleAfter: time.Hour, now: func() time.Time { return t0 }, lastAt: map[string]time.Time{}}
-	step := func(what, commit string, records ...Record) {
+	s := &Store{private: "/nowhere", staleAfter: time.Hour, now: func() time.Time { return gittest.T0 }, lastAt: map[string]time.Time{}}
+	step := func(what, commit string, records ...note.Record) {
 		t.Helper()
 		before := notes.clone()
 		for _, r := range records {
@@ -314,12 +316,12 @@ func TestIndexFollows(t *testing.T) {
 	var prev []string
 	for i := range 5 {
 		run, commit := fmt.Sprint("R", i), fmt.Sprint("c", i/2)
-		r := Record{Op: Deploy, Stack: "/a", ID: "x", Run: run, Prev: prev}
-		with := func(s Status) Record { r.Status = s; return r }
-		step("announced", commit, Record{Event: Started, Run: run}, with(Queued))
-		step("running", commit, with(Running))
-		step("result", commit, with([]Status{OK, Failed}[i%2]))
-		step("finished", commit, Record{Event: Finished, Run: run})
+		r := note.Record{Op: note.Deploy, Stack: "/a", ID: "x", Run: run, Prev: prev}
+		with := func(s note.Status) note.Record { r.Status = s; return r }
+		step("announced", commit, note.Record{Event: note.Started, Run: run}, with(note.Queued))
+		step("running", commit, with(note.Running))
+		step("result", commit, with([]note.Status{note.OK, note.Failed}[i%2]))
+		step("finished", commit, note.Record{Event: note.Finished, Run: run})
 		prev = []string{run}
 	}
 }
@@ -327,9 +329,9 @@ func TestIndexFollows(t *testing.T) {
 func TestIndexCircle(t *testing.T) {
 	t.Parallel()
 	notes := allNotes{}
-	notes.add("c1", mustLine(rec(1, OK, Deploy, "/a", "R1", "R2")))
-	notes.add("c2", mustLine(rec(2, OK, Deploy, "/a", "R2", "R1")))
-	l, err := (&State{x: notes.index()}).Latest("", "/a", "", Deploy)
+	notes.add("c1", mustLine(rec(1, note.OK, note.Deploy, "/a", "R1", "R2")))
+	notes.add("c2", mustLine(rec(2, note.OK, note.Deploy, "/a", "R2", "R1")))
+	l, err := (&State{x: notes.index()}).Latest("", "/a", "", note.Deploy)
 	if err != nil || len(l.Diverged) != 1 {
 		t.Errorf("%+v, %v", l, err)
 	}
@@ -338,7 +340,7 @@ func TestIndexCircle(t *testing.T) {
 func TestIndexFileDamage(t *testing.T) {
 	t.Parallel()
 	notes := allNotes{}
-	notes.add("c1", mustLine(rec(1, OK, Deploy, "/a b\n", "R1", "R0")), mustLine(Record{At: t0, Event: Started, Run: "R1", Job: "a \"b", Attempt: 2}))
+	notes.add("c1", mustLine(rec(1, note.OK, note.Deploy, "/a b\n", "R1", "R0")), mustLine(note.Record{At: gittest.T0, Event: note.Started, Run: "R1", Job: "a \"b", Attempt: 2}))
 	x, path := notes.index(), filepath.Join(t.TempDir(), "index")
 	noError(t, x.save(path))
 	again := must[*index](t)(loadIndex(path))
@@ -379,7 +381,7 @@ func TestIndexInStore(t *testing.T) {
 		if i > 0 {
 			prev = []string{fmt.Sprint("R", i-1)}
 		}
-		noError(t, s.Append(head, result(OK, "/a", fmt.Sprint("R", i), prev...)))
+		noError(t, s.Append(head, result(note.OK, "/a", fmt.Sprint("R", i), prev...)))
 		if i%3 == 0 {
 			repo.Git("notes", "--ref=tmnotes", "append", "-m", "by hand", head)
 		}
@@ -391,7 +393,7 @@ func TestIndexInStore(t *testing.T) {
 	data := must[[]byte](t)(os.ReadFile(path))
 	wrong := strings.Replace(string(data), "status=ok", "status=failed", 1)
 	noError(t, os.WriteFile(path, []byte(wrong), 0o666))
-	if l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest("", "/a", "", Deploy)); l.Status != OK {
+	if l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
 		t.Errorf("a damaged index is believed: %s", l.Status)
 	}
 	if again := must[[]byte](t)(os.ReadFile(path)); string(again) == wrong {
@@ -413,14 +415,18 @@ func TestLongNoteTakesNoLonger(t *testing.T) {
 		most = 4000
 	}
 	run := func(i int) string { return fmt.Sprintf("01KA%022d", i) }
-	kinds := map[string]func(i int) Record{
-		"none knew of another":  func(i int) Record { return rec(i, OK, Deploy, "/a", run(i)) },
-		"each knew of the last": func(i int) Record { return rec(i, Failed, Deploy, "/a", run(i), run(i-1)) },
-		"announced":             func(i int) Record { return rec(i, Queued, Deploy, "/a", run(i)) },
-		"one run":               func(i int) Record { return rec(i, Failed, Deploy, "/a", run(0)) },
-		"drift":                 func(i int) Record { r := rec(i, Drifted, Drift, "/a", run(i)); r.Variant = fmt.Sprint(i); return r },
-		"forgotten": func(i int) Record {
-			return tombstone(mustLine(rec(i, OK, Deploy, "/a", run(i), run(i-1))), Record{At: t0, Run: run(0)})
+	kinds := map[string]func(i int) note.Record{
+		"none knew of another":  func(i int) note.Record { return rec(i, note.OK, note.Deploy, "/a", run(i)) },
+		"each knew of the last": func(i int) note.Record { return rec(i, note.Failed, note.Deploy, "/a", run(i), run(i-1)) },
+		"announced":             func(i int) note.Record { return rec(i, note.Queued, note.Deploy, "/a", run(i)) },
+		"one run":               func(i int) note.Record { return rec(i, note.Failed, note.Deploy, "/a", run(0)) },
+		"drift": func(i int) note.Record {
+			r := rec(i, note.Drifted, note.Drift, "/a", run(i))
+			r.Variant = fmt.Sprint(i)
+			return r
+		},
+		"forgotten": func(i int) note.Record {
+			return note.Tombstone(mustLine(rec(i, note.OK, note.Deploy, "/a", run(i), run(i-1))), note.Record{At: gittest.T0, Run: run(0)})
 		},
 	}
 	read := func(kind string, lines int) time.Duration {
@@ -429,22 +435,22 @@ func TestLongNoteTakesNoLonger(t *testing.T) {
 			all = append(all, mustLine(kinds[kind](i)))
 		}
 		// One that follows them all, and says so three times.
-		last := rec(lines+9, OK, Deploy, "/b", run(lines+9))
+		last := rec(lines+9, note.OK, note.Deploy, "/b", run(lines+9))
 		for i := 1; i <= lines/10; i++ {
 			last.Prev = append(last.Prev, run(i))
 		}
 		for i := range 3 {
 			last.At = last.At.Add(time.Second)
-			last.Status = []Status{Queued, Running, OK}[i]
+			last.Status = []note.Status{note.Queued, note.Running, note.OK}[i]
 			all = append(all, mustLine(last))
 		}
 		start := time.Now()
 		b := newBuilder()
-		b.note("c1", normalLines(all))
+		b.note("c1", note.NormalLines(all))
 		x, err := b.done(trees{}, func(string) ([]string, error) { return all, nil })
 		noError(t, err)
-		st := &State{s: &Store{now: func() time.Time { return t0 }, staleAfter: time.Hour, private: t.TempDir()}, x: x}
-		for _, op := range []string{Deploy, Drift} {
+		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: t.TempDir()}, x: x}
+		for _, op := range []string{note.Deploy, note.Drift} {
 			must[Latest](t)(st.Latest("", "/a", "", op))
 		}
 		return time.Since(start)

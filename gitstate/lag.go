@@ -68,7 +68,7 @@ func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, erro
 func (s *Store) dryPush(ctx context.Context, remote string, tip plumbing.Hash) error {
 	options := []string{"--dry-run"}
 	if tip.IsZero() {
-		local, err := s.repo.resolve(s.ref)
+		local, err := s.repo.Resolve(s.ref)
 		if err != nil || local.IsZero() {
 			return err // nothing to ask with
 		}

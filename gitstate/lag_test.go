@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // cached makes a clone that fetches from a cache of the remote and pushes to the
@@ -36,15 +37,15 @@ func TestAnnouncementWhereFetchesLag(t *testing.T) {
 				ctx, head := context.Background(), repo.Head()
 				primary := open(t, repo.Dir)
 				if had == "older notes" {
-					noError(t, primary.Append(head, result(OK, "/old", "R1")))
+					noError(t, primary.Append(head, result(note.OK, "/old", "R1")))
 					push(t, primary)
 				}
 				var warned []string
 				s, cache, refresh := cached(t, repo, func(w string) { warned = append(warned, w) })
 				fetch(t, s)
-				noError(t, primary.Append(head, result(OK, "/a", "R2")))
+				noError(t, primary.Append(head, result(note.OK, "/a", "R2")))
 				push(t, primary)
-				noError(t, s.Append(head, result(Queued, "/a", "R3")))
+				noError(t, s.Append(head, result(note.Queued, "/a", "R3")))
 
 				_, err := s.Announce(ctx, "origin", fetched)
 				if !errors.Is(err, ErrLagging) || !errors.Is(err, ErrNotPushed) || strings.Contains(err.Error(), "\n") ||
@@ -87,13 +88,13 @@ func TestRunWhereFetchesLag(t *testing.T) {
 	var warned []string
 	s, _, refresh := cached(t, repo, func(w string) { warned = append(warned, w) })
 	s.lagPatience = time.Minute // and it is not waited for
-	noError(t, s.Append(head, result(Queued, "/a", "R1"), result(Queued, "/b", "R1")))
+	noError(t, s.Append(head, result(note.Queued, "/a", "R1"), result(note.Queued, "/b", "R1")))
 	must[Traveled](t)(s.Announce(ctx, "origin", false))
 	c := claimer(t, s, head, "R1", time.Minute)
 	if held, by := take(t, c, "/a"); !held[0] {
 		t.Fatalf("held by %v", by)
 	}
-	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	if tr := push(t, s); tr.Spooled || !tr.Pushed {
 		t.Errorf("%+v", tr)
 	}
@@ -102,9 +103,9 @@ func TestRunWhereFetchesLag(t *testing.T) {
 		t.Errorf("%+v", tr)
 	}
 	fetch(t, primary)
-	noError(t, primary.Append(head, result(OK, "/c", "R2")))
+	noError(t, primary.Append(head, result(note.OK, "/c", "R2")))
 	push(t, primary)
-	noError(t, s.Append(head, result(OK, "/b", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/b", "R1")))
 	if tr := push(t, s); !tr.Spooled {
 		t.Errorf("%+v", tr)
 	}
@@ -133,13 +134,13 @@ func TestClaimWhereFetchesLag(t *testing.T) {
 	ctx, head := context.Background(), repo.Head()
 	primary := open(t, repo.Dir)
 	s, _, refresh := cached(t, repo, nil)
-	noError(t, s.Append(head, result(Queued, "/a", "R1")))
+	noError(t, s.Append(head, result(note.Queued, "/a", "R1")))
 	must[Traveled](t)(s.Announce(ctx, "origin", false))
 	// Another run comes, does it, and is gone.
 	fetch(t, primary)
 	other := claimer(t, primary, head, "R2", time.Minute)
 	take(t, other, "/a")
-	noError(t, primary.Append(head, result(OK, "/a", "R2")))
+	noError(t, primary.Append(head, result(note.OK, "/a", "R2")))
 	push(t, primary)
 	noError(t, other.Release(ctx, []Claim{{Stack: "/a", Target: "prod"}}))
 
@@ -167,10 +168,10 @@ func TestMovedBack(t *testing.T) {
 			head := repo.Head()
 			var warned []string
 			s := openWith(t, Options{Dir: repo.Dir, Warn: func(w string) { warned = append(warned, w) }})
-			noError(t, s.Append(head, result(OK, "/a", "R1")))
+			noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 			push(t, s)
 			old := repo.InRemote("rev-parse", s.ref)
-			noError(t, s.Append(head, result(OK, "/b", "R1")))
+			noError(t, s.Append(head, result(note.OK, "/b", "R1")))
 			push(t, s)
 			if how == "deleted" {
 				repo.InRemote("update-ref", "-d", s.ref)

@@ -11,6 +11,9 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // A process that works on a run holds a lock on a file of its own below
@@ -35,7 +38,7 @@ type Mark struct {
 // be alive also where this process was killed. None on Windows, where a lock is the
 // process's own.
 func (m *Mark) Inherited() []*os.File {
-	if m == nil || !inheritable {
+	if m == nil || !git.Inheritable {
 		return nil
 	}
 	return []*os.File{m.file}
@@ -77,7 +80,7 @@ func (s *Store) Live(run, stack string) (*Mark, error) {
 		var where string
 		if where, err = identify(path); err == nil {
 			if _, err = m.file.WriteString(where + "\n"); err == nil {
-				m.lock, err = lockMark(m.file)
+				m.lock, err = git.LockMark(m.file)
 			}
 		}
 		if err != nil {
@@ -103,7 +106,7 @@ func (m *Mark) wrote(at time.Time) { _ = os.Chtimes(m.file.Name(), at, at) }
 func liveName(run, stack string) string {
 	name := "run-" + run + "~" // never "..", whatever a note says
 	if stack != "" {
-		name += Digest(stack)[:16] + "~"
+		name += note.Digest(stack)[:16] + "~"
 	}
 	return name
 }
@@ -125,7 +128,7 @@ func (s *Store) liveness(run, stack string, leg int, at time.Time) (liveness, er
 	}
 	all := "" // whose end is the end of the record's stack, too
 	if leg > 0 {
-		all = LegName(leg)
+		all = note.LegName(leg)
 	}
 	for _, name := range []string{liveName(run, stack), liveName(run, all)} {
 		found := elsewhere

@@ -11,6 +11,11 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/journal"
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What stays in this clone: records of operations that are not synced are written to
@@ -20,7 +25,7 @@ import (
 // part is one of the two places of records: the shared one or the local one.
 type part struct {
 	ref     string
-	journal *journal
+	journal *journal.Journal
 	mark    string // see pending
 }
 
@@ -50,7 +55,7 @@ func (s *Store) KeepLocal(stays func(op string) bool) { s.stays = stays }
 func (s *Store) CarryLocal() { s.stays, s.carry = nil, true }
 
 // staysHere tells where records go that are made together, of one run. s.mu is held.
-func (s *Store) staysHere(records []*Record) bool {
+func (s *Store) staysHere(records []*note.Record) bool {
 	if s.stays == nil || len(records) == 0 {
 		return false
 	}
@@ -70,8 +75,8 @@ func (s *Store) staysHere(records []*Record) bool {
 	}
 	if !known { // the end of a run that other processes recorded
 		name := "run-" + run + ".log"
-		_, here := os.Stat(filepath.Join(s.localJournal.dir, name))
-		_, there := os.Stat(filepath.Join(s.journal.dir, name))
+		_, here := os.Stat(filepath.Join(s.localJournal.Dir, name))
+		_, there := os.Stat(filepath.Join(s.journal.Dir, name))
 		return here == nil && there != nil
 	}
 	s.localRuns[run] = true
@@ -79,7 +84,7 @@ func (s *Store) staysHere(records []*Record) bool {
 }
 
 func (s *Store) staysOp(op string) bool {
-	return s.stays != nil && groupOf(op) != Deploy && s.stays(op)
+	return s.stays != nil && note.GroupOf(op) != note.Deploy && s.stays(op)
 }
 
 // lines are those of a commit's note in one of the two parts, its journal's included.
@@ -92,17 +97,17 @@ func (s *Store) lines(ctx context.Context, of part, commit string) (map[string]b
 	if err != nil {
 		return nil, err
 	}
-	t, err := openTree(s.repo.read, tree)
+	t, err := notestree.Open(s.repo.Read, tree)
 	if err != nil {
 		return nil, err
 	}
-	blobs, err := t.get(plumbing.NewHash(commit))
+	blobs, err := t.Get(plumbing.NewHash(commit))
 	if err != nil {
 		return nil, err
 	}
 	text, err := s.text(blobs)
 	has := map[string]bool{}
-	for _, line := range appendLines(more[plumbing.NewHash(commit)], text) {
+	for _, line := range note.AppendLines(more[plumbing.NewHash(commit)], text) {
 		has[line] = true
 	}
 	return has, err
@@ -110,29 +115,29 @@ func (s *Store) lines(ctx context.Context, of part, commit string) (map[string]b
 
 // appendLocal is journal.append for what stays here, which makes its folder when it is
 // first needed.
-func (s *Store) appendLocal(entries []journaled, sync bool) error {
-	if _, err := os.Stat(s.localJournal.dir); errors.Is(err, os.ErrNotExist) {
-		if err := errors.Join(os.MkdirAll(s.localJournal.dir, 0o777), syncDir(s.private)); err != nil {
+func (s *Store) appendLocal(entries []journal.Entry, sync bool) error {
+	if _, err := os.Stat(s.localJournal.Dir); errors.Is(err, os.ErrNotExist) {
+		if err := errors.Join(os.MkdirAll(s.localJournal.Dir, 0o777), git.SyncDir(s.private)); err != nil {
 			return fmt.Errorf("writing the journal: %w", err)
 		}
 	}
-	return s.localJournal.append(entries, sync)
+	return s.localJournal.Append(entries, sync)
 }
 
 // hasLocal reports whether anything may be recorded that stays here. A clone without
 // it must not pay for asking git.
 func (s *Store) hasLocal() bool {
-	if list, err := os.ReadDir(s.localJournal.dir); len(list) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
+	if list, err := os.ReadDir(s.localJournal.Dir); len(list) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
 		return true
 	}
 	return s.hasRef(s.localRef())
 }
 
 func (s *Store) hasRef(ref string) bool {
-	if _, err := os.Lstat(filepath.Join(s.repo.commonDir, filepath.FromSlash(ref))); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(s.repo.CommonDir, filepath.FromSlash(ref))); !errors.Is(err, os.ErrNotExist) {
 		return true
 	}
-	packed, err := os.ReadFile(filepath.Join(s.repo.commonDir, "packed-refs"))
+	packed, err := os.ReadFile(filepath.Join(s.repo.CommonDir, "packed-refs"))
 	return bytes.Contains(packed, []byte(" "+ref+"\n")) || err != nil && !errors.Is(err, os.ErrNotExist)
 }
 
@@ -163,7 +168,7 @@ func (s *Store) carryRecords(ctx context.Context) (drop func() error, err error)
 		return drop, nil
 	}
 	// As they are before they are flushed: what comes meanwhile stays.
-	files, err := s.localJournal.files()
+	files, err := s.localJournal.Files()
 	if err != nil {
 		return nil, err
 	}
@@ -178,34 +183,34 @@ func (s *Store) carryRecords(ctx context.Context) (drop func() error, err error)
 	if err != nil {
 		return nil, err
 	}
-	var entries []journaled
+	var entries []journal.Entry
 	for _, c := range changes {
-		for _, line := range c.new {
-			entries = append(entries, journaled{plumbing.NewHash(c.commit), line})
+		for _, line := range c.New {
+			entries = append(entries, journal.Entry{Commit: plumbing.NewHash(c.Commit), Line: line})
 		}
 	}
 	if len(entries) > 0 {
-		if err := s.journal.append(entries, true); err != nil {
+		if err := s.journal.Append(entries, true); err != nil {
 			return nil, err
 		}
 	}
 	return func() error { return s.dropLocal(ctx, files, tip) }, nil
 }
 
-func (s *Store) dropLocal(ctx context.Context, files []journalFile, tip plumbing.Hash) error {
+func (s *Store) dropLocal(ctx context.Context, files []journal.JournalFile, tip plumbing.Hash) error {
 	for i := range files {
-		size := files[i].size
-		if s.localJournal.read(&files[i], nil) != nil || files[i].damaged > 0 || files[i].size != size {
+		size := files[i].Size
+		if s.localJournal.Read(&files[i], nil) != nil || files[i].Damaged > 0 || files[i].Size != size {
 			continue
 		}
-		if err := s.localJournal.remove(files[i]); err != nil {
+		if err := s.localJournal.Remove(files[i]); err != nil {
 			return err
 		}
 	}
 	if tip.IsZero() {
 		return nil
 	}
-	if err := s.repo.setRef(ctx, s.localRef(), "tmnotes: shared", plumbing.ZeroHash, tip); err != nil && !errors.Is(err, errMoved) {
+	if err := s.repo.SetRef(ctx, s.localRef(), "tmnotes: shared", plumbing.ZeroHash, tip); err != nil && !errors.Is(err, git.ErrMoved) {
 		return err
 	}
 	return nil
@@ -244,7 +249,7 @@ func (s *Store) carryTexts(ctx context.Context) error {
 	if _, err := s.gatherTexts(ctx, s.textsRef(), s.textsDir(), tip); err != nil {
 		return err
 	}
-	if err := s.repo.setRef(ctx, s.localTextsRef(), "tmnotes: shared", plumbing.ZeroHash, tip); err != nil && !errors.Is(err, errMoved) {
+	if err := s.repo.SetRef(ctx, s.localTextsRef(), "tmnotes: shared", plumbing.ZeroHash, tip); err != nil && !errors.Is(err, git.ErrMoved) {
 		return err
 	}
 	return nil
@@ -255,42 +260,42 @@ type trees struct{ shared, local plumbing.Hash }
 
 // noteReader is what reads notes: of one tree, or of both.
 type noteReader interface {
-	get(commit plumbing.Hash) ([]plumbing.Hash, error)
-	each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) error) error
+	Get(commit plumbing.Hash) ([]plumbing.Hash, error)
+	Each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) error) error
 }
 
 // bothParts reads two trees as one, in which a note has the blobs of both.
-type bothParts struct{ shared, local *notesTree }
+type bothParts struct{ shared, local *notestree.Tree }
 
 func (s *Store) openBoth(of trees) (noteReader, error) {
 	shared, err := s.openTree(of.shared)
 	if err != nil || of.local.IsZero() {
 		return shared, err
 	}
-	local, err := openTree(s.repo.read, of.local)
+	local, err := notestree.Open(s.repo.Read, of.local)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w; `git fsck` tells more", s.localRef(), err)
 	}
 	return bothParts{shared, local}, nil
 }
 
-func (b bothParts) get(commit plumbing.Hash) ([]plumbing.Hash, error) {
-	shared, err := b.shared.get(commit)
+func (b bothParts) Get(commit plumbing.Hash) ([]plumbing.Hash, error) {
+	shared, err := b.shared.Get(commit)
 	if err != nil {
 		return nil, err
 	}
-	local, err := b.local.get(commit)
+	local, err := b.local.Get(commit)
 	return slices.Concat(shared, local), err
 }
 
-// each keeps the names of what is in the local tree.
-func (b bothParts) each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) error) error {
+// Each keeps the names of what is in the local tree.
+func (b bothParts) Each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) error) error {
 	type note struct {
 		commit plumbing.Hash
 		blobs  []plumbing.Hash
 	}
 	var local []note
-	if err := b.local.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
+	if err := b.local.Each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
 		local = append(local, note{commit, slices.Clone(blobs)})
 		return nil
 	}); err != nil {
@@ -306,8 +311,8 @@ func (b bothParts) each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) err
 		}
 		return nil
 	}
-	err := b.shared.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
-		if err := until(func(c plumbing.Hash) bool { return compareHash(c, commit) < 0 }); err != nil {
+	err := b.shared.Each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
+		if err := until(func(c plumbing.Hash) bool { return notestree.CompareHash(c, commit) < 0 }); err != nil {
 			return err
 		}
 		if len(local) > 0 && local[0].commit == commit {
@@ -323,7 +328,7 @@ func (b bothParts) each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) err
 }
 
 // changesOf are the notes that differ between what both parts were and are.
-func (s *Store) changesOf(was, is trees) ([]change, error) {
+func (s *Store) changesOf(was, is trees) ([]notestree.Change, error) {
 	if was.local.IsZero() && is.local.IsZero() {
 		return s.changes(was.shared, is.shared)
 	}
@@ -340,14 +345,14 @@ func (s *Store) changesOf(was, is trees) ([]change, error) {
 		touched[commit] = true
 		return nil
 	}
-	if err := errors.Join(diffTrees(s.repo.read, was.shared, is.shared, touch), diffTrees(s.repo.read, was.local, is.local, touch)); err != nil {
+	if err := errors.Join(notestree.DiffTrees(s.repo.Read, was.shared, is.shared, touch), notestree.DiffTrees(s.repo.Read, was.local, is.local, touch)); err != nil {
 		return nil, err
 	}
 	var differ []notePair
 	for commit := range touched {
 		p := notePair{commit: commit.String()}
-		if p.old, err = old.get(commit); err == nil {
-			p.new, err = now.get(commit)
+		if p.old, err = old.Get(commit); err == nil {
+			p.new, err = now.Get(commit)
 		}
 		if err != nil {
 			return nil, err

@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
-func staysLocal(op string) bool { return op != Deploy && op != Drift }
+func staysLocal(op string) bool { return op != note.Deploy && op != note.Drift }
 
 // openLocal is open for a store in which other operations than deployments and drift
 // stay in the clone.
@@ -25,7 +26,7 @@ func openLocal(t testing.TB, dir string) *Store {
 	return s
 }
 
-func opOf(op string, r *Record) *Record {
+func opOf(op string, r *note.Record) *note.Record {
 	r.Op = op
 	return r
 }
@@ -36,35 +37,35 @@ func TestLocal(t *testing.T) {
 	repo, ctx := gittest.New(t), context.Background()
 	commit := repo.Head()
 	before := open(t, repo.Dir) // by an earlier version
-	noError(t, before.Append(commit, opOf("init", result(OK, "/a", "RUN0"))))
+	noError(t, before.Append(commit, opOf("init", result(note.OK, "/a", "RUN0"))))
 	s := openLocal(t, repo.Dir)
-	head := &Record{Event: Started, Op: "plan", Run: "RUN1", CommitTime: 1, By: "Alice <a@b>", Version: 1}
-	noError(t, s.Append(commit, head, opOf("plan", result(Running, "/a", "RUN1"))))
-	noError(t, s.Append(commit, opOf("plan", result(OK, "/a", "RUN1"))))
-	noError(t, s.Append(commit, opOf(Deploy, result(OK, "/a", "RUN2"))))
+	head := &note.Record{Event: note.Started, Op: "plan", Run: "RUN1", CommitTime: 1, By: "Alice <a@b>", Version: 1}
+	noError(t, s.Append(commit, head, opOf("plan", result(note.Running, "/a", "RUN1"))))
+	noError(t, s.Append(commit, opOf("plan", result(note.OK, "/a", "RUN1"))))
+	noError(t, s.Append(commit, opOf(note.Deploy, result(note.OK, "/a", "RUN2"))))
 	// The end of a run has no operation, and this process has not seen the run.
 	other := openLocal(t, repo.Dir)
 	other.UseJournal("RUN1")
-	noError(t, os.Rename(s.localJournal.dir+"/local.log", s.localJournal.dir+"/run-RUN1.log"))
-	noError(t, other.Append(commit, &Record{Event: Finished, Run: "RUN1", OK: 1}))
-	noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/a", Op: "plan", Run: strings.Repeat("1", 26)}, "my plan\n", &Redactor{}))
-	noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/a", Op: Drift, Run: strings.Repeat("2", 26)}, "their plan\n", &Redactor{}))
+	noError(t, os.Rename(s.localJournal.Dir+"/local.log", s.localJournal.Dir+"/run-RUN1.log"))
+	noError(t, other.Append(commit, &note.Record{Event: note.Finished, Run: "RUN1", OK: 1}))
+	noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/a", Op: "plan", Run: strings.Repeat("1", 26)}, "my plan\n", &note.Redactor{}))
+	noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/a", Op: note.Drift, Run: strings.Repeat("2", 26)}, "their plan\n", &note.Redactor{}))
 	reads := func(when string) {
 		t.Helper()
 		s := openLocal(t, repo.Dir)
 		st := must[*State](t)(s.State(ctx))
-		for _, op := range []string{"init", "plan", Deploy} {
-			if l := must[Latest](t)(st.Latest("", "/a", "", op)); l.Status != OK {
+		for _, op := range []string{"init", "plan", note.Deploy} {
+			if l := must[Latest](t)(st.Latest("", "/a", "", op)); l.Status != note.OK {
 				t.Errorf("%s: %s of /a is %s", when, op, l.Status)
 			}
 		}
 		if l := must[Latest](t)(st.Latest("", "/a", "", "plan")); l.By != "Alice <a@b>" {
 			t.Errorf("%s: planned by %q", when, l.By)
 		}
-		note := noteText(t, s, commit)
+		text := noteText(t, s, commit)
 		for _, want := range []string{"op=init", "op=plan", "event=finished", "op=deploy"} {
-			if !strings.Contains(note, want) {
-				t.Errorf("%s: %s is not in\n%s", when, want, note)
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: %s is not in\n%s", when, want, text)
 			}
 		}
 		found := 0
@@ -78,7 +79,7 @@ func TestLocal(t *testing.T) {
 		if problems := must[[]Problem](t)(s.Check(ctx)); len(problems) != 0 {
 			t.Errorf("%s: %v", when, problems)
 		}
-		for op, want := range map[string]string{"plan": "my plan\n", Drift: "their plan\n"} {
+		for op, want := range map[string]string{"plan": "my plan\n", note.Drift: "their plan\n"} {
 			if text, _, err := s.Text(TextKey{Kind: PlanText, Path: "/a", Op: op}); err != nil || text.Body != want {
 				t.Errorf("%s: the plan of %s is %q, %v", when, op, text.Body, err)
 			}
@@ -133,12 +134,12 @@ func TestForgetLocal(t *testing.T) {
 	t.Parallel()
 	repo, ctx := gittest.New(t), context.Background()
 	commit, s := repo.Head(), openLocal(t, repo.Dir)
-	secret := opOf("plan", result(Failed, "/a", "RUN1"))
+	secret := opOf("plan", result(note.Failed, "/a", "RUN1"))
 	secret.Reason = "hunter2"
 	noError(t, s.Append(commit, secret))
-	noError(t, s.Append(commit, opOf(Deploy, result(OK, "/a", "RUN2"))))
+	noError(t, s.Append(commit, opOf(note.Deploy, result(note.OK, "/a", "RUN2"))))
 	noError(t, s.Flush(ctx))
-	gone := must[[]Line](t)(s.Forget(ctx, commit, Record{By: "Alice", Reason: "a secret"}, func(Line) bool { return true }))
+	gone := must[[]Line](t)(s.Forget(ctx, commit, note.Record{By: "Alice", Reason: "a secret"}, func(Line) bool { return true }))
 	if len(gone) != 2 {
 		t.Errorf("%v", gone)
 	}
@@ -146,7 +147,7 @@ func TestForgetLocal(t *testing.T) {
 	if strings.Contains(local, "hunter2") || strings.Count(local, "event=forgotten") != 1 || strings.Count(shared, "event=forgotten") != 1 || strings.Contains(shared, "status=") {
 		t.Errorf("local:\n%s\nshared:\n%s\n%s", local, shared, repo.Git("for-each-ref"))
 	}
-	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", "plan")); l.Status != Never {
+	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", "plan")); l.Status != note.Never {
 		t.Errorf("%+v", l)
 	}
 }
@@ -181,7 +182,7 @@ func TestCarryWhileOthersRecord(t *testing.T) {
 			for i := range records {
 				run := fmt.Sprintf("RUN%d%02d", w, i)
 				s.UseJournal(run)
-				if err := s.Append(commit, opOf("plan", result(OK, fmt.Sprintf("/s%d-%d", w, i), run))); err != nil {
+				if err := s.Append(commit, opOf("plan", result(note.OK, fmt.Sprintf("/s%d-%d", w, i), run))); err != nil {
 					t.Error(err)
 				}
 				if i%4 == 0 {
@@ -224,15 +225,15 @@ func TestBothAreOne(t *testing.T) {
 			commits := []string{repo.Head()}
 			rnd := rand.New(rand.NewPCG(seed, 7))
 			apart, one := open(t, repo.Dir), open(t, twin.Dir)
-			apart.KeepLocal(func(op string) bool { return op == "plan" || op == Drift && rnd.IntN(2) == 0 })
+			apart.KeepLocal(func(op string) bool { return op == "plan" || op == note.Drift && rnd.IntN(2) == 0 })
 			// Records of one operation may stand in both, of a clone and of its CI.
 			for i := range 40 {
 				if i%9 == 0 {
 					commits = append(commits, repo.Commit(fmt.Sprint("c", i), map[string]string{"f": fmt.Sprint(i)}))
 				}
-				op := []string{Deploy, Drift, "plan"}[rnd.IntN(3)]
-				r := opOf(op, result([]Status{OK, Failed, Running, Drifted}[rnd.IntN(4)], fmt.Sprint("/s", rnd.IntN(3)), fmt.Sprintf("RUN%02d", rnd.IntN(30))))
-				r.At = t0.Add(time.Duration(i) * time.Minute)
+				op := []string{note.Deploy, note.Drift, "plan"}[rnd.IntN(3)]
+				r := opOf(op, result([]note.Status{note.OK, note.Failed, note.Running, note.Drifted}[rnd.IntN(4)], fmt.Sprint("/s", rnd.IntN(3)), fmt.Sprintf("RUN%02d", rnd.IntN(30))))
+				r.At = gittest.T0.Add(time.Duration(i) * time.Minute)
 				if rnd.IntN(2) == 0 {
 					r.Prev = []string{fmt.Sprintf("RUN%02d", rnd.IntN(30))}
 				}

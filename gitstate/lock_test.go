@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // A git that was killed in the middle of moving a ref leaves its lock behind.
@@ -23,36 +25,36 @@ func TestStaleLock(t *testing.T) {
 	}
 	defer s.Close()
 	for _, ref := range []string{s.ref, s.tracking("origin")} {
-		lock := filepath.Join(s.repo.commonDir, filepath.FromSlash(ref)) + ".lock"
+		lock := filepath.Join(s.repo.CommonDir, filepath.FromSlash(ref)) + ".lock"
 		if err := os.MkdirAll(filepath.Dir(lock), 0o777); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(lock, nil, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if s.repo.breakLock(ref) {
+		if s.repo.BreakLock(ref) {
 			t.Errorf("%s: a lock that may be held was broken", ref)
 		}
-		old := time.Now().Add(-2 * staleLock)
+		old := time.Now().Add(-2 * git.StaleLock)
 		if err := os.Chtimes(lock, old, old); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Nor is one that was made after the stale one was looked at.
-	lock := s.repo.refPath(s.ref) + ".lock"
+	lock := s.repo.RefPath(s.ref) + ".lock"
 	was, err := os.Lstat(lock)
 	noError(t, err)
 	noError(t, os.WriteFile(lock+".new", []byte("another's"), 0o666))
 	noError(t, os.Rename(lock+".new", lock))
-	if s.repo.moveAside(lock, was) {
+	if s.repo.MoveAside(lock, was) {
 		t.Error("a new lock was removed")
 	}
 	if text, err := os.ReadFile(lock); err != nil || string(text) != "another's" {
 		t.Errorf("the new lock is %q, %v", text, err)
 	}
-	old := time.Now().Add(-2 * staleLock)
+	old := time.Now().Add(-2 * git.StaleLock)
 	noError(t, os.Chtimes(lock, old, old))
-	if err := s.Append(r.Head(), &Record{Status: OK, Op: Deploy, Stack: "/a", Run: s.NewRun()}); err != nil {
+	if err := s.Append(r.Head(), &note.Record{Status: note.OK, Op: note.Deploy, Stack: "/a", Run: s.NewRun()}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Push(ctx, "origin"); err != nil {

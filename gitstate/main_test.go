@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // children are what the test binary does when a test starts it again as a
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func mustLine(r Record) string {
+func mustLine(r note.Record) string {
 	line, err := r.Line()
 	if err != nil {
 		panic(err)
@@ -31,6 +32,6 @@ func mustLine(r Record) string {
 	return line
 }
 
-func rec(sec int, status Status, op, stack, run string, prev ...string) Record {
-	return Record{At: t0.Add(time.Duration(sec) * time.Second), Status: status, Op: op, Stack: stack, Run: run, Prev: prev}
+func rec(sec int, status note.Status, op, stack, run string, prev ...string) note.Record {
+	return note.Record{At: gittest.T0.Add(time.Duration(sec) * time.Second), Status: status, Op: op, Stack: stack, Run: run, Prev: prev}
 }

@@ -11,6 +11,9 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // mend puts the notes ref together again where a crash has left an empty file of it, or
@@ -22,7 +25,7 @@ func (s *Store) mend(ctx context.Context) error {
 		return nil
 	}
 	refs := []string{s.ref}
-	for _, remote := range s.repo.remotes {
+	for _, remote := range s.repo.Remotes {
 		refs = append(refs, s.tracking(remote))
 	}
 	for _, ref := range refs {
@@ -39,7 +42,7 @@ func (s *Store) mend(ctx context.Context) error {
 
 // broken says what is wrong with the file of a ref, "" if nothing is.
 func (s *Store) broken(ref string) (string, error) {
-	file, err := os.ReadFile(s.repo.refPath(ref))
+	file, err := os.ReadFile(s.repo.RefPath(ref))
 	if err != nil {
 		return "", nil // it is packed, missing, or for git to complain of
 	}
@@ -50,14 +53,14 @@ func (s *Store) broken(ref string) (string, error) {
 	case !plumbing.IsHash(says):
 		return fmt.Sprintf("its file held %q", shorten(says)), nil
 	}
-	if _, err = s.repo.commit(says); errors.Is(err, errMissing) {
-		return "it named " + short(says) + ", which is not here", nil
+	if _, err = s.repo.Commit(says); errors.Is(err, git.ErrMissing) {
+		return "it named " + note.Short(says) + ", which is not here", nil
 	}
 	return "", nil // what cannot be read is said by who reads it
 }
 
 func (s *Store) mendRef(ctx context.Context, ref, why string) error {
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "mend.lock"), s.warn)
+	unlock, err := git.Lock(ctx, filepath.Join(s.private, "mend.lock"), s.warn)
 	if err != nil {
 		return err
 	}
@@ -72,20 +75,20 @@ func (s *Store) mendRef(ctx context.Context, ref, why string) error {
 		}
 	}
 	aside := filepath.Join(s.private, "broken-"+ulid.Make().String())
-	if err := os.Rename(s.repo.refPath(ref), aside); err != nil {
+	if err := os.Rename(s.repo.RefPath(ref), aside); err != nil {
 		return fmt.Errorf("moving the broken %s aside: %w", ref, err)
 	}
 	if ref != s.ref {
 		return nil
 	}
 	s.warn(fmt.Sprintf("%s was broken (%s); it is put together again from its reflog, what was fetched, and the journal", ref, why))
-	packed, err := s.repo.resolve(ref)
+	packed, err := s.repo.Resolve(ref)
 	if err != nil {
 		return err
 	}
 	if !last.IsZero() && last != packed {
-		err = s.repo.setRef(ctx, ref, "tmnotes: put together again", last, packed)
-		if errors.Is(err, errMoved) {
+		err = s.repo.SetRef(ctx, ref, "tmnotes: put together again", last, packed)
+		if errors.Is(err, git.ErrMoved) {
 			err = nil
 		}
 	}
@@ -95,7 +98,7 @@ func (s *Store) mendRef(ctx context.Context, ref, why string) error {
 // fetchedSomething reports whether there are notes that were fetched from a remote, or
 // pushed: the journal has what they lack.
 func (s *Store) fetchedSomething() bool {
-	return slices.ContainsFunc(s.repo.remotes, func(remote string) bool {
+	return slices.ContainsFunc(s.repo.Remotes, func(remote string) bool {
 		tip, _, err := s.tip(s.tracking(remote))
 		return err == nil && !tip.IsZero()
 	})
@@ -103,14 +106,14 @@ func (s *Store) fetchedSomething() bool {
 
 // lastInReflog is the newest commit that a ref stood on and that is here.
 func (s *Store) lastInReflog(ref string) plumbing.Hash {
-	log, _ := os.ReadFile(filepath.Join(s.repo.commonDir, "logs", filepath.FromSlash(ref)))
+	log, _ := os.ReadFile(filepath.Join(s.repo.CommonDir, "logs", filepath.FromSlash(ref)))
 	for _, line := range slices.Backward(strings.Split(string(log), "\n")) {
 		f := strings.Fields(line)
 		if len(f) < 2 || !plumbing.IsHash(f[1]) || plumbing.NewHash(f[1]).IsZero() {
 			continue
 		}
-		if c, err := s.repo.commit(f[1]); err == nil {
-			if _, err := s.repo.read(c.TreeHash, plumbing.TreeObject); err == nil {
+		if c, err := s.repo.Commit(f[1]); err == nil {
+			if _, err := s.repo.Read(c.TreeHash, plumbing.TreeObject); err == nil {
 				return c.Hash
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // How git is run where it talks to a remote: with the user's own way of reaching it, for a
@@ -43,12 +45,12 @@ func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (
 	defer cancel()
 	for try := 1; ; try++ {
 		out, err := s.networkOnce(ctx, env, args)
-		var ge *gitError
+		var ge *git.Error
 		if !errors.As(err, &ge) {
 			return out, err
 		}
-		ge.tries = try
-		if _, again := classify(ge.stderr); !again || try == networkTries {
+		ge.Tries = try
+		if _, again := classify(ge.Stderr); !again || try == networkTries {
 			return out, err
 		}
 		if pause(ctx, backoff(try-1, min(time.Second, s.networkTimeout/30), 5*time.Second)) != nil {
@@ -58,15 +60,15 @@ func (s *Store) networkWith(ctx context.Context, env []string, args ...string) (
 }
 
 func (s *Store) networkOnce(ctx context.Context, env, args []string) (string, error) {
-	cmd := s.repo.command(ctx, args...)
+	cmd := s.repo.Command(ctx, args...)
 	cmd.Env = append(cmd.Env, env...)
 	alone := !term.IsTerminal(int(os.Stdin.Fd()))
 	if alone {
-		ownGroup(cmd)
+		git.OwnGroup(cmd)
 		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0")
 	}
 	// It removes its locks, and ends what it has started.
-	cmd.Cancel = func() error { return terminate(cmd, alone) }
+	cmd.Cancel = func() error { return git.Terminate(cmd, alone) }
 	cmd.WaitDelay = 2 * time.Second
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -83,7 +85,7 @@ func (s *Store) networkOnce(ctx context.Context, env, args []string) (string, er
 	if cmd.ProcessState == nil {
 		return "", fmt.Errorf("git %s: %w", subcommand(args), err)
 	}
-	return stdout.String(), &gitError{args: []string{subcommand(args)}, code: cmd.ProcessState.ExitCode(), stderr: stderr.String()}
+	return stdout.String(), &git.Error{Args: []string{subcommand(args)}, Code: cmd.ProcessState.ExitCode(), Stderr: stderr.String()}
 }
 
 // subcommand is the name of a git command, behind settings that are for it alone.
@@ -99,7 +101,7 @@ func (s *Store) urls(ctx context.Context, remote string) (fetches string, pushes
 	if fetches, err = s.RemoteURL(ctx, remote); err != nil {
 		return "", nil, err
 	}
-	out, err := s.repo.git(ctx, nil, "remote", "get-url", "--push", "--all", remote)
+	out, err := s.repo.Git(ctx, nil, "remote", "get-url", "--push", "--all", remote)
 	return fetches, strings.Split(strings.TrimSpace(out), "\n"), err
 }
 
@@ -136,11 +138,11 @@ func (s *Store) pushTarget(ctx context.Context, remote string) string {
 // push is signed, with a server that knows no signed pushes (it is signed if the server does).
 func (s *Store) pushArgs(remote string) []string {
 	var args []string
-	if slices.Contains(s.repo.mirrors, remote) {
+	if slices.Contains(s.repo.Mirrors, remote) {
 		args = append(args, "-c", "remote."+remote+".mirror=false")
 	}
 	args = append(args, "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no")
-	switch strings.ToLower(s.repo.setting("push.gpgSign")) {
+	switch strings.ToLower(s.repo.Setting("push.gpgSign")) {
 	case "true", "yes", "on", "1":
 		args = append(args, "--signed=if-asked")
 	}

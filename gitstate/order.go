@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What happened while a run waited, and what stands on later commits: a run asks
@@ -17,12 +20,12 @@ import (
 // Withdraw says that a stack which was announced is not going to be run, because it
 // need not be: a tombstone takes the place of its queued line, as if it had never
 // been announced. by has By and Reason.
-func (s *Store) Withdraw(commit string, queued *Record, by Record) error {
+func (s *Store) Withdraw(commit string, queued *note.Record, by note.Record) error {
 	line, err := queued.Line()
 	if err != nil {
-		return &RecordError{commit, err}
+		return &note.RecordError{Commit: commit, Err: err}
 	}
-	t := tombstone(line, by)
+	t := note.Tombstone(line, by)
 	return s.AppendLazily(commit, &t)
 }
 
@@ -33,8 +36,8 @@ func (s *Store) Withdraw(commit string, queued *Record, by Record) error {
 //
 // Its cost is that of StateAt.
 func (s *Store) Settled(ctx context.Context, run string, dead map[string]bool) (*State, error) {
-	return s.StateAt(ctx, func(_ string, r *Record) bool {
-		return (r.Status != Queued || dead[r.Run]) && !(r.Run == run && r.Status.open())
+	return s.StateAt(ctx, func(_ string, r *note.Record) bool {
+		return (r.Status != note.Queued || dead[r.Run]) && !(r.Run == run && r.Status.Open())
 	})
 }
 
@@ -47,13 +50,13 @@ func (st *State) News(was *Latest, id, path, target, op, run string) (bool, erro
 	}
 	l, err := st.Latest(id, path, target, op)
 	// Several processes may take part in a run.
-	return err != nil || l.Run != run || !l.Record.Status.open() || len(l.Diverged) > 0, err
+	return err != nil || l.Run != run || !l.Record.Status.Open() || len(l.Diverged) > 0, err
 }
 
 // Underway reports whether another run than the one named was at the stack, or was
 // going to be.
 func (l *Latest) Underway(run string) bool {
-	return l.Status.open() && l.Run != run || slices.ContainsFunc(l.Diverged, func(d Stored) bool { return d.Status.open() && d.Run != run })
+	return l.Status.Open() && l.Run != run || slices.ContainsFunc(l.Diverged, func(d Stored) bool { return d.Status.Open() && d.Run != run })
 }
 
 // Began are the heads of runs that came into the notes between two states.
@@ -68,8 +71,8 @@ func (s *Store) began(before, now plumbing.Hash) ([]Stored, error) {
 	}
 	var found []Stored
 	for _, c := range changes {
-		add, _ := diffLines(c.old, c.new)
-		found = append(found, runHeads(c.commit, add)...)
+		add, _ := diffLines(c.Old, c.New)
+		found = append(found, runHeads(c.Commit, add)...)
 	}
 	return found, nil
 }
@@ -79,7 +82,7 @@ func runHeads(commit string, lines []string) (found []Stored) {
 		if !isRunEvent(line) {
 			continue
 		}
-		if r, err := ParseRecord(line); err == nil && r.Event == Started && !r.foreign(commit) {
+		if r, err := note.ParseRecord(line); err == nil && r.Event == note.Started && !r.Foreign(commit) {
 			found = append(found, Stored{Commit: commit, Record: r, line: line})
 		}
 	}
@@ -93,7 +96,7 @@ func (st *State) RunsSince(ctx context.Context, t time.Time) ([]Stored, error) {
 	if err != nil || tip.IsZero() {
 		return nil, err
 	}
-	out, err := st.s.repo.git(ctx, nil, "rev-list", "-1", "--first-parent", "--before="+t.UTC().Format(time.RFC3339), tip.String())
+	out, err := st.s.repo.Git(ctx, nil, "rev-list", "-1", "--first-parent", "--before="+t.UTC().Format(time.RFC3339), tip.String())
 	if err != nil {
 		return nil, fmt.Errorf("looking for the notes of %s: %w", t.Format(time.DateTime), err)
 	}
@@ -125,9 +128,9 @@ func (s *Store) After(ctx context.Context, commit string, of []string) (after ma
 	if ask.Len() == 0 {
 		return after, nil
 	}
-	out, err := s.repo.git(ctx, strings.NewReader("^"+commit+"\n"+ask.String()), "rev-list", "--ancestry-path", "--stdin")
+	out, err := s.repo.Git(ctx, strings.NewReader("^"+commit+"\n"+ask.String()), "rev-list", "--ancestry-path", "--stdin")
 	if err != nil {
-		return nil, fmt.Errorf("comparing %s with the commits of other runs: %w", short(commit), err)
+		return nil, fmt.Errorf("comparing %s with the commits of other runs: %w", note.Short(commit), err)
 	}
 	for line := range strings.Lines(out) {
 		if c := strings.TrimSpace(line); slices.Contains(of, c) {
@@ -141,7 +144,7 @@ func (s *Store) After(ctx context.Context, commit string, of []string) (after ma
 // clone does not have what was pushed after it was made. A shallow clone stays as it is.
 // What the remote does not give, or has no more, stays away, and that is no error.
 func (s *Store) Bring(ctx context.Context, remote string, commits []string) error {
-	if s.repo.shallow || s.readOnly != nil {
+	if s.repo.Shallow || s.readOnly != nil {
 		return nil
 	}
 	for _, c := range commits {
@@ -153,7 +156,7 @@ func (s *Store) Bring(ctx context.Context, remote string, commits []string) erro
 		}
 		// One by one: git fetch brings none where one of several is missing.
 		_, err := s.network(ctx, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=", remote, c)
-		if ge := (*gitError)(nil); err != nil && !errors.As(err, &ge) {
+		if ge := (*git.Error)(nil); err != nil && !errors.As(err, &ge) {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What a run had announced that came to its end without it stands beside what another
@@ -13,12 +14,12 @@ func TestAbandonedIsFollowed(t *testing.T) {
 	t.Parallel()
 	repo := gittest.New(t)
 	s, ctx := open(t, repo.Dir), t.Context()
-	for _, r := range []*Record{{Event: Started, Op: Deploy, Run: "GONE", Stacks: 1}, result(Queued, "/a", "GONE"), result(OK, "/a", "DONE"), {Event: Finished, Run: "GONE"}} {
+	for _, r := range []*note.Record{{Event: note.Started, Op: note.Deploy, Run: "GONE", Stacks: 1}, result(note.Queued, "/a", "GONE"), result(note.OK, "/a", "DONE"), {Event: note.Finished, Run: "GONE"}} {
 		must[int](t)(0, s.Append(repo.Head(), r))
 	}
 	latest := func() (*State, Latest) {
 		st := must[*State](t)(s.State(ctx))
-		return st, must[Latest](t)(st.Latest("", "/a", "", Deploy))
+		return st, must[Latest](t)(st.Latest("", "/a", "", note.Deploy))
 	}
 	st, l := latest()
 	gone := must[[]string](t)(st.Abandoned(&l))
@@ -26,8 +27,8 @@ func TestAbandonedIsFollowed(t *testing.T) {
 		t.Fatalf("%s, diverged %v, abandoned %v", l.Run, l.Diverged, gone)
 	}
 	settled := must[*State](t)(s.Settled(ctx, "NEXT", map[string]bool{"GONE": true}))
-	l = must[Latest](t)(settled.Latest("", "/a", "", Deploy))
-	must[int](t)(0, s.Append(repo.Head(), result(OK, "/a", "NEXT", l.Runs()...)))
+	l = must[Latest](t)(settled.Latest("", "/a", "", note.Deploy))
+	must[int](t)(0, s.Append(repo.Head(), result(note.OK, "/a", "NEXT", l.Runs()...)))
 	if _, l = latest(); l.Run != "NEXT" || len(l.Diverged) > 0 {
 		t.Errorf("%s, diverged %v", l.Run, l.Diverged)
 	}

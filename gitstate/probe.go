@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // What has to work before a deployment is announced, tried for real without
@@ -18,17 +20,17 @@ import (
 
 // GitVersion is what `git version` says, without the words before it.
 func GitVersion(ctx context.Context, environ []string) (string, error) {
-	out, err := (&repo{dir: ".", environ: environ}).git(ctx, nil, "version")
+	out, err := (&git.Repo{Dir: ".", Environ: environ}).Git(ctx, nil, "version")
 	return strings.TrimPrefix(strings.TrimSpace(out), "git version "), err
 }
 
 // Shallow reports whether a part of the history is not here.
-func (s *Store) Shallow() bool { return s.repo.shallow }
+func (s *Store) Shallow() bool { return s.repo.Shallow }
 
 // GitConfig are the values of any key of git's configuration, in order.
 func (s *Store) GitConfig(ctx context.Context, key string) ([]string, error) {
-	out, err := s.repo.git(ctx, nil, "config", "-z", "--get-all", key)
-	if ge := (*gitError)(nil); errors.As(err, &ge) && ge.code == 1 {
+	out, err := s.repo.Git(ctx, nil, "config", "-z", "--get-all", key)
+	if ge := (*git.Error)(nil); errors.As(err, &ge) && ge.Code == 1 {
 		return nil, nil
 	}
 	if err != nil || out == "" {
@@ -39,7 +41,7 @@ func (s *Store) GitConfig(ctx context.Context, key string) ([]string, error) {
 
 // Hook is the path of a hook that git runs here, "" if there is none.
 func (s *Store) Hook(ctx context.Context, name string) (string, error) {
-	out, err := s.repo.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-path", "hooks/"+name)
+	out, err := s.repo.Git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-path", "hooks/"+name)
 	if err != nil {
 		return "", err
 	}
@@ -128,8 +130,8 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 		return try, err
 	}
 	defer os.RemoveAll(tmp)
-	alternates := s.repo.objects
-	if more := s.repo.getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
+	alternates := s.repo.Objects
+	if more := s.repo.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
 		alternates += string(os.PathListSeparator) + more
 	}
 	env := []string{"GIT_OBJECT_DIRECTORY=" + tmp, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternates}
@@ -169,7 +171,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 }
 
 func (s *Store) probeGit(ctx context.Context, env []string, stdin string, args ...string) (string, error) {
-	cmd := s.repo.command(ctx, args...)
+	cmd := s.repo.Command(ctx, args...)
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.Output()
@@ -182,11 +184,11 @@ func (s *Store) probeGit(ctx context.Context, env []string, stdin string, args .
 // probe makes a commit like those of notes, whose identity, message and signature a
 // server may look at.
 func (s *Store) probe(ctx context.Context, env []string, tree string, parents []plumbing.Hash) (string, error) {
-	w := &objectWriter{r: s.repo}
+	w := &git.ObjectWriter{R: s.repo}
 	if _, err := s.newCommit(ctx, w, s.message("a probe of tmnotes doctor, which is not to be taken", ""), plumbing.NewHash(tree), parents...); err != nil {
 		return "", err
 	}
-	body, err := readObject(w.objects[0])
+	body, err := git.ReadObject(w.Objects[0])
 	if err != nil {
 		return "", err
 	}
@@ -229,7 +231,7 @@ func (s *Store) tryPushes(ctx context.Context, remote string, env []string, ref 
 	if shadowed(out, err, refspecs) {
 		return fmt.Errorf("%w: %s has a tag or branch that is named like %s; `git ls-remote %s '*/%s*'` shows it", errUntested, remote, ref, remote, ref)
 	}
-	if ge := (*gitError)(nil); errors.As(err, &ge) && strings.Contains(ge.stderr, "does not support --atomic") {
+	if ge := (*git.Error)(nil); errors.As(err, &ge) && strings.Contains(ge.Stderr, "does not support --atomic") {
 		return fmt.Errorf("%w: %s takes no push that is all or nothing", errUntested, remote)
 	}
 	return pushError(remote, ref, out, err)
@@ -245,14 +247,14 @@ func (s *Store) TryWrite(ctx context.Context) error {
 	if s.readOnly != nil {
 		return s.readOnly
 	}
-	old, err := s.repo.resolve(s.ref)
+	old, err := s.repo.Resolve(s.ref)
 	if err != nil {
 		return err
 	}
 	to := old
 	if to.IsZero() {
-		head, err := s.repo.commit("HEAD")
-		if errors.Is(err, errMissing) {
+		head, err := s.repo.Commit("HEAD")
+		if errors.Is(err, git.ErrMissing) {
 			return nil // nothing to point the ref at
 		}
 		if err != nil {
@@ -262,11 +264,11 @@ func (s *Store) TryWrite(ctx context.Context) error {
 	}
 	script := fmt.Sprintf("start\nupdate %s %s %s\nprepare\nabort\n", s.ref, to, old)
 	for try := 0; ; try++ {
-		_, err := s.repo.git(ctx, strings.NewReader(script), "update-ref", "--stdin")
+		_, err := s.repo.Git(ctx, strings.NewReader(script), "update-ref", "--stdin")
 		switch {
 		case err == nil:
 			return nil
-		case !lockedOut(err):
+		case !git.LockedOut(err):
 			return fmt.Errorf("%s cannot be moved: %w", s.ref, err)
 		case slices.Contains(s.StaleLocks(), s.lockPath()):
 			return nil // who moves it removes that one
@@ -280,14 +282,14 @@ func (s *Store) TryWrite(ctx context.Context) error {
 }
 
 func (s *Store) lockPath() string {
-	return filepath.Join(s.repo.commonDir, filepath.FromSlash(s.ref)) + ".lock"
+	return filepath.Join(s.repo.CommonDir, filepath.FromSlash(s.ref)) + ".lock"
 }
 
 // StaleLocks are lock files that nobody can hold any more, in the way of the notes.
 func (s *Store) StaleLocks() (files []string) {
-	look := []string{filepath.Join(s.repo.commonDir, "packed-refs.lock"), s.lockPath()}
+	look := []string{filepath.Join(s.repo.CommonDir, "packed-refs.lock"), s.lockPath()}
 	for _, dir := range []string{filepath.FromSlash(s.textsRef()), filepath.Join("refs", "tmnotes")} {
-		_ = filepath.WalkDir(filepath.Join(s.repo.commonDir, dir), func(path string, d os.DirEntry, err error) error {
+		_ = filepath.WalkDir(filepath.Join(s.repo.CommonDir, dir), func(path string, d os.DirEntry, err error) error {
 			if err == nil && strings.HasSuffix(path, ".lock") {
 				look = append(look, path)
 			}
@@ -295,7 +297,7 @@ func (s *Store) StaleLocks() (files []string) {
 		})
 	}
 	for _, f := range look {
-		if info, err := os.Lstat(f); err == nil && time.Since(info.ModTime()) > staleLock {
+		if info, err := os.Lstat(f); err == nil && time.Since(info.ModTime()) > git.StaleLock {
 			files = append(files, f)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What a server that speaks HTTP says of its time, and whether it takes a push: git's
@@ -27,7 +28,7 @@ func TestProbesOverHTTP(t *testing.T) {
 	}
 	repo := gittest.New(t)
 	other := open(t, repo.Clone().Dir)
-	must[int](t)(0, other.Append(repo.Head(), result(OK, "/a", "elsewhere")))
+	must[int](t)(0, other.Append(repo.Head(), result(note.OK, "/a", "elsewhere")))
 	push(t, other)
 	var readOnly atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -43,7 +44,7 @@ func TestProbesOverHTTP(t *testing.T) {
 	s := open(t, repo.Dir)
 	ctx := t.Context()
 
-	must[int](t)(0, s.Append(repo.Head(), result(OK, "/b", "here")))
+	must[int](t)(0, s.Append(repo.Head(), result(note.OK, "/b", "here")))
 	must[int](t)(0, s.Flush(ctx))
 	before := repo.Git("count-objects") + repo.Git("for-each-ref") + repo.InRemote("for-each-ref")
 	v := must[RemoteView](t)(s.Ask(ctx, "origin"))

@@ -8,6 +8,10 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/journal"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Push makes the remote have every record that is here: fetch, merge, push, a
@@ -160,7 +164,7 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 		}
 		pushed = true
 		s.nowKnown(remote, squashed)
-		if err := s.repo.setRef(ctx, s.tracking(remote), "tmnotes: push", squashed, tips.main); err != nil && !errors.Is(err, errMoved) {
+		if err := s.repo.SetRef(ctx, s.tracking(remote), "tmnotes: push", squashed, tips.main); err != nil && !errors.Is(err, git.ErrMoved) {
 			return pushed, err
 		}
 	}
@@ -169,7 +173,7 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 	if squashed == local {
 		return pushed, nil
 	}
-	if err := s.repo.setRef(ctx, s.ref, "tmnotes: pushed to "+remote, squashed, local); err != nil && !errors.Is(err, errMoved) {
+	if err := s.repo.SetRef(ctx, s.ref, "tmnotes: pushed to "+remote, squashed, local); err != nil && !errors.Is(err, git.ErrMoved) {
 		return pushed, err
 	}
 	return pushed, nil
@@ -185,8 +189,8 @@ func (s *Store) squash(ctx context.Context, local, tree, theirs plumbing.Hash, p
 	for _, c := range changes {
 		// A foreign writer may have taken lines away since they were merged: that
 		// must not be pushed. The next try merges again.
-		if both := normalLines(append(slices.Clone(c.old), c.new...)); !slices.Equal(both, c.new) {
-			return plumbing.ZeroHash, fmt.Errorf("%w: the note of %s lost lines here meanwhile", errContended, short(c.commit))
+		if both := note.NormalLines(append(slices.Clone(c.Old), c.New...)); !slices.Equal(both, c.New) {
+			return plumbing.ZeroHash, fmt.Errorf("%w: the note of %s lost lines here meanwhile", errContended, note.Short(c.Commit))
 		}
 	}
 	if is, err := s.madeBy(ctx, local, s.message(summary(changes), ""), parents); err != nil || is {
@@ -196,7 +200,7 @@ func (s *Store) squash(ctx context.Context, local, tree, theirs plumbing.Hash, p
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	return s.writeCommit(ctx, t, &objectWriter{r: s.repo}, summary(changes), parents)
+	return s.writeCommit(ctx, t, &git.ObjectWriter{R: s.repo}, summary(changes), parents)
 }
 
 // push runs git push and sorts its answers: errContended if another try may
@@ -245,8 +249,8 @@ func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
 
 // compact removes the journal files that are not needed any more: all of their
 // lines are in the notes of the tree, and nothing was added for the given time.
-func (s *Store) compact(of *journal, tree plumbing.Hash, age time.Duration) {
-	files, err := of.files()
+func (s *Store) compact(of *journal.Journal, tree plumbing.Hash, age time.Duration) {
+	files, err := of.Files()
 	if err != nil {
 		return
 	}
@@ -256,18 +260,18 @@ func (s *Store) compact(of *journal, tree plumbing.Hash, age time.Duration) {
 	}
 	for i := range files {
 		f := &files[i]
-		if age > 0 && time.Since(f.mod) < age {
+		if age > 0 && time.Since(f.Mod) < age {
 			continue
 		}
-		if of.read(f, nil) != nil || f.damaged > 0 {
+		if of.Read(f, nil) != nil || f.Damaged > 0 {
 			continue
 		}
 		lines := map[plumbing.Hash][]string{}
-		for _, e := range f.entries {
-			lines[e.commit] = append(lines[e.commit], e.line)
+		for _, e := range f.Entries {
+			lines[e.Commit] = append(lines[e.Commit], e.Line)
 		}
 		if changes, err := s.missing(t, lines); err == nil && len(changes) == 0 {
-			_ = of.remove(*f)
+			_ = of.Remove(*f)
 		}
 	}
 }

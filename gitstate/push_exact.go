@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // git looks for the destination of a push as it does for any name: where the remote
@@ -23,7 +25,7 @@ const pushRefs = "refs/tmnotes/push/"
 // shadowed reports whether a push went to, or was kept away by, something other than the refs
 // that were meant.
 func shadowed(out string, err error, refspecs []string) bool {
-	if ge := (*gitError)(nil); errors.As(err, &ge) && strings.Contains(ge.stderr, "dst refspec ") && strings.Contains(ge.stderr, " matches more than one") {
+	if ge := (*git.Error)(nil); errors.As(err, &ge) && strings.Contains(ge.Stderr, "dst refspec ") && strings.Contains(ge.Stderr, " matches more than one") {
 		return true
 	}
 	meant := map[string]bool{}
@@ -78,9 +80,9 @@ func (s *Store) pushExactly(ctx context.Context, remote string, options, refspec
 	}
 	if make.Len() > 0 {
 		defer func() {
-			_, _ = s.repo.git(context.WithoutCancel(ctx), strings.NewReader(remove.String()), "update-ref", "--stdin")
+			_, _ = s.repo.Git(context.WithoutCancel(ctx), strings.NewReader(remove.String()), "update-ref", "--stdin")
 		}()
-		if _, err := s.repo.git(ctx, strings.NewReader(make.String()), "update-ref", "--stdin"); err != nil {
+		if _, err := s.repo.Git(ctx, strings.NewReader(make.String()), "update-ref", "--stdin"); err != nil {
 			return "", err
 		}
 	}
@@ -100,7 +102,7 @@ func (s *Store) pushExactly(ctx context.Context, remote string, options, refspec
 
 // sweepPushRefs removes what killed processes left behind.
 func (s *Store) sweepPushRefs(ctx context.Context) {
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(refname)", pushRefs)
+	out, err := s.repo.Git(ctx, nil, "for-each-ref", "--format=%(refname)", pushRefs)
 	if err != nil {
 		return
 	}
@@ -112,6 +114,6 @@ func (s *Store) sweepPushRefs(ctx context.Context) {
 		}
 	}
 	if old.Len() > 0 {
-		_, _ = s.repo.git(ctx, strings.NewReader(old.String()), "update-ref", "--stdin")
+		_, _ = s.repo.Git(ctx, strings.NewReader(old.String()), "update-ref", "--stdin")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // shadows are the refs that git takes for a ref that is not there (gitrevisions(7)).
@@ -30,10 +31,10 @@ func TestNoOtherRefIsTakenForOurs(t *testing.T) {
 	s, ctx, head := open(t, repo.Dir), context.Background(), repo.Head()
 	forged := forgery(t, repo, head)
 	for _, ref := range []string{s.ref, s.tracking("origin"), s.textsRef(), s.tracking("origin") + textsSuffix,
-		s.spoolPrefix(s.tracking("origin")) + "01M8JZZZZZZZZZZZZZZZZZZZZZ", s.tracking("origin") + claimsSuffix + "/" + Digest("slot")} {
+		s.spoolPrefix(s.tracking("origin")) + "01M8JZZZZZZZZZZZZZZZZZZZZZ", s.tracking("origin") + claimsSuffix + "/" + note.Digest("slot")} {
 		for what, shadow := range shadows(ref) {
 			repo.Git("update-ref", shadow, forged)
-			if at, err := s.repo.resolve(ref); err != nil || !at.IsZero() {
+			if at, err := s.repo.Resolve(ref); err != nil || !at.IsZero() {
 				t.Errorf("%s, and %s is there: %s, %v", ref, what, at, err)
 			}
 			noError(t, s.Absorb(ctx, "origin"))
@@ -48,26 +49,26 @@ func TestNoOtherRefIsTakenForOurs(t *testing.T) {
 		}
 	}
 	// git describe's form of a name is no other.
-	at, err := s.repo.resolve("refs/notes/x-g" + head[:10])
+	at, err := s.repo.Resolve("refs/notes/x-g" + head[:10])
 	if err != nil || !at.IsZero() {
 		t.Errorf("%s, %v", at, err)
 	}
 	// Wherever the ref stands, it is found.
-	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	noError(t, s.Flush(ctx))
 	repo.Git("tag", s.ref, head)
 	for _, how := range [][]string{{"status"}, {"pack-refs", "--all"}} {
 		repo.Git(how...)
-		if at := must[string](t)(s.repo.git(ctx, nil, "rev-parse", s.ref)); at == head {
+		if at := must[string](t)(s.repo.Git(ctx, nil, "rev-parse", s.ref)); at == head {
 			t.Fatal("git itself takes the tag")
-		} else if got, err := s.repo.resolve(s.ref); err != nil || got.String() != strings.TrimSpace(at) {
+		} else if got, err := s.repo.Resolve(s.ref); err != nil || got.String() != strings.TrimSpace(at) {
 			t.Errorf("after %v: %s, %v", how, got, err)
 		}
 	}
 	// A broken one is an error, and not what a tag of its name says.
 	for _, text := range []string{"", "nonsense\n", strings.Repeat("1", 40) + "\n"} {
-		noError(t, os.WriteFile(s.repo.refPath(s.ref), []byte(text), 0o666))
-		if at, err := s.repo.resolve(s.ref); err == nil {
+		noError(t, os.WriteFile(s.repo.RefPath(s.ref), []byte(text), 0o666))
+		if at, err := s.repo.Resolve(s.ref); err == nil {
 			t.Errorf("%q is %s", text, at)
 		}
 	}
@@ -112,8 +113,8 @@ func TestRemoteTagsNamedLikeOurRefs(t *testing.T) {
 				}
 				record := func(s *Store, stack string) {
 					t.Helper()
-					noError(t, s.Append(head, result(OK, stack, "R1")))
-					noError(t, s.KeepText(TextKey{Path: stack, Op: Deploy, Kind: "plan", Run: s.NewRun()}, "a plan of "+stack+"\n", s.redactor))
+					noError(t, s.Append(head, result(note.OK, stack, "R1")))
+					noError(t, s.KeepText(TextKey{Path: stack, Op: note.Deploy, Kind: "plan", Run: s.NewRun()}, "a plan of "+stack+"\n", s.redactor))
 					if tr := push(t, s); !tr.Pushed || tr.Spooled {
 						t.Errorf("%+v", tr)
 					}
@@ -174,7 +175,7 @@ func TestFetchOfTheNotesAlone(t *testing.T) {
 	t.Parallel()
 	repo := gittest.New(t)
 	s, ctx, head := open(t, repo.Dir), context.Background(), repo.Head()
-	noError(t, s.Append(head, result(OK, "/b", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/b", "R1")))
 	push(t, s)
 	repo.InRemote("update-ref", "-d", s.ref)
 	repo.Git("push", "-q", "origin", forgery(t, repo, head)+":refs/tags/"+s.ref, head+":"+s.spoolPrefix(s.ref)+"x")

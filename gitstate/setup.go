@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // Setup configures the repository so that plain git shows the notes and brings
@@ -29,18 +31,18 @@ func (s *Store) Setup(ctx context.Context, remote string, undo bool) ([]string, 
 	entries = append(entries, entry{"notes.displayRef", display})
 	var changed []string
 	for _, e := range entries {
-		out, err := s.repo.git(ctx, nil, "config", "--local", "--get-all", e.key)
-		var ge *gitError
-		if err != nil && !(errors.As(err, &ge) && ge.code == 1) {
+		out, err := s.repo.Git(ctx, nil, "config", "--local", "--get-all", e.key)
+		var ge *git.Error
+		if err != nil && !(errors.As(err, &ge) && ge.Code == 1) {
 			return changed, err
 		}
 		has := slices.Contains(strings.Split(out, "\n"), e.value)
 		switch {
 		case has && undo:
-			_, err = s.repo.git(ctx, nil, "config", "--local", "--fixed-value", "--unset-all", e.key, e.value)
+			_, err = s.repo.Git(ctx, nil, "config", "--local", "--fixed-value", "--unset-all", e.key, e.value)
 			changed = append(changed, fmt.Sprintf("git config: removed %s = %s", e.key, e.value))
 		case !has && !undo:
-			_, err = s.repo.git(ctx, nil, "config", "--local", "--add", e.key, e.value)
+			_, err = s.repo.Git(ctx, nil, "config", "--local", "--add", e.key, e.value)
 			changed = append(changed, fmt.Sprintf("git config: %s = %s", e.key, e.value))
 		default:
 			err = nil

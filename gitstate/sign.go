@@ -16,6 +16,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/google/shlex"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // Commits are signed where the user's own are (commit.gpgSign) or where
@@ -42,20 +44,11 @@ type signer struct {
 	dir             string // in which git would call the program
 }
 
-// gitOwn is the value of a key of git's configuration, never of ConfigFile: what is
-// committed must not choose what is executed.
-func (r *repo) gitOwn(key string) string {
-	if v := r.config[strings.ToLower(key)]; len(v) > 0 {
-		return v[len(v)-1]
-	}
-	return ""
-}
-
 // Signs reports whether the commits that are written here are signed.
 func (s *Store) Signs() (bool, error) {
 	for _, from := range []struct{ key, value string }{
 		{s.ConfigName("sign"), s.Config("sign")},
-		{"git config commit.gpgSign", s.repo.gitOwn("commit.gpgSign")},
+		{"git config commit.gpgSign", s.repo.GitOwn("commit.gpgSign")},
 	} {
 		if from.value == "" {
 			continue
@@ -90,10 +83,10 @@ func gitBool(value string) (bool, error) {
 // newSigner reads git's configuration of what signs commits. committer is whose key an
 // OpenPGP program takes where none is configured.
 func (s *Store) newSigner(ctx context.Context, committer string) (*signer, error) {
-	sg := &signer{format: cmpOr(strings.ToLower(s.repo.gitOwn("gpg.format")), formatOpenPGP), dir: cmpOr(s.repo.workTree, s.repo.commonDir)}
+	sg := &signer{format: cmpOr(strings.ToLower(s.repo.GitOwn("gpg.format")), formatOpenPGP), dir: cmpOr(s.repo.WorkTree, s.repo.CommonDir)}
 	programs := map[string]string{formatOpenPGP: "gpg", formatX509: "gpgsm", formatSSH: "ssh-keygen"}
 	if programs[sg.format] == "" {
-		return nil, fmt.Errorf("%w: gpg.format is %q; set it to openpgp, x509 or ssh", ErrSign, s.repo.gitOwn("gpg.format"))
+		return nil, fmt.Errorf("%w: gpg.format is %q; set it to openpgp, x509 or ssh", ErrSign, s.repo.GitOwn("gpg.format"))
 	}
 	keys := []string{"gpg." + sg.format + ".program"}
 	if sg.format == formatOpenPGP {
@@ -102,7 +95,7 @@ func (s *Store) newSigner(ctx context.Context, committer string) (*signer, error
 	sg.program = programs[sg.format]
 	var err error
 	for _, key := range keys {
-		if s.repo.gitOwn(key) != "" {
+		if s.repo.GitOwn(key) != "" {
 			if sg.program, err = s.path(ctx, key); err != nil {
 				return nil, err
 			}
@@ -114,10 +107,10 @@ func (s *Store) newSigner(ctx context.Context, committer string) (*signer, error
 		sg.program = filepath.Join(sg.dir, sg.program)
 	}
 	switch {
-	case s.repo.gitOwn("user.signingKey") != "":
+	case s.repo.GitOwn("user.signingKey") != "":
 		sg.key, err = s.path(ctx, "user.signingKey")
 	case sg.format == formatSSH:
-		sg.key, err = sg.defaultKey(ctx, s.repo.gitOwn("gpg.ssh.defaultKeyCommand"))
+		sg.key, err = sg.defaultKey(ctx, s.repo.GitOwn("gpg.ssh.defaultKeyCommand"))
 	default:
 		sg.key = committer
 	}
@@ -126,11 +119,11 @@ func (s *Store) newSigner(ctx context.Context, committer string) (*signer, error
 
 // path is a value that may be a path, in which git knows ~ and %(prefix).
 func (s *Store) path(ctx context.Context, key string) (string, error) {
-	value := s.repo.gitOwn(key)
+	value := s.repo.GitOwn(key)
 	if !strings.HasPrefix(value, "~") && !strings.HasPrefix(value, "%(") {
 		return value, nil
 	}
-	out, err := s.repo.git(ctx, nil, "config", "-z", "--type=path", "--get", key)
+	out, err := s.repo.Git(ctx, nil, "config", "-z", "--type=path", "--get", key)
 	if err != nil {
 		return "", fmt.Errorf("%w: %s: %w", ErrSign, key, err)
 	}
@@ -270,9 +263,9 @@ func complaint(stderr string, err error) error {
 	case err != nil && !errors.As(err, &exit):
 		return err
 	case err == nil:
-		return errors.New(lastLines(cmpOr(stderr, "it made no signature"), 0))
+		return errors.New(git.LastLines(cmpOr(stderr, "it made no signature"), 0))
 	}
-	return errors.New(lastLines(stderr, exit.ExitCode()))
+	return errors.New(git.LastLines(stderr, exit.ExitCode()))
 }
 
 // TrySign makes a signature and throws it away, where commits are signed: what
@@ -318,7 +311,7 @@ func (s *Store) seal(ctx context.Context, c *object.Commit) error {
 	if err := c.EncodeWithoutSignature(plain); err != nil {
 		return err
 	}
-	payload, err := readObject(plain)
+	payload, err := git.ReadObject(plain)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // refuseUnsigned is an update hook that lets only signed commits into refs/notes/.
@@ -107,8 +108,8 @@ func TestSigned(t *testing.T) {
 			a, b := open(t, repo.Dir), open(t, other.Dir)
 			commit := repo.Head()
 			for i, s := range []*Store{a, b, a, b} {
-				noError(t, s.Append(commit, result(OK, fmt.Sprintf("/s%d", i), fmt.Sprintf("RUN%d", i))))
-				noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/s", Op: Drift, Run: strings.Repeat(fmt.Sprint(i), 26)}, "a plan\n", &Redactor{}))
+				noError(t, s.Append(commit, result(note.OK, fmt.Sprintf("/s%d", i), fmt.Sprintf("RUN%d", i))))
+				noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/s", Op: note.Drift, Run: strings.Repeat(fmt.Sprint(i), 26)}, "a plan\n", &note.Redactor{}))
 				noError(t, s.Flush(ctx))
 				if tr := push(t, s); !tr.Pushed || tr.Spooled {
 					t.Errorf("%+v", tr)
@@ -158,7 +159,7 @@ func TestUnsignedIsRefused(t *testing.T) {
 	signWithSSH(t, repo, "alice@example.com")
 	repo.Hook("update", refuseUnsigned)
 	s := open(t, repo.Dir)
-	noError(t, s.Append(repo.Head(), result(OK, "/a", "RUN1")))
+	noError(t, s.Append(repo.Head(), result(note.OK, "/a", "RUN1")))
 	if _, err := s.Push(ctx, "origin"); !errors.Is(err, ErrNotPushed) || errors.Is(err, ErrSign) {
 		t.Errorf("%v", err)
 	}
@@ -178,10 +179,10 @@ func TestSigningIsCounted(t *testing.T) {
 		return len(b)
 	}
 	s := open(t, repo.Dir)
-	var records []*Record
+	var records []*note.Record
 	var stacks []string
 	for i := range 1000 {
-		records = append(records, result(OK, fmt.Sprintf("/s%d", i), "RUN1"))
+		records = append(records, result(note.OK, fmt.Sprintf("/s%d", i), "RUN1"))
 		stacks = append(stacks, fmt.Sprintf("/s%d", i))
 	}
 	noError(t, s.Append(repo.Head(), records...))
@@ -231,7 +232,7 @@ func TestCannotSign(t *testing.T) {
 			s, err := Open(ctx, Options{Dir: repo.Dir})
 			if err == nil {
 				defer s.Close()
-				noError(t, s.Append(repo.Head(), result(OK, "/a", "RUN1")))
+				noError(t, s.Append(repo.Head(), result(note.OK, "/a", "RUN1")))
 				if err = s.TrySign(ctx); !errors.Is(err, ErrSign) {
 					t.Errorf("%v", err)
 				}
@@ -323,7 +324,7 @@ func TestIdentityAndMessage(t *testing.T) {
 case $3 in *[!0]*) ;; *) exit 0 ;; esac
 [ "$(git log -1 --format='%an <%ae> %cn <%ce>' "$3")" = 'The bot <bot@example.com> The bot <bot@example.com>' ]`)
 		s := open(t, repo.Dir)
-		noError(t, s.Append(repo.Head(), result(OK, "/a", "RUN1")))
+		noError(t, s.Append(repo.Head(), result(note.OK, "/a", "RUN1")))
 		push(t, s)
 		if held, by := take(t, claimer(t, s, repo.Head(), "RUN1", time.Minute), "/a"); !held[0] {
 			t.Errorf("held by %v", by)
@@ -357,7 +358,7 @@ func TestForeignCommitsAreSigned(t *testing.T) {
 	repo.Git("config", "commit.gpgSign", "true")
 	repo.Hook("update", refuseUnsigned)
 	s := open(t, repo.Dir)
-	noError(t, s.Append(repo.Head(), result(OK, "/a", "RUN1")))
+	noError(t, s.Append(repo.Head(), result(note.OK, "/a", "RUN1")))
 	noError(t, s.Flush(ctx))
 	tip := repo.Git("rev-parse", DefaultRef)
 	push(t, s)

@@ -63,7 +63,7 @@ func spoolLease(ref string, tips remoteTips) []string {
 // push finds out.
 func (s *Store) spooled(ctx context.Context, remote, ref string, at plumbing.Hash, tips remoteTips) {
 	track := s.spoolPrefix(s.tracking(remote)) + strings.TrimPrefix(ref, s.spoolPrefix(s.ref))
-	_ = s.repo.setRef(ctx, track, "tmnotes: push", at, tips.spool[ref])
+	_ = s.repo.SetRef(ctx, track, "tmnotes: push", at, tips.spool[ref])
 }
 
 func (s *Store) spoolRef() string { return s.spoolPrefix(s.ref) + s.writer() }
@@ -124,7 +124,7 @@ func badSpool(remote, ref string) string {
 // strangeRefs are the refs of remotes, as they were fetched last, that are named like ours
 // and are none.
 func (s *Store) strangeRefs(ctx context.Context) (found []Problem, err error) {
-	for _, remote := range s.repo.remotes {
+	for _, remote := range s.repo.Remotes {
 		tips, err := s.fetchedTips(ctx, remote)
 		if err != nil {
 			return found, err

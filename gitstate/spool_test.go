@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 const refuseShared = `test "$1" != refs/notes/tmnotes`
@@ -23,7 +24,7 @@ func TestWriterOfACopy(t *testing.T) {
 	repo.Hook("update", refuseShared)
 	ctx := context.Background()
 	a := open(t, repo.Dir)
-	noError(t, a.Append(repo.Head(), result(OK, "/a", "R1")))
+	noError(t, a.Append(repo.Head(), result(note.OK, "/a", "R1")))
 	if tr := push(t, a); !tr.Spooled || !tr.Refused {
 		t.Errorf("%+v", tr)
 	}
@@ -32,8 +33,8 @@ func TestWriterOfACopy(t *testing.T) {
 		t.Skipf("cp: %v: %s", err, out)
 	}
 	b := open(t, copied)
-	noError(t, a.Append(repo.Head(), result(Failed, "/a", "R2")))
-	noError(t, b.Append(repo.Head(), result(Failed, "/b", "R3")))
+	noError(t, a.Append(repo.Head(), result(note.Failed, "/a", "R2")))
+	noError(t, b.Append(repo.Head(), result(note.Failed, "/b", "R3")))
 	push(t, a)
 	push(t, b)
 	if n := strings.Count(repo.InRemote("for-each-ref", "refs/notes/tmnotes-spool"), "\n") + 1; n != 2 {
@@ -43,7 +44,7 @@ func TestWriterOfACopy(t *testing.T) {
 	fetch(t, c)
 	st := must[*State](t)(c.State(ctx))
 	for _, stack := range []string{"/a", "/b"} {
-		if l := must[Latest](t)(st.Latest("", stack, "", Deploy)); l.Status != Failed {
+		if l := must[Latest](t)(st.Latest("", stack, "", note.Deploy)); l.Status != note.Failed {
 			t.Errorf("%s is %s", stack, l.Status)
 		}
 	}
@@ -60,7 +61,7 @@ func TestSpoolNamesWhatItReplaces(t *testing.T) {
 	a, b := open(t, repo.Dir), open(t, repo.Clone().Dir)
 	b.spoolName = a.writer()
 	for i, s := range []*Store{a, b, a, b} {
-		noError(t, s.Append(repo.Head(), result(OK, "/s"+string(rune('0'+i)), "R"+string(rune('0'+i)))))
+		noError(t, s.Append(repo.Head(), result(note.OK, "/s"+string(rune('0'+i)), "R"+string(rune('0'+i)))))
 		push(t, s)
 	}
 	c := open(t, repo.Clone().Dir)
@@ -82,7 +83,7 @@ func TestStrangeRefs(t *testing.T) {
 	repo.InRemote("update-ref", "refs/notes/tmnotes-claims/x", blob)
 	var warned []string
 	s := openWith(t, Options{Dir: repo.Dir, Warn: func(text string) { warned = append(warned, text) }})
-	noError(t, s.Append(repo.Head(), result(OK, "/a", "R1")))
+	noError(t, s.Append(repo.Head(), result(note.OK, "/a", "R1")))
 	push(t, s)
 	fetch(t, s)
 	if len(warned) != 2 || !strings.Contains(warned[0], "git push origin :refs/notes/tmnotes-spool/01M8") {
@@ -136,13 +137,13 @@ func TestBrokenRef(t *testing.T) {
 			repo, ctx := gittest.New(t), context.Background()
 			s := open(t, repo.Dir)
 			other := open(t, repo.Clone().Dir)
-			noError(t, other.Append(repo.Head(), result(OK, "/theirs", "R0")))
+			noError(t, other.Append(repo.Head(), result(note.OK, "/theirs", "R0")))
 			push(t, other)
-			noError(t, s.Append(repo.Head(), result(OK, "/pushed", "R1")))
+			noError(t, s.Append(repo.Head(), result(note.OK, "/pushed", "R1")))
 			push(t, s)
-			noError(t, s.Append(repo.Head(), result(Failed, "/flushed", "R2")))
+			noError(t, s.Append(repo.Head(), result(note.Failed, "/flushed", "R2")))
 			noError(t, s.Flush(ctx))
-			noError(t, s.Append(repo.Head(), result(Failed, "/journaled", "R3")))
+			noError(t, s.Append(repo.Head(), result(note.Failed, "/journaled", "R3")))
 			s.Close()
 			damage(t, repo, filepath.Join(repo.Dir, ".git", "refs", "notes", "tmnotes"))
 
@@ -169,12 +170,12 @@ func TestBrokenRefWithoutACopy(t *testing.T) {
 	repo := gittest.Init(t)
 	repo.Commit("one", map[string]string{"a": "b"})
 	s := open(t, repo.Dir)
-	noError(t, s.Append(repo.Head(), result(OK, "/a", "R1")))
+	noError(t, s.Append(repo.Head(), result(note.OK, "/a", "R1")))
 	noError(t, s.Flush(t.Context()))
-	git := filepath.Join(repo.Dir, ".git")
-	noError(t, os.RemoveAll(filepath.Join(git, "tmnotes", "journal")))
-	noError(t, os.RemoveAll(filepath.Join(git, "logs")))
-	noError(t, os.WriteFile(filepath.Join(git, "refs", "notes", "tmnotes"), nil, 0o666))
+	gitDir := filepath.Join(repo.Dir, ".git")
+	noError(t, os.RemoveAll(filepath.Join(gitDir, "tmnotes", "journal")))
+	noError(t, os.RemoveAll(filepath.Join(gitDir, "logs")))
+	noError(t, os.WriteFile(filepath.Join(gitDir, "refs", "notes", "tmnotes"), nil, 0o666))
 	if s, err := Open(t.Context(), Options{Dir: repo.Dir}); err == nil {
 		if _, err = s.State(t.Context()); err == nil {
 			t.Error("a broken ref is read as one that has no notes")

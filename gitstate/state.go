@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // State is what the notes and the journal say at one moment. Its methods do
@@ -30,9 +33,9 @@ type State struct {
 // Latest is the latest result of a stack for a target and a group of
 // operations (deploy and destroy are one).
 type Latest struct {
-	Stored            // the newest record; the zero value if there is none
-	Status   Status   // derived: that of the record, Interrupted, or Never
-	Diverged []Stored // newest records beside it: neither writer followed the other
+	Stored               // the newest record; the zero value if there is none
+	Status   note.Status // derived: that of the record, Interrupted, or Never
+	Diverged []Stored    // newest records beside it: neither writer followed the other
 	// Conflicts are the runs of those that were at the stack and could not know of each
 	// other. Who only announced it, or was killed before another began, is in none.
 	Conflicts []string
@@ -45,7 +48,7 @@ type Latest struct {
 
 // Runs are the runs that a record of the stack would follow now.
 func (l *Latest) Runs() []string {
-	if l.Status == Never {
+	if l.Status == note.Never {
 		return nil
 	}
 	runs := []string{l.Run}
@@ -60,7 +63,7 @@ func (l *Latest) Runs() []string {
 // these operations.
 func (st *State) Empty(ops ...string) bool {
 	for k, s := range st.x.slots {
-		of := func(op string) bool { return groupOf(op) == k.group }
+		of := func(op string) bool { return note.GroupOf(op) == k.group }
 		if len(s.heads) > 0 && (len(ops) == 0 || slices.ContainsFunc(ops, of)) {
 			return false
 		}
@@ -93,7 +96,7 @@ func (l *Latest) worse(m *Latest) bool {
 }
 
 func (l *Latest) well() bool {
-	return (l.Status == OK || l.Status == Drifted) && len(l.Diverged) == 0 && !l.Dirty
+	return (l.Status == note.OK || l.Status == note.Drifted) && len(l.Diverged) == 0 && !l.Dirty
 }
 
 // backends are those that a stack has records of, at least one: "" where no record names
@@ -142,7 +145,7 @@ func (st *State) places(id, path, op string) (found []Place) {
 		}
 	})
 	for _, of := range idents(id, path) {
-		found = append(found, st.placesOf[slotKey{group: groupOf(op), ident: of}]...)
+		found = append(found, st.placesOf[slotKey{group: note.GroupOf(op), ident: of}]...)
 	}
 	return found
 }
@@ -154,7 +157,7 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 	var heads []Stored
 	var out Latest
 	own := false // there is something of this backend
-	out.Status = Never
+	out.Status = note.Never
 	followed := map[string]bool{}
 	backends := st.backends(id, path, target, op)
 	if backends[len(backends)-1] != "" {
@@ -162,7 +165,7 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 	}
 	for i, of := range idents(id, path) {
 		for _, at := range backends {
-			s := st.x.slots[slotKey{groupOf(op), target, of, at}]
+			s := st.x.slots[slotKey{note.GroupOf(op), target, of, at}]
 			if s == nil {
 				continue
 			}
@@ -192,7 +195,7 @@ func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) 
 		heads = kept
 	}
 	if len(heads) == 0 {
-		return Latest{Status: Never}, nil
+		return Latest{Status: note.Never}, nil
 	}
 	err := st.tell(&out, heads)
 	return out, err
@@ -228,23 +231,23 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 	if head := st.x.runs[runKey{out.Run, out.Commit}].head(); head.Run != "" {
 		out.By, out.Job, out.Cmd = cmpOr(out.By, head.By), head.Job, head.Cmd
 	}
-	if out.Status.open() {
+	if out.Status.Open() {
 		over, err := st.abandoned(&out.Stored)
 		if err != nil {
 			return err
 		}
 		if over {
-			out.Status = Interrupted
+			out.Status = note.Interrupted
 		}
 	}
 	// Who has announced something before, and not begun, will know of it when he does.
-	if out.Record.Status == Queued {
+	if out.Record.Status == note.Queued {
 		return st.conflicts(out)
 	}
 	var known []Stored
 	for i := range out.Diverged {
 		d := &out.Diverged[i]
-		if d.Record.Status == Queued {
+		if d.Record.Status == note.Queued {
 			over, err := st.abandoned(d)
 			if err != nil {
 				return err
@@ -272,7 +275,7 @@ func (st *State) conflicts(out *Latest) error {
 		if !d.began() {
 			continue
 		}
-		if d.Record.Status.open() && d.At.Before(out.At.Add(-out.Took)) {
+		if d.Record.Status.Open() && d.At.Before(out.At.Add(-out.Took)) {
 			if over, err := st.abandoned(&d); err != nil {
 				return err
 			} else if over {
@@ -291,9 +294,9 @@ func (st *State) conflicts(out *Latest) error {
 // it, or come to say that it does not.
 func (r *Stored) began() bool {
 	switch r.Record.Status {
-	case Queued, Triggered, Blocked:
+	case note.Queued, note.Triggered, note.Blocked:
 		return false
-	case Canceled:
+	case note.Canceled:
 		return r.Took > 0
 	}
 	return true
@@ -304,7 +307,7 @@ func (r *Stored) began() bool {
 // else they would stand beside it for good.
 func (st *State) Abandoned(l *Latest) (runs []string, err error) {
 	for _, r := range append([]Stored{l.Stored}, l.Diverged...) {
-		if !r.Record.Status.open() {
+		if !r.Record.Status.Open() {
 			continue
 		}
 		over, err := st.abandoned(&r)
@@ -371,8 +374,8 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 	stdin := strings.Builder{}
 	stdin.WriteString("^" + head + "\n")
 	for c := range ask {
-		_, t, _, err := r.lookup(c)
-		if errors.Is(err, errMissing) || err == nil && t != plumbing.CommitObject {
+		_, t, _, err := r.Lookup(c)
+		if errors.Is(err, git.ErrMissing) || err == nil && t != plumbing.CommitObject {
 			verdict[c] = unknown
 			continue
 		}
@@ -380,12 +383,12 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 			return nil, 0, err
 		}
 		verdict[c] = behind
-		if r.shallow {
+		if r.Shallow {
 			verdict[c] = unknown
 		}
 		stdin.WriteString(c + "\n")
 	}
-	out, err := r.git(ctx, strings.NewReader(stdin.String()), "rev-list", "--ancestry-path", "--stdin")
+	out, err := r.Git(ctx, strings.NewReader(stdin.String()), "rev-list", "--ancestry-path", "--stdin")
 	if err != nil {
 		return nil, 0, fmt.Errorf("comparing HEAD with what is deployed: %w", err)
 	}
@@ -400,15 +403,15 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 		case ahead:
 			late[i] = true
 		case unknown:
-			if r.shallow {
+			if r.Shallow {
 				// An ancestor that is there can still be told from a descendant.
-				if _, err := r.git(ctx, nil, "merge-base", "--is-ancestor", l.OKCommit, head); err == nil {
+				if _, err := r.Git(ctx, nil, "merge-base", "--is-ancestor", l.OKCommit, head); err == nil {
 					verdict[l.OKCommit] = behind
 					continue
 				}
 			}
 			if headTime == 0 {
-				c, err := r.commit(head)
+				c, err := r.Commit(head)
 				if err != nil {
 					return nil, 0, err
 				}
@@ -430,8 +433,8 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 // while a deployment is under way; else OK. Neither a trigger changes it, which says
 // that something is to be done and not that something is wrong, nor a run that
 // did not come to start the stack where it is deployed (see Standing).
-func StackStatus(deploy, drift Latest) Status {
-	if deploy.Status != Triggered {
+func StackStatus(deploy, drift Latest) note.Status {
+	if deploy.Status != note.Triggered {
 		deploy.Status, deploy.At = deploy.Standing()
 	}
 	return Attempted(deploy, drift)
@@ -439,96 +442,63 @@ func StackStatus(deploy, drift Latest) Status {
 
 // Attempted is StackStatus, but of a stack that a run did not come to start it is what
 // that run came to, wherever it is deployed: by this one tells what to try again.
-func Attempted(deploy, drift Latest) Status {
+func Attempted(deploy, drift Latest) note.Status {
 	for _, l := range []*Latest{&deploy, &drift} {
-		if l.Status != Triggered {
+		if l.Status != note.Triggered {
 			continue
 		}
-		if l.Status, l.At = l.Standing(); l.Status.open() {
-			l.Status = Interrupted // what came of it is not known any more
+		if l.Status, l.At = l.Standing(); l.Status.Open() {
+			l.Status = note.Interrupted // what came of it is not known any more
 		}
 	}
-	driftLater := drift.Status != Never && (deploy.Status == Never || drift.At.After(deploy.At))
+	driftLater := drift.Status != note.Never && (deploy.Status == note.Never || drift.At.After(deploy.At))
 	switch deploy.Status {
-	case Failed, Canceled, Blocked, Interrupted:
-		if driftLater && drift.Status == OK {
-			return OK
+	case note.Failed, note.Canceled, note.Blocked, note.Interrupted:
+		if driftLater && drift.Status == note.OK {
+			return note.OK
 		}
 		return deploy.Status
-	case Queued, Running:
-		return Running
-	case OK:
-		if driftLater && drift.Status == Drifted {
-			return Drifted
+	case note.Queued, note.Running:
+		return note.Running
+	case note.OK:
+		if driftLater && drift.Status == note.Drifted {
+			return note.Drifted
 		}
-		return OK
+		return note.OK
 	}
 	switch drift.Status {
-	case Drifted:
-		return Drifted
-	case OK:
-		return OK
+	case note.Drifted:
+		return note.Drifted
+	case note.OK:
+		return note.OK
 	}
-	if deploy.Status != Never {
+	if deploy.Status != note.Never {
 		return deploy.Status
 	}
-	return Never
+	return note.Never
 }
 
 // Standing is the status, and when it was recorded, that stands once nothing is
 // changed by what was recorded last: by a trigger, or by a run that blocked or canceled
 // the stack, before it was started, on the commit on which it is deployed. What it was
 // before stands in such records.
-func (l *Latest) Standing() (Status, time.Time) {
+func (l *Latest) Standing() (note.Status, time.Time) {
 	switch {
-	case l.Status == Triggered:
-		return Status(cmpOr(string(l.Had), string(Never))), l.Was
-	case (l.Status == Blocked || l.Status == Canceled) && l.Had == OK:
-		return OK, l.Was
+	case l.Status == note.Triggered:
+		return note.Status(cmpOr(string(l.Had), string(note.Never))), l.Was
+	case (l.Status == note.Blocked || l.Status == note.Canceled) && l.Had == note.OK:
+		return note.OK, l.Was
 	}
 	return l.Status, l.At
 }
 
 // Untouched says in the record of a run that did not come to start a stack that the
 // stack is as it was, if it is deployed on the same commit: l is its latest record before.
-func (l *Latest) Untouched(rec *Record, commit string) {
+func (l *Latest) Untouched(rec *note.Record, commit string) {
 	standing, at := l.Standing()
-	if standing == OK && rec.Op == Deploy && l.Op == Deploy && l.Commit == commit && !l.Dirty && !l.copied && len(l.Diverged) == 0 {
+	if standing == note.OK && rec.Op == note.Deploy && l.Op == note.Deploy && l.Commit == commit && !l.Dirty && !l.copied && len(l.Diverged) == 0 {
 		rec.Had, rec.Was = standing, at
 	}
-}
-
-// Matches reports whether the status of a deployment or a drift run is what a filter
-// asks for, in Terramate's words: healthy is ok; unhealthy is failed, drifted, and all
-// that is no success; failed includes interrupted; pending is queued or triggered.
-func (s Status) Matches(filter string) bool {
-	switch filter {
-	case "healthy":
-		return s == OK
-	case "unhealthy":
-		return s == Drifted || s.Unsuccessful()
-	case "failed":
-		return s == Failed || s == Interrupted
-	case "pending":
-		return s == Queued || s == Triggered
-	case "unknown":
-		return s == Never
-	}
-	return string(s) == filter
-}
-
-// MatchesOwn is Matches for a stack's own status. There failed is all that has to be
-// tried again, for which Terramate has the one word.
-func (s Status) MatchesOwn(filter string) bool {
-	if filter == "failed" {
-		return s.Unsuccessful()
-	}
-	return s.Matches(filter)
-}
-
-// Unsuccessful reports whether something has ended, and not with a success.
-func (s Status) Unsuccessful() bool {
-	return s == Failed || s == Canceled || s == Blocked || s == Interrupted
 }
 
 const maxSkew = 10 * time.Minute
@@ -559,7 +529,7 @@ func (st *State) newestAt(id, path string) time.Time {
 
 // follows are the runs that a record follows: those that it names, and those
 // that earlier records of its own run followed, in whose place it comes.
-func (st *State) follows(r *Record) []string {
+func (st *State) follows(r *note.Record) []string {
 	prev := r.Prev
 	for _, backend := range append(st.backends(r.ID, r.Stack, r.Target, r.Op), "") {
 		k := keyOf(r)

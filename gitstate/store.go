@@ -14,6 +14,11 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/journal"
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Options say which store to open. The zero value is the store of the working
@@ -40,14 +45,14 @@ type Options struct {
 // records are not on the disk; ErrReadOnly if they cannot be. Remote methods
 // wrap ErrRemote and ErrNotPushed.
 type Store struct {
-	repo       *repo
+	repo       *git.Repo
 	ref        string
 	private    string // .git/tmnotes
 	now        func() time.Time
 	staleAfter time.Duration
 	warn       func(string)
 	readOnly   error // why nothing can be written, if so
-	redactor   *Redactor
+	redactor   *note.Redactor
 	syncing    chan struct{} // holds one who fetches or pushes
 	textless   atomic.Bool   // the remote refused texts
 	lagged     atomic.Bool   // a remote was seen to give a fetch less than it has
@@ -58,13 +63,13 @@ type Store struct {
 	spoolName  string      // of this process, if it has one of its own
 	identity   identity
 
-	localJournal *journal
+	localJournal *journal.Journal
 	stays        func(op string) bool // whether its records stay here; nil: none do
 	carry        bool                 // what stayed here is to be shared
 
 	reads      atomic.Int64 // how many states were read
 	mu         sync.Mutex
-	journal    *journal
+	journal    *journal.Journal
 	localRuns  map[string]bool          // whether the records of a run stay here
 	lastAt     map[string]time.Time     // by ident: what this process recorded
 	lastResult time.Time                // the latest of these
@@ -89,18 +94,18 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if opt.Environ == nil {
 		opt.Environ = os.Environ()
 	}
-	r, err := openRepo(ctx, opt.Dir, opt.Environ)
+	r, err := git.Open(ctx, opt.Dir, opt.Environ)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{repo: r, private: filepath.Join(r.commonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: NewRedactor(opt.Environ), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
+	s := &Store{repo: r, private: filepath.Join(r.CommonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
+		redactor: note.NewRedactor(opt.Environ), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if v := r.setting("tmnotes.staleAfter"); v != "" && s.staleAfter <= 0 {
+	if v := r.Setting("tmnotes.staleAfter"); v != "" && s.staleAfter <= 0 {
 		if s.staleAfter, err = time.ParseDuration(v); err != nil || s.staleAfter <= 0 {
-			r.close()
+			r.Close()
 			return nil, fmt.Errorf("%s: %q is no duration; write it like 90m or 6h", s.ConfigName("staleAfter"), v)
 		}
 	}
@@ -108,29 +113,29 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		s.staleAfter = 6 * time.Hour
 	}
 	if err := s.setNetworkTimeout(opt.NetworkTimeout); err != nil {
-		r.close()
+		r.Close()
 		return nil, err
 	}
 	if s.warn == nil {
 		s.warn = func(string) {}
 	}
 	if err := s.checkIdentity(); err != nil {
-		r.close()
+		r.Close()
 		return nil, err
 	}
-	if s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, r.setting("tmnotes.ref"), DefaultRef)); err != nil {
-		r.close()
+	if s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, r.Setting("tmnotes.ref"), DefaultRef)); err != nil {
+		r.Close()
 		return nil, err
 	}
-	s.journal = &journal{dir: filepath.Join(s.private, "journal"), say: s.warn}
-	s.localJournal = &journal{dir: filepath.Join(s.private, "local-journal"), say: s.warn}
+	s.journal = &journal.Journal{Dir: filepath.Join(s.private, "journal"), Say: s.warn}
+	s.localJournal = &journal.Journal{Dir: filepath.Join(s.private, "local-journal"), Say: s.warn}
 	if s.ref != DefaultRef {
-		s.journal.dir += "-" + s.refName()
-		s.localJournal.dir += "-" + s.refName()
+		s.journal.Dir += "-" + s.refName()
+		s.localJournal.Dir += "-" + s.refName()
 	}
-	if _, err := os.Stat(s.journal.dir); errors.Is(err, os.ErrNotExist) {
-		if err = os.MkdirAll(s.journal.dir, 0o777); err == nil {
-			err = errors.Join(syncDir(s.private), syncDir(r.commonDir))
+	if _, err := os.Stat(s.journal.Dir); errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(s.journal.Dir, 0o777); err == nil {
+			err = errors.Join(git.SyncDir(s.private), git.SyncDir(r.CommonDir))
 		}
 		if err != nil {
 			s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
@@ -138,9 +143,9 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	} else if err := writable(s.private); err != nil {
 		s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
 	}
-	s.journal.name, s.localJournal.name = "local.log", "local.log"
+	s.journal.Name, s.localJournal.Name = "local.log", "local.log"
 	if err := s.mend(ctx); err != nil {
-		r.close()
+		r.Close()
 		return nil, err
 	}
 	return s, nil
@@ -192,7 +197,7 @@ func (s *Store) fullRef(ctx context.Context, name string) (string, error) {
 	if ref == DefaultRef {
 		return ref, nil
 	}
-	if _, err := s.repo.git(ctx, nil, "check-ref-format", ref); err != nil {
+	if _, err := s.repo.Git(ctx, nil, "check-ref-format", ref); err != nil {
 		return "", fmt.Errorf("%q is no name of a notes ref; use one like refs/notes/tmnotes", name)
 	}
 	if strings.HasSuffix(ref, textsSuffix) {
@@ -205,29 +210,29 @@ func (s *Store) fullRef(ctx context.Context, name string) (string, error) {
 }
 
 // Close ends the children of the store. What was acknowledged stays.
-func (s *Store) Close() { s.repo.close() }
+func (s *Store) Close() { s.repo.Close() }
 
 // Ref is the full name of the notes ref.
 func (s *Store) Ref() string { return s.ref }
 
 // GitDir is the common directory of the repository.
-func (s *Store) GitDir() string { return s.repo.commonDir }
+func (s *Store) GitDir() string { return s.repo.CommonDir }
 
 // WorkTree is the top of the work tree, "" in a bare repository.
-func (s *Store) WorkTree() string { return s.repo.workTree }
+func (s *Store) WorkTree() string { return s.repo.WorkTree }
 
 // ConfigFile is where settings tmnotes.* can stand in the repository itself, at the
 // top of the work tree, in the syntax of git's configuration. That wins over it, as
 // with .lfsconfig.
-const ConfigFile = configFile
+const ConfigFile = git.ConfigFile
 
 // Config is the value of a key tmnotes.* of git's configuration or, where it has
 // none, of ConfigFile; "" if unset.
-func (s *Store) Config(key string) string { return s.repo.setting("tmnotes." + key) }
+func (s *Store) Config(key string) string { return s.repo.Setting("tmnotes." + key) }
 
 // ConfigAll are all values of a key that may have several, in order, of the one or of
 // the other.
-func (s *Store) ConfigAll(key string) []string { return s.repo.settings("tmnotes." + key) }
+func (s *Store) ConfigAll(key string) []string { return s.repo.Settings("tmnotes." + key) }
 
 // ConfigName says where the value of Config stands, for messages.
 func (s *Store) ConfigName(key string) string {
@@ -239,18 +244,18 @@ func (s *Store) ConfigName(key string) string {
 
 // IsCommitted says whether the value of Config is one of ConfigFile.
 func (s *Store) IsCommitted(key string) bool {
-	return s.repo.config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != ""
+	return s.repo.Config["tmnotes."+strings.ToLower(key)] == nil && s.Config(key) != ""
 }
 
 // ConfigKeys are the keys that are set, in lower case: tmnotes.* of git's
 // configuration, and whatever stands in ConfigFile.
 func (s *Store) ConfigKeys() (git, file []string) {
-	for k := range s.repo.config {
+	for k := range s.repo.Config {
 		if strings.HasPrefix(k, "tmnotes.") {
 			git = append(git, k)
 		}
 	}
-	for k := range s.repo.committed {
+	for k := range s.repo.Committed {
 		file = append(file, k)
 	}
 	slices.Sort(git)
@@ -268,8 +273,8 @@ type Commit struct {
 // Resolve finds a commit by anything that git takes for a name of one. HEAD of
 // a repository without commits is ErrNoCommit.
 func (s *Store) Resolve(rev string) (Commit, error) {
-	c, err := s.repo.commit(rev + "^{commit}")
-	if errors.Is(err, errMissing) {
+	c, err := s.repo.Commit(rev + "^{commit}")
+	if errors.Is(err, git.ErrMissing) {
 		if rev == "HEAD" {
 			return Commit{}, fmt.Errorf("%w; commit something first", ErrNoCommit)
 		}
@@ -284,8 +289,8 @@ func (s *Store) Resolve(rev string) (Commit, error) {
 
 // Has reports whether a commit is here; a shallow or filtered clone may lack it.
 func (s *Store) Has(commit string) (bool, error) {
-	_, err := s.repo.commit(commit)
-	if errors.Is(err, errMissing) {
+	_, err := s.repo.Commit(commit)
+	if errors.Is(err, git.ErrMissing) {
 		return false, nil
 	}
 	return err == nil, err
@@ -299,28 +304,28 @@ func (s *Store) NewRun() string {
 // UseJournal lets the process append to a file of the run's own. Processes
 // that take part in one run on one machine share it.
 func (s *Store) UseJournal(run string) {
-	s.journal.name = "run-" + run + ".log"
-	s.localJournal.name = s.journal.name
+	s.journal.Name = "run-" + run + ".log"
+	s.localJournal.Name = s.journal.Name
 }
 
 // Append acknowledges records for a commit: when it returns they are in the
 // journal and on the disk, and no crash, race or refused push loses them. A
 // record without a time gets one that is later than that of every record of
 // its stack that this store recorded or that its Basis has. Reason and Cmd are redacted.
-func (s *Store) Append(commit string, records ...*Record) error {
+func (s *Store) Append(commit string, records ...*note.Record) error {
 	return s.append(commit, true, records)
 }
 
 // AppendLazily is Append without waiting for the disk: the records survive the
 // death of this process, but the machine's only after the next Append or Sync.
-func (s *Store) AppendLazily(commit string, records ...*Record) error {
+func (s *Store) AppendLazily(commit string, records ...*note.Record) error {
 	return s.append(commit, false, records)
 }
 
 // Sync makes durable what AppendLazily wrote.
-func (s *Store) Sync() error { return errors.Join(s.journal.sync(), s.localJournal.sync()) }
+func (s *Store) Sync() error { return errors.Join(s.journal.Sync(), s.localJournal.Sync()) }
 
-func (s *Store) append(commit string, sync bool, records []*Record) error {
+func (s *Store) append(commit string, sync bool, records []*note.Record) error {
 	entries, err := s.entries(commit, records)
 	if err != nil {
 		return err
@@ -331,23 +336,23 @@ func (s *Store) append(commit string, sync bool, records []*Record) error {
 	if local {
 		return s.appendLocal(entries, sync)
 	}
-	return s.journal.append(entries, sync)
+	return s.journal.Append(entries, sync)
 }
 
 // entries makes records ready to be acknowledged.
-func (s *Store) entries(commit string, records []*Record) ([]journaled, error) {
+func (s *Store) entries(commit string, records []*note.Record) ([]journal.Entry, error) {
 	if s.readOnly != nil {
 		return nil, s.readOnly
 	}
 	if !plumbing.IsHash(commit) {
 		return nil, fmt.Errorf("%q is no full name of a commit", commit)
 	}
-	entries := make([]journaled, 0, len(records))
+	entries := make([]journal.Entry, 0, len(records))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range records {
 		s.stamp(r)
-		r.sayCommit(commit)
+		r.SayCommit(commit)
 		if r.Reason != "" {
 			r.Reason = s.redactor.Text(r.Reason, 500)
 		}
@@ -356,10 +361,10 @@ func (s *Store) entries(commit string, records []*Record) ([]journaled, error) {
 		}
 		line, err := r.Line()
 		if err != nil {
-			return nil, &RecordError{commit, err}
+			return nil, &note.RecordError{Commit: commit, Err: err}
 		}
-		entries = append(entries, journaled{plumbing.NewHash(commit), line})
-		if m := s.lives[r.Run]; m != nil && r.Status.open() {
+		entries = append(entries, journal.Entry{Commit: plumbing.NewHash(commit), Line: line})
+		if m := s.lives[r.Run]; m != nil && r.Status.Open() {
 			m.wrote(r.At)
 		}
 	}
@@ -375,14 +380,14 @@ func (s *Store) Exactly(id, path string) {
 }
 
 // stamp gives the record a time, later than those it follows.
-func (s *Store) stamp(r *Record) {
+func (s *Store) stamp(r *note.Record) {
 	if r.At.IsZero() {
 		r.At = s.now()
 	}
 	r.At = r.At.UTC().Truncate(time.Millisecond)
 	if r.Stack == "" {
 		// The end of a run comes after its last result.
-		if r.Event == Finished && !r.At.After(s.lastResult) {
+		if r.Event == note.Finished && !r.At.After(s.lastResult) {
 			r.At = s.lastResult.Add(time.Millisecond)
 		}
 		return
@@ -411,19 +416,19 @@ func (s *Store) stamp(r *Record) {
 func (s *Store) tip(ref string) (commit, tree plumbing.Hash, err error) {
 	h := plumbing.NewHash(ref)
 	if !plumbing.IsHash(ref) {
-		if h, err = s.repo.resolve(ref); err != nil || h.IsZero() {
+		if h, err = s.repo.Resolve(ref); err != nil || h.IsZero() {
 			return h, plumbing.ZeroHash, err
 		}
 	}
-	c, err := s.repo.commit(h.String())
+	c, err := s.repo.Commit(h.String())
 	if err != nil {
 		return h, plumbing.ZeroHash, fmt.Errorf("%s: %w", ref, err)
 	}
 	return h, c.TreeHash, nil
 }
 
-func (s *Store) openTree(tree plumbing.Hash) (*notesTree, error) {
-	t, err := openTree(s.repo.read, tree)
+func (s *Store) openTree(tree plumbing.Hash) (*notestree.Tree, error) {
+	t, err := notestree.Open(s.repo.Read, tree)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w; `git fsck` tells more, and a clone or the remote has a copy", s.ref, err)
 	}
@@ -434,7 +439,7 @@ func (s *Store) openTree(tree plumbing.Hash) (*notesTree, error) {
 func (s *Store) text(blobs []plumbing.Hash) (string, error) {
 	var b strings.Builder
 	for _, h := range blobs {
-		body, err := s.repo.read(h, plumbing.BlobObject)
+		body, err := s.repo.Read(h, plumbing.BlobObject)
 		if err != nil {
 			return "", err
 		}
@@ -509,9 +514,9 @@ func (s *Store) saveIndex(x *index) {
 }
 
 // changes are the notes that differ between two trees.
-func (s *Store) changes(a, b plumbing.Hash) ([]change, error) {
+func (s *Store) changes(a, b plumbing.Hash) ([]notestree.Change, error) {
 	var pairs []notePair
-	err := diffTrees(s.repo.read, a, b, func(commit plumbing.Hash, old, new []plumbing.Hash) error {
+	err := notestree.DiffTrees(s.repo.Read, a, b, func(commit plumbing.Hash, old, new []plumbing.Hash) error {
 		pairs = append(pairs, notePair{commit.String(), slices.Clone(old), slices.Clone(new)})
 		return nil
 	})
@@ -527,19 +532,19 @@ type notePair struct {
 	old, new []plumbing.Hash
 }
 
-func (s *Store) readPairs(pairs []notePair) ([]change, error) {
+func (s *Store) readPairs(pairs []notePair) ([]notestree.Change, error) {
 	var all []plumbing.Hash
 	for _, p := range pairs {
 		all = append(append(all, p.old...), p.new...)
 	}
 	bodies := make([]string, len(all))
-	if err := s.repo.readBlobs(all, func(i int, body []byte) error { bodies[i] = string(body); return nil }); err != nil {
+	if err := s.repo.ReadBlobs(all, func(i int, body []byte) error { bodies[i] = string(body); return nil }); err != nil {
 		return nil, err
 	}
-	changes := make([]change, len(pairs))
+	changes := make([]notestree.Change, len(pairs))
 	for i, p := range pairs {
 		o, n := len(p.old), len(p.new)
-		changes[i] = change{p.commit, normalLines(splitTexts(bodies[:o])), normalLines(splitTexts(bodies[o : o+n]))}
+		changes[i] = notestree.Change{Commit: p.commit, Old: note.NormalLines(splitTexts(bodies[:o])), New: note.NormalLines(splitTexts(bodies[o : o+n]))}
 		bodies = bodies[o+n:]
 	}
 	return changes, nil
@@ -548,20 +553,20 @@ func (s *Store) readPairs(pairs []notePair) ([]change, error) {
 func splitTexts(texts []string) []string {
 	var lines []string
 	for _, t := range texts {
-		lines = appendLines(lines, t)
+		lines = note.AppendLines(lines, t)
 	}
 	return lines
 }
 
 // rebuild reads every note; overlay replaces some of them.
-func (s *Store) rebuild(t noteReader, tree trees, overlay []change) (*index, error) {
+func (s *Store) rebuild(t noteReader, tree trees, overlay []notestree.Change) (*index, error) {
 	return s.build(newBuilder(), t, tree, overlay)
 }
 
-func (s *Store) build(b *builder, t noteReader, tree trees, overlay []change) (*index, error) {
+func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.Change) (*index, error) {
 	over := map[string][]string{}
 	for _, c := range overlay {
-		over[c.commit] = c.new
+		over[c.Commit] = c.New
 	}
 	err := s.each(t, func(commit string, lines []string) error {
 		if _, ok := over[commit]; !ok {
@@ -579,12 +584,12 @@ func (s *Store) build(b *builder, t noteReader, tree trees, overlay []change) (*
 		if lines, ok := over[commit]; ok {
 			return lines, nil
 		}
-		blobs, err := t.get(plumbing.NewHash(commit))
+		blobs, err := t.Get(plumbing.NewHash(commit))
 		if err != nil {
 			return nil, err
 		}
 		text, err := s.text(blobs)
-		return normalLines(appendLines(nil, text)), err
+		return note.NormalLines(note.AppendLines(nil, text)), err
 	})
 }
 
@@ -600,7 +605,7 @@ func (s *Store) each(t noteReader, fn func(commit string, lines []string) error)
 	var mu sync.Mutex
 	var found []annotation
 	names := func(want func(plumbing.Hash)) error {
-		return t.each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
+		return t.Each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
 			mu.Lock()
 			found = append(found, annotation{commit, len(blobs)})
 			mu.Unlock()
@@ -612,18 +617,18 @@ func (s *Store) each(t noteReader, fn func(commit string, lines []string) error)
 	}
 	n, of, left := 0, annotation{}, 0
 	var lines []string
-	err := s.repo.streamBlobs(names, func(_ int, body []byte) error {
+	err := s.repo.StreamBlobs(names, func(_ int, body []byte) error {
 		if left == 0 {
 			mu.Lock()
 			of = found[n]
 			mu.Unlock()
 			n, left, lines = n+1, of.blobs, lines[:0]
 		}
-		lines = appendLines(lines, string(body))
+		lines = note.AppendLines(lines, string(body))
 		if left--; left > 0 {
 			return nil
 		}
-		return fn(of.commit.String(), normalLines(lines))
+		return fn(of.commit.String(), note.NormalLines(lines))
 	})
 	if err == nil {
 		return nil
@@ -631,9 +636,9 @@ func (s *Store) each(t noteReader, fn func(commit string, lines []string) error)
 	where := s.ref
 	mu.Lock()
 	if left > 0 {
-		where += ", the note of " + short(of.commit.String())
+		where += ", the note of " + note.Short(of.commit.String())
 	} else if n < len(found) {
-		where += ", the note of " + short(found[n].commit.String())
+		where += ", the note of " + note.Short(found[n].commit.String())
 	}
 	mu.Unlock()
 	return fmt.Errorf("reading %s: %w; `git fsck` tells more, and a clone or the remote has a copy", where, err)

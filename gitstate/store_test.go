@@ -19,6 +19,9 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/journal"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // open opens the store of a test's repository.
@@ -55,8 +58,8 @@ func noError(t testing.TB, err error) {
 }
 
 // result is a record of a stack as a run makes it.
-func result(status Status, stack, run string, prev ...string) *Record {
-	return &Record{Status: status, Op: Deploy, Stack: stack, Run: run, Prev: prev}
+func result(status note.Status, stack, run string, prev ...string) *note.Record {
+	return &note.Record{Status: status, Op: note.Deploy, Stack: stack, Run: run, Prev: prev}
 }
 
 func texts(lines []Line) []string {
@@ -80,13 +83,13 @@ func init() {
 		n, _ := strconv.Atoi(args[3])
 		for i := range n {
 			stack := fmt.Sprintf("/%s/%d", args[2], i)
-			if err := s.Append(args[1], result(OK, stack, args[2])); err != nil {
+			if err := s.Append(args[1], result(note.OK, stack, args[2])); err != nil {
 				fail(err)
 			}
 			fmt.Println(stack)
 			if i%20 == 19 {
 				// A foreign writer that never rests may keep a flush from its turn.
-				if err := s.Flush(context.Background()); err != nil && !errors.Is(err, errMoved) {
+				if err := s.Flush(context.Background()); err != nil && !errors.Is(err, git.ErrMoved) {
 					fail(err)
 				}
 			}
@@ -129,17 +132,17 @@ func TestAppendFlushRead(t *testing.T) {
 	if st := must[*State](t)(s.State(ctx)); !st.Empty() {
 		t.Error("a repository without notes is not empty")
 	}
-	noError(t, s.Append(head, &Record{Event: Started, Op: Deploy, Run: "R1", By: "Alice <a@b>", Job: "https://ci/1"}, result(Queued, "/a", "R1")))
+	noError(t, s.Append(head, &note.Record{Event: note.Started, Op: note.Deploy, Run: "R1", By: "Alice <a@b>", Job: "https://ci/1"}, result(note.Queued, "/a", "R1")))
 	// Before it is in a note it can be read, also by another process.
-	l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest("", "/a", "", Deploy))
-	if l.Record.Status != Queued || l.By != "Alice <a@b>" || l.Job != "https://ci/1" {
+	l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest("", "/a", "", note.Deploy))
+	if l.Record.Status != note.Queued || l.By != "Alice <a@b>" || l.Job != "https://ci/1" {
 		t.Errorf("latest %+v", l)
 	}
 	if _, err := repo.Try("rev-parse", DefaultRef); err == nil {
 		t.Error("there are notes before anything was flushed")
 	}
 	noError(t, s.Flush(ctx))
-	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	noError(t, s.Flush(ctx))
 	noError(t, s.Flush(ctx))
 	show := repo.Git("notes", "--ref=tmnotes", "show", head)
@@ -158,34 +161,34 @@ func TestAppendTimes(t *testing.T) {
 	t.Parallel()
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
-	now := t0
+	now := gittest.T0
 	s := openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }})
-	stamp := func(r *Record) time.Time {
+	stamp := func(r *note.Record) time.Time {
 		t.Helper()
 		must[*State](t)(s.State(ctx))
 		noError(t, s.Append(head, r))
 		return r.At
 	}
-	first := stamp(result(OK, "/a", "R1"))
-	if again := stamp(result(OK, "/a", "R2", "R1")); !again.After(first) {
+	first := stamp(result(note.OK, "/a", "R1"))
+	if again := stamp(result(note.OK, "/a", "R2", "R1")); !again.After(first) {
 		t.Errorf("%v is not after %v", again, first)
 	}
-	now = t0.Add(-24 * time.Hour) // the clock was set back
+	now = gittest.T0.Add(-24 * time.Hour) // the clock was set back
 	s = openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }})
 	// t0 is from the future now: it is not followed in time, but it is by prev.
-	r := stamp(result(Failed, "/a", "R3", "R2"))
+	r := stamp(result(note.Failed, "/a", "R3", "R2"))
 	if !r.Equal(now) {
 		t.Errorf("%v follows a time that is a day ahead", r)
 	}
-	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
+	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy))
 	if l.Run != "R3" || len(l.Diverged) > 0 {
 		t.Errorf("the latest is %s beside %d", l.Run, len(l.Diverged))
 	}
-	now = t0.Add(-5 * time.Minute)
+	now = gittest.T0.Add(-5 * time.Minute)
 	s = openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }})
-	noError(t, s.Append(head, &Record{At: t0, Status: OK, Op: Deploy, Stack: "/b", Run: "R1"}))
-	if at := stamp(result(OK, "/b", "R2", "R1")); !at.After(t0) {
-		t.Errorf("%v is not after %v, which is five minutes ahead", at, t0)
+	noError(t, s.Append(head, &note.Record{At: gittest.T0, Status: note.OK, Op: note.Deploy, Stack: "/b", Run: "R1"}))
+	if at := stamp(result(note.OK, "/b", "R2", "R1")); !at.After(gittest.T0) {
+		t.Errorf("%v is not after %v, which is five minutes ahead", at, gittest.T0)
 	}
 }
 
@@ -196,14 +199,14 @@ func TestAppendTakesOverPrev(t *testing.T) {
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
 	s := open(t, repo.Dir)
-	noError(t, s.Append(head, result(OK, "/a", "R0")))
-	noError(t, s.Append(head, result(Queued, "/a", "R1", "R0")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R0")))
+	noError(t, s.Append(head, result(note.Queued, "/a", "R1", "R0")))
 	noError(t, s.Flush(ctx))
 	s = open(t, repo.Dir)
 	s.Basis(must[*State](t)(s.State(ctx)))
-	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	noError(t, s.Flush(ctx))
-	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
+	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy))
 	if l.Run != "R1" || len(l.Diverged) > 0 {
 		t.Errorf("the latest is %s beside %d", l.Run, len(l.Diverged))
 	}
@@ -213,7 +216,7 @@ func TestRefsAreKeptApart(t *testing.T) {
 	t.Parallel()
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
-	noError(t, open(t, repo.Dir).Append(head, result(OK, "/a", "R1")))
+	noError(t, open(t, repo.Dir).Append(head, result(note.OK, "/a", "R1")))
 	other := openWith(t, Options{Dir: repo.Dir, Ref: "other/x"})
 	if other.Ref() != "refs/notes/other/x" {
 		t.Error(other.Ref())
@@ -221,7 +224,7 @@ func TestRefsAreKeptApart(t *testing.T) {
 	if st := must[*State](t)(other.State(ctx)); !st.Empty() {
 		t.Error("a journal of another ref is read")
 	}
-	noError(t, other.Append(head, result(Failed, "/b", "R2")))
+	noError(t, other.Append(head, result(note.Failed, "/b", "R2")))
 	noError(t, other.Flush(ctx))
 	if show := repo.Git("notes", "--ref=other/x", "show", head); !strings.Contains(show, "/b") || strings.Contains(show, "/a") {
 		t.Error(show)
@@ -239,16 +242,16 @@ func TestJournalDamage(t *testing.T) {
 	ctx, head := context.Background(), repo.Head()
 	s := open(t, repo.Dir)
 	for i := range 3 {
-		noError(t, s.Append(head, result(OK, fmt.Sprint("/", i), "R1")))
+		noError(t, s.Append(head, result(note.OK, fmt.Sprint("/", i), "R1")))
 	}
-	path := filepath.Join(s.journal.dir, s.journal.name)
+	path := filepath.Join(s.journal.Dir, s.journal.Name)
 	data := must[[]byte](t)(os.ReadFile(path))
 	lines := strings.SplitAfter(string(data), "\n")
 	count := func() (n, damaged int) {
-		files := must[[]journalFile](t)(s.journal.files())
+		files := must[[]journal.JournalFile](t)(s.journal.Files())
 		for i := range files {
-			noError(t, s.journal.read(&files[i], nil))
-			n, damaged = n+len(files[i].entries), damaged+files[i].damaged
+			noError(t, s.journal.Read(&files[i], nil))
+			n, damaged = n+len(files[i].Entries), damaged+files[i].Damaged
 		}
 		return n, damaged
 	}
@@ -268,7 +271,7 @@ func TestJournalDamage(t *testing.T) {
 			t.Errorf("%s: %d lines and %d damaged, not %d and %d", name, n, damaged, c.n, c.damaged)
 		}
 		// Whoever writes next gets a line of its own.
-		noError(t, s.Append(head, result(OK, "/next", "R1")))
+		noError(t, s.Append(head, result(note.OK, "/next", "R1")))
 		if n, damaged := count(); n != c.n+1 || damaged != c.damaged {
 			t.Errorf("%s, then another: %d lines and %d damaged, not %d and %d", name, n, damaged, c.n+1, c.damaged)
 		}
@@ -276,7 +279,7 @@ func TestJournalDamage(t *testing.T) {
 	// An id that is not there any more is no id of the file that took its place.
 	noError(t, s.Flush(ctx))
 	noError(t, os.Remove(path))
-	noError(t, s.Append(head, result(OK, "/anew", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/anew", "R1")))
 	noError(t, s.Flush(ctx))
 	if show := repo.Git("notes", "--ref=tmnotes", "show", head); !strings.Contains(show, "/anew") {
 		t.Error("a journal that was made anew is not read from its start")
@@ -410,13 +413,13 @@ func TestLocalLossIsMended(t *testing.T) {
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
 	s := open(t, repo.Dir)
-	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	must[Traveled](t)(s.Push(ctx, "origin"))
-	if files := must[[]journalFile](t)(s.journal.files()); len(files) > 0 {
+	if files := must[[]journal.JournalFile](t)(s.journal.Files()); len(files) > 0 {
 		t.Errorf("the journal still has %v", files)
 	}
 	repo.Git("notes", "--ref=tmnotes", "add", "-f", "-m", "only this", head)
-	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy)); l.Status != OK {
+	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
 		t.Errorf("it is %s to the one who reads", l.Status)
 	}
 	noError(t, s.Flush(ctx))
@@ -432,7 +435,7 @@ func TestFailClosed(t *testing.T) {
 		repo := gittest.Init(t)
 		head := repo.Commit("x", map[string]string{"a": "b"})
 		s := open(t, repo.Dir)
-		noError(t, s.Append(head, result(OK, "/a", "R1")))
+		noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 		noError(t, s.Flush(ctx))
 		noError(t, os.RemoveAll(s.private))
 		return repo, head
@@ -501,7 +504,7 @@ func TestFailClosed(t *testing.T) {
 			}
 			// Nor may a writer take it for "no notes", and begin anew.
 			before, _ := os.ReadFile(filepath.Join(repo.Dir, ".git", DefaultRef))
-			if err := s.Append(head, result(OK, "/b", "R2")); err != nil {
+			if err := s.Append(head, result(note.OK, "/b", "R2")); err != nil {
 				t.Errorf("what can be acknowledged is not: %v", err)
 			}
 			if err := s.Flush(ctx); err == nil {
@@ -529,19 +532,19 @@ func TestForget(t *testing.T) {
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
 	s := open(t, repo.Dir)
-	noError(t, s.Append(head, result(OK, "/a", "R1"), result(OK, "/b", "R1")))
-	noError(t, s.Append(head, result(Failed, "/a", "R2", "R1")))
-	noError(t, s.Append(head, result(Canceled, "/a", "R3", "R2")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1"), result(note.OK, "/b", "R1")))
+	noError(t, s.Append(head, result(note.Failed, "/a", "R2", "R1")))
+	noError(t, s.Append(head, result(note.Canceled, "/a", "R3", "R2")))
 	noError(t, s.Flush(ctx))
 	repo.Git("notes", "--ref=tmnotes", "append", "-m", "by hand", head)
 	pick := func(what string) func(Line) bool { return func(l Line) bool { return strings.Contains(l.Text, what) } }
 	forget := func(what string) []Line {
 		t.Helper()
-		return must[[]Line](t)(s.Forget(ctx, head, Record{Run: "F", By: "Bob", Reason: "by mistake"}, pick(what)))
+		return must[[]Line](t)(s.Forget(ctx, head, note.Record{Run: "F", By: "Bob", Reason: "by mistake"}, pick(what)))
 	}
 	latest := func() Latest {
 		t.Helper()
-		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
+		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy))
 	}
 	// In the middle of a history: what came after it still follows what came before.
 	if gone := forget("run=R2"); len(gone) != 1 {
@@ -568,7 +571,7 @@ func TestForget(t *testing.T) {
 		t.Errorf("%d tombstones, not 3:\n%s", n, show)
 	}
 	// A foreign writer that brings it back does not bring it back.
-	line := mustLine(Record{At: t0, Status: OK, Op: Deploy, Stack: "/c", Run: "R9"})
+	line := mustLine(note.Record{At: gittest.T0, Status: note.OK, Op: note.Deploy, Stack: "/c", Run: "R9"})
 	repo.Git("notes", "--ref=tmnotes", "append", "-m", line, head)
 	forget("/c")
 	repo.Git("notes", "--ref=tmnotes", "append", "-m", line, head)
@@ -582,16 +585,16 @@ func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
-	repo.Git("notes", "--ref=tmnotes", "append", "-m", mustLine(rec(0, OK, Deploy, "/a", "R1")), head)
+	repo.Git("notes", "--ref=tmnotes", "append", "-m", mustLine(rec(0, note.OK, note.Deploy, "/a", "R1")), head)
 	// For root, too: what is to be written is a folder.
 	noError(t, os.MkdirAll(filepath.Join(repo.Dir, ".git/tmnotes/journal"), 0o777))
 	noError(t, os.Mkdir(filepath.Join(repo.Dir, ".git/tmnotes/lock"), 0o777))
 	s := open(t, repo.Dir)
-	if err := s.Append(head, result(OK, "/a", "R2")); !errors.Is(err, ErrReadOnly) {
+	if err := s.Append(head, result(note.OK, "/a", "R2")); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("append: %v", err)
 	}
 	noError(t, s.Flush(ctx))
-	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy)); l.Status != OK {
+	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
 		t.Errorf("it reads %s", l.Status)
 	}
 	if _, err := s.Push(ctx, "origin"); !errors.Is(err, ErrReadOnly) {
@@ -605,18 +608,18 @@ func TestInterrupted(t *testing.T) {
 	ctx, head := context.Background(), repo.Head()
 	now := time.Now()
 	s := openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }, StaleAfter: time.Hour})
-	status := func(stack string) Status {
+	status := func(stack string) note.Status {
 		t.Helper()
-		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", stack, "", Deploy)).Status
+		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", stack, "", note.Deploy)).Status
 	}
-	want := func(stack string, want Status) {
+	want := func(stack string, want note.Status) {
 		t.Helper()
 		if got := status(stack); got != want {
 			t.Errorf("%s is %s, not %s", stack, got, want)
 		}
 	}
-	noError(t, s.Append(head, result(Running, "/elsewhere", "R1"), result(Running, "/run", "R2"), result(Running, "/stack", "R2")))
-	want("/elsewhere", Running)
+	noError(t, s.Append(head, result(note.Running, "/elsewhere", "R1"), result(note.Running, "/run", "R2"), result(note.Running, "/stack", "R2")))
+	want("/elsewhere", note.Running)
 	run, out := child(t, "live", repo.Dir, "R2", "")
 	out.Scan()
 	stack, out := child(t, "live", repo.Dir, "R2", "/stack")
@@ -624,37 +627,37 @@ func TestInterrupted(t *testing.T) {
 	// A second process on the same waits for nobody.
 	second, err := s.Live("R2", "/stack")
 	noError(t, err)
-	want("/run", Running)
-	want("/stack", Running)
+	want("/run", note.Running)
+	want("/stack", note.Running)
 	stack.Process.Kill()
 	stack.Wait()
-	want("/stack", Running) // by the second
+	want("/stack", note.Running) // by the second
 	second.Done()
-	want("/stack", Interrupted)
-	want("/run", Running)
+	want("/stack", note.Interrupted)
+	want("/run", note.Running)
 	run.Process.Kill()
 	run.Wait()
-	want("/run", Interrupted)
+	want("/run", note.Interrupted)
 	now = now.Add(2 * time.Hour)
-	want("/elsewhere", Interrupted)
+	want("/elsewhere", note.Interrupted)
 	now = now.Add(-2 * time.Hour)
 
-	noError(t, s.Append(head, &Record{Event: Started, Op: Deploy, Run: "R3"}, result(Queued, "/ended", "R3")))
-	want("/ended", Queued)
-	noError(t, s.Append(head, &Record{At: now.Add(time.Second), Event: Finished, Run: "R3", OK: 1}))
-	want("/ended", Interrupted)
+	noError(t, s.Append(head, &note.Record{Event: note.Started, Op: note.Deploy, Run: "R3"}, result(note.Queued, "/ended", "R3")))
+	want("/ended", note.Queued)
+	noError(t, s.Append(head, &note.Record{At: now.Add(time.Second), Event: note.Finished, Run: "R3", OK: 1}))
+	want("/ended", note.Interrupted)
 
-	noError(t, s.Append(head, &Record{Event: Started, Op: Deploy, Run: "R4", Job: "https://ci/4", Attempt: 1}, result(Queued, "/job", "R4")))
-	want("/job", Queued)
-	noError(t, s.Append(head, &Record{Event: Started, Op: Deploy, Run: "R5", Job: "https://ci/4", Attempt: 2}))
-	want("/job", Interrupted)
-	noError(t, s.Append(head, result(Queued, "/job2", "R5")))
-	want("/job2", Queued)
+	noError(t, s.Append(head, &note.Record{Event: note.Started, Op: note.Deploy, Run: "R4", Job: "https://ci/4", Attempt: 1}, result(note.Queued, "/job", "R4")))
+	want("/job", note.Queued)
+	noError(t, s.Append(head, &note.Record{Event: note.Started, Op: note.Deploy, Run: "R5", Job: "https://ci/4", Attempt: 2}))
+	want("/job", note.Interrupted)
+	noError(t, s.Append(head, result(note.Queued, "/job2", "R5")))
+	want("/job2", note.Queued)
 	noError(t, s.Flush(ctx))
-	want("/job", Interrupted)
+	want("/job", note.Interrupted)
 	checkStore(t, s)
 	noError(t, os.Remove(s.indexPath()))
-	want("/job", Interrupted)
+	want("/job", note.Interrupted)
 }
 
 func TestOddRepositories(t *testing.T) {
@@ -724,11 +727,11 @@ func TestOddRepositories(t *testing.T) {
 			s := open(t, dir)
 			head := must[Commit](t)(s.Resolve("HEAD"))
 			for i := range 3 {
-				noError(t, s.Append(head.Hash, result(OK, "/a", fmt.Sprint("R", i), fmt.Sprint("R", i-1))))
+				noError(t, s.Append(head.Hash, result(note.OK, "/a", fmt.Sprint("R", i), fmt.Sprint("R", i-1))))
 				noError(t, s.Flush(ctx))
 			}
 			again := open(t, dir)
-			l := must[Latest](t)(must[*State](t)(again.State(ctx)).Latest("", "/a", "", Deploy))
+			l := must[Latest](t)(must[*State](t)(again.State(ctx)).Latest("", "/a", "", note.Deploy))
 			if done, why := l.Done(head.Hash, As{}); !done {
 				t.Error(why)
 			}
@@ -779,7 +782,7 @@ func TestRefused(t *testing.T) {
 		t.Error("unborn: not empty")
 	}
 	noError(t, unborn.Flush(ctx))
-	if err := unborn.Append("HEAD", result(OK, "/a", "R")); err == nil {
+	if err := unborn.Append("HEAD", result(note.OK, "/a", "R")); err == nil {
 		t.Error("a record on no commit")
 	}
 }
@@ -793,7 +796,7 @@ func init() {
 		defer s.Close()
 		head, err := s.Resolve("HEAD")
 		if err == nil {
-			err = s.Append(head.Hash, result(OK, "/a", "R"))
+			err = s.Append(head.Hash, result(note.OK, "/a", "R"))
 		}
 		if err == nil {
 			err = s.Flush(context.Background())
@@ -826,12 +829,12 @@ func TestRepackBeside(t *testing.T) {
 	ctx, head := context.Background(), repo.Head()
 	s := open(t, repo.Dir)
 	for i := range 4 {
-		noError(t, s.Append(head, result(OK, "/a", fmt.Sprint("R", i), fmt.Sprint("R", i-1))))
+		noError(t, s.Append(head, result(note.OK, "/a", fmt.Sprint("R", i), fmt.Sprint("R", i-1))))
 		noError(t, s.Flush(ctx))
 		repo.Git("repack", "-adq")
 		repo.Git("pack-refs", "--all")
 		repo.Git("prune-packed")
-		if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy)); l.Run != fmt.Sprint("R", i) {
+		if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Run != fmt.Sprint("R", i) {
 			t.Errorf("round %d: %s", i, l.Run)
 		}
 	}
@@ -845,7 +848,7 @@ func TestFlushPack(t *testing.T) {
 	s := open(t, repo.Dir)
 	for i := range 60 {
 		commit := plumbing.ComputeHash(plumbing.BlobObject, []byte{byte(i)}).String()
-		noError(t, s.AppendLazily(commit, result(OK, "/a", "R1")))
+		noError(t, s.AppendLazily(commit, result(note.OK, "/a", "R1")))
 	}
 	noError(t, s.Flush(ctx))
 	if n := strings.Count(repo.Git("notes", "--ref=tmnotes", "list"), "\n") + 1; n != 60 {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"maps"
 	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // TallyKey is what deployments are counted by.
 type TallyKey struct {
 	Op, Target string
-	Status     Status
+	Status     note.Status
 }
 
 // tally is how often deployments ended how in the notes of one tree.
@@ -56,9 +59,9 @@ func (s *Store) Tally(ctx context.Context) (map[TallyKey]int, error) {
 	return counts, nil
 }
 
-func countChanges(counts map[TallyKey]int, changes []change) {
+func countChanges(counts map[TallyKey]int, changes []notestree.Change) {
 	for _, c := range changes {
-		added, removed := diffLines(c.old, c.new)
+		added, removed := diffLines(c.Old, c.New)
 		countDeployments(counts, added, 1)
 		countDeployments(counts, removed, -1)
 	}
@@ -66,16 +69,16 @@ func countChanges(counts map[TallyKey]int, changes []change) {
 
 func countDeployments(counts map[TallyKey]int, lines []string, by int) {
 	for _, line := range lines {
-		r, err := ParseRecord(line)
-		if err != nil || groupOf(r.Op) != Deploy || r.Variant == AnyVariant {
+		r, err := note.ParseRecord(line)
+		if err != nil || note.GroupOf(r.Op) != note.Deploy || r.Variant == AnyVariant {
 			continue
 		}
 		status := r.Status
-		if r.Event == Forgotten {
+		if r.Event == note.Forgotten {
 			status = r.Had
 		}
 		switch status {
-		case OK, Failed, Canceled, Blocked:
+		case note.OK, note.Failed, note.Canceled, note.Blocked:
 			counts[TallyKey{r.Op, r.Target, status}] += by
 		}
 	}
@@ -109,10 +112,10 @@ func (s *Store) Unpushed(ctx context.Context, remote string) (n int, oldest time
 		return 0, oldest, err
 	}
 	for _, c := range append(changes, overlay...) {
-		added, _ := diffLines(c.old, c.new)
+		added, _ := diffLines(c.Old, c.New)
 		for _, line := range added {
 			n++
-			if r, err := ParseRecord(line); err == nil && (oldest.IsZero() || r.At.Before(oldest)) {
+			if r, err := note.ParseRecord(line); err == nil && (oldest.IsZero() || r.At.Before(oldest)) {
 				oldest = r.At
 			}
 		}

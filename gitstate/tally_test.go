@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What was deployed is counted from what changed since the last count, and as from
@@ -26,7 +27,7 @@ func TestTally(t *testing.T) {
 			}
 		}
 	}
-	add := func(commit string, r *Record) {
+	add := func(commit string, r *note.Record) {
 		t.Helper()
 		if r.Variant == "" {
 			r.Variant = "v1"
@@ -34,30 +35,30 @@ func TestTally(t *testing.T) {
 		noError(t, s.Append(commit, r))
 	}
 	check("nothing")
-	add(head, result(Queued, "/a", "R1"))
-	add(head, result(OK, "/a", "R1"))
-	add(head, result(Failed, "/b", "R1"))
-	drift := result(OK, "/a", "R2")
-	drift.Op = Drift
+	add(head, result(note.Queued, "/a", "R1"))
+	add(head, result(note.OK, "/a", "R1"))
+	add(head, result(note.Failed, "/b", "R1"))
+	drift := result(note.OK, "/a", "R2")
+	drift.Op = note.Drift
 	add(head, drift)
-	byHand := result(OK, "/c", "R3")
+	byHand := result(note.OK, "/c", "R3")
 	byHand.Variant = AnyVariant
 	add(head, byHand)
-	want[TallyKey{Deploy, "", OK}], want[TallyKey{Deploy, "", Failed}] = 1, 1
+	want[TallyKey{note.Deploy, "", note.OK}], want[TallyKey{note.Deploy, "", note.Failed}] = 1, 1
 	check("in the journal")
 	noError(t, s.Flush(ctx))
 	check("in the notes")
 
 	next := repo.Commit("second", map[string]string{"a": "1"})
-	gone := result(OK, "/a", "R4")
-	gone.Op, gone.Target = Destroy, "staging"
+	gone := result(note.OK, "/a", "R4")
+	gone.Op, gone.Target = note.Destroy, "staging"
 	add(next, gone)
-	add(next, result(Blocked, "/b", "R4"))
+	add(next, result(note.Blocked, "/b", "R4"))
 	noError(t, s.Flush(ctx))
-	want[TallyKey{Destroy, "staging", OK}], want[TallyKey{Deploy, "", Blocked}] = 1, 1
+	want[TallyKey{note.Destroy, "staging", note.OK}], want[TallyKey{note.Deploy, "", note.Blocked}] = 1, 1
 	check("on another commit")
 
-	if forgot := must[[]Line](t)(s.Forget(ctx, head, Record{By: "Alice", Reason: "a test", Run: "R5"}, func(l Line) bool { return l.Record.Status != "" })); len(forgot) != 4 {
+	if forgot := must[[]Line](t)(s.Forget(ctx, head, note.Record{By: "Alice", Reason: "a test", Run: "R5"}, func(l Line) bool { return l.Record.Status != "" })); len(forgot) != 4 {
 		t.Fatalf("forgot %d lines", len(forgot))
 	}
 	check("forgotten")

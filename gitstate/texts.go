@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Texts stand beside the notes, in a ref of their own: what a command said
@@ -71,8 +74,8 @@ func (s *Store) keepText(dir string, key TextKey, text string, r Hider, at time.
 	if !isTextName(textDepth, name) {
 		return fmt.Errorf("%q is no id of a run", key.Run)
 	}
-	whole := Excerpt{Limit: TextLimit}
-	_, _ = whole.Write([]byte(r.Hide(PlainText(text))))
+	whole := note.Excerpt{Limit: TextLimit}
+	_, _ = whole.Write([]byte(r.Hide(note.PlainText(text))))
 	// A file of its own for each, which the next Flush takes up, as records wait
 	// in the journal.
 	err := os.MkdirAll(dir, 0o777)
@@ -116,7 +119,7 @@ func (s *Store) Text(key TextKey) (Text, bool, error) {
 	if err != nil {
 		return Text{}, false, err
 	}
-	t := &textTree{read: s.repo.read}
+	t := &textTree{read: s.repo.Read}
 	for _, slot := range key.slots() {
 		for _, root := range roots {
 			names, err := t.list(root, slot[:2], slot, key.Kind)
@@ -124,7 +127,7 @@ func (s *Store) Text(key TextKey) (Text, bool, error) {
 				return Text{}, false, fmt.Errorf("reading %s: %w; `git fsck` tells more", s.textsRef(), err)
 			}
 			for name, blob := range names {
-				found = append(found, place{name, func() ([]byte, error) { return s.repo.read(blob, plumbing.BlobObject) }})
+				found = append(found, place{name, func() ([]byte, error) { return s.repo.Read(blob, plumbing.BlobObject) }})
 			}
 		}
 		for _, w := range waiting {
@@ -153,21 +156,21 @@ func (s *Store) Text(key TextKey) (Text, bool, error) {
 		}
 		ms, _ := strconv.ParseInt(at, 10, 64)
 		// Whoever wrote it: it is about to be printed.
-		return Text{run, time.UnixMilli(ms).UTC(), PlainText(string(body))}, true, nil
+		return Text{run, time.UnixMilli(ms).UTC(), note.PlainText(string(body))}, true, nil
 	}
 	return Text{}, false, nil
 }
 
 // forgetTexts removes what is kept of a stack's result, whose record was
 // forgotten: it may have the same secret in it.
-func (s *Store) forgetTexts(r *Record) error {
+func (s *Store) forgetTexts(r *note.Record) error {
 	key := TextKey{ID: r.ID, Path: r.Stack, Target: r.Target, Op: r.Op, Run: r.Run}
 	roots, err := s.textRoots()
 	if err != nil {
 		return err
 	}
 	kinds := map[string]bool{PlanText: true}
-	t := &textTree{read: s.repo.read}
+	t := &textTree{read: s.repo.Read}
 	for _, root := range roots {
 		slot := key.slots()[0]
 		found, err := t.list(root, slot[:2], slot)
@@ -186,9 +189,9 @@ func (s *Store) forgetTexts(r *Record) error {
 			if now := s.now(); now.After(at) {
 				at = now
 			}
-			err = s.keepText(s.textsDir(), key, "", &Redactor{}, at)
+			err = s.keepText(s.textsDir(), key, "", &note.Redactor{}, at)
 			if err == nil && s.hasLocalTexts() {
-				err = s.keepText(s.localTextsDir(), key, "", &Redactor{}, at)
+				err = s.keepText(s.localTextsDir(), key, "", &note.Redactor{}, at)
 			}
 		}
 		if err != nil {
@@ -202,15 +205,15 @@ func (s *Store) forgetTexts(r *Record) error {
 // its path, under which a text stands from before it had one.
 func (k *TextKey) slots() (digests []string) {
 	for _, of := range idents(k.ID, k.Path) {
-		line := appendPair(nil, "op", groupOf(k.Op))
+		line := note.AppendPair(nil, "op", note.GroupOf(k.Op))
 		if k.Target != "" {
-			line = appendPair(line, "target", k.Target)
+			line = note.AppendPair(line, "target", k.Target)
 		}
 		name := "stack"
 		if id, is := strings.CutPrefix(of, "id:"); is {
 			name, of = "id", id
 		}
-		digests = append(digests, Digest(string(appendPair(line, name, of))))
+		digests = append(digests, note.Digest(string(note.AppendPair(line, name, of))))
 	}
 	return digests
 }
@@ -231,7 +234,7 @@ func (s *Store) textsDir() string {
 // textRoots are the trees of all refs that have texts: ours, and what was fetched.
 func (s *Store) textRoots() (roots []plumbing.Hash, err error) {
 	refs := []string{s.textsRef()}
-	for _, remote := range s.repo.remotes {
+	for _, remote := range s.repo.Remotes {
 		refs = append(refs, s.tracking(remote)+textsSuffix)
 	}
 	if s.hasRef(s.localTextsRef()) {
@@ -288,7 +291,7 @@ func (s *Store) flushTexts(ctx context.Context) {
 // tip has, and returns where it stands then. A text is not part of any history: the
 // commits have no parents, so that what is over the limits is gone.
 func (s *Store) gatherTexts(ctx context.Context, ref, dir string, theirs plumbing.Hash) (tip plumbing.Hash, err error) {
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
+	unlock, err := git.Lock(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return tip, err
 	}
@@ -308,7 +311,7 @@ func (s *Store) gatherTexts(ctx context.Context, ref, dir string, theirs plumbin
 				return err
 			}
 		}
-		t := &textTree{read: s.repo.read, made: map[plumbing.Hash]*plumbing.MemoryObject{}}
+		t := &textTree{read: s.repo.Read, made: map[plumbing.Hash]*plumbing.MemoryObject{}}
 		root, err := t.merge(0, tree, theirTree)
 		if err != nil {
 			return err
@@ -337,7 +340,7 @@ func (s *Store) gatherTexts(ctx context.Context, ref, dir string, theirs plumbin
 			}
 		}
 		if tip != ours {
-			if err := s.repo.setRef(ctx, ref, "tmnotes: texts", tip, ours); err != nil {
+			if err := s.repo.SetRef(ctx, ref, "tmnotes: texts", tip, ours); err != nil {
 				return err
 			}
 		}
@@ -354,13 +357,13 @@ func (s *Store) gatherTexts(ctx context.Context, ref, dir string, theirs plumbin
 
 // commitTexts writes a tree and a commit of it.
 func (s *Store) commitTexts(ctx context.Context, t *textTree, root plumbing.Hash, parents ...plumbing.Hash) (plumbing.Hash, error) {
-	w := &objectWriter{r: s.repo}
+	w := &git.ObjectWriter{R: s.repo}
 	if err := t.write(w, 0, root); err != nil {
 		return root, err
 	}
 	h, err := s.newCommit(ctx, w, s.message("plans and other texts", ""), root, parents...)
 	if err == nil {
-		err = w.flush(ctx)
+		err = w.Flush(ctx)
 	}
 	return h, err
 }

@@ -14,17 +14,20 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // planOf is the key of the plan of a drift run of /db.
-func planOf(run string) TextKey { return TextKey{Kind: PlanText, Path: "/db", Op: Drift, Run: run} }
+func planOf(run string) TextKey {
+	return TextKey{Kind: PlanText, Path: "/db", Op: note.Drift, Run: run}
+}
 
 // run is the n'th of some runs: their ids sort by time.
 func runNo(n int) string { return fmt.Sprintf("01ARZ3NDEKTSV4RRFFQ69G%04d", n) }
 
 func keep(t testing.TB, s *Store, key TextKey, text string) {
 	t.Helper()
-	noError(t, s.KeepText(key, text, &Redactor{}))
+	noError(t, s.KeepText(key, text, &note.Redactor{}))
 }
 
 // wantText fails unless a text is kept, or, for "", none.
@@ -55,7 +58,7 @@ func TestTexts(t *testing.T) {
 			target := planOf(runNo(3))
 			target.Target = "prod"
 			keep(t, s, target, "prod\n")
-			keep(t, s, TextKey{Kind: "log", Path: "/db", Op: Destroy, Run: runNo(4)}, "log\n")
+			keep(t, s, TextKey{Kind: "log", Path: "/db", Op: note.Destroy, Run: runNo(4)}, "log\n")
 		}
 		wantText(t, s, planOf(""), "two\n")
 		wantText(t, s, planOf(runNo(1)), "one\n")
@@ -63,9 +66,9 @@ func TestTexts(t *testing.T) {
 		withID := planOf("")
 		withID.ID = "DB-1"
 		wantText(t, s, withID, "two\n") // from before it had the id
-		wantText(t, s, TextKey{Kind: PlanText, Path: "/db", Target: "prod", Op: Drift}, "prod\n")
-		wantText(t, s, TextKey{Kind: "log", Path: "/db", Op: Deploy}, "log\n")
-		wantText(t, s, TextKey{Kind: PlanText, Path: "/db", Op: Deploy}, "")
+		wantText(t, s, TextKey{Kind: PlanText, Path: "/db", Target: "prod", Op: note.Drift}, "prod\n")
+		wantText(t, s, TextKey{Kind: "log", Path: "/db", Op: note.Deploy}, "log\n")
+		wantText(t, s, TextKey{Kind: PlanText, Path: "/db", Op: note.Deploy}, "")
 	}
 	withID := planOf(runNo(3))
 	withID.ID = "DB-1"
@@ -76,7 +79,7 @@ func TestTexts(t *testing.T) {
 	wantText(t, s, planOf(""), "two\n")
 
 	// The digest is one that anybody can compute, and the ref is no notes.
-	if tree := repo.Git("ls-tree", "-r", "--name-only", s.textsRef()); !strings.Contains(tree, Digest("op=drift target=prod stack=/db")+"/plan/"+runNo(3)+".") {
+	if tree := repo.Git("ls-tree", "-r", "--name-only", s.textsRef()); !strings.Contains(tree, note.Digest("op=drift target=prod stack=/db")+"/plan/"+runNo(3)+".") {
 		t.Error(tree)
 	}
 	if notes := repo.Git("notes", "--ref="+s.textsRef(), "list"); notes != "" {
@@ -120,7 +123,7 @@ func TestTextsReplaced(t *testing.T) {
 func TestTextIsClean(t *testing.T) {
 	t.Parallel()
 	s := open(t, gittest.New(t).Dir)
-	r := NewRedactor([]string{"DB_PASSWORD=hunter22"})
+	r := note.NewRedactor([]string{"DB_PASSWORD=hunter22"})
 	for text, want := range map[string]string{
 		"plain\n\tindented \u00e4\n":                                       "plain\n\tindented \u00e4\n",
 		"\x1b[31m-\x1b[0m gone\n\x1b]0;title\x07rest\n":                    "- gone\nrest\n",
@@ -168,9 +171,9 @@ func TestTextIsClean(t *testing.T) {
 func TestExcerpt(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		limit := rapid.IntRange(markRoom, 200).Draw(t, "limit")
+		limit := rapid.IntRange(note.MarkRoom, 200).Draw(t, "limit")
 		pieces := rapid.SliceOf(rapid.StringMatching(`[a-z\n]{0,90}`)).Draw(t, "pieces")
-		e, whole := Excerpt{Limit: limit}, Excerpt{Limit: limit}
+		e, whole := note.Excerpt{Limit: limit}, note.Excerpt{Limit: limit}
 		text := strings.Join(pieces, "")
 		for _, p := range pieces {
 			_, _ = e.Write([]byte(p))
@@ -220,7 +223,7 @@ func TestTextsTravel(t *testing.T) {
 	repo := gittest.New(t)
 	a, b := open(t, repo.Dir), open(t, repo.Clone().Dir)
 	head := repo.Head()
-	noError(t, a.Append(head, result(OK, "/db", runNo(1))))
+	noError(t, a.Append(head, result(note.OK, "/db", runNo(1))))
 	keep(t, a, planOf(runNo(1)), "one\n")
 	push(t, a)
 	fetch(t, b)
@@ -237,7 +240,7 @@ func TestTextsTravel(t *testing.T) {
 	for _, s := range []*Store{a, b} {
 		wantText(t, s, planOf(runNo(2)), "two\n")
 		wantText(t, s, planOf(""), "three\n")
-		if tip := must[plumbing.Hash](t)(s.repo.resolve(s.textsRef())); tip.String() != repo.InRemote("rev-parse", s.textsRef()) {
+		if tip := must[plumbing.Hash](t)(s.repo.Resolve(s.textsRef())); tip.String() != repo.InRemote("rev-parse", s.textsRef()) {
 			t.Error("a clone has another commit than the remote")
 		}
 	}
@@ -252,9 +255,9 @@ func TestTextsTravel(t *testing.T) {
 	keep(t, a, planOf(runNo(4)), "four\n")
 	push(t, a)
 	wantText(t, b, planOf(""), "three\n")
-	must[string](t)(b.repo.git(context.Background(), nil, "fetch", "-q"))
+	must[string](t)(b.repo.Git(context.Background(), nil, "fetch", "-q"))
 	wantText(t, b, planOf(""), "four\n")
-	if log := must[string](t)(b.repo.git(context.Background(), nil, "log", "-1", "--format=%N")); !strings.Contains(log, "stack=/db") || strings.Contains(log, "four") {
+	if log := must[string](t)(b.repo.Git(context.Background(), nil, "log", "-1", "--format=%N")); !strings.Contains(log, "stack=/db") || strings.Contains(log, "four") {
 		t.Errorf("git log shows %q", log)
 	}
 	checkStore(t, a)
@@ -276,7 +279,7 @@ func TestTextsRoundTrips(t *testing.T) {
 	s := open(t, repo.Dir)
 	for i, text := range []string{"", "one\n"} {
 		noError(t, os.WriteFile(log, nil, 0o666))
-		noError(t, s.Append(repo.Head(), result(OK, "/db", runNo(i))))
+		noError(t, s.Append(repo.Head(), result(note.OK, "/db", runNo(i))))
 		if text != "" {
 			keep(t, s, planOf(runNo(i)), text)
 		}
@@ -309,10 +312,10 @@ func TestTextsRefused(t *testing.T) {
 			s := openWith(t, Options{Dir: repo.Dir, Warn: func(w string) { warned = append(warned, w) }})
 			var long strings.Builder
 			for i := range 20000 {
-				long.WriteString(Digest(fmt.Sprint(i))[:8] + "\n")
+				long.WriteString(note.Digest(fmt.Sprint(i))[:8] + "\n")
 			}
 			for i := range 2 {
-				noError(t, s.Append(repo.Head(), result(OK, "/db", runNo(i))))
+				noError(t, s.Append(repo.Head(), result(note.OK, "/db", runNo(i))))
 				keep(t, s, planOf(runNo(i)), fmt.Sprint(i, "\n", long.String()))
 				if tr := push(t, s); !tr.Pushed || tr.Spooled {
 					t.Errorf("%+v", tr)
@@ -342,7 +345,7 @@ func TestTextsOnTop(t *testing.T) {
 	repo.InRemote("config", "receive.denyNonFastForwards", "true")
 	s := openWith(t, Options{Dir: repo.Dir, Warn: func(w string) { t.Error(w) }})
 	for i := range 3 {
-		noError(t, s.Append(repo.Head(), result(OK, "/db", runNo(i))))
+		noError(t, s.Append(repo.Head(), result(note.OK, "/db", runNo(i))))
 		keep(t, s, planOf(runNo(i)), fmt.Sprint(i, "\n"))
 		push(t, s)
 		other := open(t, repo.Clone().Dir)
@@ -357,7 +360,7 @@ func TestTextsBroken(t *testing.T) {
 	repo := gittest.New(t)
 	var warned []string
 	s := openWith(t, Options{Dir: repo.Dir, Warn: func(w string) { warned = append(warned, w) }})
-	noError(t, s.Append(repo.Head(), result(OK, "/db", runNo(1))))
+	noError(t, s.Append(repo.Head(), result(note.OK, "/db", runNo(1))))
 	keep(t, s, planOf(runNo(1)), "one\n")
 	file := filepath.Join(repo.Dir, ".git", filepath.FromSlash(s.textsRef()))
 	noError(t, os.MkdirAll(filepath.Dir(file), 0o777))
@@ -384,15 +387,15 @@ func TestTextsForgotten(t *testing.T) {
 	a, b := open(t, repo.Dir), open(t, repo.Clone().Dir)
 	head := repo.Head()
 	for i := range 2 {
-		r := result(Drifted, "/db", runNo(i))
-		r.Op = Drift
+		r := result(note.Drifted, "/db", runNo(i))
+		r.Op = note.Drift
 		r.Variant = fmt.Sprint(i)
 		noError(t, a.Append(head, r))
 		keep(t, a, planOf(runNo(i)), fmt.Sprintf("secret %d\n", i))
 	}
 	push(t, a)
 	fetch(t, b)
-	gone, err := b.Forget(context.Background(), head, Record{Reason: "a secret", By: "Bob", Run: runNo(9)}, func(l Line) bool { return l.Record.Run == runNo(1) })
+	gone, err := b.Forget(context.Background(), head, note.Record{Reason: "a secret", By: "Bob", Run: runNo(9)}, func(l Line) bool { return l.Record.Run == runNo(1) })
 	if err != nil || len(gone) != 1 {
 		t.Fatal(gone, err)
 	}

@@ -70,7 +70,7 @@ func (s *Store) textsPushed(ctx context.Context, remote string, t *textTips, err
 		return
 	}
 	// Where that fails, the next fetch finds out.
-	_ = s.repo.setRef(ctx, s.tracking(remote)+textsSuffix, "tmnotes: push", t.ours, t.theirs)
+	_ = s.repo.SetRef(ctx, s.tracking(remote)+textsSuffix, "tmnotes: push", t.ours, t.theirs)
 	t.theirs = t.ours
 }
 
@@ -123,11 +123,11 @@ func (s *Store) textsOnTop(ctx context.Context, remote string, try int, t *textT
 	if err != nil {
 		return err
 	}
-	tip, err := s.commitTexts(ctx, &textTree{read: s.repo.read}, root, t.theirs)
+	tip, err := s.commitTexts(ctx, &textTree{read: s.repo.Read}, root, t.theirs)
 	if err != nil {
 		return err
 	}
-	if err := s.repo.setRef(ctx, s.textsRef(), "tmnotes: texts", tip, t.ours); err != nil {
+	if err := s.repo.SetRef(ctx, s.textsRef(), "tmnotes: texts", tip, t.ours); err != nil {
 		return err
 	}
 	t.ours = tip

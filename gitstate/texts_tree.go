@@ -10,13 +10,16 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
 )
 
 // textTree reads and makes trees of texts. Merging them is a union in which,
 // of each slot and kind, the newest text of each of the newest runs stays, so it
 // is commutative, associative and idempotent. What is equal is not read.
 type textTree struct {
-	read readFunc
+	read notestree.ReadFunc
 	made map[plumbing.Hash]*plumbing.MemoryObject // not in the repository yet
 }
 
@@ -93,7 +96,7 @@ func (t *textTree) merge(depth int, a, b plumbing.Hash) (plumbing.Hash, error) {
 			if h, err = t.merge(depth+1, have, h); err != nil {
 				return a, err
 			}
-		case compareHash(have, h) > 0:
+		case notestree.CompareHash(have, h) > 0:
 			h = have
 		}
 		merged[name] = h
@@ -145,7 +148,7 @@ func (t *textTree) putDir(depth int, entries map[string]plumbing.Hash) plumbing.
 }
 
 // write hands on what was made and is part of the directory.
-func (t *textTree) write(w *objectWriter, depth int, dir plumbing.Hash) error {
+func (t *textTree) write(w *git.ObjectWriter, depth int, dir plumbing.Hash) error {
 	if t.made[dir] == nil {
 		return nil
 	}
@@ -157,11 +160,11 @@ func (t *textTree) write(w *objectWriter, depth int, dir plumbing.Hash) error {
 		if depth < textDepth {
 			err = t.write(w, depth+1, h)
 		} else if text := t.made[h]; text != nil {
-			err = w.putObject(text)
+			err = w.PutObject(text)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return w.putObject(t.made[dir])
+	return w.PutObject(t.made[dir])
 }

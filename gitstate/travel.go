@@ -10,6 +10,10 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // How notes travel. The remote's notes are fetched to a tracking ref of our
@@ -35,11 +39,11 @@ type Traveled struct {
 }
 
 // Remotes are the names of the repository's remotes.
-func (s *Store) Remotes() []string { return s.repo.remotes }
+func (s *Store) Remotes() []string { return s.repo.Remotes }
 
 // RemoteURL is the URL of a remote, as git resolves it (url.*.insteadOf).
 func (s *Store) RemoteURL(ctx context.Context, remote string) (string, error) {
-	out, err := s.repo.git(ctx, nil, "remote", "get-url", remote)
+	out, err := s.repo.Git(ctx, nil, "remote", "get-url", remote)
 	return strings.TrimSpace(out), err
 }
 
@@ -61,7 +65,7 @@ type remoteTips struct {
 func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, error) {
 	track := s.tracking(remote)
 	t := remoteTips{spool: map[string]plumbing.Hash{}}
-	out, err := s.repo.git(ctx, nil, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
+	out, err := s.repo.Git(ctx, nil, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
 	if err != nil {
 		return t, err
 	}
@@ -120,7 +124,7 @@ func (s *Store) lockSync(ctx context.Context, remote string) (unlock func(), err
 		return nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
 	}
 	done := func() { <-s.syncing }
-	open, err := lockFile(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+	open, err := git.Lock(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
 	if err != nil {
 		done()
 		return nil, err
@@ -168,7 +172,7 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 			continue
 		}
 		// The tracking ref may be locked by a fetch that was killed.
-		if !lockedOut(err) || !s.repo.breakLock(s.tracking(remote)) && !s.repo.breakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
+		if !git.LockedOut(err) || !s.repo.BreakLock(s.tracking(remote)) && !s.repo.BreakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
 			break
 		}
 	}
@@ -206,8 +210,8 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 // vanished reports whether a ref that the remote had listed was gone when its
 // commit was asked for: claims and spool refs come and go.
 func vanished(err error) bool {
-	var ge *gitError
-	return errors.As(err, &ge) && (strings.Contains(ge.stderr, "not our ref") || strings.Contains(ge.stderr, "no such remote ref"))
+	var ge *git.Error
+	return errors.As(err, &ge) && (strings.Contains(ge.Stderr, "not our ref") || strings.Contains(ge.Stderr, "no such remote ref"))
 }
 
 func sortedKeys(m map[string]plumbing.Hash) []string {
@@ -238,7 +242,7 @@ func (s *Store) LastFetch(remote string) time.Time {
 // merge makes the local ref hold every line of the sources and of the journal.
 // Where the remote's tip has them all, the local ref becomes it.
 func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sources []plumbing.Hash) error {
-	unlock, err := lockFile(ctx, filepath.Join(s.private, "lock"), s.warn)
+	unlock, err := git.Lock(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return err
 	}
@@ -264,7 +268,7 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 			if err != nil {
 				return err
 			}
-			root, err := t.write(w.put)
+			root, err := t.Write(w.Put)
 			if err != nil {
 				return err
 			}
@@ -273,7 +277,7 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 				return nil
 			case root == tipTree:
 				// All that is here is there: take over the remote's commit.
-				return s.repo.setRef(ctx, s.ref, "tmnotes: notes of "+remote, tip, local)
+				return s.repo.SetRef(ctx, s.ref, "tmnotes: notes of "+remote, tip, local)
 			case root == localTree:
 				if contains, err := s.isAncestor(ctx, tip, local); err != nil || contains {
 					return err
@@ -290,7 +294,7 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 		if err != nil {
 			return err
 		}
-		return s.repo.setRef(ctx, s.ref, "tmnotes: merge the notes of "+remote, h, local)
+		return s.repo.SetRef(ctx, s.ref, "tmnotes: merge the notes of "+remote, h, local)
 	})
 }
 
@@ -300,11 +304,11 @@ func (s *Store) Absorb(ctx context.Context, remote string) error {
 	if s.readOnly != nil {
 		return nil
 	}
-	tracked, err := s.repo.resolve(s.tracking(remote))
+	tracked, err := s.repo.Resolve(s.tracking(remote))
 	if err != nil {
 		return err
 	}
-	local, err := s.repo.resolve(s.ref)
+	local, err := s.repo.Resolve(s.ref)
 	if err != nil {
 		return err
 	}
@@ -320,9 +324,9 @@ func (s *Store) Absorb(ctx context.Context, remote string) error {
 }
 
 func (s *Store) isAncestor(ctx context.Context, a, b plumbing.Hash) (bool, error) {
-	_, err := s.repo.git(ctx, nil, "merge-base", "--is-ancestor", a.String(), b.String())
-	var ge *gitError
-	if errors.As(err, &ge) && ge.code == 1 {
+	_, err := s.repo.Git(ctx, nil, "merge-base", "--is-ancestor", a.String(), b.String())
+	var ge *git.Error
+	if errors.As(err, &ge) && ge.Code == 1 {
 		return false, nil
 	}
 	return err == nil, err
@@ -330,13 +334,13 @@ func (s *Store) isAncestor(ctx context.Context, a, b plumbing.Hash) (bool, error
 
 // union brings the notes of other commits into a tree, in memory. Only notes
 // that differ are read.
-func (s *Store) union(tree plumbing.Hash, sources []plumbing.Hash) (*notesTree, *objectWriter, []change, error) {
+func (s *Store) union(tree plumbing.Hash, sources []plumbing.Hash) (*notestree.Tree, *git.ObjectWriter, []notestree.Change, error) {
 	t, err := s.openTree(tree)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	w := &objectWriter{r: s.repo}
-	merged := map[string]change{}
+	w := &git.ObjectWriter{R: s.repo}
+	merged := map[string]notestree.Change{}
 	done := map[plumbing.Hash]bool{tree: true}
 	for _, src := range sources {
 		if src.IsZero() {
@@ -355,21 +359,21 @@ func (s *Store) union(tree plumbing.Hash, sources []plumbing.Hash) (*notesTree, 
 			return nil, nil, nil, err
 		}
 		for _, c := range changes {
-			m, ok := merged[c.commit]
+			m, ok := merged[c.Commit]
 			if !ok {
-				m = change{c.commit, c.old, c.old}
+				m = notestree.Change{Commit: c.Commit, Old: c.Old, New: c.Old}
 			}
-			m.new = normalLines(append(slices.Clone(m.new), c.new...))
-			merged[c.commit] = m
+			m.New = note.NormalLines(append(slices.Clone(m.New), c.New...))
+			merged[c.Commit] = m
 		}
 	}
-	var out []change
+	var out []notestree.Change
 	for _, c := range merged {
-		if !slices.Equal(c.old, c.new) {
+		if !slices.Equal(c.Old, c.New) {
 			out = append(out, c)
 		}
 	}
-	slices.SortFunc(out, func(a, b change) int { return strings.Compare(a.commit, b.commit) })
+	slices.SortFunc(out, func(a, b notestree.Change) int { return strings.Compare(a.Commit, b.Commit) })
 	return t, w, out, setNotes(t, w, out)
 }
 
@@ -386,8 +390,8 @@ func (s *Store) takenAway(before, after plumbing.Hash) (n int, err error) {
 	}
 	changes, err := s.changes(a, b)
 	for _, c := range changes {
-		_, removed := diffLines(c.old, c.new)
-		both := normalLines(append(slices.Clone(c.old), c.new...))
+		_, removed := diffLines(c.Old, c.New)
+		both := note.NormalLines(append(slices.Clone(c.Old), c.New...))
 		for _, line := range removed {
 			if _, still := slices.BinarySearch(both, line); still {
 				n++

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/internal/journal"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 func init() {
@@ -32,7 +34,7 @@ func init() {
 		}
 		n, _ := strconv.Atoi(args[2])
 		for i := range n {
-			if err := s.Append(head.Hash, result(OK, fmt.Sprintf("/%s/%d", args[1], i), args[1])); err != nil {
+			if err := s.Append(head.Hash, result(note.OK, fmt.Sprintf("/%s/%d", args[1], i), args[1])); err != nil {
 				fail(err)
 			}
 			start := time.Now()
@@ -48,7 +50,7 @@ func init() {
 // noteText is the note of a commit in normal form, as a clone has it.
 func noteText(t testing.TB, s *Store, commit string) string {
 	t.Helper()
-	return joinLines(texts(must[[]Line](t)(s.Note(commit))))
+	return note.JoinLines(texts(must[[]Line](t)(s.Note(commit))))
 }
 
 func push(t testing.TB, s *Store) Traveled {
@@ -100,10 +102,10 @@ func TestManyPushers(t *testing.T) {
 	wg.Wait()
 	s := open(t, repo.Clone().Dir)
 	push(t, s) // folds in what is spooled
-	note := noteText(t, s, repo.Head())
+	text := noteText(t, s, repo.Head())
 	for i := range clones {
 		for j := range pushes {
-			if !strings.Contains(note, fmt.Sprintf("stack=/clone%d/%d ", i, j)) {
+			if !strings.Contains(text, fmt.Sprintf("stack=/clone%d/%d ", i, j)) {
 				t.Errorf("/clone%d/%d did not arrive", i, j)
 			}
 		}
@@ -111,7 +113,7 @@ func TestManyPushers(t *testing.T) {
 	if refs := repo.InRemote("for-each-ref", "refs/notes/"); strings.Contains(refs, "spool") {
 		t.Errorf("not folded in:\n%s", refs)
 	}
-	if remote := repo.InRemote("notes", "--ref=tmnotes", "show", repo.Head()); Normal(remote) != note {
+	if remote := repo.InRemote("notes", "--ref=tmnotes", "show", repo.Head()); note.Normal(remote) != text {
 		t.Error("the remote has another note")
 	}
 	slices.Sort(took)
@@ -132,7 +134,7 @@ func TestPushGrowsByOne(t *testing.T) {
 	ctx, s, head := context.Background(), open(t, repo.Dir), repo.Head()
 	for i := range 3 {
 		for j := range 3 {
-			noError(t, s.Append(head, result(OK, fmt.Sprintf("/%d/%d", i, j), "R1")))
+			noError(t, s.Append(head, result(note.OK, fmt.Sprintf("/%d/%d", i, j), "R1")))
 			noError(t, s.Flush(ctx))
 		}
 		if tr := push(t, s); !tr.Pushed || tr.Tries != 1 || tr.Spooled {
@@ -148,7 +150,7 @@ func TestPushGrowsByOne(t *testing.T) {
 	if tr := push(t, s); tr.Pushed || tr.Tries != 0 {
 		t.Errorf("nothing was pushed: %+v", tr)
 	}
-	if files := must[[]journalFile](t)(s.journal.files()); len(files) > 0 {
+	if files := must[[]journal.JournalFile](t)(s.journal.Files()); len(files) > 0 {
 		t.Errorf("the journal has %d files", len(files))
 	}
 }
@@ -163,11 +165,11 @@ func TestTwoClones(t *testing.T) {
 	}
 	latest := func(s *Store) Latest {
 		t.Helper()
-		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy))
+		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy))
 	}
 	// Neither knows of the other.
-	noError(t, a.Append(head, result(OK, "/a", "R1")))
-	noError(t, b.Append(head, result(OK, "/a", "R2")))
+	noError(t, a.Append(head, result(note.OK, "/a", "R1")))
+	noError(t, b.Append(head, result(note.OK, "/a", "R2")))
 	push(t, a)
 	push(t, b)
 	fetch(t, a)
@@ -179,7 +181,7 @@ func TestTwoClones(t *testing.T) {
 	}
 	// The next run follows both.
 	l := latest(a)
-	r := result(OK, "/a", "R3", l.Runs()...)
+	r := result(note.OK, "/a", "R3", l.Runs()...)
 	noError(t, a.Append(head, r))
 	push(t, a)
 	fetch(t, b)
@@ -193,7 +195,7 @@ func TestTwoClones(t *testing.T) {
 	if noteText(t, a, head) != noteText(t, b, head) {
 		t.Error("the clones differ")
 	}
-	if x, y := a.repo, b.repo; must[string](t)(x.git(ctx, nil, "rev-parse", DefaultRef)) != must[string](t)(y.git(ctx, nil, "rev-parse", DefaultRef)) {
+	if x, y := a.repo, b.repo; must[string](t)(x.Git(ctx, nil, "rev-parse", DefaultRef)) != must[string](t)(y.Git(ctx, nil, "rev-parse", DefaultRef)) {
 		t.Error("the clones have different commits for the same notes")
 	}
 }
@@ -203,14 +205,14 @@ func TestRefusedPush(t *testing.T) {
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
 	s, other := open(t, repo.Dir), open(t, repo.Clone().Dir)
-	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 
 	repo.Hook("pre-receive", "echo 'protected, ask Bob' >&2; exit 1")
 	_, err := s.Push(ctx, "origin")
 	if !errors.Is(err, ErrNotPushed) || errors.Is(err, ErrRemote) || !strings.Contains(err.Error(), "protected, ask Bob") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("refused: %v", err)
 	}
-	if files := must[[]journalFile](t)(s.journal.files()); len(files) != 1 {
+	if files := must[[]journal.JournalFile](t)(s.journal.Files()); len(files) != 1 {
 		t.Error("the journal was emptied")
 	}
 
@@ -220,11 +222,11 @@ func TestRefusedPush(t *testing.T) {
 	if !tr.Pushed || !tr.Spooled {
 		t.Errorf("%+v", tr)
 	}
-	if files := must[[]journalFile](t)(s.journal.files()); len(files) != 1 {
+	if files := must[[]journal.JournalFile](t)(s.journal.Files()); len(files) != 1 {
 		t.Error("the journal was emptied, and the records are on the spool only")
 	}
 	fetch(t, other)
-	if l := must[Latest](t)(must[*State](t)(other.State(ctx)).Latest("", "/a", "", Deploy)); l.Status != OK {
+	if l := must[Latest](t)(must[*State](t)(other.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
 		t.Errorf("spooled: %s to the others", l.Status)
 	}
 	if tr := push(t, other); !tr.Spooled {
@@ -238,7 +240,7 @@ func TestRefusedPush(t *testing.T) {
 		t.Errorf("not folded in: %s", refs)
 	}
 	push(t, s)
-	if files := must[[]journalFile](t)(s.journal.files()); len(files) != 0 {
+	if files := must[[]journal.JournalFile](t)(s.journal.Files()); len(files) != 0 {
 		t.Error("the journal is kept although all is pushed")
 	}
 	if refs := repo.Git("for-each-ref", "--format=%(refname)", "refs/tmnotes/"); strings.Contains(refs, "spool") {
@@ -251,7 +253,7 @@ func TestRemoteTrouble(t *testing.T) {
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
 	s := open(t, repo.Dir)
-	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	noError(t, os.Rename(repo.Remote, repo.Remote+".away"))
 	_, err := s.Fetch(ctx, "origin")
 	if !errors.Is(err, ErrRemote) || strings.Contains(err.Error(), "\n") {
@@ -266,7 +268,7 @@ func TestRemoteTrouble(t *testing.T) {
 
 	// The ref is deleted there, or moved back.
 	old := repo.InRemote("rev-parse", DefaultRef)
-	noError(t, s.Append(head, result(OK, "/b", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/b", "R1")))
 	push(t, s)
 	for name, do := range map[string]func(){
 		"deleted":    func() { repo.InRemote("update-ref", "-d", DefaultRef) },
@@ -314,10 +316,10 @@ func TestTakenAwayComesBack(t *testing.T) {
 			var warned []string
 			s := openWith(t, Options{Dir: repo.Dir, Warn: func(w string) { warned = append(warned, w) }})
 			bystander := open(t, repo.Clone().Dir)
-			noError(t, s.Append(head, result(OK, "/a", "R1"), result(OK, "/b", "R1"), result(OK, "/c", "R1")))
+			noError(t, s.Append(head, result(note.OK, "/a", "R1"), result(note.OK, "/b", "R1"), result(note.OK, "/c", "R1")))
 			push(t, s)
 			fetch(t, bystander)
-			must[[]Line](t)(s.Forget(ctx, head, Record{Run: "F"}, func(l Line) bool { return strings.Contains(l.Text, "stack=/c ") }))
+			must[[]Line](t)(s.Forget(ctx, head, note.Record{Run: "F"}, func(l Line) bool { return strings.Contains(l.Text, "stack=/c ") }))
 			push(t, s)
 			repo.Commit("next", nil)
 			repo.Git("push", "-q", "origin", "main")
@@ -334,8 +336,8 @@ func TestTakenAwayComesBack(t *testing.T) {
 			noError(t, o.Flush(ctx))
 			over.Git("fetch", "-q", "origin", foreignBase(repo)+":refs/tmnotes/remotes/origin/tmnotes", "+refs/notes/tmnotes:refs/notes/tmnotes")
 			fetch(t, o)
-			if note := noteText(t, o, head); !strings.Contains(note, "stack=/a ") {
-				t.Errorf("not back where local notes were overwritten:\n%s", note)
+			if text := noteText(t, o, head); !strings.Contains(text, "stack=/a ") {
+				t.Errorf("not back where local notes were overwritten:\n%s", text)
 			}
 			tr := push(t, s)
 			if tr.Returned < 2 || len(warned) == 0 || !strings.Contains(warned[0], "tmnotes forget") {
@@ -346,12 +348,12 @@ func TestTakenAwayComesBack(t *testing.T) {
 			push(t, bystander)
 			fetch(t, s)
 			for who, s := range map[string]*Store{"fresh": fresh, "bystander": bystander, "own": s} {
-				note := noteText(t, s, head)
-				if !strings.Contains(note, "stack=/a ") || !strings.Contains(note, "stack=/b ") {
-					t.Errorf("%s: not back:\n%s", who, note)
+				text := noteText(t, s, head)
+				if !strings.Contains(text, "stack=/a ") || !strings.Contains(text, "stack=/b ") {
+					t.Errorf("%s: not back:\n%s", who, text)
 				}
-				if strings.Contains(note, "status=ok op=deploy stack=/c ") {
-					t.Errorf("%s: a forgotten line is back:\n%s", who, note)
+				if strings.Contains(text, "status=ok op=deploy stack=/c ") {
+					t.Errorf("%s: a forgotten line is back:\n%s", who, text)
 				}
 				checkStore(t, s)
 			}
@@ -366,29 +368,29 @@ func TestUnrelatedHistories(t *testing.T) {
 	ctx, head := context.Background(), repo.Head()
 	s := open(t, repo.Dir)
 	for i := range 3 {
-		noError(t, s.Append(head, result(OK, fmt.Sprint("/", i), "R1")))
+		noError(t, s.Append(head, result(note.OK, fmt.Sprint("/", i), "R1")))
 		push(t, s)
 	}
 	shallow := repo.Clone("--depth=1")
 	shallow.Git("fetch", "-q", "--depth=1", "origin", "refs/notes/tmnotes:refs/notes/tmnotes")
 	o := open(t, shallow.Dir)
-	noError(t, o.Append(head, result(OK, "/shallow", "R2")))
+	noError(t, o.Append(head, result(note.OK, "/shallow", "R2")))
 	push(t, o)
-	noError(t, s.Append(head, result(OK, "/other", "R3")))
+	noError(t, s.Append(head, result(note.OK, "/other", "R3")))
 	push(t, s)
 	fetch(t, o)
 	// A repository whose notes were begun anew.
 	alone := repo.Clone()
 	a := open(t, alone.Dir)
-	noError(t, a.Append(head, result(OK, "/alone", "R4")))
+	noError(t, a.Append(head, result(note.OK, "/alone", "R4")))
 	noError(t, a.Flush(ctx))
 	push(t, a)
 	fetch(t, o)
 	for _, s := range []*Store{a, o} {
-		note := noteText(t, s, head)
+		text := noteText(t, s, head)
 		for _, stack := range []string{"/0", "/1", "/2", "/shallow", "/other", "/alone"} {
-			if !strings.Contains(note, "stack="+stack+" ") {
-				t.Errorf("%s is missing in\n%s", stack, note)
+			if !strings.Contains(text, "stack="+stack+" ") {
+				t.Errorf("%s is missing in\n%s", stack, text)
 			}
 		}
 	}
@@ -400,25 +402,25 @@ func TestGitMergesBeside(t *testing.T) {
 	repo := gittest.New(t)
 	head := repo.Head()
 	s := open(t, repo.Dir)
-	noError(t, s.Append(head, result(OK, "/a", "R1")))
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	push(t, s)
 	c := repo.Clone()
 	c.Git("fetch", "-q", "origin", "refs/notes/tmnotes:refs/notes/tmnotes")
 	c.Git("notes", "--ref=tmnotes", "append", "-m", "by hand", head)
-	noError(t, s.Append(head, result(OK, "/b", "R2")))
+	noError(t, s.Append(head, result(note.OK, "/b", "R2")))
 	push(t, s)
 	c.Git("fetch", "-q", "origin", "refs/notes/tmnotes:refs/notes/theirs")
 	c.Git("notes", "--ref=tmnotes", "merge", "-q", "-s", "cat_sort_uniq", "theirs")
 	c.Git("push", "-q", "origin", "refs/notes/tmnotes")
-	noError(t, s.Append(head, result(OK, "/c", "R3")))
+	noError(t, s.Append(head, result(note.OK, "/c", "R3")))
 	push(t, s)
-	note := noteText(t, s, head)
+	text := noteText(t, s, head)
 	for _, want := range []string{"by hand", "/a", "/b", "/c"} {
-		if !strings.Contains(note, want) {
-			t.Errorf("%s is missing in\n%s", want, note)
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is missing in\n%s", want, text)
 		}
 	}
-	if note != Normal(repo.InRemote("notes", "--ref=tmnotes", "show", head)) {
+	if text != note.Normal(repo.InRemote("notes", "--ref=tmnotes", "show", head)) {
 		t.Error("the remote has another note")
 	}
 }
@@ -452,7 +454,7 @@ func TestManyLegs(t *testing.T) {
 	}
 	head := repo.Head()
 	record := func(s *Store, name string) (took time.Duration, tr Traveled) {
-		noError(t, s.Append(head, result(OK, "/"+name, "R1")))
+		noError(t, s.Append(head, result(note.OK, "/"+name, "R1")))
 		start := time.Now()
 		tr, err := s.Push(ctx, "origin")
 		noError(t, err)
@@ -488,9 +490,9 @@ func TestManyLegs(t *testing.T) {
 	start := time.Now()
 	fetch(t, s)
 	t.Logf("who reads them next takes %v", time.Since(start))
-	note := noteText(t, s, head)
+	text := noteText(t, s, head)
 	for i := range legs {
-		if !strings.Contains(note, fmt.Sprintf("stack=/leg%d ", i)) {
+		if !strings.Contains(text, fmt.Sprintf("stack=/leg%d ", i)) {
 			t.Errorf("/leg%d did not arrive", i)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What only saves time may be in the way of nothing: where it cannot be written or read,
@@ -39,8 +40,8 @@ func TestCachesInTheWay(t *testing.T) {
 			must[Traveled](t)(s.Fetch(ctx, "origin"))
 			for _, run := range []string{"R1", "R2"} {
 				s.Basis(must[*State](t)(s.State(ctx)))
-				noError(t, s.Append(repo.Head(), result(OK, "/a", run)))
-				noError(t, s.Append(repo.Head(), &Record{Status: OK, Op: "plan", Stack: "/a", Run: run + "P"}))
+				noError(t, s.Append(repo.Head(), result(note.OK, "/a", run)))
+				noError(t, s.Append(repo.Head(), &note.Record{Status: note.OK, Op: "plan", Stack: "/a", Run: run + "P"}))
 				noError(t, s.Flush(ctx))
 				must[Traveled](t)(s.Push(ctx, "origin"))
 			}
@@ -52,7 +53,7 @@ func TestCachesInTheWay(t *testing.T) {
 			other := open(t, repo.Clone().Dir)
 			must[Traveled](t)(other.Fetch(ctx, "origin"))
 			for _, s := range []*Store{s, other} {
-				if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", Deploy)); l.Run != "R2" {
+				if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Run != "R2" {
 					t.Errorf("the latest is %+v", l.Record)
 				}
 			}

@@ -42,6 +42,7 @@ import (
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Organization is the one organization that there is, and OrganizationUUID its
@@ -95,7 +96,7 @@ type Options struct {
 	Recorded func(op string)
 	// Watch is called before records are made on a commit, and what it returns
 	// when they were.
-	Watch func(commit string, records []*gitstate.Record) (made func())
+	Watch func(commit string, records []*note.Record) (made func())
 	// Live marks a run as one that is worked on, until done is called.
 	Live func(run string) (done func(), err error)
 	// WorkTree reads what only the files of the project say.
@@ -137,8 +138,10 @@ type WorkTree interface {
 // noWorkTree is what is known of one that is elsewhere.
 type noWorkTree struct{}
 
-func (noWorkTree) Stacks() []gitstate.KnownStack                   { return nil }
-func (noWorkTree) Env(string) ([]string, string)                   { return nil, "" }
+func (noWorkTree) Stacks() []gitstate.KnownStack { return nil }
+
+func (noWorkTree) Env(string) ([]string, string) { return nil, "" }
+
 func (noWorkTree) Dirty(string, []string) (map[string]bool, error) { return nil, nil }
 
 func (noWorkTree) Inputs(string, []string) (map[string]string, error) { return nil, nil }
@@ -231,6 +234,7 @@ type wireError struct {
 }
 
 func (e *wireError) Error() string { return e.err.Error() }
+
 func (e *wireError) Unwrap() error { return e.err }
 
 func bad(format string, args ...any) error {

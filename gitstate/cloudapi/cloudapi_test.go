@@ -28,6 +28,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // The server is tested with the other side's own client.
@@ -51,6 +52,7 @@ func (c credential) ApplyCredentials(r *http.Request) error {
 	r.SetBasicAuth(string(c), "")
 	return nil
 }
+
 func (c credential) RedactCredentials(*http.Request) {}
 
 // service is a server over a repository, with Terramate's client for it.
@@ -71,7 +73,7 @@ func serve(t testing.TB, dir string, change func(*cloudapi.Options)) *service {
 	t.Cleanup(store.Close)
 	opt := cloudapi.Options{Token: token, Repository: repo, By: "Alice", Warn: func(s string) { t.Error(s) },
 		See: func(_, joined string, _ []string) (cloudapi.Sight, error) {
-			return cloudapi.Sight{Variant: gitstate.Digest(joined)[:8]}, nil
+			return cloudapi.Sight{Variant: note.Digest(joined)[:8]}, nil
 		}}
 	if change != nil {
 		change(&opt)
@@ -346,9 +348,9 @@ func TestDrift(t *testing.T) {
 	if _, err := s.MemberOrganizations(t.Context()); err != nil { // another CLI
 		t.Fatal(err)
 	}
-	note := s.note(r.Head())
-	if strings.Count(note, "event=started") != 2 || strings.Count(note, "event=finished") != 2 || strings.Count(note, "status=drifted") != 1 || !strings.Contains(note, "since=… seen=2 ") {
-		t.Errorf("the note is\n%s", note)
+	written := s.note(r.Head())
+	if strings.Count(written, "event=started") != 2 || strings.Count(written, "event=finished") != 2 || strings.Count(written, "status=drifted") != 1 || !strings.Contains(written, "since=… seen=2 ") {
+		t.Errorf("the note is\n%s", written)
 	}
 	st, found, err := s.GetStack(t.Context(), org, repo, "default", "ID-A")
 	if err != nil || !found || st.DriftStatus != drift.Drifted || st.Status != stack.Drifted {
@@ -572,12 +574,12 @@ func TestSecretsOfTheCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.update(id, res[0].StackID, deployment.Failed)
-		note := s.note(r.Head())
-		if strings.Contains(note, "two") || strings.Contains(note, "words") || !strings.Contains(note, `cmd="terraform apply -var password=*** -no-color"`) ||
-			!strings.Contains(note, `reason="Error: *** is refused"`) {
-			t.Errorf("%s: the note is\n%s", name, note)
+		written := s.note(r.Head())
+		if strings.Contains(written, "two") || strings.Contains(written, "words") || !strings.Contains(written, `cmd="terraform apply -var password=*** -no-color"`) ||
+			!strings.Contains(written, `reason="Error: *** is refused"`) {
+			t.Errorf("%s: the note is\n%s", name, written)
 		}
-		text, found, err := s.store.Text(gitstate.TextKey{Kind: cloudapi.LogText, ID: "id-a", Path: "/a", Op: gitstate.Deploy})
+		text, found, err := s.store.Text(gitstate.TextKey{Kind: cloudapi.LogText, ID: "id-a", Path: "/a", Op: note.Deploy})
 		if err != nil || !found || text.Body != "Error: *** is refused\n" {
 			t.Errorf("%s: the log is %q, %v", name, text.Body, err)
 		}

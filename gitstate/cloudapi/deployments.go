@@ -11,6 +11,7 @@ import (
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // createDeployment is POST /v1/deployments/{org}/{uuid}/stacks, which the CLI
@@ -87,12 +88,12 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 		return nil, err
 	}
 	s.store.Basis(st)
-	d := &run{id: s.store.NewRunFor(name), op: gitstate.Deploy, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
+	d := &run{id: s.store.NewRunFor(name), op: note.Deploy, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.DeploymentStacksResponse{}
-	var records []*gitstate.Record
+	var records []*note.Record
 	var first *entry
 	for _, stack := range req.Stacks {
-		n, e, err := s.newEntry(st, wt, d, stack.Stack, command{joined: stack.DeploymentCommand}, gitstate.Queued)
+		n, e, err := s.newEntry(st, wt, d, stack.Stack, command{joined: stack.DeploymentCommand}, note.Queued)
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +103,7 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 		res = append(res, resources.DeploymentStackResponse{StackID: n, StackMetaID: stack.MetaID, Target: stack.Target, Status: deployment.Pending})
 	}
 	head := s.head(ctx, d, o, commit, first, len(records))
-	if err := s.open(d, append([]*gitstate.Record{head}, records...)...); err != nil {
+	if err := s.open(d, append([]*note.Record{head}, records...)...); err != nil {
 		return nil, err
 	}
 	if err := s.store.Sync(); err != nil {
@@ -153,9 +154,9 @@ func (s *Server) deploymentOf(r *http.Request) (*run, error) {
 	return d, err
 }
 
-var statusOf = map[deployment.Status]gitstate.Status{
-	deployment.Pending: gitstate.Queued, deployment.Running: gitstate.Running, deployment.OK: gitstate.OK,
-	deployment.Failed: gitstate.Failed, deployment.Canceled: gitstate.Canceled,
+var statusOf = map[deployment.Status]note.Status{
+	deployment.Pending: note.Queued, deployment.Running: note.Running, deployment.OK: note.OK,
+	deployment.Failed: note.Failed, deployment.Canceled: note.Canceled,
 }
 
 // updateDeployment is PATCH /v1/deployments/{org}/{uuid}/stacks: running before
@@ -186,15 +187,15 @@ func (s *Server) updateDeployment(r *http.Request) (any, error) {
 	}
 	for _, u := range req.Stacks {
 		e, status := d.stacks[u.StackID], statusOf[u.Status]
-		if status == gitstate.Queued {
+		if status == note.Queued {
 			continue
 		}
-		if status != gitstate.Running {
+		if status != note.Running {
 			s.keepPlan(e, u.Details)
 			s.keepLog(e)
 		}
 		reason := ""
-		if status == gitstate.Canceled {
+		if status == note.Canceled {
 			reason = "terramate was interrupted"
 		}
 		if err := s.change(d, e, status, reason, nil); err != nil {

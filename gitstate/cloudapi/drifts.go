@@ -10,6 +10,7 @@ import (
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // driftKey is what the drift runs of stacks have in common to be one run of the
@@ -58,14 +59,14 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	}
 	if d == nil {
 		fresh = true
-		d = &run{id: s.store.NewRun(), op: gitstate.Drift, commit: commit.Hash, stacks: map[int64]*entry{}}
+		d = &run{id: s.store.NewRun(), op: note.Drift, commit: commit.Hash, stacks: map[int64]*entry{}}
 	}
 	st, err := s.store.State(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.store.Basis(st)
-	n, e, err := s.newEntry(st, wt, d, req.Stack, command{joined(req.Command), req.Command}, gitstate.Running)
+	n, e, err := s.newEntry(st, wt, d, req.Stack, command{joined(req.Command), req.Command}, note.Running)
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +112,13 @@ func (s *Server) updateDrift(r *http.Request) (any, error) {
 	if err := req.Validate(); err != nil {
 		return nil, bad("%v", err)
 	}
-	status, ok := map[drift.Status]gitstate.Status{drift.OK: gitstate.OK, drift.Drifted: gitstate.Drifted, drift.Failed: gitstate.Failed, drift.Running: gitstate.Running}[req.Status]
+	status, ok := map[drift.Status]note.Status{drift.OK: note.OK, drift.Drifted: note.Drifted, drift.Failed: note.Failed, drift.Running: note.Running}[req.Status]
 	if !ok {
 		return nil, bad("%v is no status of a drift run", req.Status)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, e, err := s.entryOf(r.Context(), r.PathValue("id"), gitstate.Drift)
+	d, e, err := s.entryOf(r.Context(), r.PathValue("id"), note.Drift)
 	if err != nil {
 		return nil, err
 	}
@@ -128,10 +129,10 @@ func (s *Server) updateDrift(r *http.Request) (any, error) {
 
 // A drift's number is its time, in milliseconds: no two records of a stack have
 // the same.
-func driftNumber(r *gitstate.Record) int64 { return r.At.UnixMilli() }
+func driftNumber(r *note.Record) int64 { return r.At.UnixMilli() }
 
 // wireDrift is a drift run as the CLI reads it.
-func wireDrift(r *gitstate.Record, commit string) resources.Drift {
+func wireDrift(r *note.Record, commit string) resources.Drift {
 	return resources.Drift{ID: driftNumber(r), UUID: resources.UUID(runAndStack(r.Run, stackID(r.Target, r.ID))), Status: driftStatus(r.Status),
 		Metadata: &resources.DeploymentMetadata{GitMetadata: resources.GitMetadata{GitCommitSHA: commit}}}
 }
@@ -156,11 +157,11 @@ func (s *Server) stored(r *http.Request, n int64, onlyLatest bool) ([]gitstate.S
 	if of == nil {
 		return nil, notFound("there is no stack %d", n)
 	}
-	l, err := st.Latest(of.ID, of.Path, of.Target, gitstate.Drift)
+	l, err := st.Latest(of.ID, of.Path, of.Target, note.Drift)
 	if err != nil {
 		return nil, err
 	}
-	if l.Status == gitstate.Never {
+	if l.Status == note.Never {
 		return nil, nil
 	}
 	l.Record.Status = l.Status
@@ -171,7 +172,7 @@ func (s *Server) stored(r *http.Request, n int64, onlyLatest bool) ([]gitstate.S
 	err = s.store.Notes(func(commit string, lines []gitstate.Line) error {
 		for _, line := range lines {
 			rec := line.Record
-			if line.Err == nil && rec.Status != "" && rec.Op == gitstate.Drift && rec.ID != "" && stackID(rec.Target, rec.ID) == n {
+			if line.Err == nil && rec.Status != "" && rec.Op == note.Drift && rec.ID != "" && stackID(rec.Target, rec.ID) == n {
 				if rec.Run == l.Run && rec.At.Equal(l.At) {
 					rec.Status = l.Status
 				}

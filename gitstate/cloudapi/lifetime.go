@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // How a run comes into the memory of the server, and leaves it.
@@ -68,7 +68,7 @@ func (s *Server) forget(r *run) {
 
 // open records the head of a run and what it begins with. Where it fails, the run
 // is undone.
-func (s *Server) open(r *run, records ...*gitstate.Record) error {
+func (s *Server) open(r *run, records ...*note.Record) error {
 	if err := s.begin(r); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (s *Server) undoOne(r *run, number int64, err error) error {
 		delete(r.stacks, number)
 		return err
 	}
-	return withLate(err, s.change(r, r.stacks[number], gitstate.Canceled, notRecorded, nil))
+	return withLate(err, s.change(r, r.stacks[number], note.Canceled, notRecorded, nil))
 }
 
 // readable says whether the notes and the journal have anything of a run, and of a
@@ -137,7 +137,7 @@ func (s *Server) withdraw(r *run, reason string) error {
 	r.closed = true
 	for _, e := range r.stacks {
 		if e.open() {
-			if err := s.change(r, e, gitstate.Canceled, reason, nil); err != nil {
+			if err := s.change(r, e, note.Canceled, reason, nil); err != nil {
 				return err
 			}
 		}

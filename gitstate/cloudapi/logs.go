@@ -9,6 +9,7 @@ import (
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // LogText is the kind of text that a command's output is (gitstate.TextKey).
@@ -18,7 +19,7 @@ const LogText = "log"
 // for the reason of a failure, and with KeepLogs what is kept of all of it.
 type output struct {
 	stdout, stderr []byte
-	all            *gitstate.Excerpt
+	all            *note.Excerpt
 }
 
 // tailLength is how much of the end of each stream is looked at for a reason.
@@ -36,7 +37,7 @@ func (o *output) add(lines resources.CommandLogs, keep bool) {
 		}
 		if keep {
 			if o.all == nil {
-				o.all = &gitstate.Excerpt{Limit: gitstate.TextLimit}
+				o.all = &note.Excerpt{Limit: gitstate.TextLimit}
 			}
 			_, _ = o.all.Write([]byte(l.Message + "\n"))
 		}
@@ -62,7 +63,7 @@ func (s *Server) logs(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	op := gitstate.Drift
+	op := note.Drift
 	if strings.HasPrefix(r.URL.Path, "/v1/stack_previews/") {
 		op = previewOp
 	}
@@ -76,7 +77,7 @@ func (s *Server) logs(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-func textKey(kind string, r *gitstate.Record) gitstate.TextKey {
+func textKey(kind string, r *note.Record) gitstate.TextKey {
 	return gitstate.TextKey{Kind: kind, ID: r.ID, Path: r.Stack, Target: r.Target, Op: r.Op, Run: r.Run}
 }
 
@@ -93,14 +94,14 @@ func (s *Server) keep(kind string, e *entry, text string) {
 
 // redactor knows the secrets of the environment in which a stack's command ran, and
 // of the command itself.
-func (s *Server) redactor(e *entry) *gitstate.Redactor {
+func (s *Server) redactor(e *entry) *note.Redactor {
 	env := s.opt.Environ
 	if wt, err := s.workTree(context.Background()); err == nil {
 		if own, _ := wt.Env(e.rec.Stack); own != nil {
 			env = own
 		}
 	}
-	return gitstate.NewRedactor(env, append(s.words(e.cmd), s.opt.CommandLine)...)
+	return note.NewRedactor(env, append(s.words(e.cmd), s.opt.CommandLine)...)
 }
 
 // keepPlan keeps the plan as people read it.
@@ -128,7 +129,7 @@ func (s *Server) planOf(f *gitstate.Stored) (*resources.ChangesetDetails, error)
 	}
 	d := &resources.ChangesetDetails{Provisioner: "terraform", ChangesetASCII: text.Body}
 	for _, l := range lines {
-		if l.Err == nil && l.Record.Event == gitstate.Started && l.Record.Run == f.Run && strings.Contains(l.Record.Cmd, "tofu") {
+		if l.Err == nil && l.Record.Event == note.Started && l.Record.Run == f.Run && strings.Contains(l.Record.Cmd, "tofu") {
 			d.Provisioner = "opentofu" // the CLI's names of them (cloudsync)
 		}
 	}

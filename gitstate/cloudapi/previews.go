@@ -6,7 +6,7 @@ import (
 	"github.com/terramate-io/terramate/cloud/api/preview"
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // createPreview is POST /v1/previews/{org}: the stacks that a review affects,
@@ -54,10 +54,10 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	s.store.Basis(st)
 	p := &run{id: s.store.NewRun(), op: previewOp, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.CreatePreviewResponse{PreviewID: p.id, Stacks: resources.ResponsePreviewStacks{}}
-	var records []*gitstate.Record
+	var records []*note.Record
 	var last *entry
 	for _, stack := range req.Stacks {
-		n, e, err := s.newEntry(st, wt, p, stack.Stack, command{joined(stack.Cmd), stack.Cmd}, gitstate.Queued)
+		n, e, err := s.newEntry(st, wt, p, stack.Stack, command{joined(stack.Cmd), stack.Cmd}, note.Queued)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +69,7 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	}
 	if len(records) > 0 {
 		head := s.head(ctx, p, o, commit, last, len(records))
-		if err := s.open(p, append([]*gitstate.Record{head}, records...)...); err != nil {
+		if err := s.open(p, append([]*note.Record{head}, records...)...); err != nil {
 			return nil, err
 		}
 	}
@@ -91,19 +91,19 @@ func (s *Server) updatePreview(r *http.Request) (any, error) {
 	if err := req.Validate(); err != nil {
 		return nil, bad("%v", err)
 	}
-	var status gitstate.Status
+	var status note.Status
 	var exit *int
 	switch preview.StackStatus(req.Status) {
 	case preview.StackStatusRunning:
-		status = gitstate.Running
+		status = note.Running
 	case preview.StackStatusChanged:
-		status, exit = gitstate.OK, new(changedExit)
+		status, exit = note.OK, new(changedExit)
 	case preview.StackStatusUnchanged:
-		status, exit = gitstate.OK, new(0)
+		status, exit = note.OK, new(0)
 	case preview.StackStatusCanceled:
-		status = gitstate.Canceled
+		status = note.Canceled
 	case preview.StackStatusFailed:
-		status = gitstate.Failed
+		status = note.Failed
 	default:
 		return nil, bad("%q is no status of a preview", req.Status)
 	}
@@ -113,7 +113,7 @@ func (s *Server) updatePreview(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if status != gitstate.Running {
+	if status != note.Running {
 		s.keepPlan(e, req.ChangesetDetails)
 		s.keepLog(e)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // preview is the operation of `terramate run --sync-preview`: a plan for a
@@ -38,10 +39,10 @@ type run struct {
 // entry is a stack in a run. Its record is the last that was made; what it says
 // of the run is the same in all of them.
 type entry struct {
-	rec     gitstate.Record
-	again   gitstate.Record // of a drift run: the result before it, on the same commit and of the same command
-	inputs  string          // digest of what it was made of
-	started time.Time       // when it was running, as far as this process saw it
+	rec     note.Record
+	again   note.Record // of a drift run: the result before it, on the same commit and of the same command
+	inputs  string      // digest of what it was made of
+	started time.Time   // when it was running, as far as this process saw it
 	out     output
 
 	base string  // the target without its workspace
@@ -56,14 +57,14 @@ type command struct {
 }
 
 func (e *entry) open() bool {
-	return e.rec.Status == gitstate.Queued || e.rec.Status == gitstate.Running
+	return e.rec.Status == note.Queued || e.rec.Status == note.Running
 }
 
 // next is the following record of the entry's stack.
-func (e *entry) next(status gitstate.Status) *gitstate.Record {
+func (e *entry) next(status note.Status) *note.Record {
 	r := e.rec
-	next := &gitstate.Record{Status: status, Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Variant: r.Variant, Dirty: r.Dirty, Prev: r.Prev, Run: r.Run, Extra: slices.Clone(r.Extra)}
-	if status != gitstate.Running && !r.Dirty {
+	next := &note.Record{Status: status, Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Variant: r.Variant, Dirty: r.Dirty, Prev: r.Prev, Run: r.Run, Extra: slices.Clone(r.Extra)}
+	if status != note.Running && !r.Dirty {
 		next.Inputs = e.inputs
 	}
 	return next
@@ -143,13 +144,13 @@ func (s *Server) words(cmd command) [][]string {
 			return [][]string{s.opt.CommandLine[i:]}
 		}
 	}
-	return [][]string{gitstate.JoinedCommand(cmd.joined), strings.Fields(cmd.joined)}
+	return [][]string{note.JoinedCommand(cmd.joined), strings.Fields(cmd.joined)}
 }
 
 // head is the first record of a run, of which e is a stack.
-func (s *Server) head(ctx context.Context, r *run, o origin, c gitstate.Commit, e *entry, stacks int) *gitstate.Record {
+func (s *Server) head(ctx context.Context, r *run, o origin, c gitstate.Commit, e *entry, stacks int) *note.Record {
 	words, secrets := s.words(e.cmd), s.redactor(e)
-	h := &gitstate.Record{Event: gitstate.Started, Op: r.op, Target: e.rec.Target, Run: r.id, Stacks: stacks, CommitTime: c.Time.Unix(),
+	h := &note.Record{Event: note.Started, Op: r.op, Target: e.rec.Target, Run: r.id, Stacks: stacks, CommitTime: c.Time.Unix(),
 		By: s.opt.By, Job: s.opt.Job, Attempt: s.opt.Attempt, Version: 1, Cmd: secrets.Text(e.cmd.joined, 1000)}
 	if cmd := secrets.Command(words[0]); strings.Contains(cmd, "***") {
 		h.Cmd = cmd
@@ -205,15 +206,15 @@ func (s *Server) see(path, joined string, argv []string) (Sight, error) {
 // look looks again at what the command of an entry sees, and has the next record say so. What
 // was announced for another place is withdrawn. What is not as it was when the command
 // began is not what will be asked for: it is dirty.
-func (s *Server) look(r *run, e *entry, rec *gitstate.Record) error {
-	if s.opt.See == nil || s.opt.DryRun || r.op != gitstate.Deploy && r.op != gitstate.Drift || e.cmd.joined == "" {
+func (s *Server) look(r *run, e *entry, rec *note.Record) error {
+	if s.opt.See == nil || s.opt.DryRun || r.op != note.Deploy && r.op != note.Drift || e.cmd.joined == "" {
 		return nil
 	}
 	seen, err := s.see(rec.Stack, e.cmd.joined, e.cmd.argv)
 	switch {
 	case err != nil:
 		rec.Dirty = true
-	case rec.Status == gitstate.Running:
+	case rec.Status == note.Running:
 		rec.Variant = seen.Variant
 		rec.SetValues(seen.Values)
 	case seen.Variant != rec.Variant:
@@ -240,21 +241,21 @@ func (s *Server) look(r *run, e *entry, rec *gitstate.Record) error {
 	if rec.Target == was.Target && was.Backend() == "" {
 		return nil // what names no backend is one of every backend, until this follows it
 	}
-	return s.store.Withdraw(r.commit, &was, gitstate.Record{By: cmp.Or(s.opt.By, s.store.Who(context.Background())), Reason: "it is deployed elsewhere: " + cmp.Or(rec.Target, "the default workspace")})
+	return s.store.Withdraw(r.commit, &was, note.Record{By: cmp.Or(s.opt.By, s.store.Who(context.Background())), Reason: "it is deployed elsewhere: " + cmp.Or(rec.Target, "the default workspace")})
 }
 
 // newEntry makes the first record of a stack in a run, and says what it follows.
-func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.Stack, cmd command, status gitstate.Status) (int64, *entry, error) {
+func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.Stack, cmd command, status note.Status) (int64, *entry, error) {
 	seen, err := s.see(of.Path, cmd.joined, cmd.argv)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%s: %w", of.Path, err)
 	}
 	_, workspace := wt.Env(of.Path)
-	rec := gitstate.Record{Status: status, Op: r.op, Target: join(of.Target, workspace), Stack: of.Path, ID: of.MetaID, Variant: seen.Variant, Run: r.id}
+	rec := note.Record{Status: status, Op: r.op, Target: join(of.Target, workspace), Stack: of.Path, ID: of.MetaID, Variant: seen.Variant, Run: r.id}
 	rec.SetBackend(seen.Backend)
 	rec.SetValues(seen.Values)
 	if of.FromTarget != "" && of.FromTarget != of.Target {
-		rec.Extra = append(rec.Extra, gitstate.Pair{Key: fromKey, Value: of.FromTarget})
+		rec.Extra = append(rec.Extra, note.Pair{Key: fromKey, Value: of.FromTarget})
 	}
 	l, err := st.Latest(rec.ID, rec.Stack, rec.Target, r.op)
 	if seen.Known {
@@ -269,7 +270,7 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 		}
 	}
 	e := &entry{rec: rec, base: of.Target, cmd: cmd}
-	if r.op == gitstate.Drift && l.Commit == r.commit && !l.At.IsZero() && l.Record.Variant == rec.Variant {
+	if r.op == note.Drift && l.Commit == r.commit && !l.At.IsZero() && l.Record.Variant == rec.Variant {
 		e.again = l.Record
 	}
 	n := stackID(rec.Target, rec.ID)
@@ -283,7 +284,7 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 }
 
 // append records, lazily where somebody else sees to the disk.
-func (s *Server) append(r *run, records ...*gitstate.Record) error {
+func (s *Server) append(r *run, records ...*note.Record) error {
 	r.asked = s.opt.Now()
 	if s.opt.DryRun {
 		return nil
@@ -330,9 +331,9 @@ func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error
 		}
 		r.id = rec.Run
 		switch {
-		case rec.Event == gitstate.Finished:
+		case rec.Event == note.Finished:
 			r.finished = true
-		case rec.Event == gitstate.Forgotten && rec.ID != "":
+		case rec.Event == note.Forgotten && rec.ID != "":
 			delete(r.stacks, stackID(rec.Target, rec.ID))
 		case rec.Status != "" && rec.ID != "":
 			r.op = rec.Op
@@ -344,7 +345,7 @@ func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error
 		}
 	}
 	for _, e := range r.stacks {
-		if e.rec.Op == gitstate.Drift {
+		if e.rec.Op == note.Drift {
 			e.again = before(lines, e.rec)
 		}
 	}
@@ -353,11 +354,11 @@ func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error
 }
 
 // before is the drift result that a drift run of a note repeats, if it is there.
-func before(lines []gitstate.Line, of gitstate.Record) (last gitstate.Record) {
+func before(lines []gitstate.Line, of note.Record) (last note.Record) {
 	for _, l := range lines {
 		r := l.Record
 		if l.Err == nil && r.Op == of.Op && r.Target == of.Target && r.Stack == of.Stack && r.Variant == of.Variant && r.Run != of.Run && r.At.Before(of.At) &&
-			r.Status != gitstate.Queued && r.Status != gitstate.Running {
+			r.Status != note.Queued && r.Status != note.Running {
 			last = r
 		}
 	}
@@ -367,21 +368,21 @@ func before(lines []gitstate.Line, of gitstate.Record) (last gitstate.Record) {
 // change records that a stack of a run has another status. What is so already
 // is not said twice. reason is why it did not succeed, "" to look for it in
 // what the command said; exit is its exit code, where that is known.
-func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string, exit *int) error {
+func (s *Server) change(r *run, e *entry, status note.Status, reason string, exit *int) error {
 	if e.rec.Status == status {
 		return s.finish(r) // if that could not be recorded before
 	}
-	if r.undone != "" && status != gitstate.Canceled {
+	if r.undone != "" && status != note.Canceled {
 		return &wireError{http.StatusConflict, fmt.Errorf("this was refused: %s", r.undone)}
 	}
 	rec := e.next(status)
 	rec.Exit = exit
-	if status == gitstate.Running || !e.started.IsZero() {
+	if status == note.Running || !e.started.IsZero() {
 		if err := s.look(r, e, rec); err != nil {
 			return err
 		}
 	}
-	if status == gitstate.Running {
+	if status == note.Running {
 		if !e.open() {
 			return &wireError{http.StatusConflict, fmt.Errorf("%s has ended in this run: %s", rec.Stack, e.rec.Status)}
 		}
@@ -390,12 +391,12 @@ func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string,
 		if !e.started.IsZero() {
 			rec.Took = max(time.Since(e.started), 1)
 		}
-		if status == gitstate.Failed || status == gitstate.Canceled {
+		if status == note.Failed || status == note.Canceled {
 			rec.Reason = reason
 			if reason == "" && s.opt.Reason != nil {
 				// Before a line is picked and cut: nobody could tell half a secret any more.
 				secrets := s.redactor(e)
-				hide := func(text []byte) []byte { return []byte(secrets.Hide(gitstate.PlainText(string(text)))) }
+				hide := func(text []byte) []byte { return []byte(secrets.Hide(note.PlainText(string(text)))) }
 				rec.Reason = s.opt.Reason(hide(e.out.stderr), hide(e.out.stdout))
 			}
 		}
@@ -417,18 +418,18 @@ func (s *Server) change(r *run, e *entry, status gitstate.Status, reason string,
 
 // finish records the end of a run once all of its stacks have ended.
 func (s *Server) finish(r *run) error {
-	end := &gitstate.Record{Event: gitstate.Finished, Run: r.id}
+	end := &note.Record{Event: note.Finished, Run: r.id}
 	for _, e := range r.stacks {
 		switch e.rec.Status {
-		case gitstate.OK:
+		case note.OK:
 			end.OK++
-		case gitstate.Failed:
+		case note.Failed:
 			end.Failed++
-		case gitstate.Canceled:
+		case note.Canceled:
 			end.Canceled++
-		case gitstate.Blocked:
+		case note.Blocked:
 			end.Blocked++
-		case gitstate.Drifted:
+		case note.Drifted:
 			end.Drifts++
 		default:
 			return nil

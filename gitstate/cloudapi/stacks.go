@@ -13,6 +13,7 @@ import (
 	"github.com/terramate-io/terramate/cloud/api/stack"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // view is what the notes say of a stack for a target.
@@ -27,9 +28,9 @@ type view struct {
 
 func (v *view) stackStatus() stack.Status {
 	switch own := gitstate.Attempted(v.deploy, v.drift); {
-	case own == gitstate.OK:
+	case own == note.OK:
 		return stack.OK
-	case own == gitstate.Drifted:
+	case own == note.Drifted:
 		return stack.Drifted
 	case own.Unsuccessful():
 		return stack.Failed
@@ -37,31 +38,31 @@ func (v *view) stackStatus() stack.Status {
 	return stack.Unrecognized // under way, or only ever looked at in vain
 }
 
-func deploymentStatus(s gitstate.Status) deployment.Status {
+func deploymentStatus(s note.Status) deployment.Status {
 	switch s {
-	case gitstate.OK:
+	case note.OK:
 		return deployment.OK
-	case gitstate.Queued, gitstate.Triggered:
+	case note.Queued, note.Triggered:
 		return deployment.Pending
-	case gitstate.Running:
+	case note.Running:
 		return deployment.Running
-	case gitstate.Canceled:
+	case note.Canceled:
 		return deployment.Canceled
-	case gitstate.Never:
+	case note.Never:
 		return deployment.Unrecognized
 	}
 	return deployment.Failed // blocked and interrupted, too: --status=failed is to bring them
 }
 
-func driftStatus(s gitstate.Status) drift.Status {
+func driftStatus(s note.Status) drift.Status {
 	switch s {
-	case gitstate.OK:
+	case note.OK:
 		return drift.OK
-	case gitstate.Drifted:
+	case note.Drifted:
 		return drift.Drifted
-	case gitstate.Queued, gitstate.Running:
+	case note.Queued, note.Running:
 		return drift.Running
-	case gitstate.Never, gitstate.Triggered:
+	case note.Never, note.Triggered:
 		return drift.Unknown
 	}
 	return drift.Failed
@@ -228,11 +229,11 @@ func (s *Server) views(r *http.Request, target, only string) ([]view, error) {
 				return nil, err
 			}
 		}
-		if from := v.drift.Record.Extra; v.deploy.Status == gitstate.Never && len(from) > 0 {
+		if from := v.drift.Record.Extra; v.deploy.Status == note.Never && len(from) > 0 {
 			// Looked at for the first time under this target (--from-target): what
 			// it was under the other one, it still is.
 			if from := fromTarget(&v.drift.Record); from != "" {
-				if v.deploy, err = st.Latest(id, path, join(from, workspace), gitstate.Deploy); err != nil {
+				if v.deploy, err = st.Latest(id, path, join(from, workspace), note.Deploy); err != nil {
 					return nil, err
 				}
 			}
@@ -256,22 +257,22 @@ func (s *Server) views(r *http.Request, target, only string) ([]view, error) {
 
 func viewOf(st *gitstate.State, id, path, target string) (v view, err error) {
 	v = view{id: id, path: path, target: target}
-	if v.deploy, err = st.Latest(id, path, target, gitstate.Deploy); err != nil {
+	if v.deploy, err = st.Latest(id, path, target, note.Deploy); err != nil {
 		return v, err
 	}
-	v.drift, err = st.Latest(id, path, target, gitstate.Drift)
+	v.drift, err = st.Latest(id, path, target, note.Drift)
 	return v, err
 }
 
 func (v *view) empty() bool {
-	return v.deploy.Status == gitstate.Never && v.drift.Status == gitstate.Never
+	return v.deploy.Status == note.Never && v.drift.Status == note.Never
 }
 
 // The key under which a record says that the stack was known under another
 // target before (--from-target).
 const fromKey = "from"
 
-func fromTarget(r *gitstate.Record) string {
+func fromTarget(r *note.Record) string {
 	for _, p := range r.Extra {
 		if p.Key == fromKey {
 			return p.Value
@@ -287,9 +288,9 @@ func movedTo(st *gitstate.State, known []gitstate.KnownStack, target string) map
 		if k.ID == "" || k.Target == target {
 			continue
 		}
-		for _, op := range []string{gitstate.Deploy, gitstate.Drift} {
+		for _, op := range []string{note.Deploy, note.Drift} {
 			l, err := st.Latest(k.ID, k.Path, k.Target, op)
-			if err == nil && l.Status != gitstate.Never && len(l.Extra) > 0 && fromTarget(&l.Record) == target && l.At.After(moved[k.ID]) {
+			if err == nil && l.Status != note.Never && len(l.Extra) > 0 && fromTarget(&l.Record) == target && l.At.After(moved[k.ID]) {
 				moved[k.ID] = l.At
 			}
 		}

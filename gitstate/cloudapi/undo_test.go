@@ -19,9 +19,9 @@ import (
 	"github.com/terramate-io/terramate/cloud/api/preview"
 	"github.com/terramate-io/terramate/cloud/api/resources"
 
-	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // disk is the journal of a repository, which can be full: then nothing is recorded,
@@ -168,7 +168,7 @@ func TestNotSynced(t *testing.T) {
 						d.full()
 					}
 				}
-				o.Watch = func(string, []*gitstate.Record) func() {
+				o.Watch = func(string, []*note.Record) func() {
 					if watched++; watched == 2 && mended {
 						d.mended()
 					}
@@ -237,8 +237,8 @@ func TestEndNotRecorded(t *testing.T) {
 			d := diskOf(t, r)
 			ending := false
 			s := serve(t, r.Dir, func(o *cloudapi.Options) {
-				o.Watch = func(_ string, records []*gitstate.Record) func() {
-					if records[0].Event == gitstate.Finished && !ending {
+				o.Watch = func(_ string, records []*note.Record) func() {
+					if records[0].Event == note.Finished && !ending {
 						ending = true
 						d.full()
 					}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Options say what to report.
@@ -30,7 +31,7 @@ type Options struct {
 	// Run is the run that the report is about: formats that can show one alone do.
 	Run string
 	// Keep, if set, chooses among the stacks by what the notes say of them.
-	Keep func(deploy, drift gitstate.Latest, own gitstate.Status) bool
+	Keep func(deploy, drift gitstate.Latest, own note.Status) bool
 }
 
 // DefaultCommits is how many commits' records a report has.
@@ -50,7 +51,7 @@ type Known struct {
 // row is a stack in the making.
 type row struct {
 	*Stack
-	live map[runOf]gitstate.Status // derived statuses of the latest results, by where they stand
+	live map[runOf]note.Status // derived statuses of the latest results, by where they stand
 }
 
 // runOf is a run as one commit's note tells of it.
@@ -78,8 +79,8 @@ type lasts struct{ ok, failure, drift *Result }
 type annotation struct {
 	commit  string
 	newest  time.Time
-	results []gitstate.Record
-	events  []gitstate.Record
+	results []note.Record
+	events  []note.Record
 }
 
 // Build reads what the notes say. A note that cannot be read is an error, never
@@ -126,10 +127,14 @@ func Build(ctx context.Context, s *gitstate.Store, st *gitstate.State, opt Optio
 // noteHeap has the note with the oldest newest record on top.
 type noteHeap []*annotation
 
-func (h noteHeap) Len() int           { return len(h) }
+func (h noteHeap) Len() int { return len(h) }
+
 func (h noteHeap) Less(i, j int) bool { return h[i].newest.Before(h[j].newest) }
-func (h noteHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *noteHeap) Push(x any)        { *h = append(*h, x.(*annotation)) }
+
+func (h noteHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+func (h *noteHeap) Push(x any) { *h = append(*h, x.(*annotation)) }
+
 func (h *noteHeap) Pop() any {
 	old := *h
 	n := old[len(old)-1]
@@ -149,7 +154,7 @@ func (b *builder) add(commit string, lines []gitstate.Line) {
 			if r.At.After(n.newest) {
 				n.newest = r.At
 			}
-		case r.Event == gitstate.Started || r.Event == gitstate.Finished:
+		case r.Event == note.Started || r.Event == note.Finished:
 			n.events = append(n.events, r)
 		}
 	}
@@ -174,14 +179,14 @@ func (b *builder) add(commit string, lines []gitstate.Line) {
 }
 
 // remember keeps the newest results that are asked for wherever they stand.
-func (b *builder) remember(commit string, r *gitstate.Record, by map[string]string) {
+func (b *builder) remember(commit string, r *note.Record, by map[string]string) {
 	at := func(l *lasts) **Result {
 		switch {
-		case r.Op == gitstate.Deploy && r.Status == gitstate.OK:
+		case r.Op == note.Deploy && r.Status == note.OK:
 			return &l.ok
-		case gitstate.Op(r.Op).Deploys() && r.Status == gitstate.Failed:
+		case note.Op(r.Op).Deploys() && r.Status == note.Failed:
 			return &l.failure
-		case r.Op == gitstate.Drift && r.Status == gitstate.Drifted:
+		case r.Op == note.Drift && r.Status == note.Drifted:
 			return &l.drift
 		}
 		return nil
@@ -202,7 +207,7 @@ func (b *builder) remember(commit string, r *gitstate.Record, by map[string]stri
 func (b *builder) latest(st *gitstate.State) ([]*row, error) {
 	others := map[rowKey][]string{} // operations beside deployments and drift runs
 	for _, slot := range st.Slots() {
-		if slot.Group != gitstate.Deploy && slot.Group != gitstate.Drift {
+		if slot.Group != note.Deploy && slot.Group != note.Drift {
 			for _, of := range []string{keyOf(slot.ID, slot.Path), slot.Path} {
 				k := rowKey{slot.Target, of}
 				others[k] = append(others[k], slot.Group)
@@ -217,30 +222,30 @@ func (b *builder) latest(st *gitstate.State) ([]*row, error) {
 	}
 	var rows []*row
 	for _, k := range b.opt.Stacks {
-		x := &row{Stack: &Stack{Path: k.Path, ID: strings.ToLower(k.ID), Name: k.Name, Tags: k.Tags, Target: k.Target, LastCommit: k.LastCommit}, live: map[runOf]gitstate.Status{}}
+		x := &row{Stack: &Stack{Path: k.Path, ID: strings.ToLower(k.ID), Name: k.Name, Tags: k.Tags, Target: k.Target, LastCommit: k.LastCommit}, live: map[runOf]note.Status{}}
 		path := k.Path
 		if k.Gone && k.ID != "" && here[rowKey{k.Target, k.Path}] {
 			path = "" // another stack stands there by now, with a history of its own
 		}
 		ask := func(op string) (gitstate.Latest, error) {
 			l, err := st.Latest(x.ID, path, x.Target, op)
-			if err == nil && l.Status != gitstate.Never {
+			if err == nil && l.Status != note.Never {
 				x.live[runOf{l.Run, l.Commit}] = l.Status
 				x.Latest = append(x.Latest, Result{Commit: l.Commit, Status: l.Status, By: l.By, Record: l.Record})
 			}
 			return l, err
 		}
-		deploy, err := ask(gitstate.Deploy)
+		deploy, err := ask(note.Deploy)
 		if err != nil {
 			return nil, err
 		}
-		drift, err := ask(gitstate.Drift)
+		drift, err := ask(note.Drift)
 		if err != nil {
 			return nil, err
 		}
 		own := gitstate.StackStatus(deploy, drift)
 		if k.Gone {
-			own = gitstate.Orphaned
+			own = note.Orphaned
 		}
 		if b.opt.Keep != nil && !b.opt.Keep(deploy, drift, own) {
 			continue
@@ -265,7 +270,7 @@ func (b *builder) latest(st *gitstate.State) ([]*row, error) {
 			}
 			x.LastOK, x.LastFailure, x.LastDrift = cmp.Or(x.LastOK, l.ok), cmp.Or(x.LastFailure, l.failure), cmp.Or(x.LastDrift, l.drift)
 		}
-		if d := x.Deployment(); deploy.Status == gitstate.Interrupted && (x.LastFailure == nil || d.Record.At.After(x.LastFailure.Record.At)) {
+		if d := x.Deployment(); deploy.Status == note.Interrupted && (x.LastFailure == nil || d.Record.At.After(x.LastFailure.Record.At)) {
 			x.LastFailure = d
 		}
 		b.rows[key] = x
@@ -278,7 +283,7 @@ func (b *builder) latest(st *gitstate.State) ([]*row, error) {
 }
 
 func keyOf(id, path string) string {
-	return gitstate.PathIDs(nil).StackOf(&gitstate.Record{ID: id, Stack: path})
+	return gitstate.PathIDs(nil).StackOf(&note.Record{ID: id, Stack: path})
 }
 
 // history gives each row what is recorded on the commits of the report, and
@@ -286,10 +291,10 @@ func keyOf(id, path string) string {
 func (b *builder) history() {
 	type placed struct {
 		commit string
-		r      *gitstate.Record
+		r      *note.Record
 	}
 	var all []placed
-	events := map[runOf][2]*gitstate.Record{} // head and end
+	events := map[runOf][2]*note.Record{} // head and end
 	for _, n := range b.notes {
 		for i := range n.results {
 			all = append(all, placed{n.commit, &n.results[i]})
@@ -299,9 +304,9 @@ func (b *builder) history() {
 			k := runOf{e.Run, n.commit}
 			is := events[k]
 			switch { // of several heads the first counts, of several ends the last
-			case e.Event == gitstate.Started && (is[0] == nil || e.At.Before(is[0].At)):
+			case e.Event == note.Started && (is[0] == nil || e.At.Before(is[0].At)):
 				is[0] = e
-			case e.Event == gitstate.Finished && (is[1] == nil || e.At.After(is[1].At)):
+			case e.Event == note.Finished && (is[1] == nil || e.At.After(is[1].At)):
 				is[1] = e
 			}
 			events[k] = is
@@ -326,7 +331,7 @@ func (b *builder) history() {
 		status := x.r.Status
 		if isOpen(status) {
 			if status = row.live[k]; !isOpen(status) {
-				status = gitstate.Interrupted
+				status = note.Interrupted
 			}
 		}
 		run := b.run(k, x.r, events[k])
@@ -338,10 +343,10 @@ func (b *builder) history() {
 	}
 }
 
-func isOpen(s gitstate.Status) bool { return s == gitstate.Queued || s == gitstate.Running }
+func isOpen(s note.Status) bool { return s == note.Queued || s == note.Running }
 
 // run is the run that a result is of.
-func (b *builder) run(k runOf, r *gitstate.Record, events [2]*gitstate.Record) *Run {
+func (b *builder) run(k runOf, r *note.Record, events [2]*note.Record) *Run {
 	run := b.runs[k]
 	if run == nil {
 		run = &Run{Run: k.run, Commit: k.commit, Op: r.Op, Target: r.Target, By: r.By, Started: r.At, ByHand: r.By != ""}
@@ -362,25 +367,25 @@ func (b *builder) run(k runOf, r *gitstate.Record, events [2]*gitstate.Record) *
 	return run
 }
 
-func (r *Run) count(s gitstate.Status) {
+func (r *Run) count(s note.Status) {
 	switch s {
-	case gitstate.OK:
+	case note.OK:
 		r.OK++
-	case gitstate.Failed:
+	case note.Failed:
 		r.Failed++
-	case gitstate.Blocked:
+	case note.Blocked:
 		r.Blocked++
-	case gitstate.Canceled:
+	case note.Canceled:
 		r.Canceled++
-	case gitstate.Drifted:
+	case note.Drifted:
 		r.Drifted++
-	case gitstate.Queued, gitstate.Running:
+	case note.Queued, note.Running:
 		r.Open++
-		r.Status = gitstate.Running
-	case gitstate.Interrupted:
+		r.Status = note.Running
+	case note.Interrupted:
 		r.Interrupted++
 		if r.Status == "" {
-			r.Status = gitstate.Interrupted
+			r.Status = note.Interrupted
 		}
 	}
 }
@@ -391,17 +396,17 @@ func (b *builder) sortedRuns() []Run {
 		switch {
 		case r.Status != "":
 		case r.Failed > 0:
-			r.Status = gitstate.Failed
+			r.Status = note.Failed
 		case r.Blocked > 0:
-			r.Status = gitstate.Blocked
+			r.Status = note.Blocked
 		case r.Canceled > 0:
-			r.Status = gitstate.Canceled
+			r.Status = note.Canceled
 		case r.Drifted > 0:
-			r.Status = gitstate.Drifted
+			r.Status = note.Drifted
 		default:
-			r.Status = gitstate.OK
+			r.Status = note.OK
 		}
-		if r.Status == gitstate.Running {
+		if r.Status == note.Running {
 			r.Finished = time.Time{} // it goes on after an end
 		}
 		runs = append(runs, *r)

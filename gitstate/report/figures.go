@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // figures sums a report up. What happened at since or before is not all in it,
@@ -25,20 +25,20 @@ func figures(r *Report, since time.Time) Figures {
 			if since.IsZero() && (f.Since.IsZero() || at.Before(f.Since)) {
 				f.Since = at
 			}
-			if !gitstate.Op(h.Record.Op).Deploys() {
+			if !note.Op(h.Record.Op).Deploys() {
 				continue
 			}
-			failed := h.Status == gitstate.Failed || h.Status == gitstate.Interrupted
+			failed := h.Status == note.Failed || h.Status == note.Interrupted
 			switch {
 			case failed && failing.IsZero():
 				failing = at
-			case h.Status == gitstate.OK && !failing.IsZero():
-				if h.Record.Op == gitstate.Deploy {
+			case h.Status == note.OK && !failing.IsZero():
+				if h.Record.Op == note.Deploy {
 					recovered = append(recovered, at.Sub(failing))
 				}
 				failing = time.Time{}
 			}
-			if h.Record.Op != gitstate.Deploy || h.Record.By != "" {
+			if h.Record.Op != note.Deploy || h.Record.By != "" {
 				continue
 			}
 			k := runOf{h.Record.Run, h.Commit}
@@ -46,10 +46,10 @@ func figures(r *Report, since time.Time) Figures {
 				runs[k] = &outcome{}
 			}
 			o := runs[k]
-			o.ran = o.ran || failed || h.Status == gitstate.OK
+			o.ran = o.ran || failed || h.Status == note.OK
 			o.failed = o.failed || failed
 			o.open = o.open || isOpen(h.Status)
-			if h.Status == gitstate.OK && h.Record.Took > 0 {
+			if h.Status == note.OK && h.Record.Took > 0 {
 				took = append(took, h.Record.Took)
 			}
 		}
@@ -82,7 +82,7 @@ func figures(r *Report, since time.Time) Figures {
 func durations(history []Result) Durations {
 	var took []time.Duration
 	for _, h := range history {
-		if h.Record.Op == gitstate.Deploy && h.Status == gitstate.OK && h.Record.Took > 0 {
+		if h.Record.Op == note.Deploy && h.Status == note.OK && h.Record.Took > 0 {
 			took = append(took, h.Record.Took)
 		}
 	}

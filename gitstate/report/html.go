@@ -15,7 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // The page is one file that asks nobody for anything; its policy (CSP) forbids
@@ -111,7 +111,7 @@ type pageView struct {
 	Statuses        []statusCount
 	Tags            []string
 	Targets, Ops    []option
-	Legend          []gitstate.Status
+	Legend          []note.Status
 	HistoryNote     string
 	Notes           []string
 	Data            template.HTML
@@ -124,7 +124,7 @@ type pageView struct {
 type (
 	commitView  struct{ Short, Subject string }
 	statusCount struct {
-		Name  gitstate.Status
+		Name  note.Status
 		Count int
 	}
 	option      struct{ Value, Name string }
@@ -161,8 +161,8 @@ type (
 )
 
 // order is how bad a status is, the worst first; it is also the legend.
-var order = []gitstate.Status{gitstate.Failed, gitstate.Interrupted, gitstate.Blocked, gitstate.Canceled, gitstate.Drifted, gitstate.Orphaned,
-	gitstate.Running, gitstate.Queued, gitstate.Triggered, gitstate.Never, gitstate.OK}
+var order = []note.Status{note.Failed, note.Interrupted, note.Blocked, note.Canceled, note.Drifted, note.Orphaned,
+	note.Running, note.Queued, note.Triggered, note.Never, note.OK}
 
 func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) {
 	v := &pageView{R: r, Title: visible(cmp.Or(r.Repository, "tmnotes")), Live: p.Live, Problem: visible(p.Problem), Policy: Policy(p.Live != ""),
@@ -185,7 +185,7 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 	}
 	v.figures()
 	v.runs()
-	counts := map[gitstate.Status]int{}
+	counts := map[note.Status]int{}
 	targets, tags, ops := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	longer := false
 	for i := range r.Stacks {
@@ -196,7 +196,7 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 			tags[t] = true
 		}
 		for _, h := range s.History {
-			if !gitstate.Op(h.Record.Op).Deploys() {
+			if !note.Op(h.Record.Op).Deploys() {
 				ops[h.Record.Op] = true
 			}
 		}
@@ -207,7 +207,7 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 		if counts[s] > 0 {
 			v.Statuses = append(v.Statuses, statusCount{s, counts[s]})
 		}
-		if s != gitstate.Orphaned && s != gitstate.Never {
+		if s != note.Orphaned && s != note.Never {
 			v.Legend = append(v.Legend, s)
 		}
 	}
@@ -223,7 +223,7 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 			v.Targets = append(v.Targets, option{"=" + t, cmp.Or(visible(t), "no target")})
 		}
 	}
-	v.Ops = []option{{gitstate.Deploy, "deployments"}}
+	v.Ops = []option{{note.Deploy, "deployments"}}
 	for _, op := range sorted(ops) {
 		v.Ops = append(v.Ops, option{op, visible(op)})
 	}
@@ -317,7 +317,7 @@ func (v *pageView) runs() {
 			}
 		}
 		x.Counts = strings.Join(parts, ", ")
-		v.Running = v.Running || r.Status == gitstate.Running
+		v.Running = v.Running || r.Status == note.Running
 		v.Runs = append(v.Runs, x)
 	}
 }
@@ -329,21 +329,21 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	}
 	d, drift := s.Deployment(), s.Drift()
 	shown := d
-	if shown == nil || s.Status == gitstate.Drifted && drift != nil {
+	if shown == nil || s.Status == note.Drifted && drift != nil {
 		shown = cmp.Or(drift, d)
 	}
 	if shown != nil {
 		r := v.result(shown)
 		x.Shown = &r
-		if s.Status != gitstate.OK && s.Status != gitstate.Drifted || d != nil && (d.Status == gitstate.Triggered || d.Record.Dirty) {
+		if s.Status != note.OK && s.Status != note.Drifted || d != nil && (d.Status == note.Triggered || d.Record.Dirty) {
 			x.Why = r.WhyText
 		}
-		if s.Status == gitstate.OK && d != nil && d.Status.Unsuccessful() {
+		if s.Status == note.OK && d != nil && d.Status.Unsuccessful() {
 			x.Why = strings.TrimSuffix(string(d.Status)+" before it started: "+r.WhyText, ": ")
 		}
 	}
 	switch {
-	case s.Status == gitstate.Orphaned:
+	case s.Status == note.Orphaned:
 		x.Why = "gone from HEAD, and not destroyed"
 		if s.LastCommit != "" {
 			x.Why += "; " + short(s.LastCommit) + " had it last"
@@ -373,7 +373,7 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	switch {
 	case s.Status.Unsuccessful():
 		x.Next = append(x.Next, "tmnotes blame "+name)
-	case s.Status == gitstate.Drifted:
+	case s.Status == note.Drifted:
 		x.Next = append(x.Next, "tmnotes show --plan "+name)
 	}
 	return x
@@ -396,13 +396,13 @@ func (v *pageView) result(h *Result) resultView {
 
 // shownStatus is the status, or what a destruction came to.
 func shownStatus(h *Result) string {
-	if h.Status == gitstate.OK && h.Record.Op == gitstate.Destroy {
+	if h.Status == note.OK && h.Record.Op == note.Destroy {
 		return "destroyed"
 	}
 	return string(h.Status)
 }
 
-func why(r *gitstate.Record) string {
+func why(r *note.Record) string {
 	var parts []string
 	if r.Dirty {
 		parts = append(parts, "with uncommitted changes")
@@ -421,7 +421,7 @@ func (v *pageView) strip(s *Stack) string {
 	var b strings.Builder
 	n := 0
 	for i := len(s.History) - 1; i >= 0 && n < stripLength; i-- {
-		if h := &s.History[i]; gitstate.Op(h.Record.Op).Deploys() {
+		if h := &s.History[i]; note.Op(h.Record.Op).Deploys() {
 			b.WriteString(signs[shownStatus(h)])
 			n++
 		}
@@ -438,7 +438,7 @@ func (v *pageView) plot(s *Stack) *plotView {
 	var of []*Result
 	for i := range s.History {
 		h := &s.History[i]
-		if h.Record.Op == gitstate.Deploy && h.Record.Took > 0 && (h.Status == gitstate.OK || h.Status == gitstate.Failed) {
+		if h.Record.Op == note.Deploy && h.Record.Took > 0 && (h.Status == note.OK || h.Status == note.Failed) {
 			of = append(of, h)
 		}
 	}
@@ -455,7 +455,7 @@ func (v *pageView) plot(s *Stack) *plotView {
 	var line, dots, crosses strings.Builder
 	for i, h := range of {
 		x, y := 3+314*i/(len(of)-1), 60-int(46*int64(h.Record.Took)/int64(most))
-		if h.Status != gitstate.OK {
+		if h.Status != note.OK {
 			bad++
 			fmt.Fprintf(&crosses, "M%d %dl4 4m0-4l-4 4", x-2, y-2)
 			continue

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // The elements of a JUnit report, in the intersection of the two schemas that its
@@ -128,7 +128,7 @@ func (r *Report) stateSuites() []junitSuite {
 			suites = append(suites, s)
 		}
 		status, result := x.Status, x.Deployment()
-		if status == gitstate.Drifted {
+		if status == note.Drifted {
 			result = x.Drift()
 		}
 		suites[n].add(x.Path, status, x.why(), cmp.Or(result, x.Drift()))
@@ -146,7 +146,7 @@ func newSuite(name, target string, at time.Time) junitSuite {
 }
 
 // add adds a stack. result is what the status comes from, nil if nothing is recorded.
-func (s *junitSuite) add(path string, status gitstate.Status, why string, result *Result) {
+func (s *junitSuite) add(path string, status note.Status, why string, result *Result) {
 	c := junitCase{Name: inline(path), Classname: s.Package, Time: decimal(0)}
 	is := &junitResult{Message: inline(cmp.Or(why, string(status))), Type: string(status)}
 	if result != nil {
@@ -155,10 +155,10 @@ func (s *junitSuite) add(path string, status gitstate.Status, why string, result
 		is.Text = details(result)
 	}
 	switch status {
-	case gitstate.OK:
-	case gitstate.Interrupted:
+	case note.OK:
+	case note.Interrupted:
 		c.Error = is
-	case gitstate.Blocked, gitstate.Canceled, gitstate.Never, gitstate.Running, gitstate.Queued, gitstate.Triggered, gitstate.Orphaned:
+	case note.Blocked, note.Canceled, note.Never, note.Running, note.Queued, note.Triggered, note.Orphaned:
 		is.Text, is.Type = "", ""
 		c.Skipped = is
 	default:

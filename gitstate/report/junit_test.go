@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 func junitOf(t testing.TB, r *Report) []byte {
@@ -48,9 +48,9 @@ func TestJUnit(t *testing.T) {
 	// What no XML may have in it (XML 1.0, 2.2) is there to be read.
 	all := &Report{At: day(1, 0)}
 	all.Run = "RUN1"
-	for _, s := range append([]gitstate.Status{"of-later"}, severities...) {
+	for _, s := range append([]note.Status{"of-later"}, severities...) {
 		all.Stacks = append(all.Stacks, Stack{Path: "/\x01\ufffe " + string(s), Target: "\x00\n", History: []Result{{Status: s,
-			Record: gitstate.Record{Run: "RUN1", Status: s, Reason: "\x1b[31m]]><!-- \xff & \"quoted\"\n\ud7ff"}}}})
+			Record: note.Record{Run: "RUN1", Status: s, Reason: "\x1b[31m]]><!-- \xff & \"quoted\"\n\ud7ff"}}}})
 	}
 	strange := junitOf(t, all)
 	if !strings.Contains(string(strange), `\u0001`) || !strings.Contains(string(strange), `\u001b[31m`) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // large is a report of many stacks and commits, of which each deployed so many
@@ -26,7 +27,7 @@ func large(stacks, commits, each int) *Report {
 		area := areas[i*len(areas)/stacks]
 		base[i] = time.Duration(3+rnd.ExpFloat64()*25) * time.Second
 		s := Stack{Path: fmt.Sprintf("/%s/%s/svc-%03d", []string{"prod", "staging", "dev"}[i%3], area, i), ID: fmt.Sprintf("3f2a%08x-7c1d-4d0e-9a55-%012x", i*7919, i*104729), Tags: []string{area, []string{"prod", "staging", "dev"}[i%3]},
-			Status: gitstate.Never, DeploymentStatus: gitstate.Never, DriftStatus: gitstate.Never}
+			Status: note.Never, DeploymentStatus: note.Never, DriftStatus: note.Never}
 		if i%5 == 4 {
 			s.Target = "eu"
 		}
@@ -38,23 +39,23 @@ func large(stacks, commits, each int) *Report {
 		s.History = append(s.History, res)
 		keep := s.Latest[:0:0]
 		for _, l := range s.Latest {
-			if gitstate.Op(l.Record.Op).Deploys() != gitstate.Op(res.Record.Op).Deploys() {
+			if note.Op(l.Record.Op).Deploys() != note.Op(res.Record.Op).Deploys() {
 				keep = append(keep, l)
 			}
 		}
 		s.Latest = append(keep, res)
-		if gitstate.Op(res.Record.Op).Deploys() {
+		if note.Op(res.Record.Op).Deploys() {
 			s.DeploymentStatus, s.Status = res.Status, res.Status
-			if res.Status == gitstate.Blocked || res.Status == gitstate.Canceled {
-				s.Status = gitstate.Failed
+			if res.Status == note.Blocked || res.Status == note.Canceled {
+				s.Status = note.Failed
 			}
-		} else if s.DriftStatus = res.Status; s.Status == gitstate.OK && res.Status == gitstate.Drifted {
+		} else if s.DriftStatus = res.Status; s.Status == note.OK && res.Status == note.Drifted {
 			s.Status = res.Status
 		}
 		switch {
-		case res.Status == gitstate.Failed:
+		case res.Status == note.Failed:
 			s.LastFailure = &res
-		case res.Status == gitstate.Drifted:
+		case res.Status == note.Drifted:
 			s.LastDrift = &res
 		}
 	}
@@ -70,23 +71,23 @@ func large(stacks, commits, each int) *Report {
 			}
 		}
 		for attempt := 0; len(todo) > 0 && attempt < 3; attempt++ {
-			run := Run{Run: fmt.Sprintf("01KB%022d", c*10+attempt), Commit: hash, Op: gitstate.Deploy, By: people[rnd.IntN(len(people))], Job: fmt.Sprintf("https://github.com/acme/infrastructure/actions/runs/%d", 70000+c),
-				Cmd: "terraform apply -auto-approve -input=false", Started: at, Stacks: len(todo), Status: gitstate.OK}
+			run := Run{Run: fmt.Sprintf("01KB%022d", c*10+attempt), Commit: hash, Op: note.Deploy, By: people[rnd.IntN(len(people))], Job: fmt.Sprintf("https://github.com/acme/infrastructure/actions/runs/%d", 70000+c),
+				Cmd: "terraform apply -auto-approve -input=false", Started: at, Stacks: len(todo), Status: note.OK}
 			var again []int
 			for n, i := range todo {
 				took := time.Duration(float64(base[i]) * (0.7 + rnd.Float64()))
-				res := Result{Commit: hash, Status: gitstate.OK, By: run.By, Record: gitstate.Record{At: at.Add(time.Duration(n)*700*time.Millisecond + took), Op: gitstate.Deploy, Took: took, Run: run.Run}}
+				res := Result{Commit: hash, Status: note.OK, By: run.By, Record: note.Record{At: at.Add(time.Duration(n)*700*time.Millisecond + took), Op: note.Deploy, Took: took, Run: run.Run}}
 				switch p := rnd.Float64(); {
 				case p < 0.006:
-					res.Status, res.Record.Reason, res.Record.Tries = gitstate.Failed, reasons[rnd.IntN(len(reasons))], 2*rnd.IntN(2)
-					run.Status, run.Failed = gitstate.Failed, run.Failed+1
+					res.Status, res.Record.Reason, res.Record.Tries = note.Failed, reasons[rnd.IntN(len(reasons))], 2*rnd.IntN(2)
+					run.Status, run.Failed = note.Failed, run.Failed+1
 					again = append(again, i)
 				case p < 0.009:
-					res.Status, res.Record.Cause, res.Record.Took = gitstate.Blocked, r.Stacks[(i+1)%stacks].Path, 0
-					run.Status, run.Blocked = gitstate.Failed, run.Blocked+1
+					res.Status, res.Record.Cause, res.Record.Took = note.Blocked, r.Stacks[(i+1)%stacks].Path, 0
+					run.Status, run.Blocked = note.Failed, run.Blocked+1
 					again = append(again, i)
 				case p < 0.01:
-					res.Status = gitstate.Interrupted
+					res.Status = note.Interrupted
 					again = append(again, i)
 				default:
 					run.OK++
@@ -102,15 +103,15 @@ func large(stacks, commits, each int) *Report {
 			}
 		}
 		if c%7 == 6 { // a drift run
-			run := Run{Run: fmt.Sprintf("01KD%022d", c), Commit: hash, Op: gitstate.Drift, By: "nightly", Cmd: "terraform plan -detailed-exitcode", Started: at.Add(time.Hour), Finished: at.Add(80 * time.Minute), Status: gitstate.Drifted}
+			run := Run{Run: fmt.Sprintf("01KD%022d", c), Commit: hash, Op: note.Drift, By: "nightly", Cmd: "terraform plan -detailed-exitcode", Started: at.Add(time.Hour), Finished: at.Add(80 * time.Minute), Status: note.Drifted}
 			for range min(each, stacks) {
 				i := rnd.IntN(stacks)
-				if r.Stacks[i].Status == gitstate.Never {
+				if r.Stacks[i].Status == note.Never {
 					continue
 				}
-				res := Result{Commit: hash, Status: gitstate.OK, By: run.By, Record: gitstate.Record{At: run.Started, Op: gitstate.Drift, Took: base[i] / 2, Run: run.Run}}
+				res := Result{Commit: hash, Status: note.OK, By: run.By, Record: note.Record{At: run.Started, Op: note.Drift, Took: base[i] / 2, Run: run.Run}}
 				if rnd.Float64() < 0.06 {
-					res.Status, run.Drifted = gitstate.Drifted, run.Drifted+1
+					res.Status, run.Drifted = note.Drifted, run.Drifted+1
 				}
 				res.Record.Status = res.Status
 				add(i, res)

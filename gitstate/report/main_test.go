@@ -15,6 +15,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 var update = flag.Bool("update", false, "write what comes out into the golden files")
@@ -85,11 +86,11 @@ func (p *project) commit(at time.Time, subject string) string {
 
 // records makes a run of an operation on a commit, which began at a time: its head,
 // its results, a second each, and, unless the last of these is open, its end.
-func (p *project) records(commit string, at time.Time, op string, results ...gitstate.Record) string {
+func (p *project) records(commit string, at time.Time, op string, results ...note.Record) string {
 	p.t.Helper()
 	p.run++
 	run := fmt.Sprintf("RUN%d", p.run)
-	all := []*gitstate.Record{{At: at, Event: gitstate.Started, Op: op, Target: results[0].Target, Run: run, Stacks: len(results), CommitTime: at.Unix(),
+	all := []*note.Record{{At: at, Event: note.Started, Op: op, Target: results[0].Target, Run: run, Stacks: len(results), CommitTime: at.Unix(),
 		By: "Alice <alice@example.com>", Job: "https://ci.example/" + run, Attempt: 1, Cmd: "terraform apply -auto-approve", Version: 1}}
 	st, err := p.store.State(context.Background())
 	if err != nil {
@@ -105,8 +106,8 @@ func (p *project) records(commit string, at time.Time, op string, results ...git
 		all = append(all, &r)
 	}
 	last := results[len(results)-1].Status
-	if last != gitstate.Queued && last != gitstate.Running {
-		all = append(all, &gitstate.Record{At: at.Add(time.Minute), Event: gitstate.Finished, Run: run})
+	if last != note.Queued && last != note.Running {
+		all = append(all, &note.Record{At: at.Add(time.Minute), Event: note.Finished, Run: run})
 	}
 	if err := p.store.Append(commit, all...); err != nil {
 		p.t.Fatal(err)

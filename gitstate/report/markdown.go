@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // MarkdownLimit is how long a report in Markdown may be to be taken by all that
@@ -102,7 +102,7 @@ func (r *Report) runTable() table {
 	results := r.runResults()
 	slices.SortStableFunc(results, func(a, b runResult) int { return cmp.Compare(severity(a.Status), severity(b.Status)) })
 	for _, x := range results {
-		t.row(x.Status == gitstate.OK && !x.Record.Dirty, icon(x.Status), code(x.stack.Path, 200), took(x.Record.Took), code(x.why(), 300))
+		t.row(x.Status == note.OK && !x.Record.Dirty, icon(x.Status), code(x.stack.Path, 200), took(x.Record.Took), code(x.why(), 300))
 	}
 	t.head = "### tmnotes: " + code(cmp.Or(run.Op, "run"), 40)
 	if run.Target != "" {
@@ -117,7 +117,7 @@ func (r *Report) runTable() table {
 	}
 	says = append(says, by(run.By), job(run.Job), "run "+code(r.Run, 40))
 	t.head += "\n\n" + join(says, ", ") + "\n"
-	t.fold = counts.of(gitstate.OK)
+	t.fold = counts.of(note.OK)
 	return t
 }
 
@@ -141,7 +141,7 @@ func (r *Report) stateTable() table {
 			cells = append(cells, code(s.Target, 60))
 		}
 		commit, when, who := "", "", ""
-		fine := s.Status == gitstate.OK && len(s.Diverged) == 0
+		fine := s.Status == note.OK && len(s.Diverged) == 0
 		if d := s.Deployment(); d != nil && d.Record.Dirty {
 			fine = false
 		}
@@ -151,7 +151,7 @@ func (r *Report) stateTable() table {
 		t.row(fine, append(cells, commit, when, strings.TrimPrefix(who, "by "), code(s.why(), 300))...)
 	}
 	t.head = "### tmnotes: " + code(cmp.Or(r.Repository, "state"), 120) + "\n\n" + join([]string{"**" + counts.String() + "**", r.figuresLine()}, ". ") + "\n"
-	t.fold = counts.of(gitstate.OK)
+	t.fold = counts.of(note.OK)
 	says := "As of " + moment(r.At)
 	if r.Remote != "" && r.Fetched.IsZero() {
 		says += "; the notes of " + code(r.Remote, 60) + " were never fetched"
@@ -236,19 +236,19 @@ func (s *Stack) why() string {
 	d, drift := s.Deployment(), s.Drift()
 	why := ""
 	switch {
-	case s.Status == gitstate.Orphaned && s.LastCommit != "":
+	case s.Status == note.Orphaned && s.LastCommit != "":
 		why = "gone from HEAD and not destroyed; " + short(s.LastCommit) + " had it last"
-	case s.Status == gitstate.Orphaned:
+	case s.Status == note.Orphaned:
 		why = "gone from HEAD and not destroyed"
-	case s.Status == gitstate.Drifted && drift != nil:
+	case s.Status == note.Drifted && drift != nil:
 		at := drift.Record.At
 		if !drift.Record.Since.IsZero() {
 			at = drift.Record.Since
 		}
 		why = "has changes since " + moment(at)
-	case s.Status == gitstate.Never:
+	case s.Status == note.Never:
 		why = "never deployed"
-	case d != nil && d.Status != s.Status && d.Status != gitstate.OK:
+	case d != nil && d.Status != s.Status && d.Status != note.OK:
 		why = strings.TrimSuffix(string(d.Status)+": "+d.why(), ": ")
 	case d != nil:
 		why = d.why()
@@ -260,19 +260,19 @@ func (s *Stack) why() string {
 }
 
 // tallied counts statuses.
-type tallied map[gitstate.Status]int
+type tallied map[note.Status]int
 
-func (t tallied) add(s gitstate.Status) { t[s]++ }
+func (t tallied) add(s note.Status) { t[s]++ }
 
-func (t tallied) of(s gitstate.Status) string { return fmt.Sprintf("%d %s", t[s], s) }
+func (t tallied) of(s note.Status) string { return fmt.Sprintf("%d %s", t[s], s) }
 
 // String names the counts, the worst first.
 func (t tallied) String() string {
-	var all []gitstate.Status
+	var all []note.Status
 	for s := range t {
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b gitstate.Status) int {
+	slices.SortFunc(all, func(a, b note.Status) int {
 		return cmp.Or(cmp.Compare(severity(a), severity(b)), strings.Compare(string(a), string(b)))
 	})
 	says := make([]string, len(all))
@@ -283,25 +283,25 @@ func (t tallied) String() string {
 }
 
 // severities say what is looked at first.
-var severities = []gitstate.Status{gitstate.Failed, gitstate.Interrupted, gitstate.Canceled, gitstate.Blocked, gitstate.Drifted, gitstate.Orphaned,
-	gitstate.Running, gitstate.Queued, gitstate.Triggered, gitstate.Never, gitstate.OK}
+var severities = []note.Status{note.Failed, note.Interrupted, note.Canceled, note.Blocked, note.Drifted, note.Orphaned,
+	note.Running, note.Queued, note.Triggered, note.Never, note.OK}
 
 // severity sorts a status of a later version to the failures.
-func severity(s gitstate.Status) int { return max(slices.Index(severities, s), 0) }
+func severity(s note.Status) int { return max(slices.Index(severities, s), 0) }
 
 // icon is a status that is seen at a glance; the word is what it means.
-func icon(s gitstate.Status) string {
+func icon(s note.Status) string {
 	sign := "❌"
 	switch s {
-	case gitstate.OK:
+	case note.OK:
 		sign = "✅"
-	case gitstate.Blocked, gitstate.Canceled:
+	case note.Blocked, note.Canceled:
 		sign = "🚫"
-	case gitstate.Drifted, gitstate.Orphaned:
+	case note.Drifted, note.Orphaned:
 		sign = "⚠️"
-	case gitstate.Running, gitstate.Queued, gitstate.Triggered:
+	case note.Running, note.Queued, note.Triggered:
 		sign = "⏳"
-	case gitstate.Never:
+	case note.Never:
 		sign = "➖"
 	}
 	return sign + " " + text(string(s))

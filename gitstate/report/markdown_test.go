@@ -11,7 +11,7 @@ import (
 	"github.com/yuin/goldmark/renderer/html"
 	xhtml "golang.org/x/net/html"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // failedRun is the run of sample in which something failed.
@@ -44,12 +44,12 @@ func TestMarkdownLimit(t *testing.T) {
 	r := &Report{At: day(1, 0), Run: "RUN1", Runs: []Run{{Run: "RUN1", Op: "deploy", Commit: strings.Repeat("c", 40), Started: day(1, 0)}}}
 	const stacks = 3000
 	for i := range stacks {
-		status := gitstate.OK
+		status := note.OK
 		if i%3 == 2 {
-			status = gitstate.Failed
+			status = note.Failed
 		}
 		r.Stacks = append(r.Stacks, Stack{Path: fmt.Sprintf("/stack/%04d", i), History: []Result{{Status: status,
-			Record: gitstate.Record{Run: "RUN1", Status: status, Reason: strings.Repeat("<|*`@~ ", 100)}}}})
+			Record: note.Record{Run: "RUN1", Status: status, Reason: strings.Repeat("<|*`@~ ", 100)}}}})
 	}
 	for _, limit := range []int{4096, 5000, 20_000, 0, SummaryLimit, 8 << 20} {
 		got := markdownOf(t, r, limit)

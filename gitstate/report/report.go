@@ -24,7 +24,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Report is what is known of some stacks at one moment.
@@ -61,9 +61,9 @@ type Stack struct {
 	Tags   []string `json:"tags,omitempty"`
 	Target string   `json:"target,omitempty"`
 
-	Status           gitstate.Status `json:"status"`
-	DeploymentStatus gitstate.Status `json:"deployment_status"`
-	DriftStatus      gitstate.Status `json:"drift_status"`
+	Status           note.Status `json:"status"`
+	DeploymentStatus note.Status `json:"deployment_status"`
+	DriftStatus      note.Status `json:"drift_status"`
 	// LastCommit is the last commit that had a stack that is gone from HEAD.
 	LastCommit string `json:"last_commit,omitempty"`
 
@@ -88,12 +88,12 @@ type Stack struct {
 
 // Deployment is the latest deployment or destruction; nil if there was none.
 func (s *Stack) Deployment() *Result {
-	return s.latest(func(op string) bool { return gitstate.Op(op).Deploys() })
+	return s.latest(func(op string) bool { return note.Op(op).Deploys() })
 }
 
 // Drift is the latest drift run; nil if there was none.
 func (s *Stack) Drift() *Result {
-	return s.latest(func(op string) bool { return op == gitstate.Drift })
+	return s.latest(func(op string) bool { return op == note.Drift })
 }
 
 func (s *Stack) latest(is func(op string) bool) *Result {
@@ -110,9 +110,9 @@ type Result struct {
 	Commit string `json:"commit"`
 	// Status is the record's, or Interrupted where that is queued or running and
 	// nobody is at it any more.
-	Status gitstate.Status `json:"status"`
-	By     string          `json:"by,omitempty"` // who: of the run, or of a record made by hand
-	Record gitstate.Record `json:"record"`
+	Status note.Status `json:"status"`
+	By     string      `json:"by,omitempty"` // who: of the run, or of a record made by hand
+	Record note.Record `json:"record"`
 }
 
 // Run is one invocation as one commit's note tells of it.
@@ -131,7 +131,7 @@ type Run struct {
 	Finished time.Time `json:"finished,omitzero"` // zero while it is at work, and where it never came to its end
 	// Status is Running while it is at work, else the worst of: Interrupted (it
 	// has no end and nobody is at it), Failed, Blocked, Canceled, Drifted, OK.
-	Status gitstate.Status `json:"status"`
+	Status note.Status `json:"status"`
 	// Stacks is how many were selected, where that was recorded. The others are
 	// how many of the report's stacks ended how; Open is how many did not end.
 	Stacks   int `json:"stacks,omitempty"`

@@ -8,33 +8,34 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // sample is a project in which everything happened once.
 func sample(t testing.TB) (*project, Options) {
 	p := newProject(t)
 	sec := time.Second
-	res := func(status gitstate.Status, path string) gitstate.Record {
-		return gitstate.Record{Status: status, Stack: path, ID: "id" + strings.ReplaceAll(path, "/", "-"), Took: 12400 * time.Millisecond}
+	res := func(status note.Status, path string) note.Record {
+		return note.Record{Status: status, Stack: path, ID: "id" + strings.ReplaceAll(path, "/", "-"), Took: 12400 * time.Millisecond}
 	}
 	one, two := 1, 2
 	c1 := p.commit(day(1, 0), "first stacks")
-	p.records(c1, day(1, 1), gitstate.Deploy, res("ok", "/prod/vpc"), res("ok", "/prod/db"), res("ok", "/prod/app"), res("ok", "/old"))
+	p.records(c1, day(1, 1), note.Deploy, res("ok", "/prod/vpc"), res("ok", "/prod/db"), res("ok", "/prod/app"), res("ok", "/old"))
 	c2 := p.commit(day(2, 0), "a larger database")
 	failed := res("failed", "/prod/db")
 	failed.Exit, failed.Took, failed.Tries = &one, 3*sec, 2
 	failed.Reason = "Error: \x1b[31mcreating\x1b[0m DB <b>instance</b>: </script><script>alert(1)</script>"
-	blocked := gitstate.Record{Status: "blocked", Stack: "/prod/app", ID: "id-prod-app", Cause: "/prod/db"}
-	p.records(c2, day(2, 1), gitstate.Deploy, res("ok", "/prod/vpc"), failed, blocked)
-	p.records(c2, day(3, 1), gitstate.Deploy, res("ok", "/prod/db"), res("ok", "/prod/app"))
+	blocked := note.Record{Status: "blocked", Stack: "/prod/app", ID: "id-prod-app", Cause: "/prod/db"}
+	p.records(c2, day(2, 1), note.Deploy, res("ok", "/prod/vpc"), failed, blocked)
+	p.records(c2, day(3, 1), note.Deploy, res("ok", "/prod/db"), res("ok", "/prod/app"))
 	drifted := res("drifted", "/prod/vpc")
 	drifted.Exit = &two
-	p.records(c2, day(4, 0), gitstate.Drift, drifted, gitstate.Record{Status: "ok", Stack: "/prod/db", ID: "id-prod-db", Took: 5 * sec})
-	evil := gitstate.Record{Status: "ok", Stack: "/<script>alert(1)</script>", Took: 1 * sec, Target: "staging"}
-	p.records(c2, day(4, 5), gitstate.Deploy, evil)
+	p.records(c2, day(4, 0), note.Drift, drifted, note.Record{Status: "ok", Stack: "/prod/db", ID: "id-prod-db", Took: 5 * sec})
+	evil := note.Record{Status: "ok", Stack: "/<script>alert(1)</script>", Took: 1 * sec, Target: "staging"}
+	p.records(c2, day(4, 5), note.Deploy, evil)
 	c3 := p.commit(day(5, 0), "nothing \"deployed\" here yet & now")
-	p.records(c3, day(5, 1), gitstate.Deploy, failed, gitstate.Record{Status: "running", Stack: "/prod/app", ID: "id-prod-app"})
-	mark := gitstate.Record{At: day(6, 0), Status: "ok", Op: gitstate.Deploy, Stack: "/prod/db", ID: "id-prod-db", Variant: gitstate.AnyVariant,
+	p.records(c3, day(5, 1), note.Deploy, failed, note.Record{Status: "running", Stack: "/prod/app", ID: "id-prod-app"})
+	mark := note.Record{At: day(6, 0), Status: "ok", Op: note.Deploy, Stack: "/prod/db", ID: "id-prod-db", Variant: gitstate.AnyVariant,
 		By: "Bob <bob@example.com>", Reason: "repaired by hand", Run: "RUN-MARK", Prev: []string{"RUN6"}, CommitTime: day(5, 0).Unix()}
 	if err := p.store.Append(c3, &mark); err != nil {
 		t.Fatal(err)
@@ -67,20 +68,20 @@ func TestCommits(t *testing.T) {
 	a := p.commit(day(1, 0), "a")
 	b := p.commit(day(2, 0), "b")
 	c := p.commit(day(3, 0), "c")
-	ok := func(path string) gitstate.Record {
-		return gitstate.Record{Status: "ok", Stack: path, Took: time.Second}
+	ok := func(path string) note.Record {
+		return note.Record{Status: "ok", Stack: path, Took: time.Second}
 	}
-	p.records(a, day(1, 1), gitstate.Deploy, ok("/x"), gitstate.Record{Status: "failed", Stack: "/y"})
-	p.records(b, day(2, 1), gitstate.Deploy, ok("/y"))
-	p.records(c, day(3, 1), gitstate.Deploy, ok("/z"))
-	p.records(a, day(4, 1), gitstate.Deploy, ok("/z")) // rolled back
+	p.records(a, day(1, 1), note.Deploy, ok("/x"), note.Record{Status: "failed", Stack: "/y"})
+	p.records(b, day(2, 1), note.Deploy, ok("/y"))
+	p.records(c, day(3, 1), note.Deploy, ok("/z"))
+	p.records(a, day(4, 1), note.Deploy, ok("/z")) // rolled back
 	opt := Options{Stacks: []Known{{Path: "/x"}, {Path: "/y"}, {Path: "/z"}}, Commits: 2}
 	r := p.build(opt)
 	if got := []string{r.Commits[0].Subject, r.Commits[1].Subject}; len(r.Commits) != 2 || got[0] != "c" || got[1] != "a" || r.OlderCommits != 1 {
 		t.Errorf("commits %+v, %d older", r.Commits, r.OlderCommits)
 	}
 	y := r.Stacks[1]
-	if y.Status != gitstate.OK || y.Deployment().Commit != b || y.LastFailure == nil || y.LastOK == nil || y.LastOK.Commit != b {
+	if y.Status != note.OK || y.Deployment().Commit != b || y.LastFailure == nil || y.LastOK == nil || y.LastOK.Commit != b {
 		t.Errorf("/y: %+v", y)
 	}
 	if len(y.History) != 1 || y.History[0].Commit != a {
@@ -90,7 +91,7 @@ func TestCommits(t *testing.T) {
 	if !r.Figures.Since.Equal(day(2, 1).Add(time.Second)) || r.Figures.Deployments != 2 || r.Figures.Failed != 0 {
 		t.Errorf("figures %+v", r.Figures)
 	}
-	opt.Keep = func(deploy, drift gitstate.Latest, own gitstate.Status) bool { return deploy.Commit == a }
+	opt.Keep = func(deploy, drift gitstate.Latest, own note.Status) bool { return deploy.Commit == a }
 	if r := p.build(opt); len(r.Stacks) != 2 || r.Stacks[0].Path != "/x" || r.Stacks[1].Path != "/z" {
 		t.Errorf("kept: %+v", r.Stacks)
 	}
@@ -103,7 +104,7 @@ func TestIdentity(t *testing.T) {
 	p := newProject(t)
 	c := p.commit(day(1, 0), "a")
 	at := func(d int, path, id string) {
-		p.records(c, day(d, 0), gitstate.Deploy, gitstate.Record{Status: "ok", Stack: path, ID: id, Took: time.Second})
+		p.records(c, day(d, 0), note.Deploy, note.Record{Status: "ok", Stack: path, ID: id, Took: time.Second})
 	}
 	at(1, "/x", "")
 	at(2, "/x", "one")
@@ -124,7 +125,7 @@ func TestIdentity(t *testing.T) {
 	}
 	// One of them is gone, and its place is taken.
 	r = p.build(Options{Stacks: []Known{{Path: "/x", ID: "two"}, {Path: "/x", ID: "one", Gone: true, LastCommit: c}}})
-	if len(r.Stacks[0].History) != 1 || len(r.Stacks[1].History) != 3 || r.Stacks[1].Status != gitstate.Orphaned || r.Stacks[0].Status != gitstate.OK {
+	if len(r.Stacks[0].History) != 1 || len(r.Stacks[1].History) != 3 || r.Stacks[1].Status != note.Orphaned || r.Stacks[0].Status != note.OK {
 		t.Errorf("gone: %+v", r.Stacks)
 	}
 }
@@ -134,7 +135,7 @@ func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	c := p.commit(day(1, 0), "a")
-	p.records(c, day(1, 0), gitstate.Deploy, gitstate.Record{Status: "ok", Stack: "/x"})
+	p.records(c, day(1, 0), note.Deploy, note.Record{Status: "ok", Stack: "/x"})
 	if err := p.store.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +179,7 @@ func TestFigures(t *testing.T) {
 			var status string
 			_, _ = fmt.Sscanf(w, "%d:%s", &d, &status)
 			status, kind, _ := strings.Cut(status, ",")
-			h := Result{Status: gitstate.Status(status), Record: gitstate.Record{At: day(d, 0), Op: gitstate.Deploy, Run: fmt.Sprint(i)}}
+			h := Result{Status: note.Status(status), Record: note.Record{At: day(d, 0), Op: note.Deploy, Run: fmt.Sprint(i)}}
 			switch kind {
 			case "by":
 				h.Record.By = "Alice"
@@ -209,7 +210,7 @@ func TestFigures(t *testing.T) {
 func TestFiguresOfRuns(t *testing.T) {
 	t.Parallel()
 	result := func(run, status string, d int, took time.Duration) Result {
-		return Result{Status: gitstate.Status(status), Record: gitstate.Record{At: day(d, 0), Op: gitstate.Deploy, Run: run, Took: took}}
+		return Result{Status: note.Status(status), Record: note.Record{At: day(d, 0), Op: note.Deploy, Run: run, Took: took}}
 	}
 	r := &Report{At: day(11, 0), Stacks: []Stack{
 		{History: []Result{result("A", "ok", 1, 1*time.Second), result("B", "ok", 2, 3*time.Second), result("C", "ok", 3, 2*time.Second)}},

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // Options say of what there are metrics.
@@ -34,10 +35,10 @@ const (
 )
 
 // The own statuses of a stack (see gitstate.StackStatus), each a series.
-var stackStatuses = []gitstate.Status{gitstate.OK, gitstate.Failed, gitstate.Blocked, gitstate.Canceled, gitstate.Interrupted, gitstate.Drifted, gitstate.Running, gitstate.Never}
+var stackStatuses = []note.Status{note.OK, note.Failed, note.Blocked, note.Canceled, note.Interrupted, note.Drifted, note.Running, note.Never}
 
 // How a deployment may have ended.
-var finalStatuses = []gitstate.Status{gitstate.OK, gitstate.Failed, gitstate.Canceled, gitstate.Blocked}
+var finalStatuses = []note.Status{note.OK, note.Failed, note.Canceled, note.Blocked}
 
 var (
 	stacksDesc = prometheus.NewDesc("tmnotes_stacks",
@@ -129,7 +130,7 @@ func (c *Collector) collect(ctx context.Context, ch chan<- prometheus.Metric) er
 		for _, is := range stackStatuses {
 			gauge(statusDesc, number(s.status == is), s.path, s.target, string(is))
 		}
-		for _, op := range []string{gitstate.Deploy, gitstate.Drift} {
+		for _, op := range []string{note.Deploy, note.Drift} {
 			l, has := s.ops[op]
 			if !has {
 				continue
@@ -208,7 +209,7 @@ type place struct{ path, target string }
 
 type stack struct {
 	place
-	status gitstate.Status            // its own; "" if it was destroyed, or was neither deployed nor checked
+	status note.Status                // its own; "" if it was destroyed, or was neither deployed nor checked
 	ops    map[string]gitstate.Latest // by group of operations
 }
 
@@ -248,17 +249,17 @@ func stacksOf(st *gitstate.State) (map[place]*stack, error) {
 			s.ops[l.Group] = l.Latest
 		}
 	}
-	never := gitstate.Latest{Status: gitstate.Never}
+	never := gitstate.Latest{Status: note.Never}
 	for _, s := range stacks {
-		deploy, deployed := s.ops[gitstate.Deploy]
-		drift, checked := s.ops[gitstate.Drift]
+		deploy, deployed := s.ops[note.Deploy]
+		drift, checked := s.ops[note.Drift]
 		if !deployed {
 			deploy = never
 		}
 		if !checked {
 			drift = never
 		}
-		if (deployed || checked) && !(deploy.Op == gitstate.Destroy && deploy.Status == gitstate.OK) {
+		if (deployed || checked) && !(deploy.Op == note.Destroy && deploy.Status == note.OK) {
 			s.status = known(gitstate.StackStatus(deploy, drift))
 		}
 	}
@@ -266,11 +267,11 @@ func stacksOf(st *gitstate.State) (map[place]*stack, error) {
 }
 
 // known takes a status of a later version for what it surely is not: a success.
-func known(s gitstate.Status) gitstate.Status {
+func known(s note.Status) note.Status {
 	if slices.Contains(stackStatuses, s) {
 		return s
 	}
-	return gitstate.Failed
+	return note.Failed
 }
 
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

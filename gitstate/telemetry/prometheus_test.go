@@ -16,6 +16,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 )
 
@@ -42,11 +43,11 @@ func history(t *testing.T) (*gittest.Repo, *gitstate.Store) {
 	t.Cleanup(s.Close)
 	head := repo.Head()
 	n := 0
-	add := func(status gitstate.Status, op, stack string, set func(*gitstate.Record)) {
+	add := func(status note.Status, op, stack string, set func(*note.Record)) {
 		t.Helper()
 		n++
-		r := &gitstate.Record{At: at(n), Status: status, Op: op, Stack: stack, Run: fmt.Sprintf("RUN%02d", n), Variant: "v1", Took: 12400 * time.Millisecond}
-		if status == gitstate.Blocked || status == gitstate.Running {
+		r := &note.Record{At: at(n), Status: status, Op: op, Stack: stack, Run: fmt.Sprintf("RUN%02d", n), Variant: "v1", Took: 12400 * time.Millisecond}
+		if status == note.Blocked || status == note.Running {
 			r.Took = 0
 		}
 		if set != nil {
@@ -65,8 +66,8 @@ func history(t *testing.T) (*gittest.Repo, *gitstate.Store) {
 			t.Fatal(err)
 		}
 	}
-	id := func(id string) func(*gitstate.Record) { return func(r *gitstate.Record) { r.ID = id } }
-	target := func(name string) func(*gitstate.Record) { return func(r *gitstate.Record) { r.Target = name } }
+	id := func(id string) func(*note.Record) { return func(r *note.Record) { r.ID = id } }
+	target := func(name string) func(*note.Record) { return func(r *note.Record) { r.Target = name } }
 	add("ok", "deploy", "/prod/vpc", nil)       // before it has an id,
 	add("ok", "deploy", "/prod/vpc", id("vpc")) // and with one
 	add("drifted", "drift", "/prod/vpc", id("vpc"))
@@ -80,7 +81,7 @@ func history(t *testing.T) (*gittest.Repo, *gitstate.Store) {
 	add("ok", "deploy", "/gone", nil)
 	add("ok", "destroy", "/gone", nil)
 	add("ok", "plan", "/only/planned", nil)
-	add("ok", "deploy", "/by/hand", func(r *gitstate.Record) { r.Variant, r.By, r.Took = gitstate.AnyVariant, "Bob", 0 })
+	add("ok", "deploy", "/by/hand", func(r *note.Record) { r.Variant, r.By, r.Took = gitstate.AnyVariant, "Bob", 0 })
 	add("ok", "deploy", "/\"quoted\"\\\n", nil)
 	return repo, s
 }
@@ -107,7 +108,7 @@ func TestMetrics(t *testing.T) {
 	if err := os.Chtimes(fetched, at(20), at(20)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Append(repo.Head(), &gitstate.Record{At: at(58), Status: "ok", Op: "deploy", Stack: "/not/pushed", Run: "RUN58", Variant: "v1"}); err != nil {
+	if err := s.Append(repo.Head(), &note.Record{At: at(58), Status: "ok", Op: "deploy", Stack: "/not/pushed", Run: "RUN58", Variant: "v1"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := gather(s, telemetry.Options{Remote: "origin", MaxStacks: 9}, filepath.Join(t.TempDir(), "x.prom"))
@@ -138,10 +139,10 @@ func TestCardinality(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	var records []*gitstate.Record
+	var records []*note.Record
 	for i := range 500 {
-		records = append(records, &gitstate.Record{Status: "ok", Op: "deploy", Target: fmt.Sprintf("pr-%d", i), Stack: "/a", Run: fmt.Sprintf("R%d", i), Variant: "v1"},
-			&gitstate.Record{Status: "ok", Op: fmt.Sprintf("op-%d", i), Stack: "/a", Run: fmt.Sprintf("R%d", i), Variant: "v1"})
+		records = append(records, &note.Record{Status: "ok", Op: "deploy", Target: fmt.Sprintf("pr-%d", i), Stack: "/a", Run: fmt.Sprintf("R%d", i), Variant: "v1"},
+			&note.Record{Status: "ok", Op: fmt.Sprintf("op-%d", i), Stack: "/a", Run: fmt.Sprintf("R%d", i), Variant: "v1"})
 	}
 	if err := s.Append(repo.Head(), records...); err != nil {
 		t.Fatal(err)

@@ -22,10 +22,10 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	semconv "go.opentelemetry.io/otel/semconv/v1.40.0"
+	"go.opentelemetry.io/otel/semconv/v1.40.0"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What the conventions have no name for.
@@ -179,7 +179,7 @@ func (t *Trace) Started(s Stack, at time.Time) {
 
 func (t *Trace) start(s Stack, at time.Time) trace.Span {
 	kv := append(t.common(s.Op, s.Target), semconv.CICDPipelineTaskName(s.Path), semconv.CICDPipelineTaskRunID(t.run.ID+s.Path))
-	if s.Op == gitstate.Deploy {
+	if s.Op == note.Deploy {
 		kv = append(kv, semconv.CICDPipelineTaskTypeDeploy)
 	}
 	if s.ID != "" {
@@ -228,7 +228,7 @@ func (t *Trace) Retrying(path, reason string, wait time.Duration) {
 
 // Finished ends the span of a stack with what is on record of it. A stack that was never started
 // has a span without length.
-func (t *Trace) Finished(s Stack, r *gitstate.Record, at time.Time) {
+func (t *Trace) Finished(s Stack, r *note.Record, at time.Time) {
 	if t == nil {
 		return
 	}
@@ -250,9 +250,9 @@ func (t *Trace) Finished(s Stack, r *gitstate.Record, at time.Time) {
 		span.SetAttributes(causeKey.String(r.Cause))
 	}
 	switch r.Status {
-	case gitstate.OK, gitstate.Drifted:
+	case note.OK, note.Drifted:
 		span.SetStatus(codes.Ok, "")
-	case gitstate.Failed, gitstate.Canceled:
+	case note.Failed, note.Canceled:
 		span.SetStatus(codes.Error, r.Reason)
 		kind := string(r.Status)
 		if r.Exit != nil && *r.Exit != 0 {
@@ -260,9 +260,9 @@ func (t *Trace) Finished(s Stack, r *gitstate.Record, at time.Time) {
 		}
 		span.SetAttributes(semconv.ErrorTypeKey.String(kind))
 	}
-	if r.Op == gitstate.Deploy && (r.Status == gitstate.OK || r.Status == gitstate.Failed) {
+	if r.Op == note.Deploy && (r.Status == note.OK || r.Status == note.Failed) {
 		is := semconv.DeploymentStatusSucceeded
-		if r.Status == gitstate.Failed {
+		if r.Status == note.Failed {
 			is = semconv.DeploymentStatusFailed
 		}
 		span.SetAttributes(is)
@@ -272,13 +272,13 @@ func (t *Trace) Finished(s Stack, r *gitstate.Record, at time.Time) {
 
 // taskResult is a status in the words of cicd.pipeline.task.run.result. That a stack
 // has drifted is what its run was to find out.
-func taskResult(s gitstate.Status) attribute.KeyValue {
+func taskResult(s note.Status) attribute.KeyValue {
 	switch s {
-	case gitstate.OK, gitstate.Drifted:
+	case note.OK, note.Drifted:
 		return semconv.CICDPipelineTaskRunResultSuccess
-	case gitstate.Blocked:
+	case note.Blocked:
 		return semconv.CICDPipelineTaskRunResultSkip
-	case gitstate.Canceled:
+	case note.Canceled:
 		return semconv.CICDPipelineTaskRunResultCancellation
 	}
 	return semconv.CICDPipelineTaskRunResultFailure
@@ -287,14 +287,14 @@ func taskResult(s gitstate.Status) attribute.KeyValue {
 // End ends the span of the run, with how many stacks ended how, sends what was not
 // sent yet, and waits for that no longer than limit. What could not be sent is
 // one warning.
-func (t *Trace) End(counts map[gitstate.Status]int, interrupted bool, limit time.Duration) {
+func (t *Trace) End(counts map[note.Status]int, interrupted bool, limit time.Duration) {
 	if t == nil {
 		return
 	}
 	if t.whole != nil {
 		result := semconv.CICDPipelineResultSuccess
 		bad := 0
-		for _, s := range []gitstate.Status{gitstate.Failed, gitstate.Blocked, gitstate.Canceled} {
+		for _, s := range []note.Status{note.Failed, note.Blocked, note.Canceled} {
 			bad += counts[s]
 		}
 		switch {

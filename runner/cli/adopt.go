@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -73,7 +74,7 @@ func adopt(c *cli.Context, env Env) error {
 			}
 			stacks = among(stacks, selected)
 		}
-		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), gitstate.Deploy)
+		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy)
 		if err != nil {
 			return err
 		}
@@ -92,8 +93,8 @@ func adopt(c *cli.Context, env Env) error {
 		if m.triggers, err = p.Triggers(c.Context, commit.Hash); err != nil {
 			return err
 		}
-		like := byHand(c, env, s, commit, gitstate.OK, gitstate.Deploy, reason)
-		var records []*gitstate.Record
+		like := byHand(c, env, s, commit, note.OK, note.Deploy, reason)
+		var records []*note.Record
 		known := 0
 		for _, stack := range stacks {
 			if _, err := m.in.Digest(stack.Path); err != nil {
@@ -103,7 +104,7 @@ func adopt(c *cli.Context, env Env) error {
 			if err != nil {
 				return err
 			}
-			if l.Status != gitstate.Never {
+			if l.Status != note.Never {
 				known++
 				continue
 			}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -22,12 +22,12 @@ func (n *session) of(path string) recorded {
 
 // looks reports whether it matters where a stack's command writes to.
 func (r *recorded) looks() bool {
-	return r.look != nil && (gitstate.Op(r.op.Name).Deploys() || r.op.Name == gitstate.Drift)
+	return r.look != nil && (note.Op(r.op.Name).Deploys() || r.op.Name == note.Drift)
 }
 
 // moved reports whether records of the stack belong elsewhere than those of another one.
 // A backend that is not known is every one.
-func (r *recorded) moved(from *gitstate.Record) bool {
+func (r *recorded) moved(from *note.Record) bool {
 	return r.target != from.Target || from.Backend() != "" && r.backend != from.Backend()
 }
 
@@ -99,7 +99,7 @@ func (a *arrival) again(ctx context.Context, r recorded) (off string, err error)
 	if t, is := taken[path]; is {
 		return t.why, nil
 	}
-	if a.pendings != nil && r.op.Name == gitstate.Deploy {
+	if a.pendings != nil && r.op.Name == note.Deploy {
 		q := *a.pendings
 		q.st = st
 		if why, _, err := q.of(r.stack, r.asked()); err != nil || why == "" {
@@ -115,8 +115,8 @@ func (a *arrival) again(ctx context.Context, r recorded) (off string, err error)
 	}
 	a.u.say("%s is deployed to %s, which was not so when it was selected", path, r.describe())
 	a.changed.Store(true)
-	moved := a.record(path, gitstate.Queued)
-	if err := a.store.Withdraw(a.commit.Hash, queued, gitstate.Record{By: a.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
+	moved := a.record(path, note.Queued)
+	if err := a.store.Withdraw(a.commit.Hash, queued, note.Record{By: a.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
 		return "", err
 	}
 	a.requeued.Store(path, moved)
@@ -136,9 +136,9 @@ func (r *recorded) describe() string {
 }
 
 // announced is the queued line of a stack.
-func (n *session) announced(path string) *gitstate.Record {
+func (n *session) announced(path string) *note.Record {
 	if moved, is := n.requeued.Load(path); is {
-		return moved.(*gitstate.Record)
+		return moved.(*note.Record)
 	}
 	return n.queued[path]
 }
@@ -206,9 +206,9 @@ func (n *session) ended(path string) error {
 		r.place, r.target, r.backend = place, targetOf(r.base, place.Workspace), place.Backend
 	}
 	n.now.Store(path, r)
-	var running *gitstate.Record
+	var running *note.Record
 	if line, is := n.running.Load(path); is {
-		running = line.(*gitstate.Record)
+		running = line.(*note.Record)
 	}
 	if running == nil || r.target == running.Target && r.backend == running.Backend() {
 		return nil
@@ -220,5 +220,5 @@ func (n *session) ended(path string) error {
 	if _, err := n.follow(st, path); err != nil || !r.moved(running) {
 		return err
 	}
-	return n.store.Withdraw(n.commit.Hash, running, gitstate.Record{By: n.by, Reason: "it was deployed elsewhere: " + r.describe()})
+	return n.store.Withdraw(n.commit.Hash, running, note.Record{By: n.by, Reason: "it was deployed elsewhere: " + r.describe()})
 }

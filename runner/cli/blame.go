@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -24,7 +25,7 @@ func blameCommand(env Env) *cli.Command {
 		Description: "STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id. Of a stack that is ok\n" +
 			"it says since when. Reads what is here; `tmnotes fetch` brings what is on the remote.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "op", Value: gitstate.Deploy, Usage: "operation `NAME` that fails"},
+			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "operation `NAME` that fails"},
 			formatFlag(),
 		}, storeFlags()),
 		Action: func(c *cli.Context) error { return blame(c, env) },
@@ -38,26 +39,26 @@ type inputChanges func(ctx context.Context, stack runner.Stack, from, to string)
 
 // happened is a record that blame speaks of.
 type happened struct {
-	Commit  string          `json:"commit"`
-	Subject string          `json:"subject,omitempty"`
-	By      string          `json:"by,omitempty"`
-	Job     string          `json:"job,omitempty"`
-	Cmd     string          `json:"cmd,omitempty"`
-	Record  gitstate.Record `json:"record"`
+	Commit  string      `json:"commit"`
+	Subject string      `json:"subject,omitempty"`
+	By      string      `json:"by,omitempty"`
+	Job     string      `json:"job,omitempty"`
+	Cmd     string      `json:"cmd,omitempty"`
+	Record  note.Record `json:"record"`
 }
 
 // verdict is what blame finds.
 type verdict struct {
-	Stack  string          `json:"stack"`
-	ID     string          `json:"id,omitempty"`
-	Op     string          `json:"op"`
-	Target string          `json:"target,omitempty"`
-	Status gitstate.Status `json:"status"`           // of the latest record
-	Since  *time.Time      `json:"since,omitempty"`  // it is so, or as bad
-	Runs   int             `json:"runs,omitempty"`   // since then
-	First  *happened       `json:"first,omitempty"`  // the record that began it,
-	Latest *happened       `json:"latest,omitempty"` // the latest one that ended,
-	LastOK *happened       `json:"last_ok,omitempty"`
+	Stack  string      `json:"stack"`
+	ID     string      `json:"id,omitempty"`
+	Op     string      `json:"op"`
+	Target string      `json:"target,omitempty"`
+	Status note.Status `json:"status"`           // of the latest record
+	Since  *time.Time  `json:"since,omitempty"`  // it is so, or as bad
+	Runs   int         `json:"runs,omitempty"`   // since then
+	First  *happened   `json:"first,omitempty"`  // the record that began it,
+	Latest *happened   `json:"latest,omitempty"` // the latest one that ended,
+	LastOK *happened   `json:"last_ok,omitempty"`
 	// Of a stack that is ok: what failed right before.
 	LastBad *happened `json:"last_failed,omitempty"`
 	Open    *happened `json:"open,omitempty"` // a run that is at work, or a trigger
@@ -69,7 +70,7 @@ type verdict struct {
 	Diverged []string            `json:"diverged,omitempty"`     // runs in conflict with the latest
 }
 
-func (v *verdict) ok() bool { return v.Latest != nil && v.Latest.Record.Status == gitstate.OK }
+func (v *verdict) ok() bool { return v.Latest != nil && v.Latest.Record.Status == note.OK }
 
 func blame(c *cli.Context, env Env) error {
 	switch {
@@ -143,15 +144,15 @@ func investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, sta
 		return nil, err
 	}
 	var all []logged
-	heads := map[[2]string]gitstate.Record{}
+	heads := map[[2]string]note.Record{}
 	err = s.Notes(func(commit string, lines []gitstate.Line) error {
 		for _, line := range lines {
 			switch r := line.Record; {
-			case r.Event == gitstate.Started:
+			case r.Event == note.Started:
 				if r.Leg() == 0 {
 					heads[[2]string{r.Run, commit}] = r
 				}
-			case r.Status != "" && r.Target == target && (r.Op == op || gitstate.Op(r.Op).Deploys() && gitstate.Op(op).Deploys()):
+			case r.Status != "" && r.Target == target && (r.Op == op || note.Op(r.Op).Deploys() && note.Op(op).Deploys()):
 				all = append(all, logged{Commit: commit, Record: r})
 			}
 		}
@@ -162,7 +163,7 @@ func investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, sta
 	}
 	sortByTime(all)
 	ids := idsOfPaths(all)
-	key := gitstate.PathIDs(nil).StackOf(&gitstate.Record{Stack: stack.Path, ID: stack.ID})
+	key := gitstate.PathIDs(nil).StackOf(&note.Record{Stack: stack.Path, ID: stack.ID})
 	all = slices.DeleteFunc(all, func(x logged) bool {
 		// A stack that has an id has the records of its path from before.
 		return ids.StackOf(&x.Record) != key && !(x.Record.ID == "" && x.Record.Stack == stack.Path)
@@ -212,14 +213,14 @@ func convict(history []logged, l *gitstate.Latest) *verdict {
 	var ended []logged
 	for _, x := range history {
 		r := x.Record
-		switch open := r.Status == gitstate.Queued || r.Status == gitstate.Running; {
-		case r.Status == gitstate.Triggered, open && r.Run == l.Run && l.Status != gitstate.Interrupted:
+		switch open := r.Status == note.Queued || r.Status == note.Running; {
+		case r.Status == note.Triggered, open && r.Run == l.Run && l.Status != note.Interrupted:
 			if r.Run == l.Run {
 				v.Open = as(x)
 			}
 			continue
 		case open:
-			x.Record.Status = gitstate.Interrupted
+			x.Record.Status = note.Interrupted
 		}
 		ended = append(ended, x)
 	}
@@ -230,7 +231,7 @@ func convict(history []logged, l *gitstate.Latest) *verdict {
 	v.Latest = as(latest)
 	const bad = "bad"
 	is := func(x logged) string {
-		if x.Record.Status == gitstate.OK {
+		if x.Record.Status == note.OK {
 			return x.Record.Op
 		}
 		return bad
@@ -250,7 +251,7 @@ func convict(history []logged, l *gitstate.Latest) *verdict {
 		}
 		// What was canceled before the first failure might have succeeded.
 		for i := from; i < len(ended); i++ {
-			if ended[i].Record.Status != gitstate.Canceled {
+			if ended[i].Record.Status != note.Canceled {
 				from = i
 				break
 			}
@@ -329,7 +330,7 @@ func (v *verdict) print(u *ui) {
 }
 
 func verb(h *happened) string {
-	if h.Record.Status == gitstate.OK && h.Record.Op == gitstate.Destroy {
+	if h.Record.Status == note.OK && h.Record.Op == note.Destroy {
 		return "destroyed"
 	}
 	return string(h.Record.Status)

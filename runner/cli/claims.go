@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -81,7 +82,7 @@ type claims struct {
 	says   map[string]said // what was said of a stack that is waited for
 }
 
-func (n *session) claim(u *ui, push *pusher, o runOptions, head *gitstate.Record, g *runner.Graph, overtook *bool) *claims {
+func (n *session) claim(u *ui, push *pusher, o runOptions, head *note.Record, g *runner.Graph, overtook *bool) *claims {
 	remote := push.remote
 	if remote == "" || o.claims.off {
 		return nil
@@ -97,7 +98,7 @@ func (n *session) claim(u *ui, push *pusher, o runOptions, head *gitstate.Record
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
 	r := k.n.of(path)
-	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, gitstate.Op(r.op.Name).Deploys()
+	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target}, note.Op(r.op.Name).Deploys()
 }
 
 // admit claims the stacks that are ready and decides again whether they need to run.
@@ -379,7 +380,7 @@ func (k *claims) decide(ctx context.Context, paths []string) (map[string]taken, 
 		case k.named:
 		case news && (l.Run != r.was.Run || !l.At.Equal(r.was.At) || len(r.was.Diverged) > 0):
 			again = append(again, p)
-		case r.op.Name == gitstate.Deploy && !k.rollback:
+		case r.op.Name == note.Deploy && !k.rollback:
 			if why, err := k.newer.back(&l, p); err != nil {
 				return nil, err
 			} else if why != "" {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -66,7 +67,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	// A terramate that is to sync asks for its organizations before it does
 	// anything: until then it reads the project, as we do, and the notes travel.
 	fetched := make(chan error, 1)
-	fetch := func(ctx context.Context) error { return fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]) }
+	fetch := func(ctx context.Context) error { return fetchNotes(ctx, s, h.ui, h.plans[note.Deploy]) }
 	if name := strings.TrimSuffix(filepath.Base(argv[0]), ".exe"); name == "terramate" && wants(argv, env.Getenv) != "" {
 		h.beginAhead()
 		go func(ctx context.Context) { fetched <- fetch(ctx) }(ctx)
@@ -134,7 +135,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
 	ctx = context.WithoutCancel(ctx) // what is known is always written down
-	reach := newReach(ctx, h.ui, s, h.plans[gitstate.Deploy].remote, 0)
+	reach := newReach(ctx, h.ui, s, h.plans[note.Deploy].remote, 0)
 	defer reach.done()
 	h.net = reach.ctx
 	cmd := exec.Command(path, argv[1:]...)

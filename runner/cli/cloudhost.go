@@ -15,6 +15,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -48,7 +49,7 @@ const freshFor = 10 * time.Second
 func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*cloudHost, error) {
 	h := &cloudHost{session: session{env: env, store: s, net: context.Background()}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
 	var err error
-	for _, op := range []string{gitstate.Deploy, gitstate.Drift, "preview"} {
+	for _, op := range []string{note.Deploy, note.Drift, "preview"} {
 		if h.plans[op], err = planSync(c, s, "", env.ci(), op); err != nil {
 			return nil, err
 		}
@@ -122,7 +123,7 @@ func (h *cloudHost) load() func() (*workTree, error) {
 func (h *cloudHost) refresh(ctx context.Context) error {
 	h.fetching.Lock()
 	defer h.fetching.Unlock()
-	plan := h.plans[gitstate.Deploy]
+	plan := h.plans[note.Deploy]
 	if plan.remote == "" || time.Since(h.store.LastFetch(plan.remote)) < freshFor {
 		return nil
 	}
@@ -132,7 +133,7 @@ func (h *cloudHost) refresh(ctx context.Context) error {
 
 // announce brings the head of a deployment and its queued stacks to the remote.
 func (h *cloudHost) announce(ctx context.Context) error {
-	remote := h.plans[gitstate.Deploy].remote
+	remote := h.plans[note.Deploy].remote
 	if remote == "" {
 		return nil
 	}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -60,7 +60,7 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 func atWork(busy []recorded, claims claimOptions, remote string) string {
 	first := busy[0]
 	doing, then := "running", "if it is, both run them"
-	if gitstate.Op(first.op.Name).Deploys() {
+	if note.Op(first.op.Name).Deploys() {
 		doing = "deploying"
 		switch {
 		case remote == "" || claims.off:

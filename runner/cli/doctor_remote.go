@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // What the doctor looks at of the remote, and of what git does with it.
@@ -37,9 +38,9 @@ func (d *doctor) findRemote() {
 			d.remote = ""
 			return
 		}
-		d.ok("%s is %s", remote, gitstate.NewRedactor(d.env.Environ).Text(where, 300))
+		d.ok("%s is %s", remote, note.NewRedactor(d.env.Environ).Text(where, 300))
 		if to, besides, err := d.s.PushURLs(d.c.Context, remote); err == nil && len(besides) > 0 {
-			d.ok("of its push URLs the notes go to %s alone", gitstate.NewRedactor(d.env.Environ).Text(to, 300))
+			d.ok("of its push URLs the notes go to %s alone", note.NewRedactor(d.env.Environ).Text(to, 300))
 		}
 		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
 			d.problem("tmnotes check", "%v", err)

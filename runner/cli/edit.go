@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -28,7 +29,7 @@ func markCommand(env Env) *cli.Command {
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required)"},
 			&cli.StringFlag{Name: "status", Value: "ok", Usage: "`STATUS` to record: ok, failed, canceled or drifted"},
-			&cli.StringFlag{Name: "op", Value: gitstate.Deploy, Usage: "operation `NAME` to record"},
+			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "operation `NAME` to record"},
 			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` that it was done on"},
 		}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error { return mark(c, env) },
@@ -70,7 +71,7 @@ func mark(c *cli.Context, env Env) error {
 		for i, want := range c.Args().Slice() {
 			var found bool
 			// A stack that is gone can still be destroyed.
-			if stacks[i], found = findStack(s, dir, all, want); !found && op != gitstate.Destroy {
+			if stacks[i], found = findStack(s, dir, all, want); !found && op != note.Destroy {
 				return fmt.Errorf("%s is not a stack in this project; `tmnotes list` lists them (nothing was marked)", want)
 			}
 		}
@@ -93,8 +94,8 @@ func mark(c *cli.Context, env Env) error {
 				}
 			}
 		}
-		like := byHand(c, env, s, commit, gitstate.Status(c.String("status")), op, reason)
-		var records []*gitstate.Record
+		like := byHand(c, env, s, commit, note.Status(c.String("status")), op, reason)
+		var records []*note.Record
 		for _, stack := range stacks {
 			r, _, err := like(st, stack)
 			if err != nil {
@@ -128,12 +129,12 @@ func findStack(s *gitstate.Store, dir string, all []runner.Stack, want string) (
 
 // byHand makes the records of a run that executes nothing: somebody says what
 // became of stacks. Beside the record the function hands out what it follows.
-func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, status gitstate.Status, op, reason string) func(*gitstate.State, runner.Stack) (*gitstate.Record, gitstate.Latest, error) {
+func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, status note.Status, op, reason string) func(*gitstate.State, runner.Stack) (*note.Record, gitstate.Latest, error) {
 	who := cmp.Or(env.ci().by, s.Who(c.Context))
 	run := s.NewRun()
 	s.UseJournal(run)
 	reader := newReader(c.Context, s.WorkTree())
-	return func(st *gitstate.State, stack runner.Stack) (*gitstate.Record, gitstate.Latest, error) {
+	return func(st *gitstate.State, stack runner.Stack) (*note.Record, gitstate.Latest, error) {
 		target, err := targetHere(env, reader, stack, c.String("target"))
 		if err != nil {
 			return nil, gitstate.Latest{}, err
@@ -155,13 +156,13 @@ func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, 
 			prev, backends = append(prev, at.Runs()...), backends+min(len(p.Backend), 1)
 		}
 		slices.Sort(prev)
-		r := &gitstate.Record{Status: status, Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
+		r := &note.Record{Status: status, Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
 			By: who, Prev: slices.Compact(prev), Run: run, CommitTime: commit.Time.Unix()}
 		// Whoever marks a stack as deployed means the command line that it is
 		// deployed with, which the record before this one has.
 		r.Variant = l.Variant
 		r.SetValues(l.Values())
-		if l.Status == gitstate.Never || r.Variant == "" || backends > 1 {
+		if l.Status == note.Never || r.Variant == "" || backends > 1 {
 			r.Variant = gitstate.AnyVariant
 			r.SetValues("")
 		}

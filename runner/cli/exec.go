@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
@@ -185,7 +186,7 @@ func execute(c *cli.Context, env Env) error {
 	x.Signals, x.Foreground = signals, runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
 	task.Env = append(task.Env, "TMNOTES_RUN="+n.run)
-	task.Secrets = gitstate.NewRedactor(env.Environ, cmd)
+	task.Secrets = note.NewRedactor(env.Environ, cmd)
 	tasks := map[string]runner.Task{stack.Path: task}
 	n.keepPlans(u, tasks, file)
 	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, setting(c, s, "on-change", "onChange", ""))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -17,7 +18,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	s := n.store
 	part := ""
 	if n.leg > 0 {
-		part = gitstate.LegName(n.leg)
+		part = note.LegName(n.leg)
 	}
 	mark, err := s.Live(n.run, part)
 	if err != nil {
@@ -162,7 +163,7 @@ const killAfter = 30 * time.Second
 
 // declare announces a run, also on the remote. Where that fails, what was announced
 // is withdrawn, and nothing may be executed.
-func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *gitstate.Record, todo []string) error {
+func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *note.Record, todo []string) error {
 	outliveReader()
 	s := n.store
 	if err := n.announce(head, todo); err != nil {

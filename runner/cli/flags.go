@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -147,9 +148,9 @@ func parseStatusFilter(c *cli.Context) (statusFilter, error) {
 		}
 		words := filterWords[flag]
 		if flag == "status" && c.Command.Name == "status" {
-			words = append(slices.Clone(words), string(gitstate.Orphaned))
+			words = append(slices.Clone(words), string(note.Orphaned))
 		}
-		if flag == "status" && value == string(gitstate.Orphaned) && c.Command.Name != "status" {
+		if flag == "status" && value == string(note.Orphaned) && c.Command.Name != "status" {
 			return f, fmt.Errorf("--status orphaned: what is gone from HEAD is only listed by `tmnotes status`")
 		}
 		if !slices.Contains(words, value) {

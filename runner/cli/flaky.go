@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -135,13 +136,13 @@ func findFlaky(records []logged, since time.Time) []flakyStack {
 			if !r.At.Before(since) {
 				f.Of++
 			}
-			if r.Status == gitstate.Failed {
+			if r.Status == note.Failed {
 				failed = append(failed, x)
 				continue
 			}
 			before := failed
 			failed = nil
-			if r.Status != gitstate.OK || r.At.Before(since) {
+			if r.Status != note.OK || r.At.Before(since) {
 				continue
 			}
 			// The failures that led to this success.
@@ -186,8 +187,8 @@ func unique(in []string) (out []string) {
 
 // executed reports whether a record tells of a command that ended, and not of
 // what somebody marked.
-func executed(r *gitstate.Record) bool {
-	return r.By == "" && (r.Status == gitstate.OK || r.Status == gitstate.Failed || r.Status == gitstate.Drifted)
+func executed(r *note.Record) bool {
+	return r.By == "" && (r.Status == note.OK || r.Status == note.Failed || r.Status == note.Drifted)
 }
 
 // sameInputs reports whether two results are surely of the same command on the

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 func forgetCommand(env Env) *cli.Command {
@@ -57,7 +58,7 @@ func forget(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		plan, err := planSync(c, s, "", env.ci(), gitstate.Deploy)
+		plan, err := planSync(c, s, "", env.ci(), note.Deploy)
 		if err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func forget(c *cli.Context, env Env) error {
 				return err
 			}
 		}
-		by := gitstate.Record{By: cmp.Or(env.ci().by, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
+		by := note.Record{By: cmp.Or(env.ci().by, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
 		s.UseJournal(by.Run)
 		gone, err := s.Forget(c.Context, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
 		if err != nil {
@@ -106,7 +107,7 @@ type pick struct {
 // pickLines picks the lines that are to be removed: all conditions have to be met. The
 // stack's records for another target than the one that was named are not meant:
 // another place's state would be lost with them.
-func pickLines(c *cli.Context, env Env, lines []gitstate.Line, isStack func(*gitstate.Record) bool) *pick {
+func pickLines(c *cli.Context, env Env, lines []gitstate.Line, isStack func(*note.Record) bool) *pick {
 	p := &pick{texts: map[string]bool{}, target: c.String("target")}
 	if !strings.Contains(p.target, "+") { // else the workspace is in it already
 		p.target = targetOf(p.target, env.workspace())
@@ -116,10 +117,10 @@ func pickLines(c *cli.Context, env Env, lines []gitstate.Line, isStack func(*git
 	for _, l := range lines {
 		r := l.Record
 		switch {
-		case r.Event == gitstate.Forgotten,
+		case r.Event == note.Forgotten,
 			stack != "" && (l.Err != nil || r.Stack == "" || !isStack(&r)),
 			run != "" && (l.Err != nil || r.Run != run),
-			text != "" && !strings.HasPrefix(l.Text, text) && gitstate.Digest(l.Text) != text:
+			text != "" && !strings.HasPrefix(l.Text, text) && note.Digest(l.Text) != text:
 		case limited && r.Target != p.target:
 			if i, found := slices.BinarySearch(p.others, r.Target); !found {
 				p.others = slices.Insert(p.others, i, r.Target)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // history makes the records of a stack from words like "ok@c1", one a second:
@@ -18,7 +19,7 @@ func history(words string) (records []logged) {
 	for i, w := range strings.Fields(words) {
 		status, rest, _ := strings.Cut(w, "@")
 		f := strings.Split(rest, ",")
-		x := logged{Commit: f[0], Record: gitstate.Record{At: second(i), Status: gitstate.Status(status), Op: gitstate.Deploy, Stack: "/a", Run: fmt.Sprint("R", i), Variant: "v"}}
+		x := logged{Commit: f[0], Record: note.Record{At: second(i), Status: note.Status(status), Op: note.Deploy, Stack: "/a", Run: fmt.Sprint("R", i), Variant: "v"}}
 		r := &x.Record
 		for _, opt := range f[1:] {
 			key, value, _ := strings.Cut(opt, "=")
@@ -107,10 +108,10 @@ func TestConvict(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		history string
-		status  gitstate.Status // of the latest record, as derived
+		status  note.Status // of the latest record, as derived
 		want    string
 	}{
-		"nothing":                   {"", gitstate.Never, "never"},
+		"nothing":                   {"", note.Never, "never"},
 		"ok":                        {"ok@1", "", "ok first R0 latest R0 runs 1"},
 		"ok for long":               {"failed@1 ok@1 ok@2 ok@3", "", "ok first R1 latest R3 runs 3 bad R0"},
 		"never ok":                  {"failed@1 failed@2", "", "failed first R0 latest R1 runs 2"},
@@ -120,11 +121,11 @@ func TestConvict(t *testing.T) {
 		"canceled alone":            {"ok@1 canceled@2 canceled@3", "", "canceled first R1 latest R2 runs 2 ok R0"},
 		"blocked":                   {"ok@1 blocked@2 failed@2", "", "failed first R1 latest R2 runs 2 ok R0"},
 		"interrupted":               {"ok@1 running@2 failed@2", "", "failed first R1 latest R2 runs 2 ok R0"},
-		"the latest interrupted":    {"ok@1 queued@2", gitstate.Interrupted, "interrupted first R1 latest R1 runs 1 ok R0"},
-		"at work now":               {"ok@1 failed@2 running@2", gitstate.Running, "running first R1 latest R1 runs 1 ok R0 open R2"},
-		"triggered":                 {"ok@1 failed@2 triggered@2", gitstate.Triggered, "triggered first R1 latest R1 runs 1 ok R0 open R2"},
+		"the latest interrupted":    {"ok@1 queued@2", note.Interrupted, "interrupted first R1 latest R1 runs 1 ok R0"},
+		"at work now":               {"ok@1 failed@2 running@2", note.Running, "running first R1 latest R1 runs 1 ok R0 open R2"},
+		"triggered":                 {"ok@1 failed@2 triggered@2", note.Triggered, "triggered first R1 latest R1 runs 1 ok R0 open R2"},
 		"triggered, then failed":    {"ok@1 triggered@1 failed@1", "", "failed first R2 latest R2 runs 1 ok R0"},
-		"triggered only":            {"triggered@1", gitstate.Triggered, "triggered open R0"},
+		"triggered only":            {"triggered@1", note.Triggered, "triggered open R0"},
 		"destroyed":                 {"failed@1 ok@1 ok@1,op=destroy", "", "ok first R2 latest R2 runs 1"},
 		"the destruction failed":    {"ok@1 failed@1,op=destroy", "", "failed first R1 latest R1 runs 1 ok R0"},
 		"drifted":                   {"ok@1,op=drift drifted@1,op=drift", "", "drifted first R1 latest R1 runs 1 ok R0"},
@@ -161,9 +162,9 @@ func TestConvict(t *testing.T) {
 // A drift result that was repeated stands for the time since it was seen first.
 func TestAsOfClamp(t *testing.T) {
 	t.Parallel()
-	drift := gitstate.Latest{Stored: gitstate.Stored{Record: gitstate.Record{At: second(9), Since: second(1), Status: gitstate.OK}}, Status: gitstate.OK}
-	failed := gitstate.Latest{Stored: gitstate.Stored{Record: gitstate.Record{At: second(3), Status: gitstate.Failed}}, Status: gitstate.Failed}
-	for at, want := range map[int]gitstate.Status{5: gitstate.Failed, 9: gitstate.OK} {
+	drift := gitstate.Latest{Stored: gitstate.Stored{Record: note.Record{At: second(9), Since: second(1), Status: note.OK}}, Status: note.OK}
+	failed := gitstate.Latest{Stored: gitstate.Stored{Record: note.Record{At: second(3), Status: note.Failed}}, Status: note.Failed}
+	for at, want := range map[int]note.Status{5: note.Failed, 9: note.OK} {
 		v := view{deploy: failed, drift: drift}
 		v.status = gitstate.StackStatus(v.deploy, v.drift)
 		asOf{what: "x", until: second(at)}.clamp(&v)

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -274,7 +275,7 @@ func (l *leg) takeOff(st *gitstate.State, n *session, order []string, off map[st
 		if _, is := off[p]; is || r.dirty || latest.Dirty || latest.Run != n.run || latest.Commit != n.commit.Hash || len(latest.Diverged) > 0 {
 			continue
 		}
-		if latest.Op == r.op.Name && (latest.Status == gitstate.OK || latest.Status == gitstate.Drifted) {
+		if latest.Op == r.op.Name && (latest.Status == note.OK || latest.Status == note.Drifted) {
 			off[p] = taken{path: p, why: fmt.Sprintf("%s in this run already", latest.Status)}
 		}
 	}
@@ -410,7 +411,7 @@ func (g *legGate) latest(u *legUnit) (gitstate.Latest, error) {
 		if err != nil {
 			return l, err
 		}
-		if (l.Run == g.run || slices.Contains(l.Prev, g.run)) && l.Record.Status != gitstate.Queued {
+		if (l.Run == g.run || slices.Contains(l.Prev, g.run)) && l.Record.Status != note.Queued {
 			return l, nil
 		}
 	}
@@ -432,8 +433,8 @@ func (l *leg) moved(st *gitstate.State, n *session) error {
 		if err != nil {
 			return err
 		}
-		if was.Run == n.run && was.Record.Status == gitstate.Queued {
-			if err := n.store.Withdraw(n.commit.Hash, &was.Record, gitstate.Record{By: n.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
+		if was.Run == n.run && was.Record.Status == note.Queued {
+			if err := n.store.Withdraw(n.commit.Hash, &was.Record, note.Record{By: n.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
 				return err
 			}
 		}
@@ -446,13 +447,13 @@ func (l *leg) moved(st *gitstate.State, n *session) error {
 func (g *legGate) stands(u *legUnit, l *gitstate.Latest) (cause, reason string, known bool) {
 	run, path := g.run, u.Stack
 	status := l.Status
-	if status == gitstate.Triggered {
+	if status == note.Triggered {
 		status, _ = l.Standing()
 	}
 	// What others did to it before this run was announced says nothing, unless it is
 	// what this run wants: then the other leg has left it as it is.
-	done := l.Status == gitstate.OK && l.Commit == g.commit.Hash && l.Op == u.Op && !l.Dirty
-	if l.Status == gitstate.Never || !done && l.Run != run && !slices.Contains(l.Prev, run) && l.At.Before(gitstate.Began(run)) {
+	done := l.Status == note.OK && l.Commit == g.commit.Hash && l.Op == u.Op && !l.Dirty
+	if l.Status == note.Never || !done && l.Run != run && !slices.Contains(l.Prev, run) && l.At.Before(gitstate.Began(run)) {
 		if g.sync.remote != "" {
 			return path, fmt.Sprintf("%s is not on record for run %s", path, run), false
 		}
@@ -463,18 +464,18 @@ func (g *legGate) stands(u *legUnit, l *gitstate.Latest) (cause, reason string, 
 		return "", "", true
 	}
 	switch {
-	case status == gitstate.Queued || status == gitstate.Running:
+	case status == note.Queued || status == note.Running:
 		return path, fmt.Sprintf("%s is still %s in run %s", path, status, l.Run), false
 	case len(l.Diverged) > 0:
 		_, why := l.Succeeded(u.Op, gitstate.As{Variant: gitstate.AnyVariant})
 		return path, path + ": " + why, true
-	case status == gitstate.Blocked:
+	case status == note.Blocked:
 		return cmp.Or(l.Cause, path), l.Reason, true
-	case status == gitstate.Failed:
+	case status == note.Failed:
 		return path, "", true
-	case status != gitstate.OK && status != gitstate.Drifted:
+	case status != note.OK && status != note.Drifted:
 		return path, fmt.Sprintf("%s was %s in run %s", path, status, l.Run), true
-	case l.Op != u.Op && l.Status != gitstate.Triggered:
+	case l.Op != u.Op && l.Status != note.Triggered:
 		return path, fmt.Sprintf("%s had a %s in run %s", path, l.Op, l.Run), true
 	}
 	return "", "", true

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -17,7 +18,7 @@ func listCommand(env Env) *cli.Command {
 		Name:  "list",
 		Usage: "list stacks, by changes and by what the notes say of them",
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "op", Value: gitstate.Deploy, Usage: "with --pending: pending for the operation `NAME`"},
+			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "with --pending: pending for the operation `NAME`"},
 			&cli.BoolFlag{Name: "why", Usage: "with --changed: why the stack changed; with --pending: why it is; with a filter on status: what the notes say"},
 			&cli.BoolFlag{Name: "run-order", Usage: "sort by order of execution"},
 			formatFlag(),
@@ -129,7 +130,7 @@ func list(c *cli.Context, env Env) error {
 // fills in what the notes say of them.
 func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, stacks []runner.Stack, filter statusFilter, target, op string, status, reason map[string]string) ([]runner.Stack, error) {
 	pending := c.Bool("pending")
-	plan, err := planSync(c, s, p.DefaultRemote(), u.env.ci(), gitstate.Deploy)
+	plan, err := planSync(c, s, p.DefaultRemote(), u.env.ci(), note.Deploy)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 		late := 0
 		if stacks, late, err = q.keep(stacks, reason, func(stack runner.Stack) (asked, error) {
 			place, err := v.place(stack)
-			return asked{base: target, place: place, op: op, as: gitstate.As{Variant: gitstate.AnyVariant}, late: op == gitstate.Deploy}, err
+			return asked{base: target, place: place, op: op, as: gitstate.As{Variant: gitstate.AnyVariant}, late: op == note.Deploy}, err
 		}); err != nil {
 			return nil, err
 		}
@@ -206,8 +207,8 @@ func filterStacks(stacks []runner.Stack, f statusFilter, of func(runner.Stack) (
 // that did not come to an end has no word of its own in Terramate: it failed.
 func (f statusFilter) admits(v view) bool {
 	drift := v.drift.Status
-	if drift == gitstate.Canceled || drift == gitstate.Blocked {
-		drift = gitstate.Failed
+	if drift == note.Canceled || drift == note.Blocked {
+		drift = note.Failed
 	}
 	return (f.stack == "" || v.is(f.stack)) && (f.deployment == "" || v.deploy.Status.Matches(f.deployment)) &&
 		(f.drift == "" || drift.Matches(f.drift))
@@ -216,7 +217,7 @@ func (f statusFilter) admits(v view) bool {
 // is reports whether the stack's own status is what a filter asks for. What a run did not
 // come to start is to be tried again, though it is deployed and so ok.
 func (v view) is(filter string) bool {
-	if v.status.MatchesOwn(filter) || v.status != gitstate.OK {
+	if v.status.MatchesOwn(filter) || v.status != note.OK {
 		return v.status.MatchesOwn(filter)
 	}
 	attempted := gitstate.Attempted(v.deploy, v.drift)
@@ -226,14 +227,14 @@ func (v view) is(filter string) bool {
 // view is what the notes say of a stack for a target.
 type view struct {
 	deploy, drift gitstate.Latest
-	status        gitstate.Status
+	status        note.Status
 }
 
 func viewOf(st *gitstate.State, s runner.Stack, target string) (v view, err error) {
-	if v.deploy, err = st.Latest(s.ID, s.Path, target, gitstate.Deploy); err != nil {
+	if v.deploy, err = st.Latest(s.ID, s.Path, target, note.Deploy); err != nil {
 		return v, err
 	}
-	if v.drift, err = st.Latest(s.ID, s.Path, target, gitstate.Drift); err != nil {
+	if v.drift, err = st.Latest(s.ID, s.Path, target, note.Drift); err != nil {
 		return v, err
 	}
 	v.status = gitstate.StackStatus(v.deploy, v.drift)
@@ -242,18 +243,18 @@ func viewOf(st *gitstate.State, s runner.Stack, target string) (v view, err erro
 
 // why is what stands behind the status, in a few words.
 func (v view) why() string {
-	if v.status == gitstate.Drifted || v.deploy.Status == gitstate.Never && v.drift.Status != gitstate.Never {
+	if v.status == note.Drifted || v.deploy.Status == note.Never && v.drift.Status != note.Never {
 		return fmt.Sprintf("%s at %s by run %s", v.drift.Status, shortHash(v.drift.Commit), v.drift.Run)
 	}
 	l := v.deploy
-	if l.Status == gitstate.Never {
+	if l.Status == note.Never {
 		return "never deployed"
 	}
 	why := fmt.Sprintf("%s at %s by run %s", l.Status, shortHash(l.Commit), l.Run)
 	switch {
 	case len(l.Conflicts) > 0:
 		why += fmt.Sprintf("; conflict: run %s deployed it as well, unaware of this one", l.Conflicts[0])
-	case len(l.Diverged) > 0 && l.Status == gitstate.OK:
+	case len(l.Diverged) > 0 && l.Status == note.OK:
 		_, beside := l.Succeeded(l.Op, gitstate.As{Variant: gitstate.AnyVariant})
 		why += "; " + beside
 	case l.Record.Why() != "":
@@ -262,7 +263,7 @@ func (v view) why() string {
 	if l.Dirty {
 		why += ", with uncommitted changes"
 	}
-	if l.Status != gitstate.OK && l.OKCommit != "" && l.OKCommit != l.Commit {
+	if l.Status != note.OK && l.OKCommit != "" && l.OKCommit != l.Commit {
 		why += "; last success at " + shortHash(l.OKCommit)
 	}
 	return why

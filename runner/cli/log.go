@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -35,9 +36,9 @@ func logCommand(env Env) *cli.Command {
 
 // logged is a record in JSON, with the commit whose note holds it.
 type logged struct {
-	Commit string          `json:"commit"`
-	By     string          `json:"by,omitempty"`
-	Record gitstate.Record `json:"record"`
+	Commit string      `json:"commit"`
+	By     string      `json:"by,omitempty"`
+	Record note.Record `json:"record"`
 }
 
 func logRecords(c *cli.Context, env Env) error {
@@ -52,7 +53,7 @@ func logRecords(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		is := func(r *gitstate.Record) bool { return true }
+		is := func(r *note.Record) bool { return true }
 		if want := c.Args().First(); want != "" {
 			is = stackMatcher(c.Context, s, dir, want)
 		}
@@ -63,7 +64,7 @@ func logRecords(c *cli.Context, env Env) error {
 				r := l.Record
 				switch {
 				case l.Err != nil:
-				case r.Event == gitstate.Started:
+				case r.Event == note.Started:
 					if r.Leg() == 0 || by[r.Run] == "" {
 						by[r.Run] = r.By
 					}
@@ -119,7 +120,7 @@ func logRecords(c *cli.Context, env Env) error {
 	})
 }
 
-func whyOf(r *gitstate.Record) string {
+func whyOf(r *note.Record) string {
 	var why []string
 	if r.Tries > 1 {
 		why = append(why, fmt.Sprintf("%d tries", r.Tries))
@@ -136,7 +137,7 @@ func whyOf(r *gitstate.Record) string {
 // stackMatcher finds the records of a stack that was named by its project
 // path, by a path as the shell completes it, or by its id. By a path it also
 // finds those that the stack that is there now has by its id, made elsewhere.
-func stackMatcher(ctx context.Context, s *gitstate.Store, dir, want string) func(*gitstate.Record) bool {
+func stackMatcher(ctx context.Context, s *gitstate.Store, dir, want string) func(*note.Record) bool {
 	paths, ids := map[string]bool{want: true}, map[string]bool{strings.ToLower(want): true}
 	if p, ok := projectPath(s, dir, want); ok {
 		paths[p] = true
@@ -151,7 +152,7 @@ func stackMatcher(ctx context.Context, s *gitstate.Store, dir, want string) func
 			ids[st.ID] = true
 		}
 	}
-	return func(r *gitstate.Record) bool { return paths[r.Stack] || r.ID != "" && ids[strings.ToLower(r.ID)] }
+	return func(r *note.Record) bool { return paths[r.Stack] || r.ID != "" && ids[strings.ToLower(r.ID)] }
 }
 
 func showCommand(env Env) *cli.Command {
@@ -214,7 +215,7 @@ func resolveAnnotated(s *gitstate.Store, rev string) (gitstate.Commit, error) {
 
 func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line) error {
 	if c.String("format") == "json" {
-		records := []gitstate.Record{}
+		records := []note.Record{}
 		for _, l := range lines {
 			if l.Err == nil {
 				records = append(records, l.Record)
@@ -228,15 +229,15 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 		u.say("no records on this commit")
 		return nil
 	}
-	heads := map[string]gitstate.Record{}
+	heads := map[string]note.Record{}
 	var runs []string
-	of := map[string][]gitstate.Record{}
+	of := map[string][]note.Record{}
 	var rest []string
 	for _, l := range lines {
 		switch {
 		case l.Err != nil:
 			rest = append(rest, l.Text)
-		case l.Record.Event == gitstate.Started && l.Record.Leg() == 0:
+		case l.Record.Event == note.Started && l.Record.Leg() == 0:
 			heads[l.Record.Run] = l.Record
 			fallthrough
 		default:
@@ -261,21 +262,21 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 		var rows [][]string
 		var colors []string
 		// The end may be of the same millisecond as the last result.
-		slices.SortStableFunc(of[run], func(a, b gitstate.Record) int {
+		slices.SortStableFunc(of[run], func(a, b note.Record) int {
 			return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event))
 		})
 		for _, r := range of[run] {
 			what := string(r.Status)
 			switch r.Event {
-			case gitstate.Started:
+			case note.Started:
 				if r.Leg() == 0 {
 					continue
 				}
 				what = "started"
-			case gitstate.Finished:
+			case note.Finished:
 				what = "finished"
-			case gitstate.Forgotten:
-				if what = "forgotten"; r.Had == gitstate.Queued {
+			case note.Forgotten:
+				if what = "forgotten"; r.Had == note.Queued {
 					what = "skipped" // it was announced, and need not be run
 				}
 			case gitstate.Unlocked:
@@ -301,7 +302,7 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 	return nil
 }
 
-func by(r gitstate.Record) string {
+func by(r note.Record) string {
 	if r.By == "" {
 		return ""
 	}

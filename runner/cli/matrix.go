@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -227,7 +228,7 @@ func (x *chosen) durations() (map[string]time.Duration, int, error) {
 			return nil, 0, err
 		}
 		switch {
-		case (l.Status == gitstate.OK || l.Status == gitstate.Drifted) && l.Took > 0:
+		case (l.Status == note.OK || l.Status == note.Drifted) && l.Took > 0:
 			took[path] = l.Took
 		case l.OKCommit != "":
 			if ask[l.OKCommit] == nil {
@@ -239,7 +240,7 @@ func (x *chosen) durations() (map[string]time.Duration, int, error) {
 	err := x.store.NotesOf(slices.Sorted(maps.Keys(ask)), func(commit string, lines []gitstate.Line) error {
 		for _, line := range lines {
 			r := &line.Record
-			if r.Status != gitstate.OK || r.Took == 0 {
+			if r.Status != note.OK || r.Took == 0 {
 				continue
 			}
 			if path, is := ask[commit][when{r.At.UnixMilli(), r.Stack, r.Op, r.Target}]; is {

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -56,8 +57,8 @@ type standing struct{ deploy, drift gitstate.Latest }
 
 // changed is a record that gave its stack another status.
 type changed struct {
-	gitstate.Record
-	was, is gitstate.Status
+	note.Record
+	was, is note.Status
 	commit  string
 }
 
@@ -68,8 +69,8 @@ func (c changed) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	more, err := json.Marshal(struct {
-		Was    gitstate.Status `json:"was"`
-		Commit string          `json:"commit"`
+		Was    note.Status `json:"was"`
+		Commit string      `json:"commit"`
 	}{c.was, c.commit})
 	return append(append(rec[:len(rec)-1], ','), more[1:]...), err
 }
@@ -82,8 +83,8 @@ type standings struct {
 }
 
 func (x *standings) of(id, path, target string) (s standing, err error) {
-	if s.deploy, err = x.latest(id, path, target, gitstate.Deploy); err == nil {
-		s.drift, err = x.latest(id, path, target, gitstate.Drift)
+	if s.deploy, err = x.latest(id, path, target, note.Deploy); err == nil {
+		s.drift, err = x.latest(id, path, target, note.Drift)
 	}
 	return s, err
 }
@@ -92,12 +93,12 @@ func (x *standings) of(id, path, target string) (s standing, err error) {
 // in this run: tmnotes matrix announces for all legs.
 func (x *standings) latest(id, path, target, op string) (gitstate.Latest, error) {
 	l, err := x.st.Latest(id, path, target, op)
-	if err != nil || l.Status != gitstate.Queued && l.Status != gitstate.Running {
+	if err != nil || l.Status != note.Queued && l.Status != note.Running {
 		return l, err
 	}
 	if x.ended == nil {
-		x.ended, err = x.store.StateAt(context.Background(), func(_ string, r *gitstate.Record) bool {
-			return r.Status != gitstate.Queued && r.Status != gitstate.Running
+		x.ended, err = x.store.StateAt(context.Background(), func(_ string, r *note.Record) bool {
+			return r.Status != note.Queued && r.Status != note.Running
 		})
 		if err != nil {
 			return l, err
@@ -131,9 +132,9 @@ func (n *session) onChange(u *ui, st *gitstate.State, command string, todo []str
 //
 // The first success of a stack is no change: nobody waits for that news. Its first
 // failure is one, and its second none, also where it is another way not to succeed.
-func (h *changeHook) told(s standing, rec *gitstate.Record, commit string) {
+func (h *changeHook) told(s standing, rec *note.Record, commit string) {
 	was, is := gitstate.StackStatus(s.deploy, s.drift), gitstate.After(s.deploy, s.drift, rec)
-	if was == is || is == gitstate.OK && was == gitstate.Never || was.Unsuccessful() && is.Unsuccessful() {
+	if was == is || is == note.OK && was == note.Never || was.Unsuccessful() && is.Unsuccessful() {
 		return
 	}
 	select {
@@ -185,7 +186,7 @@ func (h *changeHook) call(c changed) error {
 	if err != nil {
 		return err
 	}
-	said := &gitstate.Excerpt{Limit: 4 << 10}
+	said := &note.Excerpt{Limit: 4 << 10}
 	opt := runner.Options{Stdin: &text, Stdout: said, Stderr: said, Signals: h.signals, Timeout: hookTimeout, KillAfter: time.Second}
 	results, err := runner.Execute(context.Background(), g, map[string]runner.Task{c.Stack: task}, opt, nil)
 	if err != nil {
@@ -195,7 +196,7 @@ func (h *changeHook) call(c changed) error {
 		h.u.say("on-change: %s", strings.TrimRight(line, "\n"))
 	}
 	if r := results[0]; r.Status != runner.StatusOK {
-		return fmt.Errorf("%s", gitstate.NewRedactor(h.u.env.Environ).Text(r.Reason, 200))
+		return fmt.Errorf("%s", note.NewRedactor(h.u.env.Environ).Text(r.Reason, 200))
 	}
 	return nil
 }
@@ -226,7 +227,7 @@ const mostWaiting = 1000
 // onChange has the command told of the stacks whose status terramate changes.
 // watch is called before records are made, and what it returns after that; end
 // as that of a session.
-func (h *cloudHost) onChange(command string) (watch func(commit string, records []*gitstate.Record) func(), end func()) {
+func (h *cloudHost) onChange(command string) (watch func(commit string, records []*note.Record) func(), end func()) {
 	if command == "" {
 		return nil, func() {}
 	}
@@ -234,8 +235,8 @@ func (h *cloudHost) onChange(command string) (watch func(commit string, records 
 	before := map[place]standing{} // of the stacks that a run has taken up
 	var mu sync.Mutex
 	hook := newChangeHook(h.ui, h.store, command, mostWaiting)
-	of := func(r *gitstate.Record) place { return place{r.Run, r.Op, r.Target, r.Stack} }
-	return func(commit string, records []*gitstate.Record) func() {
+	of := func(r *note.Record) place { return place{r.Run, r.Op, r.Target, r.Stack} }
+	return func(commit string, records []*note.Record) func() {
 		mu.Lock()
 		defer mu.Unlock()
 		x := standings{store: h.store}
@@ -261,7 +262,7 @@ func (h *cloudHost) onChange(command string) (watch func(commit string, records 
 			mu.Lock()
 			defer mu.Unlock()
 			for _, r := range records {
-				if r.Status != "" && r.Status != gitstate.Queued && r.Status != gitstate.Running {
+				if r.Status != "" && r.Status != note.Queued && r.Status != note.Running {
 					hook.told(before[of(r)], r, commit)
 					delete(before, of(r))
 				}

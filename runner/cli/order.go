@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -93,7 +94,7 @@ func (o *newer) news(commit string) bool {
 // back is why to deploy a stack would be a step back from what is deployed, "" if it
 // would not.
 func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
-	if o == nil || len(o.commits) == 0 || l.Op != gitstate.Deploy || l.Status != gitstate.OK || l.Dirty || len(l.Diverged) > 0 {
+	if o == nil || len(o.commits) == 0 || l.Op != note.Deploy || l.Status != note.OK || l.Dirty || len(l.Diverged) > 0 {
 		return "", nil
 	}
 	deployed, unknown, err := o.digests.recorded(l)
@@ -117,7 +118,7 @@ func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
 // as it is.
 func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, ops string, o runOptions, again *bool) error {
 	target := o.sel.Target
-	if sync.remote == "" || !gitstate.AnyDeploys(strings.Split(ops, ",")...) || o.exec.DryRun {
+	if sync.remote == "" || !note.AnyDeploys(strings.Split(ops, ",")...) || o.exec.DryRun {
 		return n.store.Flush(ctx)
 	}
 	lines, err := n.store.Note(n.commit.Hash)
@@ -125,7 +126,7 @@ func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, 
 		return err
 	}
 	if slices.ContainsFunc(lines, func(l gitstate.Line) bool {
-		return !l.Copied && l.Record.Event == gitstate.Started && l.Record.Deploys() && l.Record.Target == target
+		return !l.Copied && l.Record.Event == note.Started && l.Record.Deploys() && l.Record.Target == target
 	}) {
 		return n.store.Flush(ctx)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -58,7 +59,7 @@ func orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *proj
 	goneByID := map[string]bool{}
 	bare := map[string]bool{} // paths of those without an id
 	for _, slot := range st.Slots() {
-		if slot.Group != gitstate.Deploy || slot.Target != target || slot.ID != "" && ids[slot.ID] || slot.ID == "" && paths[slot.Path] {
+		if slot.Group != note.Deploy || slot.Target != target || slot.ID != "" && ids[slot.ID] || slot.ID == "" && paths[slot.Path] {
 			continue
 		}
 		if slot.ID == "" {
@@ -110,7 +111,7 @@ func orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *proj
 
 // destroyed reports whether nothing is left of a stack, as far as is known.
 func destroyed(l gitstate.Latest) bool {
-	return l.Status == gitstate.OK && l.Op == gitstate.Destroy && len(l.Diverged) == 0
+	return l.Status == note.OK && l.Op == note.Destroy && len(l.Diverged) == 0
 }
 
 // adoptedPaths are those of the paths whose stack got an id later: the records
@@ -118,7 +119,7 @@ func destroyed(l gitstate.Latest) bool {
 func adoptedPaths(s *gitstate.Store, st *gitstate.State, paths map[string]bool, target string) (map[string]bool, error) {
 	runs := map[string][]string{}
 	for path := range paths {
-		l, err := st.Latest("", path, target, gitstate.Deploy)
+		l, err := st.Latest("", path, target, note.Deploy)
 		if err != nil {
 			return nil, err
 		}
@@ -147,7 +148,7 @@ func goneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target s
 	for _, slot := range st.Slots() {
 		byID := slot.ID != "" && slot.ID == strings.ToLower(want)
 		switch {
-		case slot.Group != gitstate.Deploy, !byID && slot.Path != want && slot.Path != path:
+		case slot.Group != note.Deploy, !byID && slot.Path != want && slot.Path != path:
 		case slot.Target != target:
 			elsewhere = append(elsewhere, fmt.Sprintf("%q", slot.Target))
 		case byID:
@@ -169,7 +170,7 @@ func goneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target s
 
 // hintOrphans says what to do about the first stack that is orphaned.
 func hintOrphans(u *ui, stacks []shownStack, target string) {
-	i := slices.IndexFunc(stacks, func(x shownStack) bool { return x.status == gitstate.Orphaned })
+	i := slices.IndexFunc(stacks, func(x shownStack) bool { return x.status == note.Orphaned })
 	if i < 0 {
 		return
 	}

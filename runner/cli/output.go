@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -193,7 +194,7 @@ func (d *display) groupStart(s runner.Stack, r runner.Result) string {
 }
 
 // section is the name of a stack's section in GitLab, which takes [A-Za-z0-9_.-].
-func section(s runner.Stack) string { return "tmnotes_" + gitstate.Digest(s.Path)[:12] }
+func section(s runner.Stack) string { return "tmnotes_" + note.Digest(s.Path)[:12] }
 
 // groupEnd is what comes after it: the end of the fold, what became of the stack in one line
 // that is seen also where the fold is closed, and an annotation of the job.
@@ -220,7 +221,7 @@ func (d *display) resultLine(r runner.Result) string {
 	if r.Tries > 1 {
 		line += fmt.Sprintf(", %d tries", r.Tries)
 	}
-	if why := (&gitstate.Record{Cause: r.Cause, Reason: r.Reason}).Why(); why != "" {
+	if why := (&note.Record{Cause: r.Cause, Reason: r.Reason}).Why(); why != "" {
 		line += ": " + printable(why)
 	}
 	return line + "\n"
@@ -248,5 +249,6 @@ var (
 	propertyEscaper = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
 )
 
-func escapeData(s string) string     { return dataEscaper.Replace(s) }
+func escapeData(s string) string { return dataEscaper.Replace(s) }
+
 func escapeProperty(s string) string { return propertyEscaper.Replace(s) }

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -62,7 +63,7 @@ func newPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st 
 // refuseEmpty is the error for a state that knows of no deployment at all: a ref that
 // was deleted must not deploy the whole company.
 func refuseEmpty(c *cli.Context, st *gitstate.State, op string) error {
-	if c.Bool("init") || !st.Empty() && !(gitstate.Op(op).Deploys() && st.Empty(gitstate.Deploy)) {
+	if c.Bool("init") || !st.Empty() && !(note.Op(op).Deploys() && st.Empty(note.Deploy)) {
 		return nil
 	}
 	return errors.New("no deployment is recorded yet, so every stack would be pending. If stacks are already live: tmnotes adopt --all --reason …; if nothing is: add --init")
@@ -73,7 +74,7 @@ func refuseEmpty(c *cli.Context, st *gitstate.State, op string) error {
 // says otherwise.
 func pendingFor(typed, op string) string {
 	if typed == "" {
-		return gitstate.Deploy
+		return note.Deploy
 	}
 	return op
 }
@@ -82,7 +83,7 @@ func pendingFor(typed, op string) string {
 // to take --pending for something else there, is what everybody would mean.
 func destroysPending(typed string, ops []string) error {
 	for _, op := range ops {
-		if typed == "" && (op == gitstate.Destroy || op == "destroy-target") {
+		if typed == "" && (op == note.Destroy || op == "destroy-target") {
 			return fmt.Errorf("--pending selects what is to be deployed, and this command is a %s; add --op %s to select what is not destroyed yet, or select the stacks without --pending", op, op)
 		}
 	}
@@ -117,7 +118,7 @@ func (q *pendings) sayAssumed(u *ui) {
 }
 
 func (q *pendings) ofLatest(stack runner.Stack, l *gitstate.Latest, a asked) (string, error) {
-	if a.as.Variant == gitstate.AnyVariant && l.Status == gitstate.OK {
+	if a.as.Variant == gitstate.AnyVariant && l.Status == note.OK {
 		seen, added, err := q.reader.Seen(l.Values(), stack.Dir)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", stack.Path, err)
@@ -342,7 +343,7 @@ type made struct {
 	ignored  map[string]string // where that is all that is known: see project.IgnoredDigests
 }
 
-func (m *made) put(r *gitstate.Record, stack string) {
+func (m *made) put(r *note.Record, stack string) {
 	if m == nil || r.Dirty {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -197,12 +198,12 @@ func (w whereabouts) view(stack runner.Stack, base string, place runner.Place) (
 		if err != nil {
 			return gitstate.Latest{}, err
 		}
-		return leastDone(found, false, func(l *gitstate.Latest) bool { return l.Status == gitstate.OK && len(l.Diverged) == 0 }).latest, nil
+		return leastDone(found, false, func(l *gitstate.Latest) bool { return l.Status == note.OK && len(l.Diverged) == 0 }).latest, nil
 	}
-	if out.deploy, err = latest(gitstate.Deploy); err != nil {
+	if out.deploy, err = latest(note.Deploy); err != nil {
 		return out, err
 	}
-	if out.drift, err = latest(gitstate.Drift); err != nil {
+	if out.drift, err = latest(note.Drift); err != nil {
 		return out, err
 	}
 	out.status = gitstate.StackStatus(out.deploy, out.drift)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -76,16 +77,16 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 				}
 			}
 		}
-		var said gitstate.Excerpt
+		var said note.Excerpt
 		if drift >= 0 {
 			task.Commands[drift].Tee = func() io.Writer {
-				said = gitstate.Excerpt{Limit: gitstate.TextLimit}
+				said = note.Excerpt{Limit: gitstate.TextLimit}
 				return &said
 			}
 		}
 		args := task.Commands[max(drift, 0)].Args
 		task.After = func(ctx context.Context, r runner.Result) {
-			defer func() { said = gitstate.Excerpt{} }()
+			defer func() { said = note.Excerpt{} }()
 			if drift >= 0 && r.Status != runner.StatusDrifted || r.Status == runner.StatusCanceled {
 				return
 			}
@@ -127,7 +128,7 @@ func showPlanFile(ctx context.Context, of runner.Task, args, env []string, file 
 	if err != nil {
 		return "", err
 	}
-	printed := &gitstate.Excerpt{Limit: gitstate.TextLimit}
+	printed := &note.Excerpt{Limit: gitstate.TextLimit}
 	show := runner.Task{Stack: of.Stack, Env: env, Secrets: of.Secrets,
 		Commands: []runner.Command{{Args: []string{program, "show", "-no-color", file.name}, Tee: func() io.Writer { return printed }}}}
 	results, err := runner.Execute(ctx, g, map[string]runner.Task{of.Stack.Path: show}, runner.Options{Timeout: 5 * time.Minute}, nil)
@@ -172,8 +173,8 @@ func showPlan(c *cli.Context, env Env) error {
 		}
 		want := c.Args().First()
 		is := stackMatcher(c.Context, s, dir, want)
-		var stack gitstate.Record
-		ops := map[string]time.Time{gitstate.Drift: {}, gitstate.Deploy: {}}
+		var stack note.Record
+		ops := map[string]time.Time{note.Drift: {}, note.Deploy: {}}
 		err = s.Notes(func(_ string, lines []gitstate.Line) error {
 			for _, l := range lines {
 				if r := l.Record; l.Err == nil && r.Status != "" && is(&r) {
@@ -193,7 +194,7 @@ func showPlan(c *cli.Context, env Env) error {
 		if stack.Run == "" {
 			return fmt.Errorf("no record of %s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want)
 		}
-		first := func(op string) int { return slices.Index([]string{gitstate.Deploy, gitstate.Drift}, op) }
+		first := func(op string) int { return slices.Index([]string{note.Deploy, note.Drift}, op) }
 		order := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {
 			return cmp.Or(first(b)-first(a), ops[b].Compare(ops[a]), strings.Compare(a, b))
 		})
@@ -237,13 +238,13 @@ func showPlan(c *cli.Context, env Env) error {
 }
 
 // laterRun says so where the plan is not that of the last run.
-func laterRun(ctx context.Context, s *gitstate.Store, u *ui, stack *gitstate.Record, target, op, run string) error {
+func laterRun(ctx context.Context, s *gitstate.Store, u *ui, stack *note.Record, target, op, run string) error {
 	st, err := s.State(ctx)
 	if err != nil {
 		return err
 	}
 	l, err := st.Latest(stack.ID, stack.Stack, target, op)
-	if err == nil && l.Status != gitstate.Never && l.Run != run {
+	if err == nil && l.Status != note.Never && l.Run != run {
 		u.say("%s: the last %s run is %s: %s", stack.Stack, l.Op, l.Run, l.Status)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // eventually waits for what another goroutine or process does.
@@ -41,7 +42,7 @@ touch held
 while ! [ -e let ]; do sleep 0.01; done`)
 	n := &session{store: s}
 	record := func(stack string) {
-		if err := s.AppendLazily(repo.Head(), &gitstate.Record{Status: gitstate.OK, Op: gitstate.Deploy, Stack: stack, Run: "RUN1"}); err != nil {
+		if err := s.AppendLazily(repo.Head(), &note.Record{Status: note.OK, Op: note.Deploy, Stack: stack, Run: "RUN1"}); err != nil {
 			t.Fatal(err)
 		}
 		n.changed.Store(true)

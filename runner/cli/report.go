@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -30,7 +30,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		why := ""
 		switch {
 		case r.Status != runner.StatusOK:
-			why = (&gitstate.Record{Cause: r.Cause, Reason: gitstate.NewRedactor(u.env.Environ).Text(r.Reason, 200)}).Why()
+			why = (&note.Record{Cause: r.Cause, Reason: note.NewRedactor(u.env.Environ).Text(r.Reason, 200)}).Why()
 		case rec.dirty || n.isTouched(r.Stack.Path):
 			why = "with uncommitted changes: does not count as deployed"
 		}
@@ -91,9 +91,9 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 // next is what to type after a run in which something did not succeed.
 func (n *session) next(op string) string {
 	switch {
-	case op == gitstate.Deploy && n.forced:
+	case op == note.Deploy && n.forced:
 		return "next: run the same command again without --force; only what is not ok runs"
-	case op == gitstate.Deploy:
+	case op == note.Deploy:
 		return "next: run the same command again; only what is not ok runs"
 	case n.forced:
 		return "next: run the same command again with --resume in place of --force; only what did not succeed here runs"

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/report"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -148,7 +149,7 @@ func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, 
 		opt.Fetched = s.LastFetch(remote)
 	}
 	if filter.set() {
-		opt.Keep = func(deploy, drift gitstate.Latest, own gitstate.Status) bool {
+		opt.Keep = func(deploy, drift gitstate.Latest, own note.Status) bool {
 			return filter.admits(view{deploy, drift, own})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
@@ -170,7 +171,7 @@ func parseExecution(c *cli.Context, s *gitstate.Store) (x runner.Options, err er
 
 func opFlag(c *cli.Context) (string, error) {
 	op := c.String("op")
-	for flag, is := range map[string]string{"sync-deployment": gitstate.Deploy, "sync-drift-status": gitstate.Drift} {
+	for flag, is := range map[string]string{"sync-deployment": note.Deploy, "sync-drift-status": note.Drift} {
 		if c.Bool(flag) {
 			if op != "" && op != is {
 				return "", fmt.Errorf("--%s means --op %s, and --op says %s", flag, is, op)
@@ -298,11 +299,11 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		// itself is not synced; a dry run that decides nothing reads none.
 		read := sync
 		if (o.filter.set() || pending) && read.remote == "" {
-			if read, err = planSync(c, s, p.DefaultRemote(), ci, gitstate.Deploy); err != nil {
+			if read, err = planSync(c, s, p.DefaultRemote(), ci, note.Deploy); err != nil {
 				return err
 			}
 		}
-		if o.exec.DryRun && !slices.Contains(ops, gitstate.Deploy) && !o.filter.set() && !pending && !c.Bool("resume") {
+		if o.exec.DryRun && !slices.Contains(ops, note.Deploy) && !o.filter.set() && !pending && !c.Bool("resume") {
 			read = syncPlan{}
 		}
 		if err := fetchNotes(ctx, s, u, read); err != nil {
@@ -401,7 +402,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		r.was = l
 		r.followed(&l, head.Hash, n.run)
 		n.stacks[path] = r
-		if (l.Status == gitstate.Queued || l.Status == gitstate.Running) && l.Run != n.run {
+		if (l.Status == note.Queued || l.Status == note.Running) && l.Run != n.run {
 			busy = append(busy, r)
 		}
 	}
@@ -553,7 +554,7 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 			command.Prepare = p.Sharing(st, o.mock)
 		}
 		tasks[st.Path] = runner.Task{Stack: st, Commands: []runner.Command{command}, Env: known.env,
-			Secrets: gitstate.NewRedactor(known.env, cmd)}
+			Secrets: note.NewRedactor(known.env, cmd)}
 		if err := n.recordedAs(st, known.op, o.sel.Target, known.env, known.runEnv); err != nil {
 			return nil, err
 		}
@@ -563,7 +564,7 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 
 // changes is what exit code 2 of a command says of its stack.
 func changes(op runner.Operation) runner.Status {
-	if op.Name == gitstate.Drift {
+	if op.Name == note.Drift {
 		return runner.StatusDrifted
 	}
 	return ""

@@ -8,7 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -78,7 +78,7 @@ func scriptTasks(labels []string) work {
 			env := append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
 			op := recogniseScript(labels, commands, env, o.op)
 			drift := driftCommands(op, commands)
-			secrets := gitstate.NewRedactor(env)
+			secrets := note.NewRedactor(env)
 			task := runner.Task{Stack: st, Env: env, Secrets: secrets}
 			for i, c := range commands {
 				secrets.LearnCommands(c.Args)
@@ -121,9 +121,9 @@ func recogniseScript(labels []string, commands []project.ScriptCommand, env []st
 		args[i] = c.Args
 		switch {
 		case c.SyncDeployment:
-			declared = gitstate.Deploy
+			declared = note.Deploy
 		case c.SyncDriftStatus && declared == "":
-			declared = gitstate.Drift
+			declared = note.Drift
 		}
 	}
 	return runner.RecogniseScript(labels, args, env, declared, override)
@@ -134,7 +134,7 @@ func recogniseScript(labels []string, commands []project.ScriptCommand, env []st
 // option, it is those with -detailed-exitcode, and else the last.
 func driftCommands(op runner.Operation, commands []project.ScriptCommand) []bool {
 	is := make([]bool, len(commands))
-	if op.Name != gitstate.Drift {
+	if op.Name != note.Drift {
 		return is
 	}
 	for _, has := range []func(project.ScriptCommand) bool{

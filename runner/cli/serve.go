@@ -19,6 +19,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 func serveCommand(env Env) *cli.Command {
@@ -63,7 +64,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if err != nil {
 		h.ui.warn(err.Error())
 	}
-	if err := fetchNotes(ctx, s, h.ui, h.plans[gitstate.Deploy]); err != nil {
+	if err := fetchNotes(ctx, s, h.ui, h.plans[note.Deploy]); err != nil {
 		return err
 	}
 	registry, err := metrics(c, s)
@@ -111,7 +112,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	case <-ctx.Done():
 	}
 	ctx = context.WithoutCancel(ctx)
-	reach := newReach(ctx, h.ui, s, h.plans[gitstate.Deploy].remote, 1)
+	reach := newReach(ctx, h.ui, s, h.plans[note.Deploy].remote, 1)
 	defer reach.done()
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -34,10 +35,10 @@ type session struct {
 	// machine in between finds them interrupted, and runs them again.
 	unsynced atomic.Bool
 
-	by           string                      // who, as its head says
-	queued       map[string]*gitstate.Record // what was announced, by path
-	follows      sync.Map                    // path → []string: what a stack follows, as far as that is newer than its prev
-	mu           sync.Mutex                  // guards the two
+	by           string                  // who, as its head says
+	queued       map[string]*note.Record // what was announced, by path
+	follows      sync.Map                // path → []string: what a stack follows, as far as that is newer than its prev
+	mu           sync.Mutex              // guards the two
 	settledState *gitstate.State
 	settledAt    time.Time
 	guard        stillSo         // whether stacks are what they were; nil where nobody looks
@@ -58,7 +59,7 @@ type session struct {
 	// goroutine at a time, which starts nothing meanwhile: it must be quick.
 	watch []func(runner.Event)
 	// last is the record of the last result, for who is told of it.
-	last *gitstate.Record
+	last *note.Record
 }
 
 // recorded is what every record of a stack in this run says.
@@ -79,7 +80,7 @@ type recorded struct {
 	was       gitstate.Latest // when it was selected
 	since     time.Time       // of a drift series: see design section 3
 	seen      int
-	driftAs   gitstate.Status
+	driftAs   note.Status
 	usual     time.Duration // what the latest took, if it succeeded
 }
 
@@ -116,21 +117,21 @@ func validRun(id string) bool {
 }
 
 // head is the first record of a run.
-func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks int, cmd []string) *gitstate.Record {
+func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks int, cmd []string) *note.Record {
 	by := ci.by
 	if by == "" {
 		by = n.store.Who(ctx)
 	}
 	n.by = by
-	head := &gitstate.Record{Event: gitstate.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
-		By: by, Job: ci.job, Attempt: ci.attempt, Cmd: gitstate.NewRedactor(n.env.Environ, cmd).Command(cmd), Version: 1}
+	head := &note.Record{Event: note.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
+		By: by, Job: ci.job, Attempt: ci.attempt, Cmd: note.NewRedactor(n.env.Environ, cmd).Command(cmd), Version: 1}
 	head.SetLeg(n.leg)
 	return head
 }
 
-func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
+func (n *session) record(path string, status note.Status) *note.Record {
 	s := n.of(path)
-	r := &gitstate.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty || n.isTouched(path), Prev: s.prev, Run: n.run}
+	r := &note.Record{Status: status, Op: s.op.Name, Target: s.target, Stack: path, ID: s.stack.ID, Variant: s.op.Variant, Dirty: s.dirty || n.isTouched(path), Prev: s.prev, Run: n.run}
 	r.SetBackend(s.backend)
 	r.SetValues(s.op.Values)
 	if follows, ok := n.follows.Load(path); ok {
@@ -139,7 +140,7 @@ func (n *session) record(path string, status gitstate.Status) *gitstate.Record {
 	if n.waves != nil {
 		r.SetWave(n.waves.name(path))
 	}
-	if status == gitstate.Queued || status == gitstate.Running {
+	if status == note.Queued || status == note.Running {
 		r.SetLeg(max(n.leg, n.legs[path]))
 	}
 	return r
@@ -189,11 +190,11 @@ func (n *session) follow(st *gitstate.State, path string) (gitstate.Latest, erro
 }
 
 // announce records the head and that every one of the stacks is queued.
-func (n *session) announce(head *gitstate.Record, paths []string) error {
-	records := []*gitstate.Record{head}
-	n.queued = map[string]*gitstate.Record{}
+func (n *session) announce(head *note.Record, paths []string) error {
+	records := []*note.Record{head}
+	n.queued = map[string]*note.Record{}
 	for _, p := range paths {
-		n.queued[p] = n.record(p, gitstate.Queued)
+		n.queued[p] = n.record(p, note.Queued)
 		records = append(records, n.queued[p])
 	}
 	return n.store.Append(n.commit.Hash, records...)
@@ -214,7 +215,7 @@ func (n *session) elsewhere(r runner.Result) bool {
 func (n *session) result(r runner.Result) error {
 	if q := n.announced(r.Stack.Path); q != nil && n.elsewhere(r) {
 		n.changed.Store(true)
-		return n.store.Withdraw(n.commit.Hash, q, gitstate.Record{By: n.by, Reason: r.Reason})
+		return n.store.Withdraw(n.commit.Hash, q, note.Record{By: n.by, Reason: r.Reason})
 	}
 	if !r.Started.IsZero() {
 		if err := n.ended(r.Stack.Path); err != nil {
@@ -253,12 +254,12 @@ func (n *session) result(r runner.Result) error {
 }
 
 // outcome is the record of a stack that ended, or did not come to be started.
-func (n *session) outcome(r runner.Result) (*gitstate.Record, error) {
+func (n *session) outcome(r runner.Result) (*note.Record, error) {
 	path := r.Stack.Path
 	was := n.of(path).was
 	if r.Started.IsZero() {
 		// What others announced, or tmnotes matrix for this leg, is not what it was.
-		mine := was.Run == n.run && (was.Status == gitstate.Queued || was.Status == gitstate.Running)
+		mine := was.Run == n.run && (was.Status == note.Queued || was.Status == note.Running)
 		if others := was.Underway(n.run); others || mine {
 			st, err := n.settled()
 			if err == nil && others {
@@ -272,8 +273,8 @@ func (n *session) outcome(r runner.Result) (*gitstate.Record, error) {
 			}
 		}
 	}
-	rec := n.record(path, gitstate.Status(r.Status))
-	if r.Started.IsZero() && (rec.Status == gitstate.Blocked || rec.Status == gitstate.Canceled) {
+	rec := n.record(path, note.Status(r.Status))
+	if r.Started.IsZero() && (rec.Status == note.Blocked || rec.Status == note.Canceled) {
 		was.Untouched(rec, n.commit.Hash)
 	}
 	return rec, nil
@@ -281,14 +282,14 @@ func (n *session) outcome(r runner.Result) (*gitstate.Record, error) {
 
 func (n *session) started(path string) error {
 	n.changed.Store(true)
-	running := n.record(path, gitstate.Running)
+	running := n.record(path, note.Running)
 	n.running.Store(path, running)
 	return n.store.AppendLazily(n.commit.Hash, running)
 }
 
 // finish records the end of the run, or of its leg, with how many stacks ended how.
 func (n *session) finish(count map[runner.Status]int) error {
-	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run,
+	end := &note.Record{Event: note.Finished, Run: n.run,
 		OK: count[runner.StatusOK], Failed: count[runner.StatusFailed], Blocked: count[runner.StatusBlocked],
 		Canceled: count[runner.StatusCanceled], Drifts: count[runner.StatusDrifted]}
 	end.SetSkipped(count[runner.StatusSkipped])
@@ -300,11 +301,11 @@ func (n *session) finish(count map[runner.Status]int) error {
 // never been, also to who deploys before this comes to the remote.
 func (n *session) withdraw(paths []string, reason string) error {
 	for _, p := range paths {
-		if err := n.store.Withdraw(n.commit.Hash, n.queued[p], gitstate.Record{By: n.by, Reason: reason}); err != nil {
+		if err := n.store.Withdraw(n.commit.Hash, n.queued[p], note.Record{By: n.by, Reason: reason}); err != nil {
 			return err
 		}
 	}
-	end := &gitstate.Record{Event: gitstate.Finished, Run: n.run}
+	end := &note.Record{Event: note.Finished, Run: n.run}
 	end.SetSkipped(len(paths))
 	end.SetLeg(n.leg)
 	return n.store.Append(n.commit.Hash, end)
@@ -317,10 +318,10 @@ func (r *recorded) followed(l *gitstate.Latest, commit, run string) {
 			r.prev = append(r.prev, prev)
 		}
 	}
-	if l.Op == r.op.Name && (l.Status == gitstate.OK || l.Status == gitstate.Drifted) {
+	if l.Op == r.op.Name && (l.Status == note.OK || l.Status == note.Drifted) {
 		r.usual = l.Took
 	}
-	if r.op.Name == gitstate.Drift && l.Commit == commit && !l.At.IsZero() && l.Record.Variant == r.op.Variant {
+	if r.op.Name == note.Drift && l.Commit == commit && !l.At.IsZero() && l.Record.Variant == r.op.Variant {
 		r.driftAs, r.since, r.seen = l.Record.Status, l.Since, max(l.Seen, 1)
 		if r.since.IsZero() {
 			r.since = l.At
@@ -344,7 +345,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 	var paths []string
 	for _, p := range order {
 		r := n.of(p)
-		deploy := r.op.Name == gitstate.Deploy
+		deploy := r.op.Name == note.Deploy
 		if !deploy && !resume {
 			continue
 		}
@@ -391,7 +392,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 // doneAs is Latest.Done for deployments; of any other operation (--resume) the
 // latest record must be a success of the same command on this commit.
 func doneAs(l *gitstate.Latest, commit string, r *recorded) (bool, string) {
-	if r.op.Name == gitstate.Deploy {
+	if r.op.Name == note.Deploy {
 		return l.Done(commit, r.as())
 	}
 	ok, _ := l.Succeeded(r.op.Name, r.as())

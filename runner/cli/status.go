@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -34,19 +35,19 @@ func statusCommand(env Env) *cli.Command {
 // shown is a stack in the JSON of status: the stack's three statuses, and the
 // record of its latest deployment and drift run.
 type shown struct {
-	Stack            string           `json:"stack"`
-	ID               string           `json:"id,omitempty"`
-	Status           gitstate.Status  `json:"status"`
-	DeploymentStatus gitstate.Status  `json:"deployment_status"`
-	DriftStatus      gitstate.Status  `json:"drift_status"`
-	Target           string           `json:"target,omitempty"`
-	Commit           string           `json:"commit,omitempty"`
-	OKCommit         string           `json:"ok_commit,omitempty"` // of the latest deployment that succeeded
-	By               string           `json:"by,omitempty"`
-	Job              string           `json:"job,omitempty"`
-	Why              string           `json:"why,omitempty"`
-	Deployment       *gitstate.Record `json:"deployment,omitempty"`
-	Drift            *gitstate.Record `json:"drift,omitempty"`
+	Stack            string       `json:"stack"`
+	ID               string       `json:"id,omitempty"`
+	Status           note.Status  `json:"status"`
+	DeploymentStatus note.Status  `json:"deployment_status"`
+	DriftStatus      note.Status  `json:"drift_status"`
+	Target           string       `json:"target,omitempty"`
+	Commit           string       `json:"commit,omitempty"`
+	OKCommit         string       `json:"ok_commit,omitempty"` // of the latest deployment that succeeded
+	By               string       `json:"by,omitempty"`
+	Job              string       `json:"job,omitempty"`
+	Why              string       `json:"why,omitempty"`
+	Deployment       *note.Record `json:"deployment,omitempty"`
+	Drift            *note.Record `json:"drift,omitempty"`
 	// Of a stack that is gone from HEAD: the last commit that had it.
 	LastCommit string `json:"last_commit,omitempty"`
 }
@@ -123,7 +124,7 @@ func status(c *cli.Context, env Env) error {
 			if at.set() {
 				at.clamp(&o.view) // what it was then; that it is gone is of today
 			} else {
-				o.status = gitstate.Orphaned
+				o.status = note.Orphaned
 			}
 			stacks = append(stacks, o)
 		}
@@ -177,10 +178,10 @@ func (x *shownStack) json(target string) shown {
 	l := x.deploy
 	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.status, DeploymentStatus: l.Status, DriftStatus: x.drift.Status,
 		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.why()}
-	if l.Status != gitstate.Never {
+	if l.Status != note.Never {
 		sh.Deployment = &x.deploy.Record
 	}
-	if x.drift.Status != gitstate.Never {
+	if x.drift.Status != note.Never {
 		sh.Drift = &x.drift.Record
 	}
 	if x.gone != nil {
@@ -194,17 +195,17 @@ func (x *shownStack) row(now time.Time) []string {
 	switch {
 	case x.gone != nil:
 		why = x.gone.String()
-	case x.status != gitstate.OK && x.status != gitstate.Never || l.Status != gitstate.OK && l.Status != gitstate.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == gitstate.OK || len(l.Conflicts) > 0:
+	case x.status != note.OK && x.status != note.Never || l.Status != note.OK && l.Status != note.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == note.OK || len(l.Conflicts) > 0:
 		why = x.why()
 	}
 	deployment, commit, when := string(l.Status), "-", "-"
-	if l.Status != gitstate.Never && l.Op != gitstate.Deploy {
+	if l.Status != note.Never && l.Op != note.Deploy {
 		deployment = l.Op + ": " + deployment
 	}
 	if len(l.Conflicts) > 0 {
 		deployment += ", conflict" // run does not count it as done
 	}
-	if l.Status != gitstate.Never {
+	if l.Status != note.Never {
 		commit, when = shortHash(l.Commit), ago(now.Sub(l.At))
 	}
 	by, _, _ := strings.Cut(l.By, " <")
@@ -233,7 +234,7 @@ func atFlag(c *cli.Context, s *gitstate.Store) (a asOf, err error) {
 		}
 		return a, nil
 	}
-	if c.String("status") == string(gitstate.Orphaned) {
+	if c.String("status") == string(note.Orphaned) {
 		return a, errors.New("--at and --status orphaned do not go together: what is gone is told by HEAD")
 	}
 	if commit, err := s.Resolve(text); err == nil {
@@ -252,7 +253,7 @@ func (a asOf) state(ctx context.Context, s *gitstate.Store) (*gitstate.State, er
 	if !a.set() {
 		return s.State(ctx)
 	}
-	return s.StateAt(ctx, func(commit string, r *gitstate.Record) bool {
+	return s.StateAt(ctx, func(commit string, r *note.Record) bool {
 		if a.on != nil {
 			return a.on[commit]
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // syncPlan is whether, and with which remote, an operation syncs.
@@ -47,7 +48,7 @@ func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob,
 
 // syncedByItself reports whether an operation is synced where nothing else is said.
 func syncedByItself(op string, ci ciJob) bool {
-	return gitstate.Op(op).Deploys() || op == gitstate.Drift && ci.name != ""
+	return note.Op(op).Deploys() || op == note.Drift && ci.name != ""
 }
 
 // divide has what is not synced stay in this clone, unless all operations are.

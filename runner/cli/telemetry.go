@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
 )
@@ -69,7 +70,7 @@ func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole boo
 		}
 		tasks[path] = task
 	}
-	counts := map[gitstate.Status]int{}
+	counts := map[note.Status]int{}
 	interrupted := false
 	n.watch = append(n.watch, func(e runner.Event) {
 		r := n.of(e.Result.Stack.Path)

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -28,7 +29,7 @@ func triggerCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "change", Usage: "take the stacks as changed (the default)"},
 			&cli.BoolFlag{Name: "ignore-change", Usage: "instead, take what changed in the stacks as no change"},
 			&cli.BoolFlag{Name: "note", Usage: "record it as a note, without a file to commit"},
-			&cli.StringFlag{Name: "op", Value: gitstate.Deploy, Usage: "with --note: operation `NAME` that is pending"},
+			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "with --note: operation `NAME` that is pending"},
 		}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error { return trigger(c, env) },
 	}
@@ -51,7 +52,7 @@ func trigger(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	note, reason := c.Bool("note"), strings.TrimSpace(c.String("reason"))
+	inNotes, reason := c.Bool("note"), strings.TrimSpace(c.String("reason"))
 	filtered := filter.set() || sel.Changed || len(sel.Tags)+len(sel.NoTags) > 0 || sel.Dependencies.HasDependencyFilters()
 	switch {
 	case !c.Args().Present() && !filtered:
@@ -60,11 +61,11 @@ func trigger(c *cli.Context, env Env) error {
 		return errors.New("--recursive is about the stacks below a path; name it, as in: tmnotes trigger --recursive /prod")
 	case c.Bool("change") && c.Bool("ignore-change"):
 		return errors.New("--change and --ignore-change say opposite things; leave one out")
-	case note && c.Bool("ignore-change"):
+	case inNotes && c.Bool("ignore-change"):
 		return errors.New("--note makes stacks pending, --ignore-change the opposite; leave one out")
-	case note && reason == "":
+	case inNotes && reason == "":
 		return errors.New("a trigger without a commit needs a reason: add --reason 'what happened'")
-	case !note && c.IsSet("op"):
+	case !inNotes && c.IsSet("op"):
 		return errors.New("--op goes with --note: a trigger file is for whatever runs next")
 	}
 	return withStore(c, env, func(s *gitstate.Store, dir string) error {
@@ -95,10 +96,10 @@ func trigger(c *cli.Context, env Env) error {
 			return err
 		}
 		var st *gitstate.State
-		if note || filter.set() {
+		if inNotes || filter.set() {
 			read := plan
 			if read.remote == "" {
-				if read, err = planSync(c, s, p.DefaultRemote(), env.ci(), gitstate.Deploy); err != nil {
+				if read, err = planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy); err != nil {
 					return err
 				}
 			}
@@ -117,7 +118,7 @@ func trigger(c *cli.Context, env Env) error {
 			u.say("no stack is selected: nothing to trigger")
 			return nil
 		}
-		if note {
+		if inNotes {
 			return triggerByNote(c, s, u, st, stacks, op, reason, plan)
 		}
 		return triggerByFile(c, env, u, p, stacks, reason)
@@ -199,19 +200,19 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 	if err != nil {
 		return err
 	}
-	like := byHand(c, u.env, s, head, gitstate.Triggered, op, reason)
-	var records []*gitstate.Record
+	like := byHand(c, u.env, s, head, note.Triggered, op, reason)
+	var records []*note.Record
 	for _, stack := range stacks {
 		r, l, err := like(st, stack)
 		if err != nil {
 			return err
 		}
-		if l.Status == gitstate.Queued || l.Status == gitstate.Running {
+		if l.Status == note.Queued || l.Status == note.Running {
 			u.warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", stack.Path, l.Status, l.Run))
 		}
-		if l.Status != gitstate.Never {
+		if l.Status != note.Never {
 			r.Had, r.Was = l.Standing()
-			if r.Had == gitstate.Never {
+			if r.Had == note.Never {
 				r.Had = ""
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 func unlockCommand(env Env) *cli.Command {
@@ -89,7 +90,7 @@ func unlock(c *cli.Context, env Env) error {
 			for _, want := range c.Args().Slice() {
 				is, n := stackMatcher(c.Context, s, dir, want), len(named)
 				for _, n := range found {
-					if is(&gitstate.Record{Stack: n.Stack, ID: n.ID}) {
+					if is(&note.Record{Stack: n.Stack, ID: n.ID}) {
 						named = append(named, n)
 					}
 				}
@@ -125,7 +126,7 @@ func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []shownStack, ta
 	open := map[string]bool{}
 	for _, x := range stacks {
 		switch x.deploy.Status {
-		case gitstate.Queued, gitstate.Running, gitstate.Interrupted:
+		case note.Queued, note.Running, note.Interrupted:
 			open[x.Path] = true
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
@@ -50,15 +51,15 @@ type waves struct {
 
 	list []wave
 	of   map[string]int // by path
-	came map[string]gitstate.Record
+	came map[string]note.Record
 
 	pause func() (resume func()) // takes away what is drawn on the terminal
 }
 
 type wave struct {
 	name   string
-	stacks []string          // of those that are selected, in order
-	stand  []gitstate.Record // of its stacks that are ok on this commit already
+	stacks []string      // of those that are selected, in order
+	stand  []note.Record // of its stacks that are ok on this commit already
 }
 
 // failureLimit is --max-failures.
@@ -129,7 +130,7 @@ func parseLimit(text string) (l failureLimit, err error) {
 // error, before anything is executed: a stack in no wave, an order between stacks
 // that the waves turn around, a wave that no stack of the project could be in.
 func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []string) error {
-	if !gitstate.AnyDeploys(ops...) {
+	if !note.AnyDeploys(ops...) {
 		if !w.wavesTyped {
 			w.filters, w.match = nil, nil
 		}
@@ -137,7 +138,7 @@ func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []st
 			w.limit = failureLimit{}
 		}
 	}
-	w.of, w.came = map[string]int{}, map[string]gitstate.Record{}
+	w.of, w.came = map[string]int{}, map[string]note.Record{}
 	if len(w.filters) == 0 {
 		w.list = []wave{{stacks: g.Order()}}
 		return nil
@@ -205,7 +206,7 @@ func (w *waves) standing(st *gitstate.State, n *session, skip map[string]bool) e
 		if err != nil {
 			return err
 		}
-		if l.Status == gitstate.OK && l.Commit == n.commit.Hash {
+		if l.Status == note.OK && l.Commit == n.commit.Hash {
 			w.list[i].stand = append(w.list[i].stand, l.Record)
 		}
 	}
@@ -400,7 +401,7 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 		}
 	}
 	before := k - 1
-	var records []gitstate.Record
+	var records []note.Record
 	for i := k - 1; i >= 0; i-- {
 		for _, rec := range r.list[i].stand {
 			if rec.At.After(r.ended) {
@@ -440,7 +441,7 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 	if err := r.n.store.Flush(context.Background()); err != nil {
 		r.u.warn(err.Error())
 	}
-	r.u.say("the gate after the wave %s: %s", from, gitstate.NewRedactor(r.u.env.Environ).Text(r.gate, 200))
+	r.u.say("the gate after the wave %s: %s", from, note.NewRedactor(r.u.env.Environ).Text(r.gate, 200))
 	hold(0, "for the gate after the wave "+from)
 	exit, err := r.ask(from, to, records)
 	switch {
@@ -459,7 +460,7 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 
 // ask runs the gate. Signals are passed on to it as to the command of a stack: the
 // first and the second one each once, the third kills it.
-func (r *rollout) ask(from, to string, records []gitstate.Record) (exit int, err error) {
+func (r *rollout) ask(from, to string, records []note.Record) (exit int, err error) {
 	var stdin bytes.Buffer
 	enc := json.NewEncoder(&stdin)
 	enc.SetEscapeHTML(false)

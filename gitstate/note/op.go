@@ -1,9 +1,12 @@
-package gitstate
+package note
 
 import (
 	"slices"
 	"strings"
 )
+
+// GroupOf is Op.Group for the names that records have.
+func GroupOf(op string) string { return string(Op(op).Group()) }
 
 // Op is the name of an operation, as a record's op has it.
 type Op string

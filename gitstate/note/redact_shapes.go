@@ -1,9 +1,11 @@
-package gitstate
+package note
 
 import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
 )
 
 // shape is one way in which secrets can be told: by their form, or by what
@@ -232,7 +234,7 @@ func atWord(text string, at int) bool {
 		return true
 	}
 	return at > 1 && text[at-2] == '\\' && strings.IndexByte("nrt", text[at-1]) >= 0 ||
-		at > 2 && text[at-3] == '%' && isHex([]byte(text[at-2:at]))
+		at > 2 && text[at-3] == '%' && notestree.IsHex([]byte(text[at-2:at]))
 }
 
 func isWordByte(c byte) bool {

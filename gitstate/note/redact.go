@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 import (
 	"cmp"
@@ -294,7 +294,7 @@ func hideValue(option, s string) string {
 	if !secret {
 		return s
 	}
-	if name := strings.TrimSuffix(s, v); isToken(strings.TrimSuffix(name, "=")) {
+	if name := strings.TrimSuffix(s, v); IsToken(strings.TrimSuffix(name, "=")) {
 		return name + redacted
 	}
 	return redacted

@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
 
-package gitstate
+package git
 
 import (
 	"io"
@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inheritable: a lock of flock(2) is that of an open file, which children share.
-const inheritable = true
+// Inheritable: a lock of flock(2) is that of an open file, which children share.
+const Inheritable = true
 
-func lockMark(f *os.File) (io.Closer, error) {
+func LockMark(f *os.File) (io.Closer, error) {
 	return io.NopCloser(nil), unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 }

@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 // literals finds which of many short strings stand in a text, and where, in one
 // pass. Of each string the two pairs of bytes in the three that are rarest in

@@ -1,4 +1,4 @@
-package gitstate
+package git
 
 import (
 	"bytes"
@@ -15,20 +15,20 @@ import (
 	"github.com/go-git/go-git/v5/storage/memory"
 )
 
-// objectWriter collects new objects and makes them durable in one go.
-type objectWriter struct {
-	r       *repo
-	objects []*plumbing.MemoryObject
+// ObjectWriter collects new objects and makes them durable in one go.
+type ObjectWriter struct {
+	R       *Repo
+	Objects []*plumbing.MemoryObject
 	seen    map[plumbing.Hash]bool
 }
 
-func (w *objectWriter) put(t plumbing.ObjectType, body []byte) (plumbing.Hash, error) {
+func (w *ObjectWriter) Put(t plumbing.ObjectType, body []byte) (plumbing.Hash, error) {
 	h := plumbing.ComputeHash(t, body)
 	if !w.seen[h] {
 		o := new(plumbing.MemoryObject)
 		o.SetType(t)
 		o.Write(body)
-		w.objects = append(w.objects, o)
+		w.Objects = append(w.Objects, o)
 		if w.seen == nil {
 			w.seen = map[plumbing.Hash]bool{}
 		}
@@ -37,23 +37,23 @@ func (w *objectWriter) put(t plumbing.ObjectType, body []byte) (plumbing.Hash, e
 	return h, nil
 }
 
-func (w *objectWriter) putCommit(c *object.Commit) (plumbing.Hash, error) {
+func (w *ObjectWriter) PutCommit(c *object.Commit) (plumbing.Hash, error) {
 	o := new(plumbing.MemoryObject)
 	if err := c.Encode(o); err != nil {
 		return plumbing.ZeroHash, err
 	}
-	return o.Hash(), w.putObject(o)
+	return o.Hash(), w.PutObject(o)
 }
 
-func (w *objectWriter) putObject(o *plumbing.MemoryObject) error {
-	body, err := readObject(o)
+func (w *ObjectWriter) PutObject(o *plumbing.MemoryObject) error {
+	body, err := ReadObject(o)
 	if err == nil {
-		_, err = w.put(o.Type(), body)
+		_, err = w.Put(o.Type(), body)
 	}
 	return err
 }
 
-func readObject(o plumbing.EncodedObject) ([]byte, error) {
+func ReadObject(o plumbing.EncodedObject) ([]byte, error) {
 	rd, err := o.Reader()
 	if err != nil {
 		return nil, err
@@ -66,16 +66,16 @@ func readObject(o plumbing.EncodedObject) ([]byte, error) {
 // costs one fsync instead of one each.
 const looseLimit = 24
 
-// flush writes the objects and syncs them. git does not sync loose objects by
+// Flush writes the objects and syncs them. git does not sync loose objects by
 // default; a ref must never name what a crash could take away.
-func (w *objectWriter) flush(ctx context.Context) error {
-	defer func() { w.objects, w.seen = nil, nil }()
-	if len(w.objects) > looseLimit {
+func (w *ObjectWriter) Flush(ctx context.Context) error {
+	defer func() { w.Objects, w.seen = nil, nil }()
+	if len(w.Objects) > looseLimit {
 		return w.flushPack(ctx)
 	}
 	dirs := map[string]bool{}
-	for _, o := range w.objects {
-		dir, err := w.r.writeLoose(o)
+	for _, o := range w.Objects {
+		dir, err := w.R.writeLoose(o)
 		if err != nil {
 			return err
 		}
@@ -84,17 +84,17 @@ func (w *objectWriter) flush(ctx context.Context) error {
 		}
 	}
 	for dir := range dirs {
-		if err := syncDir(dir); err != nil {
+		if err := SyncDir(dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *objectWriter) flushPack(ctx context.Context) error {
+func (w *ObjectWriter) flushPack(ctx context.Context) error {
 	mem := memory.NewStorage()
-	hashes := make([]plumbing.Hash, len(w.objects))
-	for i, o := range w.objects {
+	hashes := make([]plumbing.Hash, len(w.Objects))
+	for i, o := range w.Objects {
 		hashes[i] = o.Hash()
 		if _, err := mem.SetEncodedObject(o); err != nil {
 			return err
@@ -105,15 +105,15 @@ func (w *objectWriter) flushPack(ctx context.Context) error {
 		return err
 	}
 	// index-pack puts the pack where git wants it, and syncs it.
-	_, err := w.r.git(ctx, &pack, "index-pack", "--stdin")
+	_, err := w.R.Git(ctx, &pack, "index-pack", "--stdin")
 	return err
 }
 
 // writeLoose writes a loose object as git does: into a temporary file beside
 // its place, renamed when it is whole. It says in which folder it wrote.
-func (r *repo) writeLoose(o *plumbing.MemoryObject) (dir string, err error) {
+func (r *Repo) writeLoose(o *plumbing.MemoryObject) (dir string, err error) {
 	name := o.Hash().String()
-	dir = filepath.Join(r.objects, name[:2])
+	dir = filepath.Join(r.Objects, name[:2])
 	path := filepath.Join(dir, name[2:])
 	if _, err := os.Lstat(path); err == nil {
 		return "", nil
@@ -131,7 +131,7 @@ func (r *repo) writeLoose(o *plumbing.MemoryObject) (dir string, err error) {
 			os.Remove(tmp.Name())
 		}
 	}()
-	body, err := readObject(o)
+	body, err := ReadObject(o)
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,6 @@
-package gitstate
+// Package notestree reads and writes the tree of a notes ref with the fan-out that git gives
+// it (notes.c), touching only what changes.
+package notestree
 
 import (
 	"bytes"
@@ -13,13 +15,19 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// readFunc returns the body of the object; it fails if it is missing or of another type.
-type readFunc func(h plumbing.Hash, t plumbing.ObjectType) ([]byte, error)
+// Change is one note before and after.
+type Change struct {
+	Commit   string
+	Old, New []string // lines, sorted
+}
+
+// ReadFunc returns the body of the object; it fails if it is missing or of another type.
+type ReadFunc func(h plumbing.Hash, t plumbing.ObjectType) ([]byte, error)
 
 // writeFunc stores an object and returns its name.
 type writeFunc func(t plumbing.ObjectType, body []byte) (plumbing.Hash, error)
 
-// notesTree is the tree of a notes ref, read as far as it is needed and kept in
+// Tree is the tree of a notes ref, read as far as it is needed and kept in
 // memory from then on. It is not safe for concurrent use.
 //
 // A note is a regular file whose path, without slashes, is the hash of the
@@ -48,9 +56,9 @@ type writeFunc func(t plumbing.ObjectType, body []byte) (plumbing.Hash, error)
 //   - a note that is set to what it is already: git may fan out anew; here nothing changes.
 //
 // And git aborts ("prefix_len is too small") on some trees with both AB/ and ab/.
-type notesTree struct {
-	read   readFunc
-	root   *treeDir
+type Tree struct {
+	read   ReadFunc
+	Root   *treeDir
 	broken error // a set that failed half-way: the tree must not be written
 }
 
@@ -58,7 +66,7 @@ type notesTree struct {
 type treeDir struct {
 	prefix plumbing.Hash // the first depth bytes count
 	depth  int
-	hash   plumbing.Hash // the stored tree it equals; zero: none, or changed since
+	Hash   plumbing.Hash // the stored tree it equals; zero: none, or changed since
 
 	loaded bool // else only hash is known
 	notes  []treeNote
@@ -93,16 +101,16 @@ type treeItem struct {
 	sub       bool
 }
 
-// openTree opens the notes tree root; the zero hash is the empty tree.
-func openTree(read readFunc, root plumbing.Hash) (*notesTree, error) {
-	t := &notesTree{read: read, root: &treeDir{hash: root}}
-	return t, t.load(t.root)
+// Open opens the notes tree root; the zero hash is the empty tree.
+func Open(read ReadFunc, root plumbing.Hash) (*Tree, error) {
+	t := &Tree{read: read, Root: &treeDir{Hash: root}}
+	return t, t.load(t.Root)
 }
 
-// get returns the blobs of the note of commit, nil if it has none. More than one are a note in
+// Get returns the blobs of the note of commit, nil if it has none. More than one are a note in
 // parts: git shows them with a blank line between, and leaves out empty ones.
-func (t *notesTree) get(commit plumbing.Hash) ([]plumbing.Hash, error) {
-	for d := t.root; d != nil; d = d.sub(commit[d.depth]) {
+func (t *Tree) Get(commit plumbing.Hash) ([]plumbing.Hash, error) {
+	for d := t.Root; d != nil; d = d.sub(commit[d.depth]) {
 		if err := t.load(d); err != nil {
 			return nil, err
 		}
@@ -113,12 +121,12 @@ func (t *notesTree) get(commit plumbing.Hash) ([]plumbing.Hash, error) {
 	return nil, nil
 }
 
-// set makes blob the one note of commit, whatever stood there; the zero blob
+// Set makes blob the one note of commit, whatever stood there; the zero blob
 // removes the note. Nothing changes where it is so already. It costs the
 // directories on the path of commit, and those that git's rule folds into them.
 // After an error the tree cannot be written any more.
-func (t *notesTree) set(commit, blob plumbing.Hash) error {
-	old, err := t.get(commit)
+func (t *Tree) Set(commit, blob plumbing.Hash) error {
+	old, err := t.Get(commit)
 	if err != nil {
 		return err
 	}
@@ -132,8 +140,8 @@ func (t *notesTree) set(commit, blob plumbing.Hash) error {
 	return nil
 }
 
-func (t *notesTree) change(commit, blob plumbing.Hash) error {
-	d := t.root
+func (t *Tree) change(commit, blob plumbing.Hash) error {
+	d := t.Root
 	for {
 		if err := t.touch(d); err != nil {
 			return err
@@ -153,29 +161,29 @@ func (t *notesTree) change(commit, blob plumbing.Hash) error {
 	case ok:
 		d.notes[i] = n
 	}
-	return t.balance(t.root)
+	return t.balance(t.Root)
 }
 
-// each calls fn for every note, in the order of commits. It keeps nothing of what it reads.
-func (t *notesTree) each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) error) error {
-	return diffDirs(t.read, &treeDir{loaded: true}, t.root, func(c plumbing.Hash, _, blobs []plumbing.Hash) error {
+// Each calls fn for every note, in the order of commits. It keeps nothing of what it reads.
+func (t *Tree) Each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) error) error {
+	return diffDirs(t.read, &treeDir{loaded: true}, t.Root, func(c plumbing.Hash, _, blobs []plumbing.Hash) error {
 		return fn(c, blobs)
 	})
 }
 
-// diffTrees calls fn for each commit whose note differs between the notes trees a and b, in the
+// DiffTrees calls fn for each commit whose note differs between the notes trees a and b, in the
 // order of commits; nil stands for no note, the zero hash for the empty tree. Of
 // directories that are the same in both nothing is read.
-func diffTrees(read readFunc, a, b plumbing.Hash, fn func(commit plumbing.Hash, old, new []plumbing.Hash) error) error {
-	return diffDirs(read, &treeDir{hash: a}, &treeDir{hash: b}, fn)
+func DiffTrees(read ReadFunc, a, b plumbing.Hash, fn func(commit plumbing.Hash, old, new []plumbing.Hash) error) error {
+	return diffDirs(read, &treeDir{Hash: a}, &treeDir{Hash: b}, fn)
 }
 
-func diffDirs(read readFunc, a, b *treeDir, fn func(commit plumbing.Hash, old, new []plumbing.Hash) error) error {
-	if a.hash == b.hash && !a.hash.IsZero() {
+func diffDirs(read ReadFunc, a, b *treeDir, fn func(commit plumbing.Hash, old, new []plumbing.Hash) error) error {
+	if a.Hash == b.Hash && !a.Hash.IsZero() {
 		return nil
 	}
 	// Copies, so that what is read can be forgotten.
-	x, y, t := *a, *b, notesTree{read: read}
+	x, y, t := *a, *b, Tree{read: read}
 	if err := errors.Join(t.load(&x), t.load(&y)); err != nil {
 		return err
 	}
@@ -200,7 +208,7 @@ func diffDirs(read readFunc, a, b *treeDir, fn func(commit plumbing.Hash, old, n
 		var key plumbing.Hash
 		order := cmp.Compare(len(y.notes)-j, 0) - cmp.Compare(len(x.notes)-i, 0) // the one that is at its end comes last
 		if order == 0 {
-			order = compareHash(x.notes[i].key, y.notes[j].key)
+			order = CompareHash(x.notes[i].key, y.notes[j].key)
 		}
 		if order <= 0 {
 			key, old = x.notes[i].key, x.notes[i].blobs()
@@ -220,7 +228,7 @@ func diffDirs(read readFunc, a, b *treeDir, fn func(commit plumbing.Hash, old, n
 }
 
 // part returns what d has under b, as a directory.
-func (t *notesTree) part(d *treeDir, b byte) (*treeDir, error) {
+func (t *Tree) part(d *treeDir, b byte) (*treeDir, error) {
 	sub, lo, hi := d.sub(b), d.from(int(b)), d.from(int(b)+1)
 	if sub == nil {
 		c := d.child(b)
@@ -232,23 +240,23 @@ func (t *notesTree) part(d *treeDir, b byte) (*treeDir, error) {
 	}
 	c := *sub
 	err := t.load(&c)
-	c.hash = plumbing.ZeroHash
+	c.Hash = plumbing.ZeroHash
 	c.add(slices.Clip(c.notes), d.notes[lo:hi])
 	return &c, err
 }
 
-// write stores the directories that were changed and returns the name of the
+// Write stores the directories that were changed and returns the name of the
 // tree; an empty tree is stored too.
-func (t *notesTree) write(write writeFunc) (plumbing.Hash, error) {
+func (t *Tree) Write(write writeFunc) (plumbing.Hash, error) {
 	if t.broken != nil {
 		return plumbing.ZeroHash, t.broken
 	}
-	return t.store(t.root, write)
+	return t.store(t.Root, write)
 }
 
-func (t *notesTree) store(d *treeDir, write writeFunc) (plumbing.Hash, error) {
-	if !d.hash.IsZero() {
-		return d.hash, nil
+func (t *Tree) store(d *treeDir, write writeFunc) (plumbing.Hash, error) {
+	if !d.Hash.IsZero() {
+		return d.Hash, nil
 	}
 	entries := make([]treeEntry, 0, len(d.subs)+len(d.notes)+len(d.others))
 	for _, s := range d.subs {
@@ -284,13 +292,13 @@ func (t *notesTree) store(d *treeDir, write writeFunc) (plumbing.Hash, error) {
 	if err != nil {
 		return h, err
 	}
-	d.hash = h
+	d.Hash = h
 	return h, nil
 }
 
 // join makes one blob of a note in parts, as git does (notes.c,
 // combine_notes_concatenate): a blank line between, empty parts left out.
-func (t *notesTree) join(n *treeNote, write writeFunc) error {
+func (t *Tree) join(n *treeNote, write writeFunc) error {
 	if len(n.more) == 0 {
 		return nil
 	}
@@ -321,12 +329,12 @@ func (t *notesTree) join(n *treeNote, write writeFunc) error {
 
 // load reads d where that was not done. Where notes and directories
 // overlap, those directories are read as well, and become one that is in no tree.
-func (t *notesTree) load(d *treeDir) error {
+func (t *Tree) load(d *treeDir) error {
 	if d.loaded {
 		return nil
 	}
-	if !d.hash.IsZero() {
-		items, others, err := t.entries(d, d.hash)
+	if !d.Hash.IsZero() {
+		items, others, err := t.entries(d, d.Hash)
 		if err != nil {
 			return err
 		}
@@ -340,7 +348,7 @@ func (t *notesTree) load(d *treeDir) error {
 }
 
 // fill puts the items into d.
-func (t *notesTree) fill(d *treeDir, items []treeItem) error {
+func (t *Tree) fill(d *treeDir, items []treeItem) error {
 	byByte := func(a, b treeItem) int { return cmp.Compare(a.key[d.depth], b.key[d.depth]) }
 	slices.SortStableFunc(items, byByte)
 	notes, subs := make([]treeNote, 0, len(items)), []*treeDir{}
@@ -352,7 +360,7 @@ func (t *notesTree) fill(d *treeDir, items []treeItem) error {
 		same := items[:n]
 		items = items[n:]
 		if !slices.ContainsFunc(same, func(i treeItem) bool { return i.sub }) {
-			slices.SortStableFunc(same, func(a, b treeItem) int { return compareHash(a.key, b.key) })
+			slices.SortStableFunc(same, func(a, b treeItem) int { return CompareHash(a.key, b.key) })
 			for _, i := range same {
 				notes = addPart(notes, i)
 			}
@@ -360,7 +368,7 @@ func (t *notesTree) fill(d *treeDir, items []treeItem) error {
 		}
 		c := d.child(same[0].key[d.depth])
 		if n == 1 {
-			c.loaded, c.hash = false, same[0].hash
+			c.loaded, c.Hash = false, same[0].hash
 		} else if err := t.merge(c, same); err != nil {
 			return err
 		}
@@ -372,7 +380,7 @@ func (t *notesTree) fill(d *treeDir, items []treeItem) error {
 
 // merge fills d with the notes and the content of the directories of items, as git
 // does: it looks into a directory as soon as something else has its prefix.
-func (t *notesTree) merge(d *treeDir, items []treeItem) error {
+func (t *Tree) merge(d *treeDir, items []treeItem) error {
 	var in []treeItem
 	for _, i := range items {
 		if !i.sub {
@@ -410,7 +418,7 @@ func addPart(notes []treeNote, i treeItem) []treeNote {
 }
 
 // entries reads the tree h, which stands in the place of d.
-func (t *notesTree) entries(d *treeDir, h plumbing.Hash) (items []treeItem, others []treeEntry, err error) {
+func (t *Tree) entries(d *treeDir, h plumbing.Hash) (items []treeItem, others []treeEntry, err error) {
 	body, err := t.read(h, plumbing.TreeObject)
 	if err != nil {
 		return nil, nil, fmt.Errorf("notes tree %s: %w", h, err)
@@ -425,7 +433,7 @@ func (t *notesTree) entries(d *treeDir, h plumbing.Hash) (items []treeItem, othe
 		i := treeItem{key: d.prefix, sub: len(name) == 2 && isDir(bits)}
 		rest = tail[copy(i.hash[:], tail):]
 		if !i.sub && (len(name) != 2*(len(i.key)-d.depth) || bits&0o170000 != 0o100000) ||
-			i.sub && d.depth == len(i.key)-1 || i.hash.IsZero() || !isHex(name) {
+			i.sub && d.depth == len(i.key)-1 || i.hash.IsZero() || !IsHex(name) {
 			others = append(others, treeEntry{string(mode), string(name), i.hash})
 			continue
 		}
@@ -441,7 +449,7 @@ func (d *treeDir) last() byte { return d.prefix[d.depth-1] }
 func (d *treeDir) name(key plumbing.Hash) string { return hex.EncodeToString(key[d.depth:]) }
 
 func (d *treeDir) find(key plumbing.Hash) (int, bool) {
-	return slices.BinarySearchFunc(d.notes, key, func(n treeNote, k plumbing.Hash) int { return compareHash(n.key, k) })
+	return slices.BinarySearchFunc(d.notes, key, func(n treeNote, k plumbing.Hash) int { return CompareHash(n.key, k) })
 }
 
 // from returns the index of the first note whose next byte is b or more.
@@ -479,7 +487,7 @@ func (d *treeDir) empty() bool { return d.loaded && len(d.notes)+len(d.subs)+len
 // add makes the union of two lists of notes, which have no commit in common, the notes of d.
 func (d *treeDir) add(a, b []treeNote) {
 	d.notes = append(a, b...)
-	slices.SortFunc(d.notes, func(a, b treeNote) int { return compareHash(a.key, b.key) })
+	slices.SortFunc(d.notes, func(a, b treeNote) int { return CompareHash(a.key, b.key) })
 }
 
 func (e treeEntry) sortName() string {
@@ -491,7 +499,7 @@ func (e treeEntry) sortName() string {
 
 func isDir(mode uint64) bool { return mode&0o170000 == 0o040000 }
 
-func isHex(s []byte) bool {
+func IsHex(s []byte) bool {
 	for _, c := range s {
 		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
 			return false
@@ -502,4 +510,4 @@ func isHex(s []byte) bool {
 
 func hexByte(b byte) string { return hex.EncodeToString([]byte{b}) }
 
-func compareHash(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) }
+func CompareHash(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) }

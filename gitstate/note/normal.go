@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 import (
 	"crypto/sha256"
@@ -23,21 +23,21 @@ import (
 func Normal(texts ...string) string {
 	var lines []string
 	for _, t := range texts {
-		lines = appendLines(lines, t)
+		lines = AppendLines(lines, t)
 	}
-	return joinLines(normalLines(lines))
+	return JoinLines(NormalLines(lines))
 }
 
-func joinLines(lines []string) string {
+func JoinLines(lines []string) string {
 	if len(lines) == 0 {
 		return ""
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// appendLines splits a note's text. Blank lines are what `git notes append`
+// AppendLines splits a note's text. Blank lines are what `git notes append`
 // puts between its pieces; they are no lines of the note.
-func appendLines(lines []string, text string) []string {
+func AppendLines(lines []string, text string) []string {
 	for text != "" {
 		line, rest, _ := strings.Cut(text, "\n")
 		if strings.Trim(line, " \t\r") != "" {
@@ -54,10 +54,10 @@ type entry struct {
 	record *Record
 }
 
-func (e entry) at() string { return e.line[len("at="):][:len(timeLayout)] }
+func (e entry) at() string { return e.line[len("at="):][:len(TimeLayout)] }
 
-// normalLines sorts and thins out lines, in place.
-func normalLines(lines []string) []string {
+// NormalLines sorts and thins out lines, in place.
+func NormalLines(lines []string) []string {
 	if !slices.IsSorted(lines) {
 		slices.Sort(lines)
 	}
@@ -69,7 +69,7 @@ func normalLines(lines []string) []string {
 	entries := make([]entry, len(lines))
 	for i, line := range lines {
 		entries[i].line = line
-		if r := &records[i]; r.parse(line) == nil {
+		if r := &records[i]; r.Parse(line) == nil {
 			entries[i].record = r
 		}
 	}
@@ -81,7 +81,7 @@ func normalLines(lines []string) []string {
 		case r == nil:
 		case r.Event == Forgotten:
 			dead[r.Digest] = true
-			was := r.Was.UTC().Format(timeLayout)
+			was := r.Was.UTC().Format(TimeLayout)
 			gives(r, r.Had, func(k voidKey) { latest[k] = max(latest[k], was) })
 		case r.Status != "":
 			gives(r, r.Status, func(k voidKey) { latest[k] = max(latest[k], e.at()) })
@@ -105,7 +105,7 @@ func normalLines(lines []string) []string {
 // which there are many: results of anything but drift runs, and heads and ends
 // of runs. What is no record may look like either, which costs time only.
 func mayVoid(line string) bool {
-	const at = len("at=") + len(timeLayout)
+	const at = len("at=") + len(TimeLayout)
 	if len(line) <= at {
 		return false
 	}
@@ -135,7 +135,7 @@ func gives(r *Record, status Status, key func(voidKey)) {
 		return
 	}
 	key(voidKey{run: r.Run, op: r.Op, target: r.Target, stack: r.Stack})
-	if r.Op == Drift && !status.open() {
+	if r.Op == Drift && !status.Open() {
 		key(voidKey{op: Drift, target: r.Target, stack: r.Stack})
 		key(voidKey{op: Drift, target: r.Target, stack: r.Stack, status: string(status), variant: r.Variant})
 	}
@@ -144,9 +144,9 @@ func gives(r *Record, status Status, key func(voidKey)) {
 // voidBy are the keys, any of which makes the line void if a later line gives it.
 func voidBy(r *Record) []voidKey {
 	switch {
-	case r.Status.open() && r.Op == Drift:
+	case r.Status.Open() && r.Op == Drift:
 		return []voidKey{{run: r.Run, op: r.Op, target: r.Target, stack: r.Stack}, {op: Drift, target: r.Target, stack: r.Stack}}
-	case r.Status.open():
+	case r.Status.Open():
 		return []voidKey{{run: r.Run, op: r.Op, target: r.Target, stack: r.Stack}}
 	case r.Op == Drift:
 		return []voidKey{{op: Drift, target: r.Target, stack: r.Stack, status: string(r.Status), variant: r.Variant}}
@@ -161,10 +161,10 @@ func Digest(line string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// tombstone makes the line that removes another one. It keeps what Normal
+// Tombstone makes the line that removes another one. It keeps what Normal
 // needs to know of the line (its time, and which run, stack and result it was),
 // and what the line followed, so that who follows it is tied to what came before.
-func tombstone(line string, by Record) Record {
+func Tombstone(line string, by Record) Record {
 	t := Record{At: by.At, Event: Forgotten, By: by.By, Reason: by.Reason, Digest: Digest(line), Was: by.At, Run: by.Run}
 	if r, err := ParseRecord(line); err == nil {
 		t.Was, t.Had, t.Run, t.Prev = r.At, r.Status, r.Run, r.Prev

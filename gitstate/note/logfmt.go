@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// cutValue reads a value, in the one form that appendValue gives it, up to the
+// cutValue reads a value, in the one form that AppendValue gives it, up to the
 // space or the end after it.
 func cutValue(s string) (value, rest string, err error) {
 	if s == "" || s[0] != '"' {
@@ -27,7 +27,7 @@ func cutValue(s string) (value, rest string, err error) {
 		switch c := s[i]; c {
 		case '"':
 			value, quoted := b.String(), s[:i+1]
-			if !needsQuotes(value) || string(appendValue(make([]byte, 0, len(quoted)), value)) != quoted {
+			if !needsQuotes(value) || string(AppendValue(make([]byte, 0, len(quoted)), value)) != quoted {
 				return "", "", errors.New("not in its one valid form")
 			}
 			return value, s[i+1:], nil
@@ -89,18 +89,18 @@ func hex4(s string) (rune, bool) {
 	return rune(n), err == nil
 }
 
-// appendPair writes a pair as logfmt has it.
-func appendPair(b []byte, key, value string) []byte {
+// AppendPair writes a pair as logfmt has it.
+func AppendPair(b []byte, key, value string) []byte {
 	if len(b) > 0 {
 		b = append(b, ' ')
 	}
 	b = append(b, key...)
-	return appendValue(append(b, '='), value)
+	return AppendValue(append(b, '='), value)
 }
 
-// appendValue quotes a value where that is needed, and escapes what could
+// AppendValue quotes a value where that is needed, and escapes what could
 // drive a terminal, hide text or reorder it: git prints notes raw.
-func appendValue(b []byte, value string) []byte {
+func AppendValue(b []byte, value string) []byte {
 	if !needsQuotes(value) {
 		return append(b, value...)
 	}

@@ -1,4 +1,4 @@
-package gitstate
+package git
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // lockMode lets other users of a shared repository take the locks, too.
@@ -25,18 +27,18 @@ const lockNamed = 2 * time.Second
 // where the lock is taken does it count.
 const holderSuffix = ".holder"
 
-// lockFile takes one of the store's own locks, waiting for it until ctx ends. say gets who has
+// Lock takes one of the store's own locks, waiting for it until ctx ends. say gets who has
 // it if that takes longer.
-func lockFile(ctx context.Context, path string, say func(string)) (unlock func(), err error) {
-	if unlock, err = lockBriefly(ctx, path, say); err == nil {
+func Lock(ctx context.Context, path string, say func(string)) (unlock func(), err error) {
+	if unlock, err = LockBriefly(ctx, path, say); err == nil {
 		// Without it others wait for a holder that they cannot name.
 		_ = os.WriteFile(path+holderSuffix, []byte(holder), 0o666)
 	}
 	return unlock, err
 }
 
-// lockBriefly is lockFile for what is held for less time than it takes to say by whom.
-func lockBriefly(ctx context.Context, path string, say func(string)) (unlock func(), err error) {
+// LockBriefly is Lock for what is held for less time than it takes to say by whom.
+func LockBriefly(ctx context.Context, path string, say func(string)) (unlock func(), err error) {
 	l := flock.New(path, lockMode)
 	free, err := l.TryLock()
 	if err == nil && !free {
@@ -54,7 +56,7 @@ func lockBriefly(ctx context.Context, path string, say func(string)) (unlock fun
 }
 
 // holder is what this process says of itself: its number, since when it runs, its command line.
-var holder = fmt.Sprintf("%d\n%s\n%s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339), NewRedactor(os.Environ()).Command(os.Args))
+var holder = fmt.Sprintf("%d\n%s\n%s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339), note.NewRedactor(os.Environ()).Command(os.Args))
 
 // held names a lock and who has it.
 func held(path string) string {

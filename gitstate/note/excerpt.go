@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 import (
 	"bytes"
@@ -16,11 +16,11 @@ type Excerpt struct {
 	written    int
 }
 
-// markRoom is more than the line takes that stands for what was left out.
-const markRoom = 64
+// MarkRoom is more than the line takes that stands for what was left out.
+const MarkRoom = 64
 
 func (e *Excerpt) Write(p []byte) (int, error) {
-	half, n := max(e.Limit-markRoom, 0)/2, len(p)
+	half, n := max(e.Limit-MarkRoom, 0)/2, len(p)
 	e.written += n
 	if room := half - len(e.head); room > 0 {
 		k := min(room, len(p))
@@ -41,7 +41,7 @@ func (e *Excerpt) Write(p []byte) (int, error) {
 // one could have half of a secret in it, that nobody could tell any more.
 func (e *Excerpt) String() string {
 	head, tail := e.head, e.tail
-	if half := max(e.Limit-markRoom, 0) / 2; len(tail) > half {
+	if half := max(e.Limit-MarkRoom, 0) / 2; len(tail) > half {
 		tail = tail[len(tail)-half:]
 	}
 	if len(head)+len(tail) == e.written {

@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 import (
 	"encoding/json"
@@ -10,24 +10,14 @@ import (
 
 	"github.com/go-logfmt/logfmt"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
 )
 
-func at(s string) time.Time {
-	t, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		panic(err)
-	}
-	return t
-}
-
-func ptr(n int) *int { return &n }
-
-var t0 = at("2026-11-23T15:10:13.520Z")
-
 // full is a record with every field set.
-var full = Record{At: t0, Status: Failed, Op: Deploy, Target: "prod", Stack: "/prod/db", ID: "77b0", Exit: ptr(1), Took: 3 * time.Second,
-	Tries: 2, Cause: "/prod/vpc", Reason: "Error: creating DB", Inputs: "9c41", Variant: "5d02", Dirty: true, Since: t0.Add(-time.Hour), Seen: 3,
-	Was: t0, Had: OK, Digest: "ab", Prev: []string{"01K9ZZ", "01K9ZY"}, Run: "01KA2Z", Stacks: 4, OK: 1, Failed: 2, Blocked: 3, Canceled: 4, Drifts: 5,
+var full = Record{At: gittest.T0, Status: Failed, Op: Deploy, Target: "prod", Stack: "/prod/db", ID: "77b0", Exit: gittest.Ptr(1), Took: 3 * time.Second,
+	Tries: 2, Cause: "/prod/vpc", Reason: "Error: creating DB", Inputs: "9c41", Variant: "5d02", Dirty: true, Since: gittest.T0.Add(-time.Hour), Seen: 3,
+	Was: gittest.T0, Had: OK, Digest: "ab", Prev: []string{"01K9ZZ", "01K9ZY"}, Run: "01KA2Z", Stacks: 4, OK: 1, Failed: 2, Blocked: 3, Canceled: 4, Drifts: 5,
 	CommitTime: 1795446000, By: "Alice <alice@example.com>", Job: "https://ci/1?a=b", Attempt: 1, Cmd: `terraform apply -var "a=b"`, Version: 1,
 	Extra: []Pair{{"aaa", "x"}, {"zzz", ""}}}
 
@@ -37,19 +27,19 @@ func TestRecordLine(t *testing.T) {
 		record Record
 		want   string
 	}{
-		"result": {Record{At: t0, Status: OK, Op: Deploy, Stack: "/prod/vpc", ID: "8a1f", Exit: ptr(0), Took: 12400 * time.Millisecond, Inputs: "9c41",
+		"result": {Record{At: gittest.T0, Status: OK, Op: Deploy, Stack: "/prod/vpc", ID: "8a1f", Exit: gittest.Ptr(0), Took: 12400 * time.Millisecond, Inputs: "9c41",
 			Variant: "5d02", Prev: []string{"01K9ZZ"}, Run: "01KA2Z"},
 			"at=2026-11-23T15:10:13.520Z status=ok op=deploy stack=/prod/vpc id=8a1f exit=0 took=12.4s inputs=9c41 variant=5d02 prev=01K9ZZ run=01KA2Z"},
-		"head": {Record{At: t0, Event: Started, Op: Deploy, Run: "01KA2Z", Stacks: 4, CommitTime: 1795446000, By: "Alice <a@b>", Cmd: "terraform apply", Version: 1},
+		"head": {Record{At: gittest.T0, Event: Started, Op: Deploy, Run: "01KA2Z", Stacks: 4, CommitTime: 1795446000, By: "Alice <a@b>", Cmd: "terraform apply", Version: 1},
 			`at=2026-11-23T15:10:13.520Z event=started op=deploy run=01KA2Z stacks=4 ct=1795446000 by="Alice <a@b>" cmd="terraform apply" v=1`},
 		"full": {full, `at=2026-11-23T15:10:13.520Z status=failed op=deploy target=prod stack=/prod/db id=77b0 exit=1 took=3.0s tries=2 cause=/prod/vpc ` +
 			`reason="Error: creating DB" inputs=9c41 variant=5d02 dirty=true since=2026-11-23T14:10:13.520Z seen=3 was=2026-11-23T15:10:13.520Z had=ok ` +
 			`digest=ab prev=01K9ZZ,01K9ZY run=01KA2Z stacks=4 ok=1 failed=2 blocked=3 canceled=4 drifted=5 ct=1795446000 by="Alice <alice@example.com>" ` +
 			`job="https://ci/1?a=b" attempt=1 cmd="terraform apply -var \"a=b\"" v=1 aaa=x zzz=`},
-		"too short to show":   {Record{At: t0, Status: OK, Op: "plan", Stack: "/", Took: 1, Run: "r"}, "at=2026-11-23T15:10:13.520Z status=ok op=plan stack=/ took=0.0s run=r"},
-		"other zone, finer":   {Record{At: t0.Add(999).In(time.FixedZone("x", 3600)), Status: OK, Op: "p", Stack: "/", Run: "r"}, "at=2026-11-23T15:10:13.520Z status=ok op=p stack=/ run=r"},
-		"rounded":             {Record{At: t0, Status: OK, Op: "p", Stack: "/", Took: 59950 * time.Millisecond, Run: "r"}, "at=2026-11-23T15:10:13.520Z status=ok op=p stack=/ took=60.0s run=r"},
-		"negative exit":       {Record{At: t0, Status: OK, Op: "p", Stack: "/", Exit: ptr(-1), Run: "r"}, "at=2026-11-23T15:10:13.520Z status=ok op=p stack=/ exit=-1 run=r"},
+		"too short to show":   {Record{At: gittest.T0, Status: OK, Op: "plan", Stack: "/", Took: 1, Run: "r"}, "at=2026-11-23T15:10:13.520Z status=ok op=plan stack=/ took=0.0s run=r"},
+		"other zone, finer":   {Record{At: gittest.T0.Add(999).In(time.FixedZone("x", 3600)), Status: OK, Op: "p", Stack: "/", Run: "r"}, "at=2026-11-23T15:10:13.520Z status=ok op=p stack=/ run=r"},
+		"rounded":             {Record{At: gittest.T0, Status: OK, Op: "p", Stack: "/", Took: 59950 * time.Millisecond, Run: "r"}, "at=2026-11-23T15:10:13.520Z status=ok op=p stack=/ took=60.0s run=r"},
+		"negative exit":       {Record{At: gittest.T0, Status: OK, Op: "p", Stack: "/", Exit: gittest.Ptr(-1), Run: "r"}, "at=2026-11-23T15:10:13.520Z status=ok op=p stack=/ exit=-1 run=r"},
 		"newline, tab, C0":    {reason("a\nb\tc\r\x1b[31m\x00\x7f"), `reason="a\nb\tc\r\u001b[31m\u0000\u007f"`},
 		"C1":                  {reason("a\u009b31mb\u0085"), `reason="a\u009b31mb\u0085"`},
 		"bidi, zero width":    {reason("a\u202eb\u2066c\u200bd\ufeff"), `reason="a\u202eb\u2066c\u200bd\ufeff"`},
@@ -58,7 +48,7 @@ func TestRecordLine(t *testing.T) {
 		"not ASCII, unquoted": {reason("grün⚠️日本"), "reason=grün⚠️日本"},
 		"invalid UTF-8":       {reason("a\xffb\xc0\xaf"), `reason="a\ufffdb\ufffd\ufffd"`},
 		"quote and backslash": {reason(`say "a\b"`), `reason="say \"a\\b\""`},
-		"odd stack":           {Record{At: t0, Status: OK, Op: "p", Stack: "/a b\n=c", Run: "r"}, `at=2026-11-23T15:10:13.520Z status=ok op=p stack="/a b\n=c" run=r`},
+		"odd stack":           {Record{At: gittest.T0, Status: OK, Op: "p", Stack: "/a b\n=c", Run: "r"}, `at=2026-11-23T15:10:13.520Z status=ok op=p stack="/a b\n=c" run=r`},
 	} {
 		got, err := c.record.Line()
 		if err != nil {
@@ -73,7 +63,7 @@ func TestRecordLine(t *testing.T) {
 }
 
 func reason(s string) Record {
-	return Record{At: t0, Status: Failed, Op: "p", Stack: "/", Reason: s, Run: "r"}
+	return Record{At: gittest.T0, Status: Failed, Op: "p", Stack: "/", Reason: s, Run: "r"}
 }
 
 // checkLine: what a line says is encoded as the same line, is read by go-logfmt
@@ -150,7 +140,7 @@ func TestRecordFieldsComeBack(t *testing.T) {
 
 func TestRecordJSON(t *testing.T) {
 	t.Parallel()
-	j, err := json.Marshal(Record{At: t0, Status: OK, Op: Deploy, Stack: "/a", Exit: ptr(0), Took: 12400 * time.Millisecond, Dirty: true, Prev: []string{"a", "b"}, Run: "r"})
+	j, err := json.Marshal(Record{At: gittest.T0, Status: OK, Op: Deploy, Stack: "/a", Exit: gittest.Ptr(0), Took: 12400 * time.Millisecond, Dirty: true, Prev: []string{"a", "b"}, Run: "r"})
 	want := `{"at":"2026-11-23T15:10:13.520Z","status":"ok","op":"deploy","stack":"/a","exit":0,"took":12.4,"dirty":true,"prev":["a","b"],"run":"r"}`
 	if err != nil || string(j) != want {
 		t.Errorf("%v\n got %s\nwant %s", err, j, want)
@@ -159,7 +149,7 @@ func TestRecordJSON(t *testing.T) {
 
 func TestRecordRefused(t *testing.T) {
 	t.Parallel()
-	ok := Record{At: t0, Status: OK, Op: "p", Stack: "/", Run: "r"}
+	ok := Record{At: gittest.T0, Status: OK, Op: "p", Stack: "/", Run: "r"}
 	for name, edit := range map[string]func(*Record){
 		"no time":                 func(r *Record) { r.At = time.Time{} },
 		"year 10000":              func(r *Record) { r.At = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },

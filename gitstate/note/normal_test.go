@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ func lineOf(r Record) string {
 }
 
 func recordAt(sec int, status Status, op, stack, run string, prev ...string) Record {
-	return Record{At: t0.Add(time.Duration(sec) * time.Second), Status: status, Op: op, Stack: stack, Run: run, Prev: prev}
+	return Record{At: gittest.T0.Add(time.Duration(sec) * time.Second), Status: status, Op: op, Stack: stack, Run: run, Prev: prev}
 }
 
 func TestNormal(t *testing.T) {
@@ -37,12 +37,12 @@ func TestNormal(t *testing.T) {
 	variant := recordAt(9, Drifted, Drift, "/a", "r9")
 	variant.Variant = "x"
 	stone := func(of string, sec int) string {
-		return lineOf(tombstone(of, Record{At: t0.Add(time.Duration(sec) * time.Second), Reason: "by mistake", Run: "f"}))
+		return lineOf(Tombstone(of, Record{At: gittest.T0.Add(time.Duration(sec) * time.Second), Reason: "by mistake", Run: "f"}))
 	}
-	note := "a note by hand"
+	byHand := "a note by hand"
 	for name, c := range map[string]struct{ in, want []string }{
 		"empty":                                {nil, nil},
-		"sorted, once":                         {[]string{ok, note, ok, "", " \t", note}, []string{note, ok}},
+		"sorted, once":                         {[]string{ok, byHand, ok, "", " \t", byHand}, []string{byHand, ok}},
 		"queued and running are void":          {[]string{ok, running, queued}, []string{ok}},
 		"queued is void":                       {[]string{queued, running}, []string{running}},
 		"of an earlier final line they stay":   {[]string{ok, line(3, Queued, Deploy, "r1")}, []string{ok, line(3, Queued, Deploy, "r1")}},
@@ -53,14 +53,14 @@ func TestNormal(t *testing.T) {
 		"drift that repeats":                   {[]string{line(1, Drifted, Drift, "r1"), line(2, Drifted, Drift, "r2"), line(3, OK, Drift, "r3")}, []string{line(2, Drifted, Drift, "r2"), line(3, OK, Drift, "r3")}},
 		"drift of another command":             {[]string{line(1, Drifted, Drift, "r1"), lineOf(variant)}, []string{line(1, Drifted, Drift, "r1"), lineOf(variant)}},
 		"queued drift before another's result": {[]string{line(0, Queued, Drift, "r1"), line(2, Drifted, Drift, "r2")}, []string{line(2, Drifted, Drift, "r2")}},
-		"forgotten":                            {[]string{ok, note, stone(ok, 9), stone(note, 9)}, []string{stone(ok, 9), stone(note, 9)}},
+		"forgotten":                            {[]string{ok, byHand, stone(ok, 9), stone(byHand, 9)}, []string{stone(ok, 9), stone(byHand, 9)}},
 		"forgotten stands in":                  {[]string{queued, stone(ok, 9)}, []string{stone(ok, 9)}},
 		"tombstones stay":                      {[]string{stone(ok, 9), stone(stone(ok, 9), 10)}, []string{stone(ok, 9), stone(stone(ok, 9), 10)}},
-		"event":                                {[]string{lineOf(Record{At: t0, Event: Finished, Run: "r1"}), queued}, []string{lineOf(Record{At: t0, Event: Finished, Run: "r1"}), queued}},
+		"event":                                {[]string{lineOf(Record{At: gittest.T0, Event: Finished, Run: "r1"}), queued}, []string{lineOf(Record{At: gittest.T0, Event: Finished, Run: "r1"}), queued}},
 	} {
 		slices.Sort(c.want)
-		if got := Normal(strings.Join(c.in, "\n")); got != joinLines(c.want) {
-			t.Errorf("%s:\n got %q\nwant %q", name, got, joinLines(c.want))
+		if got := Normal(strings.Join(c.in, "\n")); got != JoinLines(c.want) {
+			t.Errorf("%s:\n got %q\nwant %q", name, got, JoinLines(c.want))
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestNormal(t *testing.T) {
 func drawLines(t *rapid.T, label string) []string {
 	var lines []string
 	for i := range rapid.IntRange(0, 12).Draw(t, label) {
-		r := Record{At: t0.Add(time.Duration(rapid.IntRange(0, 4).Draw(t, "at")) * time.Second),
+		r := Record{At: gittest.T0.Add(time.Duration(rapid.IntRange(0, 4).Draw(t, "at")) * time.Second),
 			Status:  rapid.SampledFrom([]Status{Queued, Queued, Running, OK, Failed, Drifted, Drifted, "later"}).Draw(t, "status"),
 			Op:      rapid.SampledFrom([]string{Deploy, Drift, Drift, Drift}).Draw(t, "op"),
 			Stack:   rapid.SampledFrom([]string{"/a", "/a", "/b"}).Draw(t, "stack"),
@@ -88,7 +88,7 @@ func drawLines(t *rapid.T, label string) []string {
 			if i%3 == 0 {
 				of = "by hand"
 			}
-			lines = append(lines, lineOf(tombstone(of, Record{At: r.At.Add(time.Minute), Run: "f"})))
+			lines = append(lines, lineOf(Tombstone(of, Record{At: r.At.Add(time.Minute), Run: "f"})))
 			continue
 		}
 		lines = append(lines, lineOf(r))
@@ -99,7 +99,7 @@ func drawLines(t *rapid.T, label string) []string {
 func TestMergeProperties(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		a, b, c := joinLines(drawLines(t, "a")), joinLines(drawLines(t, "b")), joinLines(drawLines(t, "c"))
+		a, b, c := JoinLines(drawLines(t, "a")), JoinLines(drawLines(t, "b")), JoinLines(drawLines(t, "c"))
 		want := Normal(a, b, c)
 		for name, got := range map[string]string{
 			"commutative":      Normal(c, a, b),
@@ -125,7 +125,7 @@ func TestMergeAfterGit(t *testing.T) {
 		if rounds++; rounds > 12 { // three git commands each
 			return
 		}
-		base, a, b := joinLines(drawLines(t, "base")), joinLines(drawLines(t, "a")), joinLines(drawLines(t, "b"))
+		base, a, b := JoinLines(drawLines(t, "base")), JoinLines(drawLines(t, "a")), JoinLines(drawLines(t, "b"))
 		set := func(ref, text string) {
 			if _, err := repo.Try("notes", "--ref="+ref, "add", "-f", "--allow-empty", "-m", text, head); err != nil {
 				t.Fatal(err)
@@ -149,7 +149,7 @@ func TestMergeAfterGit(t *testing.T) {
 func FuzzNote(f *testing.F) {
 	line := lineOf(recordAt(1, OK, Deploy, "/a", "r1"))
 	f.Add("by hand\n\n" + line + "\n" + lineOf(recordAt(0, Queued, Deploy, "/a", "r1")))
-	f.Add(lineOf(tombstone(line, Record{At: t0, Run: "f"})) + "\n" + line)
+	f.Add(lineOf(Tombstone(line, Record{At: gittest.T0, Run: "f"})) + "\n" + line)
 	f.Add("a\r\nb\n\x00\xff")
 	f.Fuzz(func(t *testing.T, text string) {
 		n := Normal(text)
@@ -160,11 +160,11 @@ func FuzzNote(f *testing.F) {
 			t.Fatal("a note merged with its own normal form is another")
 		}
 		kept := map[string]bool{}
-		for _, l := range appendLines(nil, n) {
+		for _, l := range AppendLines(nil, n) {
 			kept[l] = true
 		}
 		dead := map[string]bool{}
-		lines := appendLines(nil, text)
+		lines := AppendLines(nil, text)
 		for _, l := range lines {
 			if r, err := ParseRecord(l); err == nil && r.Event == Forgotten {
 				dead[r.Digest] = true
@@ -172,7 +172,7 @@ func FuzzNote(f *testing.F) {
 		}
 		for _, l := range lines {
 			r, err := ParseRecord(l)
-			gone := dead[Digest(l)] && r.Event != Forgotten || err == nil && (r.Status.open() || r.Op == Drift && r.Status != "")
+			gone := dead[Digest(l)] && r.Event != Forgotten || err == nil && (r.Status.Open() || r.Op == Drift && r.Status != "")
 			if !kept[l] && !gone {
 				t.Fatalf("lost %q of %q", l, text)
 			}

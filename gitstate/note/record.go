@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 import (
 	"errors"
@@ -10,6 +10,19 @@ import (
 	"time"
 	"unicode/utf8"
 )
+
+// A note may hold lines that were not made on its commit: git copies notes to what a
+// rebase or an amended commit becomes (notes.rewriteRef in git-config(1)), and people do
+// with `git notes copy`. What was deployed then is the old commit. So the heads of runs
+// and the records that are made by hand name their commit, and what another commit's
+// head stands above is history: it is kept, shown and merged, and decides nothing.
+
+// Foreign reports whether a record says that it was made on another commit than the one
+// whose note holds it.
+func (r *Record) Foreign(commit string) bool {
+	on := r.MadeOn()
+	return on != "" && on != commit
+}
 
 // Record is one line of a note that tmnotes understands: what happened to one
 // stack in one run (Status is set), or an event of a run (Event is set).
@@ -62,7 +75,7 @@ const (
 	waveKey     = "wave"
 	backendKey  = "backend"
 	valuesKey   = "values"
-	commitKey   = "commit"
+	CommitKey   = "commit"
 )
 
 func (r *Record) extra(key string) string {
@@ -104,12 +117,12 @@ func (r *Record) SetValues(values string) { r.setExtra(valuesKey, values) }
 
 // MadeOn is the commit that the head of a run, or a record made by hand, says it was
 // made on; "" in those of version 1 that do not say it.
-func (r *Record) MadeOn() string { return r.extra(commitKey) }
+func (r *Record) MadeOn() string { return r.extra(CommitKey) }
 
-// sayCommit has a record that speaks for others, or for itself alone, name its commit.
-func (r *Record) sayCommit(commit string) {
+// SayCommit has a record that speaks for others, or for itself alone, name its commit.
+func (r *Record) SayCommit(commit string) {
 	if r.Event == Started || r.Status != "" && r.CommitTime != 0 {
-		r.setExtra(commitKey, commit)
+		r.setExtra(CommitKey, commit)
 	}
 }
 
@@ -151,7 +164,7 @@ func (r *Record) SetSkipped(n int) {
 // Pair is a key with its value, as it stands in a line.
 type Pair struct{ Key, Value string }
 
-const timeLayout = "2006-01-02T15:04:05.000Z"
+const TimeLayout = "2006-01-02T15:04:05.000Z"
 
 // field ties a key to its place in Record. The order of this table is the
 // order in a line; keys that are not in it come after all of these, sorted.
@@ -202,7 +215,7 @@ func instant(key string, at func(*Record) *time.Time) field {
 			if at(r).IsZero() {
 				return ""
 			}
-			return at(r).UTC().Format(timeLayout)
+			return at(r).UTC().Format(TimeLayout)
 		},
 		set: func(r *Record, v string) bool {
 			t, err := parseTime(v)
@@ -211,11 +224,11 @@ func instant(key string, at func(*Record) *time.Time) field {
 		}}
 }
 
-// parseTime is time.Parse(timeLayout, v) for the one form that is valid, and
+// parseTime is time.Parse(TimeLayout, v) for the one form that is valid, and
 // for the years that a clock may show.
 func parseTime(v string) (time.Time, error) {
 	bad := errors.New("not a time")
-	if len(v) != len(timeLayout) {
+	if len(v) != len(TimeLayout) {
 		return time.Time{}, bad
 	}
 	num := func(from, to int) (n int) {
@@ -228,8 +241,8 @@ func parseTime(v string) (time.Time, error) {
 		}
 		return n
 	}
-	for i := range len(timeLayout) {
-		switch c := timeLayout[i]; c {
+	for i := range len(TimeLayout) {
+		switch c := TimeLayout[i]; c {
 		case '-', 'T', ':', '.', 'Z':
 			if v[i] != c {
 				return time.Time{}, bad
@@ -320,7 +333,7 @@ var fields = []field{
 		get: func(r *Record) string { return strings.Join(r.Prev, ",") },
 		set: func(r *Record, v string) bool {
 			r.Prev = strings.Split(v, ",")
-			return !slices.ContainsFunc(r.Prev, func(run string) bool { return !isToken(run) })
+			return !slices.ContainsFunc(r.Prev, func(run string) bool { return !IsToken(run) })
 		}},
 	text("run", func(r *Record) *string { return &r.Run }),
 	count("stacks", func(r *Record) *int { return &r.Stacks }),
@@ -374,11 +387,11 @@ func (r *Record) Line() (string, error) {
 func (r *Record) encode(b []byte) []byte {
 	for _, f := range fields {
 		if v := f.get(r); v != "" {
-			b = appendPair(b, f.key, v)
+			b = AppendPair(b, f.key, v)
 		}
 	}
 	for _, p := range r.Extra {
-		b = appendPair(b, p.Key, p.Value)
+		b = AppendPair(b, p.Key, p.Value)
 	}
 	return b
 }
@@ -395,17 +408,17 @@ func (r *Record) check() error {
 		return fmt.Errorf("a negative duration %v", r.Took)
 	case r.Exit != nil && (*r.Exit < -maxCount || int64(*r.Exit) > math.MaxUint32):
 		return fmt.Errorf("invalid exit code %d", *r.Exit)
-	case slices.ContainsFunc(r.Prev, func(run string) bool { return !isToken(run) }):
+	case slices.ContainsFunc(r.Prev, func(run string) bool { return !IsToken(run) }):
 		return fmt.Errorf("invalid runs that it followed: %q", r.Prev)
 	case (r.Status == "") == (r.Event == ""):
 		return errors.New("a record needs either a status or an event")
-	case r.Run == "" || !isToken(r.Run):
+	case r.Run == "" || !IsToken(r.Run):
 		return fmt.Errorf("invalid run %q", r.Run)
-	case r.Status != "" && (!isToken(string(r.Status)) || !isToken(r.Op)):
+	case r.Status != "" && (!IsToken(string(r.Status)) || !IsToken(r.Op)):
 		return fmt.Errorf("invalid status %q or operation %q", r.Status, r.Op)
 	case r.Status != "" && !validPath(r.Stack):
 		return fmt.Errorf("invalid path of a stack: %q (it must start with / and be UTF-8)", r.Stack)
-	case r.Event != "" && !isToken(r.Event):
+	case r.Event != "" && !IsToken(r.Event):
 		return fmt.Errorf("invalid event %q", r.Event)
 	case r.Event == Forgotten && (r.Digest == "" || r.Was.IsZero()):
 		return errors.New("a tombstone that names no line")
@@ -427,8 +440,8 @@ func (r *Record) check() error {
 
 func validPath(p string) bool { return strings.HasPrefix(p, "/") && utf8.ValidString(p) }
 
-// isToken reports whether s is a word that needs no quoting.
-func isToken(s string) bool {
+// IsToken reports whether s is a word that needs no quoting.
+func IsToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' || c == '+') {
@@ -452,17 +465,17 @@ func isKey(s string) bool {
 // record is an error: it is kept in its note as it is, and means nothing.
 func ParseRecord(line string) (Record, error) {
 	var r Record
-	err := r.parse(line)
+	err := r.Parse(line)
 	if err != nil {
 		return Record{}, err
 	}
 	return r, nil
 }
 
-// parse is ParseRecord into a zero Record; after an error it holds anything.
+// Parse is ParseRecord into a zero Record; after an error it holds anything.
 // Each value is held against its one form as it is read, which together with
 // the order of the keys makes the form of the line the only one.
-func (r *Record) parse(line string) error {
+func (r *Record) Parse(line string) error {
 	rest, rank := line, -1
 	for first := true; rest != ""; first = false {
 		if !first {

@@ -1,4 +1,4 @@
-package gitstate
+package notestree
 
 import (
 	"bufio"
@@ -175,21 +175,21 @@ func (r *treeRepo) tip() plumbing.Hash {
 	return h
 }
 
-func (r *treeRepo) open(root plumbing.Hash) *notesTree {
+func (r *treeRepo) open(root plumbing.Hash) *Tree {
 	r.tb.Helper()
-	t, err := openTree(r.read, root)
+	t, err := Open(r.read, root)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
 	return t
 }
 
-func (r *treeRepo) set(t *notesTree, key, blob plumbing.Hash) plumbing.Hash {
+func (r *treeRepo) set(t *Tree, key, blob plumbing.Hash) plumbing.Hash {
 	r.tb.Helper()
-	if err := t.set(key, blob); err != nil {
+	if err := t.Set(key, blob); err != nil {
 		r.tb.Fatal(err)
 	}
-	h, err := t.write(r.write)
+	h, err := t.Write(r.write)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -210,17 +210,17 @@ func (r *treeRepo) list() (map[plumbing.Hash]plumbing.Hash, error) {
 
 // all is what our tree lists; it checks the order, and that get says the same. Notes
 // in parts are joined as join does it.
-func (r *treeRepo) all(t *notesTree) map[plumbing.Hash]plumbing.Hash {
+func (r *treeRepo) all(t *Tree) map[plumbing.Hash]plumbing.Hash {
 	r.tb.Helper()
 	m := map[plumbing.Hash]plumbing.Hash{}
 	last := ""
-	err := t.each(func(key plumbing.Hash, blobs []plumbing.Hash) error {
+	err := t.Each(func(key plumbing.Hash, blobs []plumbing.Hash) error {
 		if s := key.String(); s <= last {
 			r.tb.Errorf("%s after %s", s, last)
 		} else {
 			last = s
 		}
-		got, err := t.get(key)
+		got, err := t.Get(key)
 		if err != nil || !slices.Equal(got, blobs) {
 			r.tb.Errorf("get %s: %v, %v; each says %v", key, got, err, blobs)
 		}
@@ -332,11 +332,11 @@ func TestNotesTreeIsGits(t *testing.T) {
 				r.git(copies.String(), "notes", "copy", "-f", "--stdin")
 				var got plumbing.Hash
 				for _, k := range append(slices.Collect(maps.Keys(have)), from) {
-					if err := tree.set(k, x); err != nil {
+					if err := tree.Set(k, x); err != nil {
 						t.Fatal(err)
 					}
 				}
-				got, err := tree.write(r.write)
+				got, err := tree.Write(r.write)
 				if err != nil || got != r.tip() {
 					t.Fatalf("at the start: tree %s, %v; git's %s", got, err, r.tip())
 				}
@@ -442,12 +442,12 @@ func TestNotesTreeOdd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := r.tree(c.tree...)
 			tree := r.open(root)
-			if got, err := tree.get(key); err != nil || !slices.Equal(got, c.want) {
+			if got, err := tree.Get(key); err != nil || !slices.Equal(got, c.want) {
 				t.Errorf("get: %v, %v; want %v", got, err, c.want)
 			}
 			before := r.others(root, "")
-			err := tree.set(key, three)
-			got, err2 := tree.write(r.write)
+			err := tree.Set(key, three)
+			got, err2 := tree.Write(r.write)
 			if err = errors.Join(err, err2); c.fail != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fail) {
 					t.Fatalf("set: %v; want %q", err, c.fail)
@@ -478,7 +478,7 @@ func TestNotesTreeOdd(t *testing.T) {
 			r.sane(got)
 			// And away again.
 			got = r.set(tree, key, plumbing.ZeroHash)
-			if blobs, err := r.open(got).get(key); err != nil || blobs != nil {
+			if blobs, err := r.open(got).Get(key); err != nil || blobs != nil {
 				t.Errorf("after removal: %v, %v", blobs, err)
 			}
 			if diff := gocmp.Diff(before, r.others(got, "")); diff != "" {
@@ -509,11 +509,11 @@ func TestNotesTreeDeep(t *testing.T) {
 		}
 	}
 	for k := range want {
-		if err := tree.set(k, x); err != nil {
+		if err := tree.Set(k, x); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h, err := tree.write(r.write)
+	h, err := tree.Write(r.write)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -577,34 +577,34 @@ func TestNotesTreeMalformed(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := plumbing.NewHash(strings.TrimSpace(string(out)))
-		if _, err := openTree(r.read, h); err == nil || !strings.Contains(err.Error(), h.String()) {
+		if _, err := Open(r.read, h); err == nil || !strings.Contains(err.Error(), h.String()) {
 			t.Errorf("%q: %v", body, err)
 		}
 		// One level down it is met by those who look there, and only by them.
 		tree := r.open(r.tree(treeEntry{"40000", "ab", h}))
-		if _, err := tree.get(hexKey("ab", 1)); err == nil {
+		if _, err := tree.Get(hexKey("ab", 1)); err == nil {
 			t.Errorf("%q: no error below", body)
 		}
-		if got, err := tree.get(hexKey("ac", 1)); err != nil || got != nil {
+		if got, err := tree.Get(hexKey("ac", 1)); err != nil || got != nil {
 			t.Errorf("%q: %v, %v beside it", body, got, err)
 		}
-		if err := tree.each(func(plumbing.Hash, []plumbing.Hash) error { return nil }); err == nil {
+		if err := tree.Each(func(plumbing.Hash, []plumbing.Hash) error { return nil }); err == nil {
 			t.Errorf("%q: each passes over it", body)
 		}
-		if err := tree.set(hexKey("ac", 1), r.blob("")); err == nil {
+		if err := tree.Set(hexKey("ac", 1), r.blob("")); err == nil {
 			t.Errorf("%q: folded up unread", body)
 		}
-		if _, err := tree.write(r.write); err == nil {
+		if _, err := tree.Write(r.write); err == nil {
 			t.Errorf("%q: written after an error", body)
 		}
 	}
-	if _, err := openTree(r.read, hexKey("12", 3)); err == nil {
+	if _, err := Open(r.read, hexKey("12", 3)); err == nil {
 		t.Error("a missing tree is empty")
 	}
-	if _, err := openTree(r.read, r.blob("x")); err == nil {
+	if _, err := Open(r.read, r.blob("x")); err == nil {
 		t.Error("a blob is a tree")
 	}
-	if h, err := r.open(plumbing.ZeroHash).write(r.write); err != nil || h.String() != "4b825dc642cb6eb9a060e54bf8d69288fbee4904" {
+	if h, err := r.open(plumbing.ZeroHash).Write(r.write); err != nil || h.String() != "4b825dc642cb6eb9a060e54bf8d69288fbee4904" {
 		t.Errorf("empty tree: %s, %v", h, err)
 	}
 }
@@ -673,8 +673,8 @@ func FuzzNotesTree(f *testing.F) {
 		r.tb = t
 		// Bytes as they are must not do harm.
 		junk := func(plumbing.Hash, plumbing.ObjectType) ([]byte, error) { return data, nil }
-		if raw, err := openTree(junk, hexKey("12", 3)); err == nil {
-			_, _ = raw.get(hexKey("ab", 1))
+		if raw, err := Open(junk, hexKey("12", 3)); err == nil {
+			_, _ = raw.Get(hexKey("ab", 1))
 		}
 		root := r.oddTree(&data, 0)
 		// A ref of the tree itself: git reads it as one of a commit.
@@ -695,21 +695,21 @@ func FuzzNotesTree(f *testing.F) {
 			t.Fatalf("not what git lists:\n%s", diff)
 		}
 		// Nothing was changed, nothing is written.
-		if same, err := tree.write(r.write); err != nil || same != root {
+		if same, err := tree.Write(r.write); err != nil || same != root {
 			t.Fatalf("%s was written as %s, %v", root, same, err)
 		}
-		keys := append(slices.SortedFunc(maps.Keys(before), compareHash), hexKey("abab", 0), hexKey("0", 0), hexKey("f7ab", 1))
+		keys := append(slices.SortedFunc(maps.Keys(before), CompareHash), hexKey("abab", 0), hexKey("0", 0), hexKey("f7ab", 1))
 		key, blob := keys[int(pick)%len(keys)], plumbing.ZeroHash
 		if pick < 128 {
 			blob = r.blob("new\n")
 		}
-		if err := tree.set(key, blob); err != nil {
+		if err := tree.Set(key, blob); err != nil {
 			if !strings.Contains(err.Error(), "differ in case") && !strings.Contains(err.Error(), "taken") {
 				t.Fatal(err)
 			}
 			return
 		}
-		after, err := tree.write(r.write)
+		after, err := tree.Write(r.write)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -717,7 +717,7 @@ func FuzzNotesTree(f *testing.F) {
 		if wanted[key] = blob; blob.IsZero() {
 			delete(wanted, key)
 		}
-		for _, tr := range []*notesTree{tree, r.open(after)} {
+		for _, tr := range []*Tree{tree, r.open(after)} {
 			if diff := gocmp.Diff(wanted, r.all(tr)); diff != "" {
 				t.Fatalf("after set of %s:\n%s", key, diff)
 			}
@@ -738,13 +738,13 @@ func FuzzNotesTree(f *testing.F) {
 	})
 }
 
-// checkDiff compares diffTrees with what reading both trees in full says.
+// checkDiff compares DiffTrees with what reading both trees in full says.
 func (r *treeRepo) checkDiff(a, b plumbing.Hash) {
 	r.tb.Helper()
 	type pair struct{ Old, New []plumbing.Hash }
 	got, want := map[plumbing.Hash]pair{}, map[plumbing.Hash]pair{}
 	last := ""
-	err := diffTrees(r.read, a, b, func(k plumbing.Hash, old, new []plumbing.Hash) error {
+	err := DiffTrees(r.read, a, b, func(k plumbing.Hash, old, new []plumbing.Hash) error {
 		if k.String() <= last {
 			r.tb.Errorf("diff: %s after %s", k, last)
 		}
@@ -754,11 +754,11 @@ func (r *treeRepo) checkDiff(a, b plumbing.Hash) {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	err1 := r.open(a).each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
+	err1 := r.open(a).Each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
 		want[k] = pair{blobs, nil}
 		return nil
 	})
-	err2 := r.open(b).each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
+	err2 := r.open(b).Each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
 		if slices.Equal(want[k].Old, blobs) {
 			delete(want, k)
 		} else {
@@ -804,7 +804,7 @@ func TestNotesTreeLarge(t *testing.T) {
 	root, want := r.fastImport(n)
 	start := time.Now()
 	got := map[plumbing.Hash]plumbing.Hash{}
-	err := r.open(root).each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
+	err := r.open(root).Each(func(k plumbing.Hash, blobs []plumbing.Hash) error {
 		got[k] = blobs[0]
 		return nil
 	})
@@ -815,7 +815,7 @@ func TestNotesTreeLarge(t *testing.T) {
 
 	// Three notes are changed in it.
 	y := r.blob("y\n")
-	keys := slices.SortedFunc(maps.Keys(want), compareHash)
+	keys := slices.SortedFunc(maps.Keys(want), CompareHash)
 	changed, added, removed := keys[n/3], hexKey("77", 1), keys[n/2]
 	tree := r.open(root)
 	r.reads, r.writes = 0, 0
@@ -837,7 +837,7 @@ func TestNotesTreeLarge(t *testing.T) {
 		r.reads = 0
 		start := time.Now()
 		got := map[plumbing.Hash][2]plumbing.Hash{}
-		err := diffTrees(r.read, from, next, func(k plumbing.Hash, old, new []plumbing.Hash) error {
+		err := DiffTrees(r.read, from, next, func(k plumbing.Hash, old, new []plumbing.Hash) error {
 			var d [2]plumbing.Hash
 			copy(d[:1], old)
 			copy(d[1:], new)
@@ -873,20 +873,20 @@ func BenchmarkNotesTreeSet(b *testing.B) {
 		return h, nil
 	}
 	rnd := rand.New(rand.NewPCG(1, 7))
-	tree, _ := openTree(read, plumbing.ZeroHash)
+	tree, _ := Open(read, plumbing.ZeroHash)
 	var keys []plumbing.Hash
 	for range 100_000 {
 		keys = append(keys, randomKey(rnd, ""))
-		if err := tree.set(keys[len(keys)-1], hexKey("", 1)); err != nil {
+		if err := tree.Set(keys[len(keys)-1], hexKey("", 1)); err != nil {
 			b.Fatal(err)
 		}
 	}
 	i := 2
 	for b.Loop() {
-		if err := tree.set(keys[i*7919%len(keys)], hexKey("", i)); err != nil {
+		if err := tree.Set(keys[i*7919%len(keys)], hexKey("", i)); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := tree.write(write); err != nil {
+		if _, err := tree.Write(write); err != nil {
 			b.Fatal(err)
 		}
 		i++

@@ -1,4 +1,4 @@
-package gitstate
+package note
 
 import (
 	"regexp"

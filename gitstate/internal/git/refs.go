@@ -1,4 +1,4 @@
-package gitstate
+package git
 
 import (
 	"context"
@@ -17,17 +17,17 @@ import (
 // on to look for a tag and a branch that is called so (gitrevisions(7)), and
 // who may push a tag need not be one who may push notes.
 
-// resolve is the object that a ref names, or the zero hash if there is no such ref.
+// Resolve is the object that a ref names, or the zero hash if there is no such ref.
 // A ref that is there and cannot be read is an error.
-func (r *repo) resolve(ref string) (plumbing.Hash, error) {
+func (r *Repo) Resolve(ref string) (plumbing.Hash, error) {
 	var broken error
 	for {
 		at, err := r.standsOn(ref)
 		if err != nil || at.IsZero() {
 			return at, err
 		}
-		_, _, _, err = r.lookup(at.String())
-		if !errors.Is(err, errMissing) {
+		_, _, _, err = r.Lookup(at.String())
+		if !errors.Is(err, ErrMissing) {
 			return at, err
 		}
 		if broken != nil {
@@ -40,12 +40,12 @@ func (r *repo) resolve(ref string) (plumbing.Hash, error) {
 
 // standsOn is what a ref says, whether or not that is here. A loose ref wins over a
 // packed one, and is quicker to read than a child is to start.
-func (r *repo) standsOn(ref string) (plumbing.Hash, error) {
-	loose, looseErr := os.ReadFile(r.refPath(ref))
+func (r *Repo) standsOn(ref string) (plumbing.Hash, error) {
+	loose, looseErr := os.ReadFile(r.RefPath(ref))
 	if at := strings.TrimSpace(string(loose)); looseErr == nil && plumbing.IsHash(at) {
 		return plumbing.NewHash(at), nil
 	}
-	out, err := r.git(context.Background(), nil, "for-each-ref", "--format=%(objectname) %(refname)", ref)
+	out, err := r.Git(context.Background(), nil, "for-each-ref", "--format=%(objectname) %(refname)", ref)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
@@ -61,56 +61,56 @@ func (r *repo) standsOn(ref string) (plumbing.Hash, error) {
 	return plumbing.ZeroHash, nil
 }
 
-func (r *repo) refPath(ref string) string {
-	return filepath.Join(r.commonDir, filepath.FromSlash(ref))
+func (r *Repo) RefPath(ref string) string {
+	return filepath.Join(r.CommonDir, filepath.FromSlash(ref))
 }
 
-// setRef moves a ref from old to new, both of which may be zero, as the
-// compare-and-swap that git update-ref is. errMoved: it did not stand on old.
-func (r *repo) setRef(ctx context.Context, ref, message string, new, old plumbing.Hash) error {
+// SetRef moves a ref from old to new, both of which may be zero, as the
+// compare-and-swap that git update-ref is. ErrMoved: it did not stand on old.
+func (r *Repo) SetRef(ctx context.Context, ref, message string, new, old plumbing.Hash) error {
 	args := []string{"update-ref", "--create-reflog", "-m", message, ref, new.String(), old.String()}
 	if new.IsZero() {
 		args = []string{"update-ref", "-d", ref, old.String()}
 	}
-	_, err := r.git(ctx, nil, args...)
-	var ge *gitError
+	_, err := r.Git(ctx, nil, args...)
+	var ge *Error
 	if errors.As(err, &ge) {
 		for _, moved := range []string{"but expected", "reference already exists", "unable to resolve reference", ".lock': File exists"} {
-			if strings.Contains(ge.stderr, moved) {
-				return fmt.Errorf("%w: %s", errMoved, lastLines(ge.stderr, ge.code))
+			if strings.Contains(ge.Stderr, moved) {
+				return fmt.Errorf("%w: %s", ErrMoved, LastLines(ge.Stderr, ge.Code))
 			}
 		}
 	}
 	return err
 }
 
-var errMoved = errors.New("the ref was moved by somebody else")
+var ErrMoved = errors.New("the ref was moved by somebody else")
 
-// staleLock is how old a ref's lock is when nobody can hold it any more: git
+// StaleLock is how old a ref's lock is when nobody can hold it any more: git
 // holds one for milliseconds, and one that was killed leaves it behind for good.
 // Should its holder live all the same, its own update fails; none is lost.
-const staleLock = 5 * time.Second
+const StaleLock = 5 * time.Second
 
-// breakLock removes the lock of a ref if it is stale, and says whether it did. One that
+// BreakLock removes the lock of a ref if it is stale, and says whether it did. One that
 // somebody made meanwhile stays: our own processes take turns, and what was moved
 // aside is put back if it is another one than was looked at.
-func (r *repo) breakLock(ref string) bool {
-	path := r.refPath(ref) + ".lock"
+func (r *Repo) BreakLock(ref string) bool {
+	path := r.RefPath(ref) + ".lock"
 	if !stale(os.Lstat(path)) {
 		return false
 	}
-	unlock, err := lockBriefly(context.Background(), filepath.Join(r.commonDir, "tmnotes", "break.lock"), func(string) {})
+	unlock, err := LockBriefly(context.Background(), filepath.Join(r.CommonDir, "tmnotes", "break.lock"), func(string) {})
 	if err != nil {
 		return false
 	}
 	defer unlock()
 	was, err := os.Lstat(path)
-	return stale(was, err) && r.moveAside(path, was)
+	return stale(was, err) && r.MoveAside(path, was)
 }
 
-// moveAside removes a file, if it still is the one that it was.
-func (r *repo) moveAside(path string, was os.FileInfo) bool {
-	aside := filepath.Join(r.commonDir, "tmnotes", "stale-"+ulid.MustNew(ulid.Now(), ulid.DefaultEntropy()).String())
+// MoveAside removes a file, if it still is the one that it was.
+func (r *Repo) MoveAside(path string, was os.FileInfo) bool {
+	aside := filepath.Join(r.CommonDir, "tmnotes", "stale-"+ulid.MustNew(ulid.Now(), ulid.DefaultEntropy()).String())
 	if os.Rename(path, aside) != nil {
 		return false
 	}
@@ -124,11 +124,11 @@ func (r *repo) moveAside(path string, was os.FileInfo) bool {
 }
 
 func stale(lock os.FileInfo, err error) bool {
-	return err == nil && time.Since(lock.ModTime()) > staleLock
+	return err == nil && time.Since(lock.ModTime()) > StaleLock
 }
 
-// lockedOut reports whether git found the lock of a ref in its way.
-func lockedOut(err error) bool {
-	var ge *gitError
-	return errors.As(err, &ge) && strings.Contains(ge.stderr, ".lock': File exists")
+// LockedOut reports whether git found the lock of a ref in its way.
+func LockedOut(err error) bool {
+	var ge *Error
+	return errors.As(err, &ge) && strings.Contains(ge.Stderr, ".lock': File exists")
 }

@@ -1,6 +1,6 @@
 //go:build !(darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd)
 
-package gitstate
+package git
 
 import (
 	"io"
@@ -9,10 +9,10 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// inheritable: a lock of LockFileEx or fcntl(2) is that of a process.
-const inheritable = false
+// Inheritable: a lock of LockFileEx or fcntl(2) is that of a process.
+const Inheritable = false
 
-func lockMark(f *os.File) (io.Closer, error) {
+func LockMark(f *os.File) (io.Closer, error) {
 	l := flock.New(f.Name(), lockMode)
 	return l, l.Lock()
 }

@@ -1,4 +1,6 @@
-package gitstate
+// Package git is the git binary and what goes past it: where a repository is and how it is
+// configured, objects, refs that move by compare-and-swap, and locks between processes.
+package git
 
 import (
 	"bufio"
@@ -21,62 +23,64 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 var (
-	// errNoRepository is where git finds no repository.
-	errNoRepository = errors.New("not a git repository")
-	// errUnsupported is a repository that cannot be written with go-git.
-	errUnsupported = errors.New("this repository cannot hold the notes")
+	// ErrNoRepository is where git finds no repository.
+	ErrNoRepository = errors.New("not a git repository")
+	// ErrUnsupported is a repository that cannot be written with go-git.
+	ErrUnsupported = errors.New("this repository cannot hold the notes")
 )
 
-// configFile is where settings can stand in the repository itself.
-const configFile = ".tmnotesconfig"
+// ConfigFile is where settings can stand in the repository itself.
+const ConfigFile = ".tmnotesconfig"
 
-// repo is a repository as git sees it: where its parts are is asked of git, so
+// Repo is a repository as git sees it: where its parts are is asked of git, so
 // that whatever git can open is opened, with the user's configuration.
-type repo struct {
-	dir       string // where git commands are run
-	environ   []string
-	commonDir string // shared by linked worktrees
-	workTree  string // "" in a bare repository
-	objects   string
-	shallow   bool
-	config    map[string][]string // tmnotes.*, keys in lower case
-	committed map[string][]string // what stands in configFile, likewise
-	remotes   []string            // their names, as they are configured
-	mirrors   []string            // those that are mirrors
+type Repo struct {
+	Dir       string // where git commands are run
+	Environ   []string
+	CommonDir string // shared by linked worktrees
+	WorkTree  string // "" in a bare repository
+	Objects   string
+	Shallow   bool
+	Config    map[string][]string // tmnotes.*, keys in lower case
+	Committed map[string][]string // what stands in ConfigFile, likewise
+	Remotes   []string            // their names, as they are configured
+	Mirrors   []string            // those that are mirrors
 
 	mu  sync.Mutex
 	cat *catFile
 }
 
-// openRepo asks git where the repository of dir is.
-func openRepo(ctx context.Context, dir string, environ []string) (*repo, error) {
-	r := &repo{dir: dir, environ: environ}
+// Open asks git where the repository of dir is.
+func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
+	r := &Repo{Dir: dir, Environ: environ}
 	// Three questions that git answers side by side.
 	var out, top, conf string
 	var err, topErr, confErr error
 	var wait sync.WaitGroup
-	wait.Go(func() { top, topErr = r.git(ctx, nil, "rev-parse", "--show-toplevel") })
+	wait.Go(func() { top, topErr = r.Git(ctx, nil, "rev-parse", "--show-toplevel") })
 	wait.Go(func() {
-		conf, confErr = r.git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|push\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
+		conf, confErr = r.Git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|push\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
 	})
-	out, err = r.git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
+	out, err = r.Git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
 	wait.Wait()
 	if err != nil {
-		var ge *gitError
+		var ge *Error
 		if errors.As(err, &ge) {
-			switch low := strings.ToLower(ge.stderr); {
+			switch low := strings.ToLower(ge.Stderr); {
 			case strings.Contains(low, "refstorage") || strings.Contains(low, "reftable"):
-				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", errUnsupported)
+				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
 			case strings.Contains(low, "dubious ownership"):
-				return nil, notOwned(ge.stderr)
-			case strings.Contains(low, "not a git repository") && r.getenv("GIT_DIR") != "":
-				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", errNoRepository, r.getenv("GIT_DIR"), dir)
+				return nil, notOwned(ge.Stderr)
+			case strings.Contains(low, "not a git repository") && r.Getenv("GIT_DIR") != "":
+				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, r.Getenv("GIT_DIR"), dir)
 			case strings.Contains(low, "not a git repository"):
-				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", errNoRepository, dir)
+				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", ErrNoRepository, dir)
 			}
 		}
 		return nil, fmt.Errorf("opening the repository: %w", err)
@@ -85,53 +89,53 @@ func openRepo(ctx context.Context, dir string, environ []string) (*repo, error) 
 	if len(lines) != 5 {
 		return nil, fmt.Errorf("opening the repository: git rev-parse answered %q; git 2.31 or newer is needed", out)
 	}
-	r.commonDir, r.objects = lines[0], lines[1]
-	r.shallow = lines[2] == "true"
+	r.CommonDir, r.Objects = lines[0], lines[1]
+	r.Shallow = lines[2] == "true"
 	if lines[4] != "sha1" {
-		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", errUnsupported, lines[4])
+		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", ErrUnsupported, lines[4])
 	}
 	if lines[3] != "true" && topErr == nil {
-		r.workTree = strings.TrimSuffix(top, "\n")
+		r.WorkTree = strings.TrimSuffix(top, "\n")
 	}
-	if ge := (*gitError)(nil); confErr != nil && !(errors.As(confErr, &ge) && ge.code == 1) {
+	if ge := (*Error)(nil); confErr != nil && !(errors.As(confErr, &ge) && ge.Code == 1) {
 		return nil, fmt.Errorf("reading git's configuration: %w", confErr)
 	}
-	r.config = parseConfig(conf, func(key, value string) {
+	r.Config = parseConfig(conf, func(key, value string) {
 		name, _ := strings.CutPrefix(key, "remote.")
 		dot := strings.LastIndexByte(name, '.')
-		if dot > 0 && !slices.Contains(r.remotes, name[:dot]) {
-			r.remotes = append(r.remotes, name[:dot])
+		if dot > 0 && !slices.Contains(r.Remotes, name[:dot]) {
+			r.Remotes = append(r.Remotes, name[:dot])
 		}
 		if dot > 0 && name[dot:] == ".mirror" && value != "false" {
-			r.mirrors = append(r.mirrors, name[:dot])
+			r.Mirrors = append(r.Mirrors, name[:dot])
 		}
 	})
-	if f := r.setting("extensions.refstorage"); f != "" && f != "files" {
-		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", errUnsupported, f)
+	if f := r.Setting("extensions.refstorage"); f != "" && f != "files" {
+		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
 	}
-	if r.workTree == "" {
+	if r.WorkTree == "" {
 		return r, nil
 	}
-	file := filepath.Join(r.workTree, configFile)
+	file := filepath.Join(r.WorkTree, ConfigFile)
 	info, err := os.Lstat(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return r, nil
 	case err != nil:
-		return nil, fmt.Errorf("reading %s: %w", configFile, err)
+		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
 	case !info.Mode().IsRegular(): // a link would have another repository's file read
-		return nil, fmt.Errorf("%s must be a file, and no link to one", configFile)
+		return nil, fmt.Errorf("%s must be a file, and no link to one", ConfigFile)
 	}
-	if out, err = r.git(ctx, nil, "config", "--file", file, "--no-includes", "-z", "--list"); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", configFile, err)
+	if out, err = r.Git(ctx, nil, "config", "--file", file, "--no-includes", "-z", "--list"); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
 	}
-	r.committed = parseConfig(out, nil)
+	r.Committed = parseConfig(out, nil)
 	return r, nil
 }
 
 // notOwned passes on what git advises where somebody else owns the repository.
 func notOwned(stderr string) error {
-	said := lastLines(stderr, 0)
+	said := LastLines(stderr, 0)
 	for line := range strings.Lines(stderr) {
 		if do := strings.TrimSpace(line); strings.HasPrefix(do, "git config ") {
 			return fmt.Errorf("%s; if you trust it: %s", said, do)
@@ -158,43 +162,43 @@ func parseConfig(out string, remote func(key, value string)) map[string][]string
 	return config
 }
 
-// settings are all values of a key, those of git's configuration or else those that
+// Settings are all values of a key, those of git's configuration or else those that
 // are committed.
-func (r *repo) settings(key string) []string {
+func (r *Repo) Settings(key string) []string {
 	key = strings.ToLower(key)
-	if v := r.config[key]; v != nil || slices.Contains(personal, key) {
+	if v := r.Config[key]; v != nil || slices.Contains(personal, key) {
 		return v
 	}
-	return r.committed[key]
+	return r.Committed[key]
 }
 
-// personal are keys that configFile cannot set: whoever can have a branch checked out
+// personal are keys that ConfigFile cannot set: whoever can have a branch checked out
 // would choose where records are read from and pushed to.
 var personal = []string{"tmnotes.ref", "tmnotes.remote"}
 
-// setting is the last of them, as with git, "" if there is none.
-func (r *repo) setting(key string) string {
-	if v := r.settings(key); len(v) > 0 {
+// Setting is the last of them, as with git, "" if there is none.
+func (r *Repo) Setting(key string) string {
+	if v := r.Settings(key); len(v) > 0 {
 		return v[len(v)-1]
 	}
 	return ""
 }
 
-// gitError is a git command that failed.
-type gitError struct {
-	args   []string
-	code   int
-	stderr string
-	tries  int // of the network: how often it was run
+// Error is a git command that failed.
+type Error struct {
+	Args   []string
+	Code   int
+	Stderr string
+	Tries  int // of the network: how often it was run
 }
 
-func (e *gitError) Error() string {
-	return fmt.Sprintf("git %s: %s", e.args[0], lastLines(e.stderr, e.code))
+func (e *Error) Error() string {
+	return fmt.Sprintf("git %s: %s", e.Args[0], LastLines(e.Stderr, e.Code))
 }
 
-// lastLines makes one line of what git complained of: git says what is wrong
+// LastLines makes one line of what git complained of: git says what is wrong
 // in lines that start with fatal: or error:, the rest is context.
-func lastLines(stderr string, code int) string {
+func LastLines(stderr string, code int) string {
 	var said, other []string
 	for line := range strings.SplitSeq(stderr, "\n") {
 		line = strings.TrimSpace(line)
@@ -222,12 +226,12 @@ func lastLines(stderr string, code int) string {
 	if len(said) > 3 {
 		said = said[:3]
 	}
-	return new(Redactor).Text(strings.Join(said, "; "), 400)
+	return new(note.Redactor).Text(strings.Join(said, "; "), 400)
 }
 
-// getenv is a variable of git's, whose names are in capitals everywhere.
-func (r *repo) getenv(name string) string {
-	for _, kv := range slices.Backward(r.environ) {
+// Getenv is a variable of git's, whose names are in capitals everywhere.
+func (r *Repo) Getenv(name string) string {
+	for _, kv := range slices.Backward(r.Environ) {
 		if value, ok := strings.CutPrefix(kv, name+"="); ok {
 			return value
 		}
@@ -235,20 +239,20 @@ func (r *repo) getenv(name string) string {
 	return ""
 }
 
-// command prepares a git child. Its messages are read, so they are in English.
-func (r *repo) command(ctx context.Context, args ...string) *exec.Cmd {
+// Command prepares a git child. Its messages are read, so they are in English.
+func (r *Repo) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Dir = r.dir
-	cmd.Env = append(slices.Clip(r.environ), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
+	cmd.Dir = r.Dir
+	cmd.Env = append(slices.Clip(r.Environ), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
 	return cmd
 }
 
-// git runs git to its end. A Ctrl-C on the terminal is for tmnotes, which lets git finish
+// Git runs git to its end. A Ctrl-C on the terminal is for tmnotes, which lets git finish
 // what it writes; a context that ends asks it to, before it is killed.
-func (r *repo) git(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	cmd := r.command(ctx, args...)
-	ownGroup(cmd)
-	cmd.Cancel = func() error { return terminate(cmd, true) }
+func (r *Repo) Git(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	cmd := r.Command(ctx, args...)
+	OwnGroup(cmd)
+	cmd.Cancel = func() error { return Terminate(cmd, true) }
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
@@ -264,7 +268,7 @@ func (r *repo) git(ctx context.Context, stdin io.Reader, args ...string) (string
 		if ctx.Err() != nil {
 			return stdout.String(), fmt.Errorf("git %s: %w", args[0], context.Cause(ctx))
 		}
-		return stdout.String(), &gitError{args: args, code: exit.ExitCode(), stderr: stderr.String()}
+		return stdout.String(), &Error{Args: args, Code: exit.ExitCode(), Stderr: stderr.String()}
 	}
 	return stdout.String(), nil
 }
@@ -279,8 +283,8 @@ type catFile struct {
 	out *bufio.Reader
 }
 
-func (r *repo) startCat(args ...string) (*catFile, error) {
-	cmd := r.command(context.Background(), append([]string{"cat-file", "--batch"}, args...)...)
+func (r *Repo) startCat(args ...string) (*catFile, error) {
+	cmd := r.Command(context.Background(), append([]string{"cat-file", "--batch"}, args...)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -290,7 +294,7 @@ func (r *repo) startCat(args ...string) (*catFile, error) {
 		return nil, err
 	}
 	// A Ctrl-C on the terminal is for the commands in the stacks.
-	ownGroup(cmd)
+	OwnGroup(cmd)
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return nil, errors.New("git is not installed, or not in PATH")
@@ -307,10 +311,10 @@ func (c *catFile) stop() {
 	c.cmd.Wait()
 }
 
-// errMissing: git knows no such object or ref.
-var errMissing = errors.New("no such object")
+// ErrMissing: git knows no such object or ref.
+var ErrMissing = errors.New("no such object")
 
-// answer reads the next answer. An object that is not there is errMissing.
+// answer reads the next answer. An object that is not there is ErrMissing.
 func (c *catFile) answer() (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
 	return c.answerIn(nil)
 }
@@ -327,7 +331,7 @@ func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectTyp
 	size, err := strconv.ParseInt(string(digits), 10, 64)
 	if n, herr := hex.Decode(h[:], name[:min(len(name), 2*len(h))]); err != nil || herr != nil || n != len(h) || len(name) != 2*len(h) {
 		if bytes.HasSuffix(line, []byte(" missing")) || bytes.HasSuffix(line, []byte(" ambiguous")) {
-			return plumbing.ZeroHash, t, nil, errMissing
+			return plumbing.ZeroHash, t, nil, ErrMissing
 		}
 		return plumbing.ZeroHash, t, nil, fmt.Errorf("git cat-file answered %q", line)
 	}
@@ -341,9 +345,9 @@ func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectTyp
 	return h, t, body[:size], nil
 }
 
-// lookup reads one object by anything that git takes for a name. A ref of ours is
+// Lookup reads one object by anything that git takes for a name. A ref of ours is
 // asked for with resolve: git searches for a name that is not there.
-func (r *repo) lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
+func (r *Repo) Lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
 	if strings.ContainsAny(rev, "\n\x00") || rev == "" {
 		return h, t, nil, fmt.Errorf("invalid name of an object: %q", rev)
 	}
@@ -357,7 +361,7 @@ func (r *repo) lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body 
 	if _, err = io.WriteString(r.cat.in, rev+"\n"); err == nil {
 		h, t, body, err = r.cat.answer()
 	}
-	if err != nil && !errors.Is(err, errMissing) {
+	if err != nil && !errors.Is(err, ErrMissing) {
 		// Where the stream stands is unknown now: the next one begins anew.
 		r.cat.stop()
 		r.cat = nil
@@ -365,9 +369,9 @@ func (r *repo) lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body 
 	return h, t, body, err
 }
 
-// read is lookup for an object that must be there and of a type.
-func (r *repo) read(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
-	_, t, body, err := r.lookup(h.String())
+// Read is lookup for an object that must be there and of a type.
+func (r *Repo) Read(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
+	_, t, body, err := r.Lookup(h.String())
 	if err != nil {
 		return nil, fmt.Errorf("%v %s: %w", want, h, err)
 	}
@@ -377,15 +381,15 @@ func (r *repo) read(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
 	return body, nil
 }
 
-// readBlobs reads many blobs, in order, through a child of its own that need
+// ReadBlobs reads many blobs, in order, through a child of its own that need
 // not flush after each. A body is good until got returns.
-func (r *repo) readBlobs(hashes []plumbing.Hash, got func(i int, body []byte) error) error {
+func (r *Repo) ReadBlobs(hashes []plumbing.Hash, got func(i int, body []byte) error) error {
 	if len(hashes) == 0 {
 		return nil
 	}
 	if len(hashes) < 8 {
 		for i, h := range hashes {
-			body, err := r.read(h, plumbing.BlobObject)
+			body, err := r.Read(h, plumbing.BlobObject)
 			if err != nil {
 				return err
 			}
@@ -395,7 +399,7 @@ func (r *repo) readBlobs(hashes []plumbing.Hash, got func(i int, body []byte) er
 		}
 		return nil
 	}
-	return r.streamBlobs(func(want func(plumbing.Hash)) error {
+	return r.StreamBlobs(func(want func(plumbing.Hash)) error {
 		for _, h := range hashes {
 			want(h)
 		}
@@ -408,11 +412,11 @@ func (r *repo) readBlobs(hashes []plumbing.Hash, got func(i int, body []byte) er
 // the one who asks never waits for one whose answer waits for more questions.
 const asked = 1 << 13
 
-// streamBlobs is readBlobs while the names are still being found: names runs in
-// a goroutine of its own and calls want for each. It ends before streamBlobs
+// StreamBlobs is ReadBlobs while the names are still being found: names runs in
+// a goroutine of its own and calls want for each. It ends before StreamBlobs
 // returns. Two children read in turn, since git writes blobs to a pipe in small
 // pieces and is slower at that than we are at reading them.
-func (r *repo) streamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (err error) {
+func (r *Repo) StreamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (err error) {
 	cats := make([]*catFile, min(2, runtime.NumCPU()))
 	stop := func() {
 		for _, c := range cats {
@@ -472,9 +476,9 @@ func (r *repo) streamBlobs(names func(want func(plumbing.Hash)) error, got func(
 	return cmp.Or(err, <-named)
 }
 
-// commit reads a commit by name; a name that is not there is errMissing.
-func (r *repo) commit(rev string) (*object.Commit, error) {
-	h, t, body, err := r.lookup(rev)
+// Commit reads a commit by name; a name that is not there is ErrMissing.
+func (r *Repo) Commit(rev string) (*object.Commit, error) {
+	h, t, body, err := r.Lookup(rev)
 	if err != nil {
 		return nil, err
 	}
@@ -492,11 +496,20 @@ func (r *repo) commit(rev string) (*object.Commit, error) {
 	return c, nil
 }
 
-func (r *repo) close() {
+func (r *Repo) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cat != nil {
 		r.cat.stop()
 		r.cat = nil
 	}
+}
+
+// GitOwn is the value of a key of git's configuration, never of ConfigFile: what is
+// committed must not choose what is executed.
+func (r *Repo) GitOwn(key string) string {
+	if v := r.Config[strings.ToLower(key)]; len(v) > 0 {
+		return v[len(v)-1]
+	}
+	return ""
 }

@@ -1,4 +1,5 @@
-package gitstate
+// Package journal is the file in which records are safe before they are in the notes.
+package journal
 
 import (
 	"bytes"
@@ -15,16 +16,18 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
-// journal is where records are acknowledged: append-only files below
+// Journal is where records are acknowledged: append-only files below
 // .git/tmnotes/journal/, one a run, each line with a checksum. The notes are
 // made from it; what a foreign writer took out of the notes is put back from
 // it. FORMAT.md has the format of its lines.
-type journal struct {
-	dir  string
-	name string // of the file that this process appends to
-	say  func(string)
+type Journal struct {
+	Dir  string
+	Name string // of the file that this process appends to
+	Say  func(string)
 
 	mu     sync.Mutex
 	next   *batch     // those who wait for the write that has not begun
@@ -40,29 +43,29 @@ type batch struct {
 	err  error
 }
 
-// journaled is a line that was acknowledged for a commit.
-type journaled struct {
-	commit plumbing.Hash
-	line   string
+// Entry is a line that was acknowledged for a commit.
+type Entry struct {
+	Commit plumbing.Hash
+	Line   string
 }
 
-func encodeJournal(b []byte, e journaled) []byte {
-	body := e.commit.String() + " " + e.line
+func Encode(b []byte, e Entry) []byte {
+	body := e.Commit.String() + " " + e.Line
 	return append(fmt.Appendf(b, "%08x ", crc32.ChecksumIEEE([]byte(body))), body+"\n"...)
 }
 
-func decodeJournal(line string) (journaled, bool) {
+func decodeJournal(line string) (Entry, bool) {
 	sum, body, ok := strings.Cut(line, " ")
 	commit, text, ok2 := strings.Cut(body, " ")
 	if !ok || !ok2 || !plumbing.IsHash(commit) || sum != fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) {
-		return journaled{}, false
+		return Entry{}, false
 	}
-	return journaled{plumbing.NewHash(commit), text}, true
+	return Entry{plumbing.NewHash(commit), text}, true
 }
 
-// append returns when the lines are in the file and, with sync, on the disk.
+// Append returns when the lines are in the file and, with sync, on the disk.
 // Calls that come while another one writes share the next write.
-func (j *journal) append(entries []journaled, sync bool) error {
+func (j *Journal) Append(entries []Entry, sync bool) error {
 	j.mu.Lock()
 	b := j.next
 	leader := b == nil
@@ -71,7 +74,7 @@ func (j *journal) append(entries []journaled, sync bool) error {
 		j.next = b
 	}
 	for _, e := range entries {
-		b.data = encodeJournal(b.data, e)
+		b.data = Encode(b.data, e)
 	}
 	b.sync = b.sync || sync
 	j.mu.Unlock()
@@ -88,9 +91,9 @@ func (j *journal) append(entries []journaled, sync bool) error {
 	return b.err
 }
 
-// sync makes durable what this process appended so far.
-func (j *journal) sync() error {
-	f, err := os.OpenFile(filepath.Join(j.dir, j.name), os.O_WRONLY, 0)
+// Sync makes durable what this process appended so far.
+func (j *Journal) Sync() error {
+	f, err := os.OpenFile(filepath.Join(j.Dir, j.Name), os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // pushed and removed meanwhile
 	}
@@ -98,23 +101,23 @@ func (j *journal) sync() error {
 		return fmt.Errorf("syncing the journal: %w", err)
 	}
 	defer f.Close()
-	if err := errors.Join(f.Sync(), syncDir(j.dir)); err != nil {
+	if err := errors.Join(f.Sync(), git.SyncDir(j.Dir)); err != nil {
 		return fmt.Errorf("syncing the journal: %w", err)
 	}
 	return nil
 }
 
 // lock keeps writers and the removal of files apart, across processes.
-func (j *journal) lock() (unlock func(), err error) {
-	return lockBriefly(context.Background(), filepath.Join(filepath.Dir(j.dir), "journal.lock"), j.say)
+func (j *Journal) lock() (unlock func(), err error) {
+	return git.LockBriefly(context.Background(), filepath.Join(filepath.Dir(j.Dir), "journal.lock"), j.Say)
 }
 
-func (j *journal) write(data []byte, sync bool) error {
+func (j *Journal) write(data []byte, sync bool) error {
 	unlock, err := j.lock()
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(j.dir, j.name)
+	path := filepath.Join(j.Dir, j.Name)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		j.linked = false
@@ -135,7 +138,7 @@ func (j *journal) write(data []byte, sync bool) error {
 	if err == nil && sync {
 		// Whoever made the file may not have waited for the disk.
 		if err = f.Sync(); err == nil && !j.linked {
-			err = syncDir(j.dir)
+			err = git.SyncDir(j.Dir)
 			j.linked = err == nil
 		}
 	}
@@ -174,27 +177,27 @@ func cutTorn(f *os.File) error {
 	return f.Truncate(end)
 }
 
-// journalFile is one file as it was read.
-type journalFile struct {
-	name    string
-	id      string // from its first line
-	size    int64
+// JournalFile is one file as it was read.
+type JournalFile struct {
+	Name    string
+	Id      string // from its first line
+	Size    int64
 	from    int64 // what is before it need not be read
-	mod     time.Time
-	entries []journaled
-	damaged int // lines whose checksum is wrong: never acknowledged, or a bad disk
+	Mod     time.Time
+	Entries []Entry
+	Damaged int // lines whose checksum is wrong: never acknowledged, or a bad disk
 }
 
-// files lists the journal without reading it.
-func (j *journal) files() ([]journalFile, error) {
-	list, err := os.ReadDir(j.dir)
+// Files lists the journal without reading it.
+func (j *Journal) Files() ([]JournalFile, error) {
+	list, err := os.ReadDir(j.Dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the journal: %w", err)
 	}
-	var files []journalFile
+	var files []JournalFile
 	for _, d := range list {
 		if d.IsDir() || !strings.HasSuffix(d.Name(), ".log") {
 			continue
@@ -206,19 +209,19 @@ func (j *journal) files() ([]journalFile, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the journal: %w", err)
 		}
-		files = append(files, journalFile{name: d.Name(), size: info.Size(), mod: info.ModTime()})
+		files = append(files, JournalFile{Name: d.Name(), Size: info.Size(), Mod: info.ModTime()})
 	}
 	return files, nil
 }
 
-// read fills in a file's entries. A last line without its end is one that is
+// Read fills in a file's entries. A last line without its end is one that is
 // being written, or that was never acknowledged.
 //
 // seen says by the files' ids up to where their lines are known.
-func (j *journal) read(f *journalFile, seen map[string]int64) error {
-	file, err := os.Open(filepath.Join(j.dir, f.name))
+func (j *Journal) Read(f *JournalFile, seen map[string]int64) error {
+	file, err := os.Open(filepath.Join(j.Dir, f.Name))
 	if errors.Is(err, os.ErrNotExist) {
-		f.size = 0
+		f.Size = 0
 		return nil
 	}
 	if err != nil {
@@ -227,9 +230,9 @@ func (j *journal) read(f *journalFile, seen map[string]int64) error {
 	defer file.Close()
 	head := make([]byte, len(journalHead)+ulid.EncodedSize)
 	if n, _ := file.ReadAt(head, 0); n == len(head) && strings.HasPrefix(string(head), journalHead) {
-		f.id = string(head[len(journalHead):])
+		f.Id = string(head[len(journalHead):])
 	}
-	if f.from = seen[f.id]; f.from > f.size {
+	if f.from = seen[f.Id]; f.from > f.Size {
 		f.from = 0
 	}
 	data, err := io.ReadAll(io.NewSectionReader(file, f.from, 1<<62))
@@ -237,27 +240,27 @@ func (j *journal) read(f *journalFile, seen map[string]int64) error {
 		return fmt.Errorf("reading the journal: %w", err)
 	}
 	end := bytes.LastIndexByte(data, '\n') + 1
-	f.size = f.from + int64(end)
+	f.Size = f.from + int64(end)
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(data[:end]), "\n"), "\n") {
 		if e, ok := decodeJournal(line); ok {
-			f.entries = append(f.entries, e)
+			f.Entries = append(f.Entries, e)
 		} else if line != "" && !strings.HasPrefix(line, journalHead) {
-			f.damaged++
+			f.Damaged++
 		}
 	}
 	return nil
 }
 
-// remove deletes a file if nothing was added since it was read.
-func (j *journal) remove(f journalFile) error {
+// Remove deletes a file if nothing was added since it was read.
+func (j *Journal) Remove(f JournalFile) error {
 	unlock, err := j.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	path := filepath.Join(j.dir, f.name)
+	path := filepath.Join(j.Dir, f.Name)
 	info, err := os.Stat(path)
-	if err != nil || info.Size() != f.size {
+	if err != nil || info.Size() != f.Size {
 		return nil
 	}
 	return os.Remove(path)

@@ -1,4 +1,4 @@
-package gitstate
+package notestree
 
 import (
 	"encoding/hex"
@@ -9,15 +9,15 @@ import (
 )
 
 // Where the notes of a directory stand: git's rule, and what it takes to change
-// from one fan-out to the other. See notesTree for the rule.
+// from one fan-out to the other. See Tree for the rule.
 
 // touch loads d for a change. A directory whose prefix notes of d have (it
 // holds what is no note, or a note that found its name taken) is looked into.
-func (t *notesTree) touch(d *treeDir) error {
+func (t *Tree) touch(d *treeDir) error {
 	if err := t.load(d); err != nil {
 		return err
 	}
-	d.touched, d.hash = true, plumbing.ZeroHash
+	d.touched, d.Hash = true, plumbing.ZeroHash
 	if len(d.notes) == 0 {
 		return nil
 	}
@@ -39,8 +39,8 @@ func (t *notesTree) touch(d *treeDir) error {
 }
 
 // balance gives d, which was touched, and what was touched below it the fan-out of git.
-func (t *notesTree) balance(d *treeDir) error {
-	d.touched, d.hash = false, plumbing.ZeroHash
+func (t *Tree) balance(d *treeDir) error {
+	d.touched, d.Hash = false, plumbing.ZeroHash
 	if d.clash != nil {
 		return d.clash
 	}
@@ -115,7 +115,7 @@ func (d *treeDir) weight() (n int, dirs bool) {
 }
 
 // gather brings all notes below d into d itself.
-func (t *notesTree) gather(d *treeDir) error {
+func (t *Tree) gather(d *treeDir) error {
 	for _, s := range d.subs {
 		if _, err := t.lift(d, s); err != nil {
 			return err
@@ -128,7 +128,7 @@ func (t *notesTree) gather(d *treeDir) error {
 
 // lift moves all notes below s to the end of those of d, unsorted, and tells
 // whether s was changed by it. What is no note stays in s.
-func (t *notesTree) lift(d, s *treeDir) (changed bool, err error) {
+func (t *Tree) lift(d, s *treeDir) (changed bool, err error) {
 	if err := t.load(s); err != nil {
 		return false, err
 	}
@@ -148,13 +148,13 @@ func (t *notesTree) lift(d, s *treeDir) (changed bool, err error) {
 	}
 	s.subs = slices.DeleteFunc(s.subs, (*treeDir).empty)
 	if changed {
-		s.hash = plumbing.ZeroHash
+		s.Hash = plumbing.ZeroHash
 	}
 	return changed, nil
 }
 
 // sink moves notes, which have their next byte in common, into the directory of that byte.
-func (t *notesTree) sink(d *treeDir, notes []treeNote) error {
+func (t *Tree) sink(d *treeDir, notes []treeNote) error {
 	i, ok := d.findSub(notes[0].key[d.depth])
 	if !ok {
 		d.subs = slices.Insert(d.subs, i, d.child(notes[0].key[d.depth]))
@@ -164,16 +164,16 @@ func (t *notesTree) sink(d *treeDir, notes []treeNote) error {
 		return err
 	}
 	s.add(s.notes, notes)
-	s.touched, s.hash = true, plumbing.ZeroHash
+	s.touched, s.Hash = true, plumbing.ZeroHash
 	return nil
 }
 
 // evade moves notes one level down whose names in d are taken by what is no note.
-func (d *treeDir) evade(t *notesTree) error {
+func (d *treeDir) evade(t *Tree) error {
 	d.add(d.notes, nil)
 	for _, o := range d.others {
 		key := d.prefix
-		if len(o.name) != 2*(len(key)-d.depth) || !isHex([]byte(o.name)) {
+		if len(o.name) != 2*(len(key)-d.depth) || !IsHex([]byte(o.name)) {
 			continue
 		}
 		_, _ = hex.Decode(key[d.depth:], []byte(o.name))

@@ -1,0 +1,94 @@
+// Package note is the format: a record, the line that it is in a note, the normal form
+// that merging makes of lines, and what keeps secrets out of them. It knows no disk and no
+// process. FORMAT.md in the folder above says what stays compatible.
+package note
+
+import (
+	"fmt"
+)
+
+// Status is what became of a stack in a run.
+type Status string
+
+// The statuses that are stored, and those that are derived on reading.
+const (
+	Queued   Status = "queued"   // selected, not started
+	Running  Status = "running"  // its command was about to start
+	OK       Status = "ok"       // the command succeeded
+	Failed   Status = "failed"   // the command failed
+	Canceled Status = "canceled" // interrupted, or never started
+	Blocked  Status = "blocked"  // a stack it depends on failed, or its wave was not reached
+	Drifted  Status = "drifted"  // a drift run found changes
+	// Triggered by hand: what the stack was before is in Had and Was, and it is
+	// pending until something follows.
+	Triggered Status = "triggered"
+
+	Interrupted Status = "interrupted" // derived: queued or running, and nobody is at it any more
+	Never       Status = "never"       // derived: no record
+	Orphaned    Status = "orphaned"    // derived, by who knows the stacks of HEAD: it is none of them, and was not destroyed
+)
+
+// Open reports whether the status is one of work that has not ended.
+func (s Status) Open() bool { return s == Queued || s == Running }
+
+// The events of a run that are lines of their own.
+const (
+	Started   = "started"   // the head of a run
+	Finished  = "finished"  // its end
+	Forgotten = "forgotten" // a tombstone
+)
+
+// RecordError says which note could not be read, or which record not be made.
+type RecordError struct {
+	Commit string // the commit that is annotated, if known
+	Err    error
+}
+
+func (e *RecordError) Error() string {
+	if e.Commit == "" {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("note of commit %s: %v", Short(e.Commit), e.Err)
+}
+
+func (e *RecordError) Unwrap() error { return e.Err }
+
+func Short(hash string) string {
+	if len(hash) > 12 {
+		return hash[:12]
+	}
+	return hash
+}
+
+// Matches reports whether the status of a deployment or a drift run is what a filter
+// asks for, in Terramate's words: healthy is ok; unhealthy is failed, drifted, and all
+// that is no success; failed includes interrupted; pending is queued or triggered.
+func (s Status) Matches(filter string) bool {
+	switch filter {
+	case "healthy":
+		return s == OK
+	case "unhealthy":
+		return s == Drifted || s.Unsuccessful()
+	case "failed":
+		return s == Failed || s == Interrupted
+	case "pending":
+		return s == Queued || s == Triggered
+	case "unknown":
+		return s == Never
+	}
+	return string(s) == filter
+}
+
+// MatchesOwn is Matches for a stack's own status. There failed is all that has to be
+// tried again, for which Terramate has the one word.
+func (s Status) MatchesOwn(filter string) bool {
+	if filter == "failed" {
+		return s.Unsuccessful()
+	}
+	return s.Matches(filter)
+}
+
+// Unsuccessful reports whether something has ended, and not with a success.
+func (s Status) Unsuccessful() bool {
+	return s == Failed || s == Canceled || s == Blocked || s == Interrupted
+}
