@@ -27,21 +27,22 @@ type Leg struct {
 // that start when those of lower levels have ended wait for nobody, however few
 // run at once.
 func Pack(g *Graph, took func(path string) time.Duration, jobs, levels int) []Leg {
-	p := &packing{g: g, took: make([]time.Duration, len(g.order)), jobs: jobs, root: make([]int, len(g.order)), level: make([]int, len(g.order))}
-	for i, path := range g.order {
+	order := g.Order()
+	p := &packing{preds: predecessors(g, order), took: make([]time.Duration, len(order)), jobs: jobs, root: make([]int, len(order)), level: make([]int, len(order))}
+	for i, path := range order {
 		p.took[i] = max(took(path), 0)
 	}
 	var legs []Leg
-	of := make([]int, len(g.order)) // the leg of each stack
+	of := make([]int, len(order)) // the leg of each stack
 	for n, l := range p.levels(levels) {
 		from := len(legs)
 		for _, bin := range p.bins(l) {
 			leg := Leg{Level: n}
 			for _, i := range bin {
 				of[i] = len(legs)
-				leg.Stacks = append(leg.Stacks, g.order[i])
+				leg.Stacks = append(leg.Stacks, order[i])
 				leg.Took += p.took[i]
-				for _, q := range g.preds[i] {
+				for _, q := range p.preds[i] {
 					if of[q] < from {
 						leg.Needs = append(leg.Needs, of[q])
 					}
@@ -70,8 +71,24 @@ func (g *Graph) Without(drop map[string]bool) *Graph {
 	return out
 }
 
+// predecessors are those of each stack in order, by their places in it, ascending.
+func predecessors(g *Graph, order []string) [][]int {
+	index := make(map[string]int, len(order))
+	for i, path := range order {
+		index[path] = i
+	}
+	all := make([][]int, len(order))
+	for i, path := range order {
+		for _, before := range g.Predecessors(path) {
+			all[i] = append(all[i], index[before])
+		}
+		slices.Sort(all[i])
+	}
+	return all
+}
+
 type packing struct {
-	g     *Graph
+	preds [][]int // of each stack in order of execution, by index
 	took  []time.Duration
 	jobs  int
 	root  []int // of union-find, while a level is looked at
@@ -93,9 +110,9 @@ type level struct {
 // levels divides the nodes by the longest chain that leads to them, and then
 // joins neighbours, where that lengthens the whole least, until there are few enough.
 func (p *packing) levels(most int) []level {
-	depth := make([]int, len(p.g.order))
+	depth := make([]int, len(p.preds))
 	var all []level
-	for i, preds := range p.g.preds {
+	for i, preds := range p.preds {
 		for _, q := range preds {
 			depth[i] = max(depth[i], depth[q]+1)
 		}
@@ -167,7 +184,7 @@ func (p *packing) units(nodes []int) []unit {
 		return i
 	}
 	for _, i := range nodes {
-		for _, q := range p.g.preds[i] {
+		for _, q := range p.preds[i] {
 			if p.level[q] == p.round {
 				// The smallest is the root, so that units are in order of execution.
 				a, b := find(i), find(q)

@@ -16,7 +16,7 @@ import (
 func TestPackProperties(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		nodes, after := drawDAG(rt, 30)
+		nodes, after := drawStacks(rt, 30)
 		order, err := Sort(nodes, after)
 		if err != nil {
 			rt.Fatal(err)
@@ -178,4 +178,25 @@ func TestGraphWithout(t *testing.T) {
 	if order := g.Order(); !slices.Equal(order, []string{"/a", "/c", "/d"}) || !slices.Equal(g.Predecessors("/c"), []string{"/a"}) || !slices.Equal(g.Predecessors("/d"), []string{"/a", "/c"}) {
 		t.Errorf("%v: /c after %v, /d after %v", order, g.Predecessors("/c"), g.Predecessors("/d"))
 	}
+}
+
+// drawStacks makes stacks, and who comes after whom.
+func drawStacks(t *rapid.T, most int) (nodes []string, after map[string][]string) {
+	n := rapid.IntRange(0, most).Draw(t, "n")
+	for i := range n {
+		nodes = append(nodes, fmt.Sprintf("/s%02d", i))
+	}
+	rank := rapid.Permutation(nodes).Draw(t, "rank")
+	after = map[string][]string{}
+	for i, p := range rank {
+		for _, j := range rapid.SliceOfN(rapid.IntRange(0, max(i, 1)), 0, 3).Draw(t, "preds") {
+			switch {
+			case j < i:
+				after[p] = append(after[p], rank[j])
+			case rapid.Bool().Draw(t, "stranger"):
+				after[p] = append(after[p], "/elsewhere")
+			}
+		}
+	}
+	return nodes, after
 }

@@ -18,7 +18,10 @@ func FindProgram(name, dir string, env []string) error {
 // in a program's place, "" where it is the program itself. The script prints what the
 // program said and exits with 0 where that exited with 2: changes are not seen.
 func Wrapper(name, dir string, env []string) string {
-	tool := programName([]string{name})
+	tool := filepath.Base(name)
+	if ext := filepath.Ext(tool); strings.EqualFold(ext, ".exe") {
+		tool = strings.TrimSuffix(tool, ext)
+	}
 	if !slices.Contains([]string{"terraform", "tofu", "terragrunt"}, tool) {
 		return ""
 	}
@@ -57,7 +60,11 @@ func (p *Programs) Find(t Task) error {
 		name := c.Args[0]
 		if isPath(name) {
 			err := FindProgram(name, t.Stack.Dir, t.Env)
-			if err != nil && (i == 0 || exists(within(t.Stack.Dir, name))) {
+			file := name
+			if !filepath.IsAbs(file) {
+				file = filepath.Join(t.Stack.Dir, file)
+			}
+			if _, missing := os.Stat(file); err != nil && (i == 0 || missing == nil) {
 				return err
 			}
 			continue

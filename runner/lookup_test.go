@@ -9,7 +9,7 @@ import (
 
 func TestPrograms(t *testing.T) {
 	t.Parallel()
-	root := write(t, map[string]string{"bin/tool": "#!/bin/sh\n", "bin/data": "x", "s/run.sh": "#!/bin/sh\n", "s/data": "x"})
+	root := filesIn(t, map[string]string{"bin/tool": "#!/bin/sh\n", "bin/data": "x", "s/run.sh": "#!/bin/sh\n", "s/data": "x"})
 	for _, file := range []string{"bin/tool", "s/run.sh"} {
 		if err := os.Chmod(filepath.Join(root, file), 0o777); err != nil {
 			t.Fatal(err)
@@ -22,8 +22,8 @@ func TestPrograms(t *testing.T) {
 		"tool; ./made": "", "tool; ./data": "permission denied",
 	} {
 		task := Task{Stack: Stack{Dir: filepath.Join(root, "s")}, Env: []string{"PATH=/nowhere", "PATH=" + filepath.Join(root, "bin")}}
-		for _, args := range commandsOf(cmds) {
-			task.Commands = append(task.Commands, Command{Args: args})
+		for line := range strings.SplitSeq(cmds, ";") {
+			task.Commands = append(task.Commands, Command{Args: strings.Fields(line)})
 		}
 		var programs Programs
 		for range 2 {
@@ -32,4 +32,23 @@ func TestPrograms(t *testing.T) {
 			}
 		}
 	}
+}
+
+// filesIn makes files below a new folder.
+func filesIn(t *testing.T, files map[string]string) (dir string) {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }

@@ -19,6 +19,7 @@ type Excerpt struct {
 // MarkRoom is more than the line takes that stands for what was left out.
 const MarkRoom = 64
 
+// Write keeps the end of what was written so far; it never fails.
 func (e *Excerpt) Write(p []byte) (int, error) {
 	half, n := max(e.Limit-MarkRoom, 0)/2, len(p)
 	e.written += n

@@ -28,6 +28,7 @@ func Normal(texts ...string) string {
 	return JoinLines(NormalLines(lines))
 }
 
+// JoinLines is the text of a note that has these lines.
 func JoinLines(lines []string) string {
 	if len(lines) == 0 {
 		return ""

@@ -53,6 +53,7 @@ func (e *RecordError) Error() string {
 
 func (e *RecordError) Unwrap() error { return e.Err }
 
+// Short is a hash as people are shown it.
 func Short(hash string) string {
 	if len(hash) > 12 {
 		return hash[:12]

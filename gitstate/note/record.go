@@ -164,6 +164,7 @@ func (r *Record) SetSkipped(n int) {
 // Pair is a key with its value, as it stands in a line.
 type Pair struct{ Key, Value string }
 
+// TimeLayout is how a line has a time: UTC, with milliseconds.
 const TimeLayout = "2006-01-02T15:04:05.000Z"
 
 // field ties a key to its place in Record. The order of this table is the

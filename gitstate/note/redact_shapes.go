@@ -4,8 +4,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-
-	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
 )
 
 // shape is one way in which secrets can be told: by their form, or by what
@@ -234,7 +232,7 @@ func atWord(text string, at int) bool {
 		return true
 	}
 	return at > 1 && text[at-2] == '\\' && strings.IndexByte("nrt", text[at-1]) >= 0 ||
-		at > 2 && text[at-3] == '%' && notestree.IsHex([]byte(text[at-2:at]))
+		at > 2 && text[at-3] == '%' && isHex(text[at-2]) && isHex(text[at-1])
 }
 
 func isWordByte(c byte) bool {
@@ -263,3 +261,5 @@ func lineEnd(text string, at int) int {
 	}
 	return at
 }
+
+func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }

@@ -60,6 +60,10 @@ func TestImports(t *testing.T) {
 		for _, dep := range p.Deps {
 			bad := false
 			switch {
+			case p.ImportPath == module+"/gitstate/note": // no disk and no process
+				bad = strings.HasPrefix(dep, module) || dep == "os/exec" || strings.HasPrefix(dep, "github.com/go-git/")
+			case in(p.ImportPath, "gitstate/internal"): // git and files, and what errors must not show
+				bad = in(dep, "runner") || dep == module+"/gitstate" || strings.HasPrefix(dep, terramate) || strings.HasPrefix(dep, urfave)
 			case p.ImportPath == module+"/gitstate/cloudapi":
 				bad = in(dep, "runner") || strings.HasPrefix(dep, urfave)
 			case in(p.ImportPath, "gitstate"):

@@ -22,6 +22,7 @@ type ObjectWriter struct {
 	seen    map[plumbing.Hash]bool
 }
 
+// Put writes an object of a type, unless it is there.
 func (w *ObjectWriter) Put(t plumbing.ObjectType, body []byte) (plumbing.Hash, error) {
 	h := plumbing.ComputeHash(t, body)
 	if !w.seen[h] {
@@ -37,6 +38,7 @@ func (w *ObjectWriter) Put(t plumbing.ObjectType, body []byte) (plumbing.Hash, e
 	return h, nil
 }
 
+// PutCommit writes a commit, unless it is there.
 func (w *ObjectWriter) PutCommit(c *object.Commit) (plumbing.Hash, error) {
 	o := new(plumbing.MemoryObject)
 	if err := c.Encode(o); err != nil {
@@ -45,6 +47,7 @@ func (w *ObjectWriter) PutCommit(c *object.Commit) (plumbing.Hash, error) {
 	return o.Hash(), w.PutObject(o)
 }
 
+// PutObject writes an object that was put together elsewhere, unless it is there.
 func (w *ObjectWriter) PutObject(o *plumbing.MemoryObject) error {
 	body, err := ReadObject(o)
 	if err == nil {
@@ -53,6 +56,7 @@ func (w *ObjectWriter) PutObject(o *plumbing.MemoryObject) error {
 	return err
 }
 
+// ReadObject is the content of an object.
 func ReadObject(o plumbing.EncodedObject) ([]byte, error) {
 	rd, err := o.Reader()
 	if err != nil {

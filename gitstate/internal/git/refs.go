@@ -61,6 +61,7 @@ func (r *Repo) standsOn(ref string) (plumbing.Hash, error) {
 	return plumbing.ZeroHash, nil
 }
 
+// RefPath is the file of a loose ref.
 func (r *Repo) RefPath(ref string) string {
 	return filepath.Join(r.CommonDir, filepath.FromSlash(ref))
 }
@@ -84,6 +85,7 @@ func (r *Repo) SetRef(ctx context.Context, ref, message string, new, old plumbin
 	return err
 }
 
+// ErrMoved is returned by SetRef where the ref is not, or is no longer, what it was thought to be.
 var ErrMoved = errors.New("the ref was moved by somebody else")
 
 // StaleLock is how old a ref's lock is when nobody can hold it any more: git

@@ -496,6 +496,7 @@ func (r *Repo) Commit(rev string) (*object.Commit, error) {
 	return c, nil
 }
 
+// Close ends the git process that answers questions about objects.
 func (r *Repo) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -49,6 +49,7 @@ type Entry struct {
 	Line   string
 }
 
+// Encode appends an entry to b as the journal has it.
 func Encode(b []byte, e Entry) []byte {
 	body := e.Commit.String() + " " + e.Line
 	return append(fmt.Appendf(b, "%08x ", crc32.ChecksumIEEE([]byte(body))), body+"\n"...)

@@ -499,6 +499,7 @@ func (e treeEntry) sortName() string {
 
 func isDir(mode uint64) bool { return mode&0o170000 == 0o040000 }
 
+// IsHex says whether s is made of hexadecimal digits alone, in either case.
 func IsHex(s []byte) bool {
 	for _, c := range s {
 		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F') {
@@ -510,4 +511,5 @@ func IsHex(s []byte) bool {
 
 func hexByte(b byte) string { return hex.EncodeToString([]byte{b}) }
 
+// CompareHash orders hashes by their bytes, as the names of notes are ordered.
 func CompareHash(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) }
