@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tmnotes/tmnotes/runner/command"
 )
 
 // pipeGrace is how long the output of a child that has ended is waited for, while
@@ -158,7 +160,7 @@ func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, e
 			case o.timedOut:
 				o.reason = "timed out after " + shortDuration(x.opt.Timeout)
 			case o.reason == "" && len(t.Commands) > 1:
-				o.reason = programName(c.Args) + ": " + o.ending()
+				o.reason = command.ProgramName(c.Args) + ": " + o.ending()
 			case o.reason == "":
 				o.reason = o.ending()
 			}

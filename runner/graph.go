@@ -240,3 +240,18 @@ func Reduce(order []string, after map[string][]string, keep func(string) bool) (
 	}
 	return order2, after2
 }
+
+// Without is the graph of the stacks that are not in drop. What came after one of
+// these comes after what that one came after.
+func (g *Graph) Without(drop map[string]bool) *Graph {
+	after := make(map[string][]string, len(g.order))
+	for _, p := range g.order {
+		after[p] = g.Predecessors(p)
+	}
+	order, after := Reduce(g.order, after, func(p string) bool { return !drop[p] })
+	out, err := NewGraph(order, after)
+	if err != nil {
+		panic(err) // a part of a valid order is one
+	}
+	return out
+}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 )
 
 // What a stack sees is looked at again when it is about to start, since init or a command
@@ -76,7 +77,7 @@ func (a *arrival) admit(ctx context.Context, ready []runner.Stack) ([]runner.Adm
 	return answers, nil
 }
 
-func samePlace(a, b runner.Place) bool {
+func samePlace(a, b command.Place) bool {
 	return a.Workspace == b.Workspace && a.Backend == b.Backend && a.HasWorkspace == b.HasWorkspace && a.HasBackend == b.HasBackend
 }
 
@@ -153,7 +154,7 @@ func (n *session) seeing(tasks map[string]runner.Task) {
 		}
 		commands := append([]runner.Command{}, task.Commands...)
 		for i := range commands {
-			if !runner.Applies(commands[i].Args, task.Env) && !(i < len(r.deploying) && r.deploying[i]) {
+			if !command.Applies(commands[i].Args, task.Env) && !(i < len(r.deploying) && r.deploying[i]) {
 				continue
 			}
 			prepare := commands[i].Prepare
@@ -174,8 +175,8 @@ func (n *session) seeing(tasks map[string]runner.Task) {
 
 // seen is what a command that deploys found.
 type seen struct {
-	op    runner.Operation
-	place runner.Place
+	op    command.Operation
+	place command.Place
 }
 
 // ended looks at a stack that has ended, and takes down what its result belongs to: the
@@ -203,7 +204,7 @@ func (n *session) ended(path string) error {
 		place = was.place
 	}
 	if place.Known() {
-		r.place, r.target, r.backend = place, targetOf(r.base, place.Workspace), place.Backend
+		r.place, r.target, r.backend = place, command.TargetOf(r.base, place.Workspace), place.Backend
 	}
 	n.now.Store(path, r)
 	var running *note.Record

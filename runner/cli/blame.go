@@ -14,6 +14,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -103,7 +104,7 @@ func blame(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		target := targetOf(c.String("target"), env.workspace())
+		target := command.TargetOf(c.String("target"), env.workspace())
 		stack, found := findStack(s, dir, all, c.Args().First())
 		if !found {
 			if stack, err = goneStack(s, dir, st, c.Args().First(), target); err != nil {

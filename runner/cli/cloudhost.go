@@ -17,6 +17,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -221,7 +222,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 	h.treeMu.Lock()
 	load := h.tree
 	h.treeMu.Unlock()
-	env, reader, at := h.env.Environ, runner.NewReader("", nil), runner.Surroundings{}
+	env, reader, at := h.env.Environ, command.NewReader("", nil), command.Surroundings{}
 	if load != nil {
 		tree, err := load()
 		if err != nil {
@@ -229,10 +230,10 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 		}
 		env, _ = tree.Env(path)
 		reader = tree.reader
-		at = runner.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: tree.project.RunEnv(env)}
+		at = command.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: tree.project.RunEnv(env)}
 	}
 	at.Env = env
-	op, place, err := reader.Look(runner.Recognise(argv, env, ""), at)
+	op, place, err := reader.Look(command.Recognise(argv, env, ""), at)
 	return cloudapi.Sight{Variant: op.Variant, Values: op.Values, Workspace: place.Workspace, Backend: place.Backend, Known: place.Known()}, err
 }
 
@@ -244,7 +245,7 @@ type workTree struct {
 	stacks  []runner.Stack
 	byPath  map[string]runner.Stack
 
-	reader *runner.Reader
+	reader *command.Reader
 
 	mu   sync.Mutex
 	seen map[string][]string // environments
@@ -274,7 +275,7 @@ func (w *workTree) Env(path string) ([]string, string) {
 		}
 		w.seen[path] = env
 	}
-	place, err := w.reader.Place(runner.Surroundings{Dir: stack.Dir, Env: env})
+	place, err := w.reader.Place(command.Surroundings{Dir: stack.Dir, Env: env})
 	if err != nil {
 		return env, ""
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -89,7 +90,7 @@ func mark(c *cli.Context, env Env) error {
 		s.Basis(st)
 		for i, want := range c.Args().Slice() {
 			if stacks[i].Path == "" {
-				if stacks[i], err = goneStack(s, dir, st, want, targetOf(c.String("target"), env.workspace())); err != nil {
+				if stacks[i], err = goneStack(s, dir, st, want, command.TargetOf(c.String("target"), env.workspace())); err != nil {
 					return fmt.Errorf("%w (nothing was marked)", err)
 				}
 			}

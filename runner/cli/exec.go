@@ -15,6 +15,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -88,7 +89,7 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	op := runner.Recognise(cmd, env.Environ, opName)
+	op := command.Recognise(cmd, env.Environ, opName)
 	if op.Note != "" {
 		u.say("%s: %s: %s", stack.Path, op.Name, op.Note)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/command"
 )
 
 func forgetCommand(env Env) *cli.Command {
@@ -110,7 +111,7 @@ type pick struct {
 func pickLines(c *cli.Context, env Env, lines []gitstate.Line, isStack func(*note.Record) bool) *pick {
 	p := &pick{texts: map[string]bool{}, target: c.String("target")}
 	if !strings.Contains(p.target, "+") { // else the workspace is in it already
-		p.target = targetOf(p.target, env.workspace())
+		p.target = command.TargetOf(p.target, env.workspace())
 	}
 	stack, run, text := c.String("stack"), c.String("run"), c.String("line")
 	limited := c.String("target") != "" || stack != "" && !c.Bool("all-targets")

@@ -17,6 +17,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -82,7 +83,7 @@ type legUnit struct {
 // A command that is known to change nothing, terraform init, is not what the
 // matrix announced, but may be what that needs on a new machine: it runs in the leg's stacks
 // as a run of its own, and asks nobody.
-func readLeg(c *cli.Context, env Env, command []string) (*leg, error) {
+func readLeg(c *cli.Context, env Env, shown []string) (*leg, error) {
 	file := c.String("stacks-from")
 	if file == "" {
 		if c.Bool("wait") || c.IsSet("wait-timeout") {
@@ -137,7 +138,7 @@ func readLeg(c *cli.Context, env Env, command []string) (*leg, error) {
 			}
 		}
 	}
-	l.aside = runner.Harmless(command, env.Environ) && runner.Recognise(command, env.Environ, c.String("op")).Name != l.Stacks[0].Op
+	l.aside = command.Harmless(shown, env.Environ) && command.Recognise(shown, env.Environ, c.String("op")).Name != l.Stacks[0].Op
 	return &l, c.Set("target", l.Target)
 }
 
@@ -150,7 +151,7 @@ func inEnvironment(f cli.Flag, env Env) bool {
 
 func (l *leg) check() error {
 	switch {
-	case !validRun(l.Run):
+	case !command.ValidRun(l.Run):
 		return fmt.Errorf("%q is no id of a run", l.Run)
 	case l.Leg < 1 || l.Leg > l.Legs:
 		return fmt.Errorf("leg %d of %d", l.Leg, l.Legs)
@@ -190,7 +191,7 @@ func runOf(c *cli.Context, env Env, s *gitstate.Store, l *leg) (string, error) {
 		from = "TMNOTES_RUN"
 	}
 	switch {
-	case id != "" && !validRun(id):
+	case id != "" && !command.ValidRun(id):
 		return "", fmt.Errorf("%s=%q is no id of a run; leave it out, or take one from `tmnotes log`", from, id)
 	case l != nil && l.aside:
 		return s.NewRun(), nil

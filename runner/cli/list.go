@@ -10,6 +10,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -181,7 +182,7 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 
 // workspace is TF_WORKSPACE as it is part of the target.
 func (env Env) workspace() string {
-	return runner.Recognise([]string{"terraform"}, env.Environ, "").Workspace
+	return command.Recognise([]string{"terraform"}, env.Environ, "").Workspace
 }
 
 // filterStacks keeps the stacks that a filter on status asks for, each by its

@@ -19,6 +19,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/matrix"
 )
 
 func matrixCommand(env Env) *cli.Command {
@@ -37,7 +38,7 @@ func matrixCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "job-template", Usage: "gitlab: include the project's `FILE`, where a job .tmnotes-leg says what the legs' jobs have besides (image, before_script, tags)"},
 			&cli.BoolFlag{Name: "script", Usage: "the words are the labels of a Terramate script"},
 		}, chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), matrixRunFlags(), commandFlags(), syncFlags(), storeFlags()),
-		Action: func(c *cli.Context) error { return matrix(c, env) },
+		Action: func(c *cli.Context) error { return makeMatrix(c, env) },
 	}
 }
 
@@ -53,14 +54,14 @@ type matrixPlan struct {
 	*chosen
 	dir   string // of the files; "" where nothing is announced
 	graph *runner.Graph
-	legs  []runner.Leg
+	legs  []matrix.Leg
 	of    map[string]int // which leg a stack is in, from 1
 	took  map[string]time.Duration
 	known int           // of how many stacks it is known how long they take
 	whole time.Duration // estimate
 }
 
-func matrix(c *cli.Context, env Env) error {
+func makeMatrix(c *cli.Context, env Env) error {
 	command, work := c.Args().Slice(), work(plan)
 	if len(command) == 0 || command[0] == "" {
 		return errors.New("no command given; write the one that the legs run after --, as in: tmnotes matrix --format github --out legs -- terraform apply -auto-approve")
@@ -180,7 +181,7 @@ func (m *matrixPlan) divide(e engine, jobs, levels int) {
 }
 
 func (m *matrixPlan) pack(jobs, levels int) {
-	m.legs = runner.Pack(m.graph, func(path string) time.Duration { return m.took[path] }, jobs, levels)
+	m.legs = matrix.Pack(m.graph, func(path string) time.Duration { return m.took[path] }, jobs, levels)
 	longest := map[int]time.Duration{}
 	for n, leg := range m.legs {
 		for _, path := range leg.Stacks {

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/matrix"
 )
 
 // Whatever the legs need: no job of GitLab needs more than it may, none waits for itself,
@@ -23,7 +24,7 @@ func TestGitLabNeeds(t *testing.T) {
 		for level := range rapid.IntRange(1, 5).Draw(rt, "levels") {
 			below := len(m.legs)
 			for range rapid.IntRange(1, 12).Draw(rt, "legs") {
-				leg := runner.Leg{Level: level, Stacks: []string{fmt.Sprintf("/%d", len(m.legs))}}
+				leg := matrix.Leg{Level: level, Stacks: []string{fmt.Sprintf("/%d", len(m.legs))}}
 				if level > 0 {
 					leg.Needs = append(leg.Needs, rapid.IntRange(from, below-1).Draw(rt, "one below"))
 					leg.Needs = append(leg.Needs, rapid.SliceOfN(rapid.IntRange(0, below-1), 0, 12).Draw(rt, "others")...)
@@ -80,7 +81,7 @@ func TestGitLabNeeds(t *testing.T) {
 				}
 			}
 		}
-		if len(barriers) > 0 && !slices.ContainsFunc(m.legs, func(l runner.Leg) bool { return len(l.Needs) > most }) {
+		if len(barriers) > 0 && !slices.ContainsFunc(m.legs, func(l matrix.Leg) bool { return len(l.Needs) > most }) {
 			rt.Fatalf("barriers that nobody needs: %v", barriers)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -39,7 +40,7 @@ type pendings struct {
 	then     map[string]map[string]string            // commit → stack → digest; nil where it cannot be known
 	consumed map[string]map[string][]project.Trigger // commit → its trigger files; nil where it is not here
 	since    map[string]func(string) []string        // commit → what changed since
-	reader   *runner.Reader
+	reader   *command.Reader
 	assumed  int // stacks whose place is taken to be the recorded one
 }
 
@@ -378,7 +379,7 @@ var errPendingForce = errors.New("--pending runs what is not deployed, --force w
 // asked is what a stack may be pending for.
 type asked struct {
 	base    string // --target
-	place   runner.Place
+	place   command.Place
 	op      string
 	as      gitstate.As
 	chooses bool // see runner.Operation

@@ -9,14 +9,15 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
 // Where a stack is deployed to, and with which values (runner.Reader). It is looked at when
 // stacks are selected, right before one starts (arrive.go), and when it has ended.
 
-func newReader(ctx context.Context, root string) *runner.Reader {
-	return runner.NewReader(root, project.Tracked(ctx, root))
+func newReader(ctx context.Context, root string) *command.Reader {
+	return command.NewReader(root, project.Tracked(ctx, root))
 }
 
 // located is what is recorded of a stack at a place.
@@ -28,14 +29,14 @@ type located struct {
 // whereabouts finds what is recorded of stacks at the places that they are at.
 type whereabouts struct {
 	st     *gitstate.State
-	reader *runner.Reader
+	reader *command.Reader
 }
 
 // at is what is recorded of a stack for an operation at its place. Where the place is not
 // known, it is what is recorded at each of the places that it may be; assumed says that
 // something was made of that.
-func (w whereabouts) at(stack runner.Stack, base string, place runner.Place, op string) (found []located, assumed bool, err error) {
-	target := targetOf(base, place.Workspace)
+func (w whereabouts) at(stack runner.Stack, base string, place command.Place, op string) (found []located, assumed bool, err error) {
+	target := command.TargetOf(base, place.Workspace)
 	one := func(at gitstate.Place) error {
 		l, err := w.st.LatestAt(stack.ID, stack.Path, at.Target, at.Backend, op)
 		found = append(found, located{at, l})
@@ -89,9 +90,9 @@ func leastDone(found []located, chooses bool, done func(*gitstate.Latest) bool) 
 }
 
 // recordedAs takes down what is done to a stack, and how to look at it again.
-func (n *session) recordedAs(stack runner.Stack, op runner.Operation, base string, env, runEnv []string) error {
-	at := runner.Surroundings{Dir: stack.Dir, Env: env, RunEnv: runEnv}
-	r := recorded{stack: stack, base: base, look: func(op runner.Operation) (runner.Operation, runner.Place, error) {
+func (n *session) recordedAs(stack runner.Stack, op command.Operation, base string, env, runEnv []string) error {
+	at := command.Surroundings{Dir: stack.Dir, Env: env, RunEnv: runEnv}
+	r := recorded{stack: stack, base: base, look: func(op command.Operation) (command.Operation, command.Place, error) {
 		return n.reader.Look(op, at)
 	}}
 	var err error
@@ -101,7 +102,7 @@ func (n *session) recordedAs(stack runner.Stack, op runner.Operation, base strin
 	if err != nil { // init may be what mends it
 		r.op, r.place.Workspace = op, op.Workspace
 	}
-	r.target, r.backend = targetOf(base, r.place.Workspace), r.place.Backend
+	r.target, r.backend = command.TargetOf(base, r.place.Workspace), r.place.Backend
 	n.stacks[stack.Path] = r
 	return nil
 }
@@ -131,7 +132,7 @@ func (n *session) locate(st *gitstate.State, r *recorded) (gitstate.Latest, erro
 	if len(found) == 1 && !strings.HasPrefix(of.Backend, elsewhere) {
 		r.target, r.backend = of.Target, of.Backend
 	} else {
-		r.target, r.backend = targetOf(r.base, r.place.Workspace), ""
+		r.target, r.backend = command.TargetOf(r.base, r.place.Workspace), ""
 	}
 	return of.latest, nil
 }
@@ -175,8 +176,8 @@ func (v views) of(stack runner.Stack) (out view, err error) {
 }
 
 // place is where a stack is now, without a command that is about to run.
-func (v views) place(stack runner.Stack) (runner.Place, error) {
-	place, err := v.reader.Place(runner.Surroundings{Dir: stack.Dir, Env: v.env})
+func (v views) place(stack runner.Stack) (command.Place, error) {
+	place, err := v.reader.Place(command.Surroundings{Dir: stack.Dir, Env: v.env})
 	if err != nil {
 		err = fmt.Errorf("%s: %w", stack.Path, err)
 	}
@@ -192,7 +193,7 @@ func (n *session) views(st *gitstate.State) func(runner.Stack) (view, error) {
 }
 
 // view is what the notes say of a stack at its place.
-func (w whereabouts) view(stack runner.Stack, base string, place runner.Place) (out view, err error) {
+func (w whereabouts) view(stack runner.Stack, base string, place command.Place) (out view, err error) {
 	latest := func(op string) (gitstate.Latest, error) {
 		found, _, err := w.at(stack, base, place, op)
 		if err != nil {
@@ -212,7 +213,7 @@ func (w whereabouts) view(stack runner.Stack, base string, place runner.Place) (
 
 // targetHere is the target under which a stack is recorded from its folder, as far as that
 // says which workspace it is.
-func targetHere(env Env, reader *runner.Reader, stack runner.Stack, base string) (string, error) {
-	place, err := reader.Place(runner.Surroundings{Dir: stack.Dir, Env: env.Environ})
-	return targetOf(base, place.Workspace), err
+func targetHere(env Env, reader *command.Reader, stack runner.Stack, base string) (string, error) {
+	place, err := reader.Place(command.Surroundings{Dir: stack.Dir, Env: env.Environ})
+	return command.TargetOf(base, place.Workspace), err
 }

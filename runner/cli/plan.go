@@ -18,6 +18,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 )
 
 // The text of a plan is kept beside the record of the run that made it: of a
@@ -163,7 +164,7 @@ func showPlan(c *cli.Context, env Env) error {
 		kind = cloudapi.LogText
 	}
 	run := c.String("run")
-	if run != "" && !validRun(run) {
+	if run != "" && !command.ValidRun(run) {
 		return fmt.Errorf("--run: %q is no id of a run; `tmnotes log` lists them", run)
 	}
 	return withStore(c, env, func(s *gitstate.Store, dir string) error {
@@ -198,7 +199,7 @@ func showPlan(c *cli.Context, env Env) error {
 		order := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {
 			return cmp.Or(first(b)-first(a), ops[b].Compare(ops[a]), strings.Compare(a, b))
 		})
-		target := targetOf(c.String("target"), env.workspace())
+		target := command.TargetOf(c.String("target"), env.workspace())
 		of := stack.Stack
 		if target != "" {
 			of += " and target " + target

@@ -16,6 +16,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/report"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -131,7 +132,7 @@ func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, 
 	for i, x := range selected {
 		stacks[i].Stack = x.Stack
 	}
-	target := targetOf(sel.Target, env.workspace())
+	target := command.TargetOf(sel.Target, env.workspace())
 	targets := []string{target}
 	if target == "" {
 		targets = allTargets(st)

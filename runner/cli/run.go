@@ -14,6 +14,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -528,7 +529,7 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 	tasks := make(map[string]runner.Task, len(stacks))
 	type shared struct {
 		env, runEnv []string
-		op          runner.Operation
+		op          command.Operation
 	}
 	seen := map[*string]shared{} // stacks without variables of their own share one environment
 	for _, st := range stacks {
@@ -546,7 +547,7 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 		if !ok || o.eval {
 			known.env = append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
 			known.runEnv = p.RunEnv(envs[st.Path])
-			known.op = runner.Recognise(cmd, known.env, o.op)
+			known.op = command.Recognise(cmd, known.env, o.op)
 			seen[key] = known
 		}
 		command := runner.Command{Args: cmd, Changes: changes(known.op)}
@@ -563,7 +564,7 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 }
 
 // changes is what exit code 2 of a command says of its stack.
-func changes(op runner.Operation) runner.Status {
+func changes(op command.Operation) runner.Status {
 	if op.Name == note.Drift {
 		return runner.StatusDrifted
 	}

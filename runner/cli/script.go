@@ -10,6 +10,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -114,7 +115,7 @@ func scriptTasks(labels []string) work {
 
 // recogniseScript says what a stack's script does to it: what --op says, what the
 // script's options for Terramate Cloud say, or what its commands are known to do.
-func recogniseScript(labels []string, commands []project.ScriptCommand, env []string, override string) runner.Operation {
+func recogniseScript(labels []string, commands []project.ScriptCommand, env []string, override string) command.Operation {
 	declared := ""
 	args := make([][]string, len(commands))
 	for i, c := range commands {
@@ -126,13 +127,13 @@ func recogniseScript(labels []string, commands []project.ScriptCommand, env []st
 			declared = note.Drift
 		}
 	}
-	return runner.RecogniseScript(labels, args, env, declared, override)
+	return command.RecogniseScript(labels, args, env, declared, override)
 }
 
 // driftCommands says of which commands exit code 2 means that the stack has drifted,
 // if the script looks for drift: those with sync_drift_status. Where --op drift says so, and none has that
 // option, it is those with -detailed-exitcode, and else the last.
-func driftCommands(op runner.Operation, commands []project.ScriptCommand) []bool {
+func driftCommands(op command.Operation, commands []project.ScriptCommand) []bool {
 	is := make([]bool, len(commands))
 	if op.Name != note.Drift {
 		return is

@@ -12,6 +12,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 )
 
 // session is one run as it is recorded: its head, a record for each change of
@@ -48,7 +49,7 @@ type session struct {
 	newer        *newer          // pipelines of later commits
 	forced       bool            // --force
 	pendings     *pendings       // by which they were, with --pending
-	reader       *runner.Reader  // of what commands see
+	reader       *command.Reader // of what commands see
 	now          sync.Map        // path → recorded: what was seen since, where that is something else
 	running      sync.Map        // path → *gitstate.Record: the line that says that it runs
 	requeued     sync.Map        // path → *gitstate.Record: what took the place of its line in queued
@@ -65,14 +66,14 @@ type session struct {
 // recorded is what every record of a stack in this run says.
 type recorded struct {
 	stack   runner.Stack
-	op      runner.Operation
+	op      command.Operation
 	base    string            // --target
-	place   runner.Place      // where it is deployed to, as far as that is seen,
+	place   command.Place     // where it is deployed to, as far as that is seen,
 	assumed bool              // or taken to be because it is recorded
 	maybe   []gitstate.Latest // at the other places that it may be at, where that is not known
 	target  string            // with the workspace, as in records
 	backend string
-	look    func(runner.Operation) (runner.Operation, runner.Place, error)
+	look    func(command.Operation) (command.Operation, command.Place, error)
 	// Of a script: which commands are said to deploy.
 	deploying []bool
 	dirty     bool
@@ -84,36 +85,15 @@ type recorded struct {
 	usual     time.Duration // what the latest took, if it succeeded
 }
 
-// target joins the two things that state is kept apart for. "+" stands in no
-// name of a target, so that the two cannot be taken for each other.
-func targetOf(target, workspace string) string {
-	if workspace == "" {
-		return target
-	}
-	return target + "+" + workspace
-}
-
 // runID is the run that this process takes part in: TMNOTES_RUN, or a new one.
 func runID(env Env, s *gitstate.Store) (string, error) {
 	if id := env.Getenv("TMNOTES_RUN"); id != "" {
-		if !validRun(id) {
+		if !command.ValidRun(id) {
 			return "", fmt.Errorf("TMNOTES_RUN=%q is no id of a run; unset it, or take one from `tmnotes log`", id)
 		}
 		return id, nil
 	}
 	return s.NewRun(), nil
-}
-
-func validRun(id string) bool {
-	if len(id) != 26 {
-		return false
-	}
-	for _, c := range id {
-		if !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z') {
-			return false
-		}
-	}
-	return true
 }
 
 // head is the first record of a run.

@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -105,7 +106,7 @@ func status(c *cli.Context, env Env) error {
 	if got.err != nil {
 		return got.err
 	}
-	target := targetOf(sel.Target, env.workspace())
+	target := command.TargetOf(sel.Target, env.workspace())
 	stacks := make([]shownStack, len(selected))
 	views := viewsOf(c.Context, env, got.st, p, sel.Target)
 	for i, stack := range selected {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/runner/command"
 )
 
 // Terramate's users write short flags with their values, several at once, and
@@ -185,7 +187,7 @@ func TestTargetOf(t *testing.T) {
 	seen := map[string][2]string{}
 	for _, target := range []string{"", "prod", "blue"} {
 		for _, ws := range []string{"", "prod", "blue"} {
-			got := targetOf(target, ws)
+			got := command.TargetOf(target, ws)
 			if was, ok := seen[got]; ok {
 				t.Errorf("target %q workspace %q and %q are both %q", target, ws, was, got)
 			}

@@ -20,7 +20,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
-	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 )
 
 // What terramate.config.run.env gives to a stack, as inputs. The values are those of
@@ -131,7 +131,7 @@ func (p *Project) evalEnv(tree *config.Tree, attrs []*envAttr, calls bool) ([]pa
 			continue
 		}
 		seen[attr.Name] = true
-		if runner.LooksSecret(attr.Name) || isUnset(attr.Expr) {
+		if command.LooksSecret(attr.Name) || isUnset(attr.Expr) {
 			continue
 		}
 		value, unset, err := p.envValue(ctx, attr)

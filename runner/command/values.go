@@ -1,4 +1,4 @@
-package runner
+package command
 
 import (
 	"errors"

@@ -1,10 +1,13 @@
-package runner
+// Package matrix divides a run's stacks among jobs.
+package matrix
 
 import (
 	"cmp"
 	"container/heap"
 	"slices"
 	"time"
+
+	"github.com/tmnotes/tmnotes/runner"
 )
 
 // Leg is the part of a graph's stacks that one job does, where several jobs
@@ -26,7 +29,7 @@ type Leg struct {
 // holds all or none of the stacks that are tied to each other in it. So jobs
 // that start when those of lower levels have ended wait for nobody, however few
 // run at once.
-func Pack(g *Graph, took func(path string) time.Duration, jobs, levels int) []Leg {
+func Pack(g *runner.Graph, took func(path string) time.Duration, jobs, levels int) []Leg {
 	order := g.Order()
 	p := &packing{preds: predecessors(g, order), took: make([]time.Duration, len(order)), jobs: jobs, root: make([]int, len(order)), level: make([]int, len(order))}
 	for i, path := range order {
@@ -56,23 +59,8 @@ func Pack(g *Graph, took func(path string) time.Duration, jobs, levels int) []Le
 	return legs
 }
 
-// Without is the graph of the stacks that are not in drop. What came after one of
-// these comes after what that one came after.
-func (g *Graph) Without(drop map[string]bool) *Graph {
-	after := make(map[string][]string, len(g.order))
-	for _, p := range g.order {
-		after[p] = g.Predecessors(p)
-	}
-	order, after := Reduce(g.order, after, func(p string) bool { return !drop[p] })
-	out, err := NewGraph(order, after)
-	if err != nil {
-		panic(err) // a part of a valid order is one
-	}
-	return out
-}
-
 // predecessors are those of each stack in order, by their places in it, ascending.
-func predecessors(g *Graph, order []string) [][]int {
+func predecessors(g *runner.Graph, order []string) [][]int {
 	index := make(map[string]int, len(order))
 	for i, path := range order {
 		index[path] = i
@@ -245,9 +233,13 @@ type loads []struct {
 }
 
 func (h loads) Len() int { return len(h) }
+
 func (h loads) Less(a, b int) bool {
 	return cmp.Or(cmp.Compare(h[a].took, h[b].took), h[a].stacks-h[b].stacks, h[a].bin-h[b].bin) < 0
 }
+
 func (h loads) Swap(a, b int) { h[a], h[b] = h[b], h[a] }
-func (h *loads) Push(any)     { panic("of fixed size") }
-func (h *loads) Pop() any     { panic("of fixed size") }
+
+func (h *loads) Push(any) { panic("of fixed size") }
+
+func (h *loads) Pop() any { panic("of fixed size") }

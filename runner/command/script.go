@@ -1,4 +1,4 @@
-package runner
+package command
 
 import (
 	"cmp"
@@ -18,7 +18,7 @@ var (
 // Harmless reports whether it is known of a command, run with env, that it leaves
 // what is deployed as it is: terraform init, validate, plan and the like.
 func Harmless(cmd, env []string) bool {
-	c, known := callOf(programName(cmd), cmd, env)
+	c, known := callOf(ProgramName(cmd), cmd, env)
 	args, problem := tfEnv(env).args(c.sub)
 	return known && c.harmless(problem, parseOptions(append(args, c.args...)))
 }
@@ -36,7 +36,7 @@ func (c call) harmless(problem string, p options) bool {
 
 // Applies reports whether a command, run with env, is known to change what is deployed.
 func Applies(cmd, env []string) bool {
-	c, known := callOf(programName(cmd), cmd, env)
+	c, known := callOf(ProgramName(cmd), cmd, env)
 	return known && c.applies()
 }
 
@@ -97,7 +97,7 @@ type step struct {
 }
 
 func readStep(cmd, env []string, e environment) step {
-	st := step{Operation: recogniseCommand(cmd, env), tool: programName(cmd)}
+	st := step{Operation: recogniseCommand(cmd, env), tool: ProgramName(cmd)}
 	st.call, st.known = callOf(st.tool, cmd, env)
 	args, problem := e.args(st.call.sub)
 	st.options, st.problem = parseOptions(append(args, st.call.args...)), problem

@@ -1,6 +1,8 @@
-package runner
+package command
 
-import "testing"
+import (
+	"testing"
+)
 
 func TestLooksSecret(t *testing.T) {
 	t.Parallel()

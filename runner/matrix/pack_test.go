@@ -1,4 +1,4 @@
-package runner
+package matrix
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/tmnotes/tmnotes/runner"
 )
 
 // Whatever the graph: every stack is in one leg, legs wait only for legs of lower
@@ -17,11 +19,11 @@ func TestPackProperties(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		nodes, after := drawStacks(rt, 30)
-		order, err := Sort(nodes, after)
+		order, err := runner.Sort(nodes, after)
 		if err != nil {
 			rt.Fatal(err)
 		}
-		g, err := NewGraph(order, after)
+		g, err := runner.NewGraph(order, after)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -141,11 +143,11 @@ func TestPack(t *testing.T) {
 		for p := range c.took {
 			add(p)
 		}
-		order, err := Sort(nodes, c.after)
+		order, err := runner.Sort(nodes, c.after)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := NewGraph(order, c.after)
+		g, err := runner.NewGraph(order, c.after)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +172,7 @@ func TestPack(t *testing.T) {
 // What is left out still stands between the others.
 func TestGraphWithout(t *testing.T) {
 	t.Parallel()
-	g, err := NewGraph([]string{"/a", "/b", "/c", "/d"}, map[string][]string{"/b": {"/a"}, "/c": {"/b"}, "/d": {"/b", "/c"}})
+	g, err := runner.NewGraph([]string{"/a", "/b", "/c", "/d"}, map[string][]string{"/b": {"/a"}, "/c": {"/b"}, "/d": {"/b", "/c"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,6 @@
-package runner
+// Package command is what a command line is: which operation it does to a stack, as which values
+// and at which place it would do it, and whether it changes anything at all. It starts nothing.
+package command
 
 import (
 	"crypto/sha256"
@@ -86,7 +88,7 @@ func Recognise(cmd, env []string, override string) Operation {
 func recogniseCommand(cmd, env []string) (op Operation) {
 	e := tfEnv(env)
 	op.Workspace = e.workspace
-	tool := programName(cmd)
+	tool := ProgramName(cmd)
 	if c, ok := callOf(tool, cmd, env); ok {
 		op.Name, op.Note, op.Legacy = recognise(tool, c, e)
 		op.words, _ = c.words(tool, e, options.plainWords, plainText)
@@ -113,7 +115,7 @@ var (
 // among its own words, or in a word for a shell.
 func (op *Operation) foreign(cmd, env []string) {
 	for i := 1; i < len(cmd); i++ {
-		tool := programName(cmd[i:])
+		tool := ProgramName(cmd[i:])
 		if c, ok := callOf(tool, cmd[i:], env); ok && c.sub != "" {
 			op.files, op.dirs, op.terragrunt = c.files(tfEnv(env)), []string{c.chdir()}, c.terragrunt
 			return
@@ -215,8 +217,8 @@ func (c call) name(tool string, e environment, problem string, words []string) (
 	return opApplyPart, note
 }
 
-// programName is the base name of a command, without .exe.
-func programName(cmd []string) string {
+// ProgramName is the base name of a command, without .exe.
+func ProgramName(cmd []string) string {
 	if len(cmd) == 0 {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package runner
+package command
 
 import (
 	"reflect"
@@ -251,7 +251,7 @@ func FuzzRecognise(f *testing.F) {
 		if again := Recognise(argv, []string{env1, env2}, ""); !reflect.DeepEqual(again, op) {
 			t.Errorf("%q: %+v, then %+v", argv, op, again)
 		}
-		tool := programName(argv)
+		tool := ProgramName(argv)
 		whole := op.Name == "deploy" || op.Name == "destroy"
 		if whole && tool != "terraform" && tool != "tofu" && tool != "terragrunt" {
 			t.Errorf("%q is a %s", argv, op.Name)
