@@ -19,8 +19,8 @@ import (
 // anything being changed: neither here nor on the remote.
 
 // GitVersion is what `git version` says, without the words before it.
-func GitVersion(ctx context.Context) (string, error) {
-	out, err := (&git.Repo{Dir: "."}).Git(ctx, nil, "version")
+func GitVersion(ctx context.Context, environ []string) (string, error) {
+	out, err := (&git.Repo{Dir: ".", Environ: environ}).Git(ctx, nil, "version")
 	return strings.TrimPrefix(strings.TrimSpace(out), "git version "), err
 }
 
@@ -131,7 +131,7 @@ func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, e
 	}
 	defer os.RemoveAll(tmp)
 	alternates := s.repo.Objects
-	if more := os.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
+	if more := s.repo.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES"); more != "" {
 		alternates += string(os.PathListSeparator) + more
 	}
 	env := []string{"GIT_OBJECT_DIRECTORY=" + tmp, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternates}

@@ -24,8 +24,9 @@ import (
 // Options say which store to open. The zero value is the store of the working
 // directory with its configured ref.
 type Options struct {
-	Dir        string // "" is the working directory
-	Ref        string // notes ref; "" is git config tmnotes.ref, or DefaultRef
+	Dir        string   // "" is the working directory
+	Environ    []string // of the git commands; its secrets are not recorded; nil is that of this process
+	Ref        string   // notes ref; "" is git config tmnotes.ref, or DefaultRef
 	Now        func() time.Time
 	StaleAfter time.Duration // when a running record of another machine counts as interrupted; 0 is git config tmnotes.staleAfter, or 6 h
 	// NetworkTimeout is how long a remote is waited for; 0 is git config
@@ -90,12 +91,15 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if opt.Dir == "" {
 		opt.Dir = "."
 	}
-	r, err := git.Open(ctx, opt.Dir)
+	if opt.Environ == nil {
+		opt.Environ = os.Environ()
+	}
+	r, err := git.Open(ctx, opt.Dir, opt.Environ)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.CommonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
-		redactor: note.NewRedactor(os.Environ()), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
+		redactor: note.NewRedactor(opt.Environ), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}

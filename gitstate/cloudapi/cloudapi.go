@@ -68,6 +68,9 @@ type Options struct {
 	// DryRun records nothing: the CLI that is served does not execute either
 	// (`terramate run --dry-run` announces a deployment all the same).
 	DryRun bool
+	// Environ is where secrets are that no record may have; of a stack whose own
+	// environment is known, that takes its place.
+	Environ []string
 	// By, Job and Attempt stand in the heads of runs. Where they are empty, what
 	// the CLI says of its CI job does.
 	By      string

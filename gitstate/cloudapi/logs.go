@@ -3,7 +3,6 @@ package cloudapi
 import (
 	"context"
 	"net/http"
-	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -96,7 +95,7 @@ func (s *Server) keep(kind string, e *entry, text string) {
 // redactor knows the secrets of the environment in which a stack's command ran, and
 // of the command itself.
 func (s *Server) redactor(e *entry) *note.Redactor {
-	env := os.Environ()
+	env := s.opt.Environ
 	if wt, err := s.workTree(context.Background()); err == nil {
 		if own, _ := wt.Env(e.rec.Stack); own != nil {
 			env = own

@@ -23,11 +23,15 @@ type Tab struct {
 }
 
 // Chromium is the browser that tests use: that of TMNOTES_TEST_BROWSER, where
-// scripts/test names the one that it found, or one in PATH. Without any, a test
-// is skipped, but not under scripts/test.
+// scripts/test --all names the one that it found, or one in PATH. Without any, or
+// with "none", a test is skipped, but not under scripts/test --all.
 func Chromium(tb testing.TB) string {
 	tb.Helper()
-	if path := os.Getenv("TMNOTES_TEST_BROWSER"); path != "" {
+	path := os.Getenv("TMNOTES_TEST_BROWSER")
+	if path == "none" {
+		tb.Skip("it needs a browser, which is for scripts/test --all")
+	}
+	if path != "" {
 		if _, err := exec.LookPath(path); err != nil {
 			tb.Fatalf("TMNOTES_TEST_BROWSER: %v", err)
 		}

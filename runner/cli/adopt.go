@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -55,7 +54,7 @@ func adopt(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: true, Memory: s})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: true, Memory: s})
 		if err != nil {
 			return err
 		}
@@ -75,7 +74,7 @@ func adopt(c *cli.Context, env Env) error {
 			}
 			stacks = among(stacks, selected)
 		}
-		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), note.Deploy)
+		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy)
 		if err != nil {
 			return err
 		}
@@ -94,7 +93,7 @@ func adopt(c *cli.Context, env Env) error {
 		if m.triggers, err = p.Triggers(c.Context, commit.Hash); err != nil {
 			return err
 		}
-		like := byHand(c, s, commit, note.OK, note.Deploy, reason)
+		like := byHand(c, env, s, commit, note.OK, note.Deploy, reason)
 		var records []*note.Record
 		known := 0
 		for _, stack := range stacks {

@@ -96,7 +96,7 @@ func blame(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Memory: s})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Memory: s})
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func blame(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		target := command.TargetOf(c.String("target"), workspace())
+		target := command.TargetOf(c.String("target"), env.workspace())
 		stack, found := findStack(s, dir, all, c.Args().First())
 		if !found {
 			if stack, err = goneStack(s, dir, st, c.Args().First(), target); err != nil {

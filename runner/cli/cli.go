@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -59,12 +58,6 @@ func (e *exitError) Error() string {
 }
 
 func (e *exitError) Unwrap() error { return e.err }
-
-// Env is what a command gets from outside.
-type Env struct {
-	Stdin          *os.File
-	Stdout, Stderr io.Writer
-}
 
 // Main runs tmnotes with its arguments, without the program's name, and
 // returns the exit code. ctx ends with the first interrupt.
@@ -126,7 +119,7 @@ func newApp(env Env) *cli.App {
 			c.OnUsageError = usageError
 			c.HideHelpCommand = true
 			for _, f := range c.Flags {
-				dropEmpty(f)
+				dropEmpty(f, env)
 				if f, is := f.(*cli.BoolFlag); is {
 					f.DisableDefaultText = true
 				}
@@ -225,8 +218,8 @@ loop:
 // relaxGC holds the garbage collector back while a project is loaded: a quarter
 // of that time is collection of what is kept anyway. It is not for reading a
 // long history, of which next to nothing is kept.
-func relaxGC() (restore func()) {
-	if os.Getenv("GOGC") != "" {
+func relaxGC(env Env) (restore func()) {
+	if env.Getenv("GOGC") != "" {
 		return func() {}
 	}
 	old := debug.SetGCPercent(400)
@@ -238,7 +231,7 @@ func relaxGC() (restore func()) {
 func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 	stale := c.Duration("stale-after")
 	ui := newUI(env)
-	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.warn})
+	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Environ: env.Environ, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.warn})
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +239,7 @@ func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 		s.Close()
 		return nil, err
 	}
-	divide(c, s, detectCI(os.Getenv))
+	divide(c, s, env.ci())
 	return s, nil
 }
 

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 func tmnotesMain() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	code := Main(ctx, os.Args[1:], Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+	code := Main(ctx, os.Args[1:], Process())
 	stop()
 	os.Exit(code)
 }
@@ -128,7 +128,7 @@ func isolate(work, stock string) ([]string, error) {
 	tf, _ := exec.LookPath("terraform")
 	files := map[string]string{
 		filepath.Join(home, "gitconfig"): "[user]\n\tname = Alice\n\temail = alice@example.com\n[init]\n\tdefaultBranch = main\n" +
-			"[advice]\n\tdetachedHead = false\n[protocol \"file\"]\n\tallow = always\n[uploadpack]\n\tallowFilter = true\n[gc]\n\tauto = 0\n",
+			"[advice]\n\tdetachedHead = false\n[protocol \"file\"]\n\tallow = always\n[uploadpack]\n\tallowFilter = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[receive]\n\tautogc = false\n",
 		filepath.Join(home, "terramaterc"): "disable_checkpoint = true\ndisable_checkpoint_signature = true\ndisable_telemetry = true\n",
 		filepath.Join(home, "terraformrc"): "disable_checkpoint = true\n",
 		filepath.Join(bin, "deploy"):       deployScript,
@@ -154,6 +154,7 @@ func isolate(work, stock string) ([]string, error) {
 		"TF_CLI_CONFIG_FILE=" + filepath.Join(home, "terraformrc"), "TF_IN_AUTOMATION=1", "REAL_TERRAFORM=" + tf,
 		"TZ=UTC", "LC_ALL=C", "NO_COLOR=1",
 		"GORACE=atexit_sleep_ms=0", // with -race each process would wait a second at its end
+		"GOGC=400",                 // a sixth less for a process that lives that shortly
 	}, nil
 }
 

@@ -60,7 +60,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return err
 	}
 	h.argv = argv
-	defer relaxGC()()
+	defer relaxGC(env)()
 	repository, err := cloudRepository(c, s)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was executed (with this one, `tmnotes run -- COMMAND` and `terramate run -- tmnotes exec -- COMMAND` work)", err)
@@ -69,7 +69,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	// anything: until then it reads the project, as we do, and the notes travel.
 	fetched := make(chan error, 1)
 	fetch := func(ctx context.Context) error { return fetchNotes(ctx, s, h.ui, h.plans[note.Deploy]) }
-	if name := strings.TrimSuffix(filepath.Base(argv[0]), ".exe"); name == "terramate" && wants(argv, os.Getenv) != "" {
+	if name := strings.TrimSuffix(filepath.Base(argv[0]), ".exe"); name == "terramate" && wants(argv, env.Getenv) != "" {
 		h.beginAhead()
 		go func(ctx context.Context) { fetched <- fetch(ctx) }(ctx)
 	} else {
@@ -101,11 +101,11 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		}
 		return mark.Done, nil
 	}
-	opt.By, opt.Job, opt.Attempt = byAndJob(ctx, s)
+	opt.By, opt.Job, opt.Attempt = h.byAndJob(ctx)
 	watch, told := h.onChange(setting(c, s, "on-change", "onChange", ""))
 	defer told()
 	opt.Watch = watch
-	opt.DryRun = isDryRun(argv, os.Getenv)
+	opt.DryRun = isDryRun(argv, env.Getenv)
 	opt.Refused = func(err error) {
 		h.mu.Lock()
 		h.refused = err
@@ -145,7 +145,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	cmd.Stdin = env.Stdin
 	cmd.Stdout, cmd.Stderr = env.outputs()
 	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
-	cmd.Env = append(without(os.Environ(), "TMC_API_HOST"), served("http://"+listener.Addr().String(), token)...)
+	cmd.Env = append(without(env.Environ, "TMC_API_HOST"), served("http://"+listener.Addr().String(), token)...)
 	cmd.Env = append(cmd.Env, "CHECKPOINT_DISABLE=1", "TM_CLI_CONFIG_FILE="+config)
 	p, err := runner.StartProgram(cmd, runner.Foreground(env.Stdin))
 	if err != nil {
@@ -209,7 +209,7 @@ func (h *cloudHost) arrived(argv []string, seen cloudapi.Seen) error {
 	if seen.Deployments+seen.Drifts+seen.Previews > 0 {
 		return nil
 	}
-	asked := wants(argv, os.Getenv)
+	asked := wants(argv, h.env.Getenv)
 	if asked == "" && (seen.Members == 0 || seen.Reads > 0) {
 		return nil
 	}

@@ -48,10 +48,10 @@ type cloudHost struct {
 const freshFor = 10 * time.Second
 
 func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*cloudHost, error) {
-	h := &cloudHost{session: session{store: s, net: context.Background()}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
+	h := &cloudHost{session: session{env: env, store: s, net: context.Background()}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
 	var err error
 	for _, op := range []string{note.Deploy, note.Drift, "preview"} {
-		if h.plans[op], err = planSync(c, s, "", detectCI(os.Getenv), op); err != nil {
+		if h.plans[op], err = planSync(c, s, "", env.ci(), op); err != nil {
 			return nil, err
 		}
 	}
@@ -65,7 +65,7 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 
 // options are those of the API that come from here.
 func (h *cloudHost) options(token string) cloudapi.Options {
-	opt := cloudapi.Options{Token: token, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
+	opt := cloudapi.Options{Token: token, Environ: h.env.Environ, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
 		CommandLine: h.argv, See: h.see, Reason: runner.Reason, Warn: h.ui.warn}
 	if h.store.WorkTree() != "" {
 		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
@@ -105,11 +105,11 @@ func (h *cloudHost) beginAhead() {
 
 func (h *cloudHost) load() func() (*workTree, error) {
 	return sync.OnceValues(func() (*workTree, error) {
-		p, err := project.Load(context.Background(), project.Options{Dir: h.dir})
+		p, err := project.Load(context.Background(), project.Options{Dir: h.dir, Environ: h.env.Environ})
 		if err != nil {
 			return nil, err
 		}
-		w := &workTree{store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: newReader(context.Background(), p.Root())}
+		w := &workTree{env: h.env, store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: newReader(context.Background(), p.Root())}
 		if w.stacks, err = p.All(); err != nil {
 			return nil, err
 		}
@@ -140,7 +140,7 @@ func (h *cloudHost) announce(ctx context.Context) error {
 	}
 	tr, err := h.store.Announce(ctx, remote, true) // refresh fetched
 	if err != nil {
-		return notAnnounced(err, remote, h.store.Ref())
+		return notAnnounced(err, remote, h.store.Ref(), h.env.ci())
 	}
 	if tr.Spooled {
 		h.ui.warn(spooled(remote, h.store.Ref()))
@@ -201,7 +201,7 @@ func (h *cloudHost) end(ctx context.Context, reach *reach) error {
 		if err := h.store.Flush(ctx); err != nil {
 			return err
 		}
-		return notPushed(h.store, remote, err)
+		return notPushed(h.store, remote, err, h.env.ci())
 	}
 	return nil
 }
@@ -222,7 +222,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 	h.treeMu.Lock()
 	load := h.tree
 	h.treeMu.Unlock()
-	env, reader, at := os.Environ(), command.NewReader("", nil), command.Surroundings{}
+	env, reader, at := h.env.Environ, command.NewReader("", nil), command.Surroundings{}
 	if load != nil {
 		tree, err := load()
 		if err != nil {
@@ -230,7 +230,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 		}
 		env, _ = tree.Env(path)
 		reader = tree.reader
-		at = command.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: project.RunEnv(env)}
+		at = command.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: tree.project.RunEnv(env)}
 	}
 	at.Env = env
 	op, place, err := reader.Look(command.Recognise(argv, env, ""), at)
@@ -239,6 +239,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 
 // workTree is the project as one invocation of terramate finds it.
 type workTree struct {
+	env     Env
 	store   *gitstate.Store
 	project *project.Project
 	stacks  []runner.Stack
@@ -266,7 +267,7 @@ func (w *workTree) Env(path string) ([]string, string) {
 	stack, here := w.byPath[path]
 	env, ok := w.seen[path]
 	if !ok {
-		env = os.Environ()
+		env = w.env.Environ
 		if here {
 			if own, err := w.project.Env(stack); err == nil {
 				env = own
@@ -368,7 +369,7 @@ func cloudRepository(c *cli.Context, s *gitstate.Store) (string, error) {
 	return project.CloudRepository(url)
 }
 
-func byAndJob(ctx context.Context, s *gitstate.Store) (by, job string, attempt int) {
-	ci := detectCI(os.Getenv)
-	return cmp.Or(ci.by, s.Who(ctx)), ci.job, ci.attempt
+func (h *cloudHost) byAndJob(ctx context.Context) (by, job string, attempt int) {
+	ci := h.env.ci()
+	return cmp.Or(ci.by, h.store.Who(ctx)), ci.job, ci.attempt
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -34,7 +33,7 @@ func doctorCommand(env Env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			d := &doctor{c: c, dir: dir, ci: detectCI(os.Getenv), getenv: os.Getenv, now: time.Now}
+			d := &doctor{c: c, dir: dir, ci: env.ci(), env: env, getenv: env.Getenv, now: time.Now}
 			d.examine()
 			return d.print(env)
 		},
@@ -55,7 +54,8 @@ type doctor struct {
 	c      *cli.Context
 	dir    string
 	ci     ciJob
-	getenv func(string) string
+	env    Env
+	getenv func(string) string // of env
 	now    func() time.Time
 
 	check string // that is under way
@@ -158,7 +158,7 @@ func (d *doctor) print(env Env) error {
 var minGit = [2]int{2, 31}
 
 func (d *doctor) git() {
-	v, err := gitstate.GitVersion(d.c.Context)
+	v, err := gitstate.GitVersion(d.c.Context, d.env.Environ)
 	if err != nil {
 		d.problem("install git 2.31 or newer", "%v", err)
 		return
@@ -180,7 +180,7 @@ func gitNumber(v string) (n [2]int) {
 }
 
 func (d *doctor) repository() {
-	s, err := gitstate.Open(d.c.Context, gitstate.Options{Dir: d.dir, Ref: d.c.String("ref"), StaleAfter: d.c.Duration("stale-after"), NetworkTimeout: d.c.Duration("network-timeout")})
+	s, err := gitstate.Open(d.c.Context, gitstate.Options{Dir: d.dir, Environ: d.env.Environ, Ref: d.c.String("ref"), StaleAfter: d.c.Duration("stale-after"), NetworkTimeout: d.c.Duration("network-timeout")})
 	if err != nil {
 		d.problem("", "%v", err)
 		return
@@ -199,7 +199,7 @@ func (d *doctor) settings() {
 		d.problem("", "%v", err)
 	}
 	_, execution := parseExecution(d.c, d.s)
-	_, waves := parseWaves(d.c, d.s)
+	_, waves := parseWaves(d.c, d.env, d.s)
 	_, parallel := intSetting(d.c, d.s, "parallel", "parallel", 1)
 	_, interval := durationSetting(d.c, d.s, "push-interval", "pushInterval", 0)
 	_, sync := planSync(d.c, d.s, "", d.ci) // a mode that is unknown; the remote is looked at below
@@ -234,7 +234,7 @@ func (d *doctor) unknownVariables() (unknown []string) {
 			}
 		}
 	}
-	for _, kv := range os.Environ() {
+	for _, kv := range d.env.Environ {
 		if name, value, _ := strings.Cut(kv, "="); value != "" && strings.HasPrefix(name, "TMNOTES_") && !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
@@ -313,7 +313,7 @@ func (d *doctor) notes() {
 const maxSkew = 10 * time.Minute
 
 func (d *doctor) project() {
-	p, err := project.Load(d.c.Context, project.Options{Dir: d.dir})
+	p, err := project.Load(d.c.Context, project.Options{Dir: d.dir, Environ: d.env.Environ})
 	if err != nil {
 		do := ""
 		if strings.Contains(err.Error(), "required_version") {
@@ -334,7 +334,7 @@ func (d *doctor) project() {
 		return
 	}
 	if d.s != nil {
-		if w, err := parseWaves(d.c, d.s); err == nil && w.exist(all) != nil {
+		if w, err := parseWaves(d.c, d.env, d.s); err == nil && w.exist(all) != nil {
 			d.problem("", "%v", w.exist(all))
 		}
 	}

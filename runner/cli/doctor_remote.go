@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -39,9 +38,9 @@ func (d *doctor) findRemote() {
 			d.remote = ""
 			return
 		}
-		d.ok("%s is %s", remote, note.NewRedactor(os.Environ()).Text(where, 300))
+		d.ok("%s is %s", remote, note.NewRedactor(d.env.Environ).Text(where, 300))
 		if to, besides, err := d.s.PushURLs(d.c.Context, remote); err == nil && len(besides) > 0 {
-			d.ok("of its push URLs the notes go to %s alone", note.NewRedactor(os.Environ()).Text(to, 300))
+			d.ok("of its push URLs the notes go to %s alone", note.NewRedactor(d.env.Environ).Text(to, 300))
 		}
 		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
 			d.problem("tmnotes check", "%v", err)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,7 +60,7 @@ func mark(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ})
 		if err != nil {
 			return err
 		}
@@ -77,7 +76,7 @@ func mark(c *cli.Context, env Env) error {
 				return fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was marked)", want, meantStack(want, all))
 			}
 		}
-		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
+		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), op)
 		if err != nil {
 			return err
 		}
@@ -91,12 +90,12 @@ func mark(c *cli.Context, env Env) error {
 		s.Basis(st)
 		for i, want := range c.Args().Slice() {
 			if stacks[i].Path == "" {
-				if stacks[i], err = goneStack(s, dir, st, want, command.TargetOf(c.String("target"), workspace())); err != nil {
+				if stacks[i], err = goneStack(s, dir, st, want, command.TargetOf(c.String("target"), env.workspace())); err != nil {
 					return fmt.Errorf("%w (nothing was marked)", err)
 				}
 			}
 		}
-		like := byHand(c, s, commit, note.Status(c.String("status")), op, reason)
+		like := byHand(c, env, s, commit, note.Status(c.String("status")), op, reason)
 		var records []*note.Record
 		for _, stack := range stacks {
 			r, _, err := like(st, stack)
@@ -131,13 +130,13 @@ func findStack(s *gitstate.Store, dir string, all []runner.Stack, want string) (
 
 // byHand makes the records of a run that executes nothing: somebody says what
 // became of stacks. Beside the record the function hands out what it follows.
-func byHand(c *cli.Context, s *gitstate.Store, commit gitstate.Commit, status note.Status, op, reason string) func(*gitstate.State, runner.Stack) (*note.Record, gitstate.Latest, error) {
-	who := cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context))
+func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, status note.Status, op, reason string) func(*gitstate.State, runner.Stack) (*note.Record, gitstate.Latest, error) {
+	who := cmp.Or(env.ci().by, s.Who(c.Context))
 	run := s.NewRun()
 	s.UseJournal(run)
 	reader := newReader(c.Context, s.WorkTree())
 	return func(st *gitstate.State, stack runner.Stack) (*note.Record, gitstate.Latest, error) {
-		target, err := targetHere(reader, stack, c.String("target"))
+		target, err := targetHere(env, reader, stack, c.String("target"))
 		if err != nil {
 			return nil, gitstate.Latest{}, err
 		}
@@ -182,7 +181,7 @@ func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan syncPlan) error {
 		return nil
 	}
 	if _, err := s.Push(c.Context, plan.remote); err != nil {
-		return notPushed(s, plan.remote, err)
+		return notPushed(s, plan.remote, err, u.env.ci())
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func execCommand(env Env) *cli.Command {
 }
 
 func execute(c *cli.Context, env Env) error {
-	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
+	ctx, u, ci := c.Context, newUI(env), env.ci()
 	u.quiet = c.Bool("quiet")
 	cmd := c.Args().Slice()
 	if len(cmd) == 0 || cmd[0] == "" {
@@ -89,13 +89,13 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	op := command.Recognise(cmd, os.Environ(), opName)
+	op := command.Recognise(cmd, env.Environ, opName)
 	if op.Note != "" {
 		u.say("%s: %s: %s", stack.Path, op.Name, op.Note)
 	}
 
 	task := runner.Task{Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir},
-		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: os.Environ()}
+		Commands: []runner.Command{{Args: cmd, Changes: changes(op)}}, Env: env.Environ}
 	if err := checkPrograms(map[string]runner.Task{stack.Path: task}, []string{stack.Path}); err != nil {
 		return err
 	}
@@ -110,9 +110,9 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	n := &session{store: s, commit: head, run: group.Run, stacks: map[string]recorded{}, reader: newReader(ctx, root)}
-	if id := os.Getenv("TMNOTES_RUN"); id != "" {
-		if n.run, err = runID(s); err != nil {
+	n := &session{env: env, store: s, commit: head, run: group.Run, stacks: map[string]recorded{}, reader: newReader(ctx, root)}
+	if id := env.Getenv("TMNOTES_RUN"); id != "" {
+		if n.run, err = runID(env, s); err != nil {
 			return err
 		}
 	} else if n.run, err = attempt(ctx, s, group, head.Hash, stack.Path, op.Name); err != nil {
@@ -135,7 +135,7 @@ func execute(c *cli.Context, env Env) error {
 		return err
 	}
 	s.Basis(st)
-	if err := n.recordedAs(task.Stack, op, c.String("target"), os.Environ(), runEnv); err != nil {
+	if err := n.recordedAs(task.Stack, op, c.String("target"), env.Environ, runEnv); err != nil {
 		return err
 	}
 	n.before = st
@@ -187,7 +187,7 @@ func execute(c *cli.Context, env Env) error {
 	x.Signals, x.Foreground = signals, runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr, x.Output = env.Stdin, env.Stdout, env.Stderr, runner.OutputDirect
 	task.Env = append(task.Env, "TMNOTES_RUN="+n.run)
-	task.Secrets = note.NewRedactor(os.Environ(), cmd)
+	task.Secrets = note.NewRedactor(env.Environ, cmd)
 	tasks := map[string]runner.Task{stack.Path: task}
 	n.keepPlans(u, tasks, file)
 	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, setting(c, s, "on-change", "onChange", ""))

@@ -150,10 +150,10 @@ func (o *outcome) verdict(u *ui, s *gitstate.Store, remote string) error {
 	case o.counts[runner.StatusFailed]+o.counts[runner.StatusBlocked]+o.counts[runner.StatusCanceled] > 0:
 		verdict = &exitError{code: exitFailed}
 	case o.unsent != nil:
-		return notPushed(s, remote, o.unsent)
+		return notPushed(s, remote, o.unsent, u.env.ci())
 	}
 	if o.unsent != nil {
-		u.warn(notPushed(s, remote, o.unsent).Error())
+		u.warn(notPushed(s, remote, o.unsent, u.env.ci()).Error())
 	}
 	return verdict
 }
@@ -188,7 +188,7 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *note.
 		if errors.Is(err, gitstate.ErrSign) || sync.remote == "" {
 			return fmt.Errorf("%w; nothing was executed", err)
 		}
-		return notAnnounced(err, sync.remote, s.Ref())
+		return notAnnounced(err, sync.remote, s.Ref(), u.env.ci())
 	}
 	n.shared = sync.remote != "" && !tr.Spooled
 	if tr.Spooled {

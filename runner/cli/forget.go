@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -60,7 +59,7 @@ func forget(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		plan, err := planSync(c, s, "", detectCI(os.Getenv), note.Deploy)
+		plan, err := planSync(c, s, "", env.ci(), note.Deploy)
 		if err != nil {
 			return err
 		}
@@ -71,7 +70,7 @@ func forget(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		picked := pickLines(c, lines, stackMatcher(c.Context, s, dir, c.String("stack")))
+		picked := pickLines(c, env, lines, stackMatcher(c.Context, s, dir, c.String("stack")))
 		if err := picked.show(u, commit.Hash); err != nil {
 			return err
 		}
@@ -84,7 +83,7 @@ func forget(c *cli.Context, env Env) error {
 				return err
 			}
 		}
-		by := note.Record{By: cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
+		by := note.Record{By: cmp.Or(env.ci().by, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
 		s.UseJournal(by.Run)
 		gone, err := s.Forget(c.Context, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
 		if err != nil {
@@ -109,10 +108,10 @@ type pick struct {
 // pickLines picks the lines that are to be removed: all conditions have to be met. The
 // stack's records for another target than the one that was named are not meant:
 // another place's state would be lost with them.
-func pickLines(c *cli.Context, lines []gitstate.Line, isStack func(*note.Record) bool) *pick {
+func pickLines(c *cli.Context, env Env, lines []gitstate.Line, isStack func(*note.Record) bool) *pick {
 	p := &pick{texts: map[string]bool{}, target: c.String("target")}
 	if !strings.Contains(p.target, "+") { // else the workspace is in it already
-		p.target = command.TargetOf(p.target, workspace())
+		p.target = command.TargetOf(p.target, env.workspace())
 	}
 	stack, run, text := c.String("stack"), c.String("run"), c.String("line")
 	limited := c.String("target") != "" || stack != "" && !c.Bool("all-targets")

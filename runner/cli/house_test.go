@@ -3,10 +3,15 @@ package cli
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -111,5 +116,88 @@ func TestTopLevel(t *testing.T) {
 			continue
 		}
 		t.Errorf("%s: what is it doing at the top?", entry)
+	}
+}
+
+// Only cli.Env reads the environment: what is below is given it, so that a test, or
+// another program, can give it another one.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	allowed := map[string]string{
+		"runner/cli/env.go":              "Process",
+		"runner/cli/noprobe/noprobe.go":  "it runs before anything else",
+		"gitstate/store.go":              "where Options.Environ is nil",
+		"gitstate/internal/git/locks.go": "it says who this process is",
+		"gitstate/telemetry/trace.go":    "OpenTelemetry's SDK, to which it belongs, does",
+		"gitstate/gittest/gittest.go":    "it is for tests",
+		"gitstate/gittest/browser.go":    "it is for tests",
+	}
+	for _, room := range []string{"main.go", "gitstate", "runner"} {
+		err := filepath.WalkDir(filepath.Join(top, room), func(path string, _ fs.DirEntry, err error) error {
+			name, relErr := filepath.Rel(top, path)
+			name = filepath.ToSlash(name)
+			if err != nil || relErr != nil || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || allowed[name] != "" {
+				return errors.Join(err, relErr)
+			}
+			files := token.NewFileSet()
+			file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				call, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				from, ok := call.X.(*ast.Ident)
+				if ok && (from.Name == "os" || from.Name == "syscall") && slices.Contains([]string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv"}, call.Sel.Name) {
+					t.Errorf("%s:%d: %s.%s; the environment is in cli.Env", name, files.Position(call.Pos()).Line, from.Name, call.Sel.Name)
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Where -short makes a test try less, scripts/test --all has it try all.
+func TestSearchesAreListed(t *testing.T) {
+	t.Parallel()
+	list, err := os.ReadFile(filepath.Join(top, "scripts", "test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	function := regexp.MustCompile(`(?m)^func (Test\w+)`)
+	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		starts := function.FindAllSubmatchIndex(text, -1)
+		for i, at := range starts {
+			end := len(text)
+			if i+1 < len(starts) {
+				end = starts[i+1][0]
+			}
+			name := string(text[at[2]:at[3]])
+			if name == "TestSearchesAreListed" || !strings.Contains(string(text[at[0]:end]), "testing.Short()") {
+				continue
+			}
+			seen++
+			if !regexp.MustCompile(`\b` + name + `\b`).Match(list) {
+				t.Errorf("%s: scripts/test does not name %s, which tries less with -short", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil || seen < 10 {
+		t.Errorf("%d tests were found: %v", seen, err)
 	}
 }

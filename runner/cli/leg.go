@@ -83,7 +83,7 @@ type legUnit struct {
 // A command that is known to change nothing, terraform init, is not what the
 // matrix announced, but may be what that needs on a new machine: it runs in the leg's stacks
 // as a run of its own, and asks nobody.
-func readLeg(c *cli.Context, shown []string) (*leg, error) {
+func readLeg(c *cli.Context, env Env, shown []string) (*leg, error) {
 	file := c.String("stacks-from")
 	if file == "" {
 		if c.Bool("wait") || c.IsSet("wait-timeout") {
@@ -120,7 +120,7 @@ func readLeg(c *cli.Context, shown []string) (*leg, error) {
 	}
 	for _, f := range slices.Concat(selectionFlags(), statusFlags(), pendingFlags(), runFlags()[:1]) {
 		name := f.Names()[0]
-		if c.IsSet(name) && !inEnvironment(f) {
+		if c.IsSet(name) && !inEnvironment(f, env) {
 			return nil, fmt.Errorf("--%s: which stacks run is said by %s; give it to tmnotes matrix", name, file)
 		}
 	}
@@ -138,15 +138,15 @@ func readLeg(c *cli.Context, shown []string) (*leg, error) {
 			}
 		}
 	}
-	l.aside = command.Harmless(shown, os.Environ()) && command.Recognise(shown, os.Environ(), c.String("op")).Name != l.Stacks[0].Op
+	l.aside = command.Harmless(shown, env.Environ) && command.Recognise(shown, env.Environ, c.String("op")).Name != l.Stacks[0].Op
 	return &l, c.Set("target", l.Target)
 }
 
 // inEnvironment reports whether a flag's value may have come from a variable, that is
 // meant for all jobs of a pipeline.
-func inEnvironment(f cli.Flag) bool {
+func inEnvironment(f cli.Flag, env Env) bool {
 	d, ok := f.(cli.DocGenerationFlag)
-	return ok && slices.ContainsFunc(d.GetEnvVars(), func(name string) bool { return os.Getenv(name) != "" })
+	return ok && slices.ContainsFunc(d.GetEnvVars(), func(name string) bool { return env.Getenv(name) != "" })
 }
 
 func (l *leg) check() error {
@@ -185,9 +185,9 @@ func (l *leg) check() error {
 
 // runOf is the run that the process takes part in: that of the leg, --run or
 // TMNOTES_RUN, or a new one.
-func runOf(c *cli.Context, s *gitstate.Store, l *leg) (string, error) {
+func runOf(c *cli.Context, env Env, s *gitstate.Store, l *leg) (string, error) {
 	id, from := c.String("run"), "--run"
-	if id == os.Getenv("TMNOTES_RUN") {
+	if id == env.Getenv("TMNOTES_RUN") {
 		from = "TMNOTES_RUN"
 	}
 	switch {

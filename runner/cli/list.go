@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -67,7 +66,7 @@ func list(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	opt := project.Options{Dir: dir, Terragrunt: sel.Terragrunt() || pending, Inputs: pending}
+	opt := project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt() || pending, Inputs: pending}
 	var s *gitstate.Store
 	if filter.set() || pending {
 		if s, err = openStore(c, env, dir); err != nil {
@@ -76,7 +75,7 @@ func list(c *cli.Context, env Env) error {
 		defer s.Close()
 		opt.Memory = s
 	}
-	restore := relaxGC()
+	restore := relaxGC(env)
 	p, err := project.Load(c.Context, opt)
 	if err != nil {
 		return err
@@ -132,7 +131,7 @@ func list(c *cli.Context, env Env) error {
 // fills in what the notes say of them.
 func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, stacks []runner.Stack, filter statusFilter, target, op string, status, reason map[string]string) ([]runner.Stack, error) {
 	pending := c.Bool("pending")
-	plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), note.Deploy)
+	plan, err := planSync(c, s, p.DefaultRemote(), u.env.ci(), note.Deploy)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +142,7 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 	if err != nil {
 		return nil, err
 	}
-	v := viewsOf(c.Context, st, p, target)
+	v := viewsOf(c.Context, u.env, st, p, target)
 	if stacks, err = filterStacks(stacks, filter, v.of); err != nil {
 		return nil, err
 	}
@@ -182,8 +181,8 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 }
 
 // workspace is TF_WORKSPACE as it is part of the target.
-func workspace() string {
-	return command.Recognise([]string{"terraform"}, os.Environ(), "").Workspace
+func (env Env) workspace() string {
+	return command.Recognise([]string{"terraform"}, env.Environ, "").Workspace
 }
 
 // filterStacks keeps the stacks that a filter on status asks for, each by its

@@ -219,7 +219,7 @@ stages: [deploy]
 	}
 	// The files are an artifact of this very job, in the parent pipeline.
 	artifact := ""
-	if job, pipeline := os.Getenv("CI_JOB_NAME"), os.Getenv("CI_PIPELINE_ID"); job != "" && pipeline != "" {
+	if job, pipeline := m.env.Getenv("CI_JOB_NAME"), m.env.Getenv("CI_PIPELINE_ID"); job != "" && pipeline != "" {
 		artifact = fmt.Sprintf("    - pipeline: %s\n      job: %s\n", quoted(pipeline), quoted(job))
 	}
 	needs, barriers := m.gitlabNeeds(mostNeeds - strings.Count(artifact, "job:"))

@@ -181,7 +181,7 @@ func (h *changeHook) call(c changed) error {
 		return err
 	}
 	task := runner.Task{Stack: runner.Stack{Path: c.Stack, Dir: h.dir}, Commands: []runner.Command{{Args: runner.Shell(h.command)}},
-		Env: append(os.Environ(), "TMNOTES_STACK="+c.Stack, "TMNOTES_STATUS="+string(c.is), "TMNOTES_WAS="+string(c.was), "TMNOTES_RUN="+c.Run, "TMNOTES_COMMIT="+c.commit)}
+		Env: h.u.env.with("TMNOTES_STACK="+c.Stack, "TMNOTES_STATUS="+string(c.is), "TMNOTES_WAS="+string(c.was), "TMNOTES_RUN="+c.Run, "TMNOTES_COMMIT="+c.commit)}
 	g, err := runner.NewGraph([]string{c.Stack}, nil)
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (h *changeHook) call(c changed) error {
 		h.u.say("on-change: %s", strings.TrimRight(line, "\n"))
 	}
 	if r := results[0]; r.Status != runner.StatusOK {
-		return fmt.Errorf("%s", note.NewRedactor(os.Environ()).Text(r.Reason, 200))
+		return fmt.Errorf("%s", note.NewRedactor(h.u.env.Environ).Text(r.Reason, 200))
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,7 +73,7 @@ func (n *session) display(x *runner.Options, u *ui, ci ciJob, o runOptions, g *r
 	scr, terminal := u.env.Stderr.(*screen)
 	if terminal {
 		_, _, hasSize := scr.size()
-		terminal = hasSize && os.Getenv("TERM") != "dumb"
+		terminal = hasSize && u.env.Getenv("TERM") != "dumb"
 	}
 	d.how = outputHere(o.output, ci, terminal, min(x.Parallel, len(todo)), o.quiet)
 	x.Prefix = func(s runner.Stack) string { return u.paint(faint, printable(s.Path)+" | ") }

@@ -55,18 +55,18 @@ type madePage struct {
 }
 
 func newLivePage(c *cli.Context, h *cloudHost, token string) *livePage {
-	return &livePage{host: h, token: token, report: func() (*report.Report, error) { return reportNow(c, h.store, h.dir) }}
+	return &livePage{host: h, token: token, report: func() (*report.Report, error) { return reportNow(c, h.env, h.store, h.dir) }}
 }
 
 // reportNow is the report of all stacks. A bare repository has no project that
 // could be read: there the records say which stacks there are.
-func reportNow(c *cli.Context, s *gitstate.Store, dir string) (*report.Report, error) {
+func reportNow(c *cli.Context, env Env, s *gitstate.Store, dir string) (*report.Report, error) {
 	if s.WorkTree() != "" {
-		p, err := project.Load(c.Context, project.Options{Dir: dir})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ})
 		if err != nil {
 			return nil, err
 		}
-		return makeReport(c, s, p, project.Selection{}, statusFilter{})
+		return makeReport(c, env, s, p, project.Selection{}, statusFilter{})
 	}
 	st, err := s.State(c.Context)
 	if err != nil {

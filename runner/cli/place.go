@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -164,8 +163,8 @@ type views struct {
 	env  []string
 }
 
-func viewsOf(ctx context.Context, st *gitstate.State, p *project.Project, target string) views {
-	return views{whereabouts{st, newReader(ctx, p.Root())}, target, os.Environ()}
+func viewsOf(ctx context.Context, env Env, st *gitstate.State, p *project.Project, target string) views {
+	return views{whereabouts{st, newReader(ctx, p.Root())}, target, env.Environ}
 }
 
 func (v views) of(stack runner.Stack) (out view, err error) {
@@ -214,7 +213,7 @@ func (w whereabouts) view(stack runner.Stack, base string, place command.Place) 
 
 // targetHere is the target under which a stack is recorded from its folder, as far as that
 // says which workspace it is.
-func targetHere(reader *command.Reader, stack runner.Stack, base string) (string, error) {
-	place, err := reader.Place(command.Surroundings{Dir: stack.Dir, Env: os.Environ()})
+func targetHere(env Env, reader *command.Reader, stack runner.Stack, base string) (string, error) {
+	place, err := reader.Place(command.Surroundings{Dir: stack.Dir, Env: env.Environ})
 	return command.TargetOf(base, place.Workspace), err
 }

@@ -205,7 +205,7 @@ func showPlan(c *cli.Context, env Env) error {
 		order := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {
 			return cmp.Or(first(b)-first(a), ops[b].Compare(ops[a]), strings.Compare(a, b))
 		})
-		target := command.TargetOf(c.String("target"), workspace())
+		target := command.TargetOf(c.String("target"), env.workspace())
 		of := stack.Stack
 		if target != "" {
 			of += " and target " + target

@@ -121,7 +121,7 @@ func interruptible(ctx context.Context, s *gitstate.Store, do func() error) erro
 }
 
 // checkSafeguards is Terramate's check before a run. It asks the remote, for as long as git does.
-func checkSafeguards(ctx context.Context, s *gitstate.Store, p *project.Project, o runOptions) error {
+func checkSafeguards(ctx context.Context, s *gitstate.Store, p *project.Project, o runOptions, ci ciJob) error {
 	remote := p.DefaultRemote()
 	err := interruptible(ctx, s, func() error {
 		return s.AskOtherwise(ctx, "comparing HEAD with "+remote+"/"+p.DefaultBranch(), remote, func() (stderr string, err error) {
@@ -135,7 +135,7 @@ func checkSafeguards(ctx context.Context, s *gitstate.Store, p *project.Project,
 	if !errors.Is(err, gitstate.ErrRemote) {
 		return err
 	}
-	do := remedy(err, remote, s.Ref(), detectCI(os.Getenv))
+	do := remedy(err, remote, s.Ref(), ci)
 	if do != "" {
 		do += "; "
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 )
@@ -41,8 +40,8 @@ func remedy(err error, remote, ref string, ci ciJob) string {
 }
 
 // notAnnounced is the error of a deployment that could not be announced.
-func notAnnounced(err error, remote, ref string) error {
-	do := remedy(err, remote, ref, detectCI(os.Getenv))
+func notAnnounced(err error, remote, ref string, ci ciJob) error {
+	do := remedy(err, remote, ref, ci)
 	if do == "" {
 		do = "`tmnotes doctor` looks for what is in the way"
 	}
@@ -50,8 +49,8 @@ func notAnnounced(err error, remote, ref string) error {
 }
 
 // notPushed is the error of work that was done and whose record is only here.
-func notPushed(s *gitstate.Store, remote string, err error) error {
-	do := remedy(err, remote, s.Ref(), detectCI(os.Getenv))
+func notPushed(s *gitstate.Store, remote string, err error, ci ciJob) error {
+	do := remedy(err, remote, s.Ref(), ci)
 	if do != "" {
 		do = " (" + do + ")"
 	}

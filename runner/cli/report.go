@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -31,7 +30,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		why := ""
 		switch {
 		case r.Status != runner.StatusOK:
-			why = (&note.Record{Cause: r.Cause, Reason: note.NewRedactor(os.Environ()).Text(r.Reason, 200)}).Why()
+			why = (&note.Record{Cause: r.Cause, Reason: note.NewRedactor(u.env.Environ).Text(r.Reason, 200)}).Why()
 		case rec.dirty || n.isTouched(r.Stack.Path):
 			why = "with uncommitted changes: does not count as deployed"
 		}

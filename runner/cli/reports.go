@@ -95,11 +95,11 @@ func writeReports(c *cli.Context, env Env) error {
 				return err
 			}
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt()})
 		if err != nil {
 			return err
 		}
-		r, err := makeReport(c, s, p, sel, filter)
+		r, err := makeReport(c, env, s, p, sel, filter)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func writeReports(c *cli.Context, env Env) error {
 
 // makeReport reports the selected stacks of a project, and, unless they were
 // chosen by what those have not, the ones that are gone from it.
-func makeReport(c *cli.Context, s *gitstate.Store, p *project.Project, sel project.Selection, filter statusFilter) (*report.Report, error) {
+func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, sel project.Selection, filter statusFilter) (*report.Report, error) {
 	st, err := s.State(c.Context)
 	if err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func makeReport(c *cli.Context, s *gitstate.Store, p *project.Project, sel proje
 	for i, x := range selected {
 		stacks[i].Stack = x.Stack
 	}
-	target := command.TargetOf(sel.Target, workspace())
+	target := command.TargetOf(sel.Target, env.workspace())
 	targets := []string{target}
 	if target == "" {
 		targets = allTargets(st)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -106,7 +105,7 @@ type runOptions struct {
 	planFile          planFile
 }
 
-func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
+func parseRun(c *cli.Context, env Env, s *gitstate.Store) (o runOptions, err error) {
 	if o.op, err = opFlag(c); err != nil {
 		return o, err
 	}
@@ -116,13 +115,13 @@ func parseRun(c *cli.Context, s *gitstate.Store) (o runOptions, err error) {
 	if o.filter, err = parseStatusFilter(c); err != nil {
 		return o, err
 	}
-	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), disabledSafeguards(c), os.Getenv); err != nil {
+	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), disabledSafeguards(c), env.Getenv); err != nil {
 		return o, err
 	}
 	if o.exec, err = parseExecution(c, s); err != nil {
 		return o, err
 	}
-	if o.waves, err = parseWaves(c, s); err != nil {
+	if o.waves, err = parseWaves(c, env, s); err != nil {
 		return o, err
 	}
 	if o.planFile, err = parsePlanFile(c); err != nil {
@@ -225,7 +224,7 @@ type chosen struct {
 // choose is what `run`, `script run` and `matrix` have in common: all that comes before
 // something is announced. Who is done with it closes its store.
 func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, err error) {
-	ctx, u, ci := c.Context, newUI(env), detectCI(os.Getenv)
+	ctx, u, ci := c.Context, newUI(env), env.ci()
 	u.quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
 		return nil, err
@@ -243,11 +242,11 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 			s.Close()
 		}
 	}()
-	leg, err := readLeg(c, command)
+	leg, err := readLeg(c, env, command)
 	if err != nil {
 		return nil, err
 	}
-	o, err := parseRun(c, s)
+	o, err := parseRun(c, env, s)
 	if err != nil {
 		return nil, err
 	}
@@ -267,15 +266,15 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	}
 
 	// Which stacks, in Terramate's way; nothing runs where a safeguard refuses.
-	restore := relaxGC()
+	restore := relaxGC(env)
 	leg.narrow(&o)
 	pending := c.Bool("pending") && leg == nil
-	p, err := project.Load(ctx, project.Options{Dir: dir, Terragrunt: o.sel.Terragrunt() || pending, Inputs: !o.exec.DryRun || pending, Memory: s})
+	p, err := project.Load(ctx, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: o.sel.Terragrunt() || pending, Inputs: !o.exec.DryRun || pending, Memory: s})
 	if err != nil {
 		return nil, err
 	}
-	n := &session{store: s, commit: head, stacks: map[string]recorded{}, reader: newReader(ctx, p.Root())}
-	if n.run, err = runOf(c, s, leg); err != nil {
+	n := &session{env: env, store: s, commit: head, stacks: map[string]recorded{}, reader: newReader(ctx, p.Root())}
+	if n.run, err = runOf(c, env, s, leg); err != nil {
 		return nil, err
 	}
 	s.UseJournal(n.run)
@@ -354,7 +353,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	if selected, err = leg.pick(selected); err != nil {
 		return nil, err
 	}
-	if err := checkSafeguards(ctx, s, p, o); err != nil {
+	if err := checkSafeguards(ctx, s, p, o, env.ci()); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack
@@ -550,7 +549,7 @@ func plan(p *project.Project, n *session, _ *ui, o runOptions, stacks []runner.S
 		known, ok := seen[key]
 		if !ok || o.eval {
 			known.env = append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
-			known.runEnv = project.RunEnv(envs[st.Path])
+			known.runEnv = p.RunEnv(envs[st.Path])
 			known.op = command.Recognise(cmd, known.env, o.op)
 			seen[key] = known
 		}

@@ -87,7 +87,7 @@ func parseRunReports(spec, within string) (reports []runReport, err error) {
 // the step, whatever came of the run. What cannot be written is a warning: the run
 // is over, and its exit code says what came of it.
 func (n *session) writeReports(ctx context.Context, u *ui, env Env, reports []runReport, remote string, order []string) {
-	summary := os.Getenv("GITHUB_STEP_SUMMARY")
+	summary := env.Getenv("GITHUB_STEP_SUMMARY")
 	if len(reports) == 0 && summary == "" {
 		return
 	}

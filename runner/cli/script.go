@@ -100,7 +100,7 @@ func scriptTasks(labels []string) work {
 				task.Commands = append(task.Commands, cmd)
 			}
 			tasks[st.Path] = task
-			if err := n.recordedAs(st, op, o.sel.Target, env, project.RunEnv(envs[st.Path])); err != nil {
+			if err := n.recordedAs(st, op, o.sel.Target, env, p.RunEnv(envs[st.Path])); err != nil {
 				return nil, err
 			}
 			r := n.stacks[st.Path]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 // session is one run as it is recorded: its head, a record for each change of
 // a stack, its end. All records are made on the commit on which it began.
 type session struct {
+	env    Env
 	store  *gitstate.Store
 	commit gitstate.Commit
 	run    string
@@ -87,8 +87,8 @@ type recorded struct {
 }
 
 // runID is the run that this process takes part in: TMNOTES_RUN, or a new one.
-func runID(s *gitstate.Store) (string, error) {
-	if id := os.Getenv("TMNOTES_RUN"); id != "" {
+func runID(env Env, s *gitstate.Store) (string, error) {
+	if id := env.Getenv("TMNOTES_RUN"); id != "" {
 		if !command.ValidRun(id) {
 			return "", fmt.Errorf("TMNOTES_RUN=%q is no id of a run; unset it, or take one from `tmnotes log`", id)
 		}
@@ -105,7 +105,7 @@ func (n *session) head(ctx context.Context, ci ciJob, op, target string, stacks 
 	}
 	n.by = by
 	head := &note.Record{Event: note.Started, Op: op, Target: target, Run: n.run, Stacks: stacks, CommitTime: n.commit.Time.Unix(),
-		By: by, Job: ci.job, Attempt: ci.attempt, Cmd: note.NewRedactor(os.Environ(), cmd).Command(cmd), Version: 1}
+		By: by, Job: ci.job, Attempt: ci.attempt, Cmd: note.NewRedactor(n.env.Environ, cmd).Command(cmd), Version: 1}
 	head.SetLeg(n.leg)
 	return head
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -69,24 +68,24 @@ func unknownSetting(key string) string {
 // give "" for a variable that is not set, and stock terramate takes that for none,
 // too (kong, Value.Reset). To urfave/cli it would be a value, that hides the next
 // variable and what is configured.
-func dropEmpty(f cli.Flag) {
+func dropEmpty(f cli.Flag, env Env) {
 	names := envVars(f)
 	if names != nil {
 		*names = slices.DeleteFunc(slices.Clone(*names), func(name string) bool {
-			value, set := os.LookupEnv(name)
+			value, set := env.lookup(name)
 			return set && value == ""
 		})
 	}
 	if f, is := f.(*cli.BoolFlag); is {
-		readYesOrNo(f)
+		readYesOrNo(f, env)
 	}
 }
 
 // readYesOrNo takes the variable of a flag that is yes or no, as kong does for stock terramate:
 // Go's words for it, which urfave/cli takes, are others.
-func readYesOrNo(f *cli.BoolFlag) {
+func readYesOrNo(f *cli.BoolFlag, env Env) {
 	for _, name := range f.EnvVars {
-		value, set := os.LookupEnv(name)
+		value, set := env.lookup(name)
 		if !set {
 			continue
 		}

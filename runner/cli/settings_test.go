@@ -73,7 +73,7 @@ func TestEmptyVariableIsNoSetting(t *testing.T) {
 	}
 	// seen is what a command sees of its flag.
 	seen := func(words []string, name string) (set bool, value string) {
-		app := newApp(Env{Stdout: io.Discard, Stderr: io.Discard})
+		app := newApp(Env{Stdout: io.Discard, Stderr: io.Discard, Environ: os.Environ()})
 		var commands []*cli.Command
 		for _, cmd := range app.Commands {
 			commands = append(append(commands, cmd), cmd.Subcommands...)

@@ -94,7 +94,7 @@ func status(c *cli.Context, env Env) error {
 		}
 		notes <- answer{st, age, err}
 	}()
-	p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
+	p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt()})
 	if err != nil {
 		return err
 	}
@@ -106,9 +106,9 @@ func status(c *cli.Context, env Env) error {
 	if got.err != nil {
 		return got.err
 	}
-	target := command.TargetOf(sel.Target, workspace())
+	target := command.TargetOf(sel.Target, env.workspace())
 	stacks := make([]shownStack, len(selected))
-	views := viewsOf(c.Context, got.st, p, sel.Target)
+	views := viewsOf(c.Context, env, got.st, p, sel.Target)
 	for i, stack := range selected {
 		stacks[i].Stack = stack.Stack
 		if stacks[i].view, err = views.of(stack.Stack); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -92,7 +91,7 @@ func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan syncPlan) er
 	}
 	tr, err := s.Fetch(ctx, plan.remote)
 	if err != nil {
-		do := remedy(err, plan.remote, s.Ref(), detectCI(os.Getenv))
+		do := remedy(err, plan.remote, s.Ref(), u.env.ci())
 		if do != "" {
 			do += "; "
 		}
@@ -145,7 +144,7 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 				}
 				tr, err := travel(c.Context, s, remote)
 				if errors.Is(err, gitstate.ErrNotPushed) {
-					return notPushed(s, remote, err)
+					return notPushed(s, remote, err, env.ci())
 				}
 				if err != nil {
 					return err

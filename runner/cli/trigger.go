@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -73,7 +72,7 @@ func trigger(c *cli.Context, env Env) error {
 		return errors.New("--op goes with --note: a trigger file is for whatever runs next")
 	}
 	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Terragrunt: sel.Terragrunt()})
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt()})
 		if err != nil {
 			return err
 		}
@@ -95,7 +94,7 @@ func trigger(c *cli.Context, env Env) error {
 			stacks = among(stacks, selected)
 		}
 
-		plan, err := planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), op)
+		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), op)
 		if err != nil {
 			return err
 		}
@@ -103,7 +102,7 @@ func trigger(c *cli.Context, env Env) error {
 		if inNotes || filter.set() {
 			read := plan
 			if read.remote == "" {
-				if read, err = planSync(c, s, p.DefaultRemote(), detectCI(os.Getenv), note.Deploy); err != nil {
+				if read, err = planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy); err != nil {
 					return err
 				}
 			}
@@ -114,7 +113,7 @@ func trigger(c *cli.Context, env Env) error {
 				return err
 			}
 			s.Basis(st)
-			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, st, p, sel.Target).of); err != nil {
+			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, env, st, p, sel.Target).of); err != nil {
 				return err
 			}
 		}
@@ -204,7 +203,7 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 	if err != nil {
 		return err
 	}
-	like := byHand(c, s, head, note.Triggered, op, reason)
+	like := byHand(c, u.env, s, head, note.Triggered, op, reason)
 	var records []*note.Record
 	for _, stack := range stacks {
 		r, l, err := like(st, stack)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -32,7 +31,7 @@ type ui struct {
 }
 
 func newUI(env Env) *ui {
-	return &ui{env: env, color: isTerminal(env.Stderr) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	return &ui{env: env, color: isTerminal(env.Stderr) && env.Getenv("NO_COLOR") == "" && env.Getenv("TERM") != "dumb"}
 }
 
 func isTerminal(w io.Writer) bool {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -109,7 +108,7 @@ func unlock(c *cli.Context, env Env) error {
 			return fmt.Errorf("the claims were not removed: %w; `tmnotes unlock` lists them as they are now", err)
 		}
 		s.UseJournal(s.NewRun())
-		who := cmp.Or(detectCI(os.Getenv).by, s.Who(c.Context))
+		who := cmp.Or(env.ci().by, s.Who(c.Context))
 		for _, n := range found {
 			u.say("%s was claimed by %s %s", n.Stack, n.Who(), sinceWhen(&n))
 			if err := s.Append(n.Commit, n.Unlocked(who, reason)); err != nil {

@@ -69,14 +69,14 @@ type failureLimit struct {
 	percent bool
 }
 
-func parseWaves(c *cli.Context, s *gitstate.Store) (w waves, err error) {
+func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w waves, err error) {
 	w.wavesTyped, w.limitTyped = c.IsSet("wave"), c.IsSet("max-failures")
 	from := "--wave"
-	switch env := os.Getenv("TMNOTES_WAVES"); {
+	switch typed := env.Getenv("TMNOTES_WAVES"); {
 	case w.wavesTyped:
 		w.filters = c.StringSlice("wave")
-	case env != "":
-		w.filters, from = strings.Fields(env), "TMNOTES_WAVES"
+	case typed != "":
+		w.filters, from = strings.Fields(typed), "TMNOTES_WAVES"
 	default:
 		w.filters, from = s.ConfigAll("wave"), s.ConfigName("wave")
 	}
@@ -441,7 +441,7 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 	if err := r.n.store.Flush(context.Background()); err != nil {
 		r.u.warn(err.Error())
 	}
-	r.u.say("the gate after the wave %s: %s", from, note.NewRedactor(os.Environ()).Text(r.gate, 200))
+	r.u.say("the gate after the wave %s: %s", from, note.NewRedactor(r.u.env.Environ).Text(r.gate, 200))
 	hold(0, "for the gate after the wave "+from)
 	exit, err := r.ask(from, to, records)
 	switch {
@@ -472,7 +472,7 @@ func (r *rollout) ask(from, to string, records []note.Record) (exit int, err err
 	shell := runner.Shell(r.gate)
 	cmd := exec.Command(shell[0], shell[1:]...)
 	cmd.Dir = r.n.store.WorkTree()
-	cmd.Env = append(os.Environ(), "TMNOTES_WAVE="+from, "TMNOTES_NEXT_WAVE="+to, "TMNOTES_RUN="+r.n.run, "TMNOTES_COMMIT="+r.n.commit.Hash, "TMNOTES_TARGET="+r.target)
+	cmd.Env = r.u.env.with("TMNOTES_WAVE="+from, "TMNOTES_NEXT_WAVE="+to, "TMNOTES_RUN="+r.n.run, "TMNOTES_COMMIT="+r.n.commit.Hash, "TMNOTES_TARGET="+r.target)
 	out := r.x.Stderr
 	if r.pause != nil {
 		defer r.pause()()

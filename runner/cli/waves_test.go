@@ -100,7 +100,7 @@ func TestWavesRandomGraphs(t *testing.T) {
 		}
 
 		ended := map[string]int{}
-		env := Env{Stdout: io.Discard, Stderr: io.Discard}
+		env := Env{Stdout: io.Discard, Stderr: io.Discard, Environ: os.Environ()}
 		results, err := w.execute(context.Background(), newUI(env), &session{}, g, tasks, runner.Options{Parallel: parallel, Skip: skip}, "", func(e runner.Event) error {
 			p := e.Result.Stack.Path
 			switch e.Kind {

@@ -3,7 +3,6 @@ package project
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,7 +19,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 )
 
-// Env returns the whole environment of a command in s: this process's own, then
+// Env returns the whole environment of a command in s: Options.Environ, then
 // terramate.config.run.env as run.LoadEnv evaluates it, sorted by name. Later
 // entries win, as in [os/exec.Cmd].
 func (p *Project) Env(s runner.Stack) ([]string, error) {
@@ -28,7 +27,7 @@ func (p *Project) Env(s runner.Stack) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(os.Environ(), vars...), nil
+	return append(slices.Clip(p.environ), vars...), nil
 }
 
 // Envs returns what [Project.Env] returns for each of stacks, by path. All are
@@ -43,7 +42,7 @@ func (p *Project) Envs(stacks []runner.Stack) (map[string][]string, error) {
 		calls sync.Map
 	)
 	concurrently(len(stacks), func(i int) { vars[i], errs[i] = p.loadEnv(stacks[i], &calls) })
-	environ := slices.Clip(os.Environ())
+	environ := slices.Clip(p.environ)
 	envs := make(map[string][]string, len(stacks))
 	var failed []string
 	for i, s := range stacks {

@@ -130,7 +130,7 @@ func runStock(dir string, args ...string) (stdout, stderr string, err error) {
 
 func load(t testing.TB, dir string, terragrunt bool) *Project {
 	t.Helper()
-	p, err := Load(t.Context(), Options{Dir: dir, Terragrunt: terragrunt})
+	p, err := Load(t.Context(), Options{Dir: dir, Terragrunt: terragrunt, Environ: os.Environ()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,10 @@ type Options struct {
 	// read meanwhile.
 	Inputs bool
 
+	// Environ is the environment of what is run in the stacks, and what scripts know
+	// as env. Where neither is asked for, it may be left out.
+	Environ []string
+
 	// Memory, if set, spares Project.Inputs what it did before.
 	Memory Memory
 }
@@ -89,6 +93,8 @@ type Project struct {
 
 	ahead  <-chan *code // of HEAD, see code.go
 	memory Memory
+
+	environ []string // of what is run in the stacks
 
 	known *Inputs // of HEAD, once they were asked for
 
@@ -191,6 +197,7 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 		outputs:    map[outputsKey]*outputs{},
 		ahead:      ahead,
 		memory:     opt.Memory,
+		environ:    opt.Environ,
 	}
 	p.warm()
 	if opt.Inputs {
@@ -257,10 +264,11 @@ func userConfig() (cliconfig.Config, error) {
 	if cfg.UserTerramateDir != "" {
 		return cfg, nil
 	}
-	base, err := os.UserHomeDir()
+	folder := os.UserHomeDir
 	if runtime.GOOS == "windows" {
-		base = os.Getenv("APPDATA")
+		folder = os.UserConfigDir
 	}
+	base, err := folder()
 	if err != nil || base == "" {
 		base = os.TempDir()
 	}

@@ -31,7 +31,7 @@ type Safeguards struct {
 // TM_DISABLE_CHECK_GIT_REMOTE and TM_DISABLE_CHECK_GEN_CODE. "none" turns all
 // on, also those that the configuration turned off.
 //
-// getenv is os.Getenv but in tests.
+// getenv reads the environment.
 func ParseSafeguards(all bool, disable []string, getenv func(string) string) (Safeguards, error) {
 	const from = "--disable-safeguards"
 	if len(disable) == 0 {

@@ -3,7 +3,6 @@ package project
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/terramate-io/terramate/commands/script"
@@ -117,7 +116,7 @@ func (p *Project) script(def *hcl.Script, st *config.Stack, target string) ([]Sc
 	ctx := eval.NewContext(stdlib.Functions(st.HostDir(p.root()), p.root().Tree().Node.Experiments()))
 	ctx.SetNamespace("terramate", runtime)
 	ctx.SetNamespace("global", known.Globals.AsValueMap())
-	ctx.SetEnv(os.Environ())
+	ctx.SetEnv(p.environ)
 	evaluated, err := config.EvalScript(ctx, *def)
 	if err != nil {
 		return nil, err

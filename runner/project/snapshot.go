@@ -40,7 +40,7 @@ func (p *Project) inputsFrom(ctx context.Context, commit, work string) (*Inputs,
 	if err := p.checkout(ctx, t, dir); err != nil {
 		return nil, fmt.Errorf("writing the files of %.12s to %s: %w", commit, dir, err)
 	}
-	then, err := Load(ctx, Options{Dir: dir, Terragrunt: true})
+	then, err := Load(ctx, Options{Dir: dir, Terragrunt: true, Environ: p.environ})
 	if err != nil {
 		return nil, fmt.Errorf("the project as it was at %.12s: %w", commit, err)
 	}

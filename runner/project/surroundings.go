@@ -37,8 +37,8 @@ func Tracked(ctx context.Context, root string) func(file string) (bool, error) {
 
 // RunEnv are the names in env, an environment by [Project.Env] or [Project.Envs], that
 // terramate.config.run.env sets.
-func RunEnv(env []string) (names []string) {
-	for _, kv := range env[min(len(os.Environ()), len(env)):] {
+func (p *Project) RunEnv(env []string) (names []string) {
+	for _, kv := range env[min(len(p.environ), len(env)):] {
 		name, _, _ := strings.Cut(kv, "=")
 		names = append(names, name)
 	}

@@ -30,7 +30,7 @@ func TestRunEnvAtIsThatOfLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range all {
-		want := RunEnv(envs[s.Path])
+		want := p.RunEnv(envs[s.Path])
 		got, err := RunEnvAt(root, filepath.Join(root, s.Path))
 		slices.Sort(got)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {

@@ -43,6 +43,7 @@ const ConfigFile = ".tmnotesconfig"
 // that whatever git can open is opened, with the user's configuration.
 type Repo struct {
 	Dir       string // where git commands are run
+	Environ   []string
 	CommonDir string // shared by linked worktrees
 	WorkTree  string // "" in a bare repository
 	Objects   string
@@ -62,8 +63,8 @@ type Repo struct {
 }
 
 // Open asks git where the repository of dir is.
-func Open(ctx context.Context, dir string) (*Repo, error) {
-	r := &Repo{Dir: dir, interrupted: ctx.Done(), LocalRead: 5 * time.Second, Patience: DefaultNetworkTimeout}
+func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
+	r := &Repo{Dir: dir, Environ: environ, interrupted: ctx.Done(), LocalRead: 5 * time.Second, Patience: DefaultNetworkTimeout}
 	// Three questions that git answers side by side.
 	var out, top, conf string
 	var err, topErr, confErr error
@@ -83,8 +84,8 @@ func Open(ctx context.Context, dir string) (*Repo, error) {
 				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
 			case strings.Contains(low, "dubious ownership"):
 				return nil, notOwned(ge.Stderr)
-			case strings.Contains(low, "not a git repository") && os.Getenv("GIT_DIR") != "":
-				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, os.Getenv("GIT_DIR"), dir)
+			case strings.Contains(low, "not a git repository") && r.Getenv("GIT_DIR") != "":
+				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, r.Getenv("GIT_DIR"), dir)
 			case strings.Contains(low, "not a git repository"):
 				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", ErrNoRepository, dir)
 			}
@@ -235,11 +236,21 @@ func LastLines(stderr string, code int) string {
 	return new(note.Redactor).Text(strings.Join(said, "; "), 400)
 }
 
+// Getenv is a variable of git's, whose names are in capitals everywhere.
+func (r *Repo) Getenv(name string) string {
+	for _, kv := range slices.Backward(r.Environ) {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
 // Command prepares a git child. Its messages are read, so they are in English.
 func (r *Repo) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = r.Dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
+	cmd.Env = append(slices.Clip(r.Environ), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
 	return cmd
 }
 

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// Env is what a command gets from outside. Nothing else in this program reads the
+// environment of the process, so that a caller can give it another one.
+type Env struct {
+	Stdin          *os.File
+	Stdout, Stderr io.Writer
+	Environ        []string // NAME=value; of two with one name the last counts
+}
+
+// Process is what this process was given.
+func Process() Env {
+	return Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ()}
+}
+
+// Getenv is the value of a variable, "" where it is not set.
+func (env Env) Getenv(name string) string {
+	value, _ := env.lookup(name)
+	return value
+}
+
+func (env Env) lookup(name string) (value string, set bool) {
+	for _, kv := range slices.Backward(env.Environ) {
+		if len(kv) > len(name) && kv[len(name)] == '=' && sameVariable(kv[:len(name)], name) {
+			return kv[len(name)+1:], true
+		}
+	}
+	return "", false
+}
+
+// sameVariable: Windows does not tell Path from PATH.
+func sameVariable(a, b string) bool {
+	return a == b || runtime.GOOS == "windows" && strings.EqualFold(a, b)
+}
+
+// with is the environment with more variables, for a child.
+func (env Env) with(more ...string) []string { return append(slices.Clip(env.Environ), more...) }
+
+func (env Env) ci() ciJob { return detectCI(env.Getenv) }
