@@ -155,6 +155,7 @@ func (s *Server) withdraw(r *run, reason string) error {
 // withdrawOne makes it as if a stack that was only announced had never been, also to who
 // deploys it before that comes to the remote.
 func (s *Server) withdrawOne(r *run, e *entry, reason string) error {
+	r.asked = s.opt.Now()
 	if err := s.store.Withdraw(r.commit, &e.rec, note.Record{By: s.who(), Reason: reason}); err != nil {
 		return err
 	}

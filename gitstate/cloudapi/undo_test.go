@@ -151,7 +151,7 @@ func TestNotRecorded(t *testing.T) {
 }
 
 // Of a deployment whose records did not come to the disk, those that can be read are
-// canceled: it must not look as if it went on.
+// forgotten: it must not look as if it went on.
 func TestNotSynced(t *testing.T) {
 	t.Parallel()
 	for _, mended := range []bool{true, false} {
@@ -160,19 +160,21 @@ func TestNotSynced(t *testing.T) {
 			r := gittest.New(t)
 			d := diskOf(t, r)
 			var live liveRuns
-			recorded, watched := 0, 0
+			recorded, full := 0, false
 			s := serve(t, r.Dir, func(o *cloudapi.Options) {
 				o.Live = live.mark
 				o.Recorded = func(string) {
 					if recorded++; recorded == 1 {
 						d.full()
+						full = true
 					}
 				}
-				o.Watch = func(string, []*note.Record) func() {
-					if watched++; watched == 2 && mended {
+				o.Now = func() time.Time { // looked at to take back what is not on the disk
+					if full && mended {
 						d.mended()
+						full = false
 					}
-					return func() {}
+					return time.Now()
 				}
 			})
 			id := newUUID()
@@ -194,7 +196,7 @@ func TestNotSynced(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if got := s.note(r.Head()); strings.Count(got, "status=canceled") != 2 || !strings.Contains(got, "nothing was executed") || !strings.Contains(got, "event=finished run=… canceled=2") {
+			if got := s.note(r.Head()); strings.Count(got, "event=forgotten") != 2 || !strings.Contains(got, "nothing was executed") || !strings.Contains(got, "event=finished run=… skipped=2") {
 				t.Errorf("the note is\n%s", got)
 			}
 			if seen := s.api.Seen(); seen.Deployments != 0 {
@@ -354,7 +356,7 @@ func TestEndWhileAnnounced(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if got := s.note(r.Head()); !strings.Contains(got, "status=canceled") || !strings.Contains(got, "event=finished") {
+	if got := s.note(r.Head()); !strings.Contains(got, "event=forgotten") || !strings.Contains(got, "event=finished") {
 		t.Errorf("the note is\n%s", got)
 	}
 }

@@ -18,10 +18,12 @@ func TestSettingsAreKnown(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(top + "/*/*.go")
 	inner, err2 := filepath.Glob(top + "/*/*/*.go")
-	if err != nil || err2 != nil {
-		t.Fatal(err, err2)
+	files = append(files, inner...)
+	inner, err3 := filepath.Glob(top + "/*/*/*/*.go")
+	if err != nil || err2 != nil || err3 != nil {
+		t.Fatal(err, err2, err3)
 	}
-	reads := regexp.MustCompile(`(?:[sS]etting\(c, s, "[a-z-]*", "|Config(?:All|Name)?\("|\.setting\("tmnotes\.)([a-zA-Z]+)"`)
+	reads := regexp.MustCompile(`(?:[sS]etting\(c, s, "[a-z-]*", "|Config(?:All|Name)?\("|\.[sS]etting\("tmnotes\.)([a-zA-Z]+)"`)
 	var read []string
 	for _, f := range append(files, inner...) {
 		text, err := os.ReadFile(f)

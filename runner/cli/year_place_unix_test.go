@@ -167,8 +167,8 @@ func (y *year) applied(p *pipeline, stack string) string {
 }
 
 // cache brings the cache up to date, or leaves it, and reports whether what it has of the
-// notes is old.
-func (y *year) cache(refresh bool) (stale bool) {
+// notes is old, and news to the clone that reads from it.
+func (y *year) cache(clone string, refresh bool) (stale bool) {
 	y.Helper()
 	// What could not be pushed to the shared ref is nobody's to see there.
 	if refresh || y.run("work.git", "git", "for-each-ref", "refs/notes/tmnotes-spool") != "" {
@@ -176,7 +176,11 @@ func (y *year) cache(refresh bool) (stale bool) {
 		y.cached = len(y.mains) - 1
 	}
 	notes := func(repo string) string { return y.run(repo, "git", "for-each-ref", "refs/notes/tmnotes") }
-	return notes("cache.git") != notes("work.git")
+	if notes("cache.git") == notes("work.git") {
+		return false
+	}
+	tip := y.run("work.git", "git", "rev-parse", "refs/notes/tmnotes")
+	return y.command(clone, "git", "merge-base", "--is-ancestor", strings.TrimSpace(tip), "refs/notes/tmnotes").Run() != nil
 }
 
 // about is what a person would look at to find out why a stack was left alone.

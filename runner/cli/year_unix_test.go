@@ -425,7 +425,7 @@ func (y *year) day() {
 	case 8: // it fetches from a cache
 		y.happened["caches"]++
 		a.clone, a.fresh = "ci2", false
-		a.stale = y.cache(y.random.IntN(2) == 0)
+		a.stale = y.cache(a.clone, y.random.IntN(2) == 0)
 		a.at = y.cached
 		y.begin(a)
 		y.end(a)
