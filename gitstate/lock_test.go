@@ -54,10 +54,20 @@ func TestStaleLock(t *testing.T) {
 	}
 	old := time.Now().Add(-2 * git.StaleLock)
 	noError(t, os.Chtimes(lock, old, old))
+	packed := filepath.Join(s.repo.CommonDir, "packed-refs.lock")
+	noError(t, os.WriteFile(packed, nil, 0o666))
+	noError(t, os.Chtimes(packed, old, old))
+	if s.repo.BreakLock("refs/heads/none") {
+		t.Error("the lock of somebody who may be packing refs was broken")
+	}
+	old = time.Now().Add(-2 * git.StalePackedLock)
+	noError(t, os.Chtimes(packed, old, old))
 	if err := s.Append(r.Head(), &note.Record{Status: note.OK, Op: note.Deploy, Stack: "/a", Run: s.NewRun()}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Push(ctx, "origin"); err != nil {
 		t.Fatal(err)
 	}
+	r.Git("tag", "packed")
+	r.Git("pack-refs", "--all") // the lock is not there any more, or it is broken here
 }

@@ -304,8 +304,9 @@ func killed(t *testing.T, rounds int) {
 				_ = cmd.Process.Kill() // git's own children live on
 			}
 			<-ended
-			if round%2 == 0 { // git's own lock outlives it; doctor has a person remove it
-				_ = os.Remove(w.path("work", ".git", "packed-refs.lock"))
+			if round%2 == 0 { // a lock of git's may be left; not that of a minute ago
+				before := time.Now().Add(-time.Hour)
+				_ = os.Chtimes(w.path("work", ".git", "packed-refs.lock"), before, before)
 			}
 		case <-ended:
 			timer.Stop()
@@ -323,10 +324,11 @@ func killed(t *testing.T, rounds int) {
 		if len(done) > 0 && len(ran) > 0 {
 			resumed++
 		}
-		status := w.run("work", "tmnotes", "status", "--format", "json")
-		if strings.Contains(status, `"deployment_status": "running"`) || strings.Contains(status, `"deployment_status": "queued"`) {
-			t.Fatalf("round %d: nobody is at work, and something is:\n%s", round, status)
-		}
+		// A stack's command may outlive tmnotes for a moment, and as long as it does it is at work.
+		w.await("that nobody is at work", func() bool {
+			status := w.run("work", "tmnotes", "status", "--format", "json")
+			return !strings.Contains(status, `"deployment_status": "running"`) && !strings.Contains(status, `"deployment_status": "queued"`)
+		})
 		notes := w.notes("work")
 		for line := range known {
 			if !strings.Contains(notes, line) {

@@ -93,11 +93,21 @@ var ErrMoved = errors.New("the ref was moved by somebody else")
 // Should its holder live all the same, its own update fails; none is lost.
 const StaleLock = 5 * time.Second
 
-// BreakLock removes the lock of a ref if it is stale, and says whether it did. One that
-// somebody made meanwhile stays: our own processes take turns, and what was moved
-// aside is put back if it is another one than was looked at.
+// StalePackedLock is the same for the lock of all packed refs. Git may take a while to write
+// them, and whoever breaks the lock of one who does could lose what the other one packs.
+const StalePackedLock = 10 * time.Minute
+
+// BreakLock removes the locks in the way of a ref that are stale, and says whether there
+// was one.
 func (r *Repo) BreakLock(ref string) bool {
-	path := r.RefPath(ref) + ".lock"
+	own := r.breakStale(r.RefPath(ref)+".lock", StaleLock)
+	return r.breakStale(filepath.Join(r.CommonDir, "packed-refs.lock"), StalePackedLock) || own
+}
+
+// breakStale removes a lock. One that somebody made meanwhile stays: our own processes take
+// turns, and what was moved aside is put back if it is another one than was looked at.
+func (r *Repo) breakStale(path string, age time.Duration) bool {
+	stale := func(lock os.FileInfo, err error) bool { return err == nil && time.Since(lock.ModTime()) > age }
 	if !stale(os.Lstat(path)) {
 		return false
 	}
@@ -123,10 +133,6 @@ func (r *Repo) MoveAside(path string, was os.FileInfo) bool {
 		return false
 	}
 	return os.Remove(aside) == nil
-}
-
-func stale(lock os.FileInfo, err error) bool {
-	return err == nil && time.Since(lock.ModTime()) > StaleLock
 }
 
 // LockedOut reports whether git found the lock of a ref in its way.
