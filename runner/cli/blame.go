@@ -270,7 +270,7 @@ func convict(history []logged, l *gitstate.Latest) *verdict {
 
 // print says it to somebody who was woken up by it: the verdict first.
 func (v *verdict) print(u *ui) {
-	out := u.env.Stdout
+	out := u.out
 	say := func(format string, args ...any) { fmt.Fprintln(out, printable(fmt.Sprintf(format, args...))) }
 	name := v.Stack
 	if v.Target != "" {

@@ -137,7 +137,7 @@ func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner
 			case e.Kind != runner.Started:
 			case task.Commands[0].Line != "":
 				for _, c := range task.Commands {
-					fmt.Fprintln(u.env.Stderr, c.Line)
+					fmt.Fprintln(u.err, c.Line)
 				}
 			default:
 				u.say("(dry-run) Entering stack in %s", task.Stack.Path)

@@ -45,3 +45,17 @@ func sameVariable(a, b string) bool {
 func (env Env) with(more ...string) []string { return append(slices.Clip(env.Environ), more...) }
 
 func (env Env) ci() ciJob { return detectCI(env.Getenv) }
+
+// ui is what a command prints with, and where it runs.
+type ui struct {
+	*printer
+	env Env
+}
+
+func newUI(env Env) *ui { return &ui{newPrinter(env.Stdout, env.Stderr, env.Getenv), env} }
+
+// withScreen makes a screen of stderr where stdout is the same terminal.
+func withScreen(env Env) Env {
+	env.Stderr = screenOf(env.Stdout, env.Stderr)
+	return env
+}

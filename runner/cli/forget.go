@@ -158,7 +158,7 @@ func (p *pick) show(u *ui, commit string) error {
 		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), took(r.Took), r.Run})
 		colors = append(colors, statusColor(what))
 	}
-	u.table(u.env.Stdout, rows, func(i int) string { return colors[i] })
+	u.table(u.out, rows, func(i int) string { return colors[i] })
 	if others != "" {
 		u.say("the records for %s stay: name one with --target, or add --all-targets", others)
 	}

@@ -17,7 +17,7 @@ import (
 // runner's events change it, frames are made of it, and neither waits for the
 // other for longer than a frame takes to make.
 type live struct {
-	u        *ui
+	u        *printer
 	parallel int
 	began    time.Time
 	now      func() time.Time
@@ -61,7 +61,7 @@ func (s *liveStack) lastLines() []string {
 func (s *liveStack) final() bool { return s.status != "" && s.status != runner.StatusRunning }
 
 // newLive makes the view of a run of the stacks todo of a graph.
-func newLive(u *ui, g *runner.Graph, todo []string, usual func(path string) time.Duration, parallel int, now func() time.Time) *live {
+func newLive(u *printer, g *runner.Graph, todo []string, usual func(path string) time.Duration, parallel int, now func() time.Time) *live {
 	l := &live{u: u, parallel: parallel, began: now(), now: now, index: make(map[string]int, len(todo)), count: map[runner.Status]int{}}
 	for i, p := range todo {
 		l.index[p] = i
@@ -84,11 +84,11 @@ func newLive(u *ui, g *runner.Graph, todo []string, usual func(path string) time
 	return l
 }
 
-// divide says which wave each stack is in.
-func (l *live) divide(w *waves) {
-	l.waves, l.soak = w.filters, w.soak
+// divide says which wave each stack is in, and how long is waited between them.
+func (l *live) divide(names []string, of map[string]int, soak time.Duration) {
+	l.waves, l.soak = names, soak
 	for i := range l.stacks {
-		l.stacks[i].wave = w.of[l.stacks[i].path]
+		l.stacks[i].wave = of[l.stacks[i].path]
 	}
 }
 

@@ -63,7 +63,7 @@ func newLiveRun(t testing.TB, color bool, parallel int, usual map[string]time.Du
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.live = newLive(&ui{color: color}, g, todo, func(p string) time.Duration { return usual[p] }, parallel, func() time.Time { return r.clock })
+	r.live = newLive(&printer{color: color}, g, todo, func(p string) time.Duration { return usual[p] }, parallel, func() time.Time { return r.clock })
 	return r
 }
 
@@ -260,7 +260,7 @@ func TestLiveWaves(t *testing.T) {
 	t.Parallel()
 	usual := map[string]time.Duration{"/a": 10 * time.Second, "/b": 20 * time.Second, "/c": 30 * time.Second, "/d": 5 * time.Second}
 	r := newLiveRun(t, false, 4, usual, nil, "/a", "/b", "/c", "/d:/b")
-	r.divide(&waves{filters: []string{"tag:canary", "tag:none", "*"}, soak: time.Minute, of: map[string]int{"/a": 0, "/b": 0, "/c": 2, "/d": 2}})
+	r.divide([]string{"tag:canary", "tag:none", "*"}, map[string]int{"/a": 0, "/b": 0, "/c": 2, "/d": 2}, time.Minute)
 	check := func(when string, left time.Duration, frame ...string) {
 		t.Helper()
 		if got, ok := r.simulate(r.clock); !ok || got != left {

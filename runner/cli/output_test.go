@@ -64,7 +64,7 @@ func TestGroups(t *testing.T) {
 		ci    string
 		quiet bool
 	}{{"github", "github", false}, {"github-quiet", "github", true}, {"gitlab", "gitlab", false}, {"plain", "", false}, {"plain-quiet", "", true}} {
-		d := &display{how: outputGrouped, u: &ui{quiet: tt.quiet}, ci: ciJob{name: tt.ci}, tasks: tasks}
+		d := &display{how: outputGrouped, u: &printer{quiet: tt.quiet}, ci: tt.ci, tasks: tasks}
 		var out strings.Builder
 		for _, r := range results {
 			fmt.Fprint(&out, line(d.groupStart(r.Stack, r)), "(the output)\n", line(d.groupEnd(r.Stack, r)))

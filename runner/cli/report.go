@@ -45,9 +45,9 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		rows = append(rows, row)
 		colors = append(colors, statusColor(string(r.Status)))
 	}
-	fmt.Fprintln(u.env.Stderr)
+	fmt.Fprintln(u.err)
 	if len(rows) > 1 {
-		u.table(u.env.Stderr, rows, func(i int) string {
+		u.table(u.err, rows, func(i int) string {
 			if i == 0 {
 				return faint
 			}

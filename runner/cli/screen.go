@@ -45,17 +45,16 @@ const (
 	frameTime = 100 * time.Millisecond
 )
 
-// withScreen makes a screen of stderr where stdout is the same terminal.
-func withScreen(env Env) Env {
-	out, ok := env.Stdout.(*os.File)
-	err, is := env.Stderr.(*os.File)
+// screenOf makes a screen of stderr where stdout is the same terminal; else it is stderr.
+func screenOf(stdout, stderr io.Writer) io.Writer {
+	out, ok := stdout.(*os.File)
+	err, is := stderr.(*os.File)
 	if !ok || !is || !isTerminal(out) || !isTerminal(err) || !sameFile(out, err) {
-		return env
+		return stderr
 	}
 	s := &screen{file: err, much: make(chan struct{}, 1)}
 	s.room = sync.NewCond(&s.mu)
-	env.Stderr = s
-	return env
+	return s
 }
 
 func sameFile(a, b *os.File) bool {

@@ -24,14 +24,17 @@ import (
 //   - Colour only on a terminal, not with NO_COLOR or TERM=dumb; it never
 //     carries meaning by itself.
 //   - Nothing is printed that a person who was woken up by it cannot use.
-type ui struct {
-	env   Env
-	color bool
-	quiet bool
+type printer struct {
+	out, err io.Writer
+	dumb     bool // a terminal that can show no colour and no view, or is to show none
+	color    bool
+	quiet    bool
 }
 
-func newUI(env Env) *ui {
-	return &ui{env: env, color: isTerminal(env.Stderr) && env.Getenv("NO_COLOR") == "" && env.Getenv("TERM") != "dumb"}
+// newPrinter prints to stdout and stderr, as the environment says of colours and of the terminal.
+func newPrinter(stdout, stderr io.Writer, getenv func(string) string) *printer {
+	dumb := getenv("TERM") == "dumb"
+	return &printer{out: stdout, err: stderr, dumb: dumb, color: isTerminal(stderr) && getenv("NO_COLOR") == "" && !dumb}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -40,18 +43,18 @@ func isTerminal(w io.Writer) bool {
 }
 
 // say prints a line of ours, unless --quiet.
-func (u *ui) say(format string, args ...any) {
+func (u *printer) say(format string, args ...any) {
 	if !u.quiet {
-		fmt.Fprintf(u.env.Stderr, "tmnotes: %s\n", printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(u.err, "tmnotes: %s\n", printable(fmt.Sprintf(format, args...)))
 	}
 }
 
-func (u *ui) warn(message string) {
-	fmt.Fprintf(u.env.Stderr, "tmnotes: %s: %s\n", u.paint(yellow, "warning"), printable(message))
+func (u *printer) warn(message string) {
+	fmt.Fprintf(u.err, "tmnotes: %s: %s\n", u.paint(yellow, "warning"), printable(message))
 }
 
-func (u *ui) fail(err error) {
-	fmt.Fprintf(u.env.Stderr, "tmnotes: %s\n", u.paint(red, printable(err.Error())))
+func (u *printer) fail(err error) {
+	fmt.Fprintf(u.err, "tmnotes: %s\n", u.paint(red, printable(err.Error())))
 }
 
 const (
@@ -61,7 +64,7 @@ const (
 	faint  = "2"
 )
 
-func (u *ui) paint(color, s string) string {
+func (u *printer) paint(color, s string) string {
 	if !u.color || color == "" {
 		return s
 	}
@@ -111,7 +114,7 @@ func printable(s string) string {
 
 // table prints aligned columns. Colour is put on the first column only, after
 // aligning, since a tabwriter counts escapes as width.
-func (u *ui) table(w io.Writer, rows [][]string, colorOf func(row int) string) {
+func (u *printer) table(w io.Writer, rows [][]string, colorOf func(row int) string) {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	for _, r := range rows {
