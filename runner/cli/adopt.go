@@ -12,6 +12,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func adoptCommand(env Env) *cli.Command {
@@ -112,10 +113,10 @@ func adopt(c *cli.Context, env Env) error {
 			records = append(records, r)
 		}
 		if known > 0 {
-			u.say("%s left as recorded: `tmnotes status` says how, `tmnotes mark` changes it", plural(known, "stack"))
+			u.Say("%s left as recorded: `tmnotes status` says how, `tmnotes mark` changes it", terminal.Plural(known, "stack"))
 		}
 		if len(records) == 0 {
-			u.say("nothing to adopt")
+			u.Say("nothing to adopt")
 			return nil
 		}
 		if err := s.Append(commit.Hash, records...); err != nil {
@@ -124,7 +125,7 @@ func adopt(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.say("adopted %s as deployed at %s", plural(len(records), "stack"), shortHash(commit.Hash))
+		u.Say("adopted %s as deployed at %s", terminal.Plural(len(records), "stack"), terminal.ShortHash(commit.Hash))
 		return nil
 	})
 }

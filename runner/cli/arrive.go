@@ -93,7 +93,7 @@ func (a *arrival) again(ctx context.Context, r recorded) (off string, err error)
 		return "", err
 	}
 	a.now.Store(path, r)
-	taken, err := takeOff(ctx, st, a.session, []string{path}, !a.force, a.resume, a.rollback, a.u.warn)
+	taken, err := takeOff(ctx, st, a.session, []string{path}, !a.force, a.resume, a.rollback, a.u.Warn)
 	if err != nil {
 		return "", err
 	}
@@ -114,7 +114,7 @@ func (a *arrival) again(ctx context.Context, r recorded) (off string, err error)
 	if queued == nil || !r.moved(queued) {
 		return "", nil
 	}
-	a.u.say("%s is deployed to %s, which was not so when it was selected", path, r.describe())
+	a.u.Say("%s is deployed to %s, which was not so when it was selected", path, r.describe())
 	a.changed.Store(true)
 	moved := a.record(path, note.Queued)
 	if err := a.store.Withdraw(a.commit.Hash, queued, note.Record{By: a.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func blameCommand(env Env) *cli.Command {
@@ -127,12 +128,12 @@ func blame(c *cli.Context, env Env) error {
 			return err
 		}
 		if c.String("format") == "json" {
-			return printJSON(env.Stdout, v)
+			return terminal.PrintJSON(env.Stdout, v)
 		}
 		u := newUI(env)
 		v.print(u)
 		if age != "" {
-			u.say("%s", age)
+			u.Say("%s", age)
 		}
 		return nil
 	})
@@ -270,8 +271,8 @@ func convict(history []logged, l *gitstate.Latest) *verdict {
 
 // print says it to somebody who was woken up by it: the verdict first.
 func (v *verdict) print(u *ui) {
-	out := u.out
-	say := func(format string, args ...any) { fmt.Fprintln(out, printable(fmt.Sprintf(format, args...))) }
+	out := u.Out
+	say := func(format string, args ...any) { fmt.Fprintln(out, terminal.Printable(fmt.Sprintf(format, args...))) }
 	name := v.Stack
 	if v.Target != "" {
 		name += " (" + v.Target + ")"
@@ -279,7 +280,7 @@ func (v *verdict) print(u *ui) {
 	if v.Latest == nil {
 		say("%s: no %s has ended", name, v.Op)
 	} else {
-		say("%s: %s since %s (%s), %s", name, verb(v.Latest), v.Since.Local().Format("2006-01-02 15:04:05"), ago(time.Since(*v.Since)), plural(v.Runs, "run"))
+		say("%s: %s since %s (%s), %s", name, verb(v.Latest), v.Since.Local().Format("2006-01-02 15:04:05"), terminal.Ago(time.Since(*v.Since)), terminal.Plural(v.Runs, "run"))
 	}
 	rows := [][]string{{"WHAT", "AT", "COMMIT", "BY", "RUN", "WHY"}}
 	add := func(what string, h *happened) {
@@ -287,7 +288,7 @@ func (v *verdict) print(u *ui) {
 			return
 		}
 		who, _, _ := strings.Cut(h.By, " <")
-		rows = append(rows, []string{what, h.Record.At.Local().Format("2006-01-02 15:04:05"), shortHash(h.Commit), who, h.Record.Run, whyOf(&h.Record)})
+		rows = append(rows, []string{what, h.Record.At.Local().Format("2006-01-02 15:04:05"), terminal.ShortHash(h.Commit), who, h.Record.Run, whyOf(&h.Record)})
 	}
 	switch {
 	case v.Latest == nil:
@@ -305,12 +306,12 @@ func (v *verdict) print(u *ui) {
 		add(string(v.Status), v.Open)
 	}
 	if len(rows) > 1 {
-		u.table(out, rows, func(i int) string {
+		u.Table(out, rows, func(i int) string {
 			_, status, _ := strings.Cut(rows[i][0], "-")
 			if i == 0 {
-				return faint
+				return terminal.Faint
 			}
-			return statusColor(status)
+			return terminal.StatusColor(status)
 		})
 	}
 	if len(v.Diverged) > 0 {
@@ -327,7 +328,7 @@ func (v *verdict) print(u *ui) {
 	if cause := v.Latest.Record.Cause; cause != "" {
 		next = "tmnotes blame " + shellQuote(cause)
 	}
-	u.say("next: %s", next)
+	u.Say("next: %s", next)
 }
 
 func verb(h *happened) string {
@@ -343,7 +344,7 @@ func (v *verdict) printChanges(say func(string, ...any)) {
 		say("it never succeeded before")
 		return
 	}
-	between := fmt.Sprintf("between %s %q and %s %q", shortHash(ok.Commit), ok.Subject, shortHash(first.Commit), first.Subject)
+	between := fmt.Sprintf("between %s %q and %s %q", terminal.ShortHash(ok.Commit), ok.Subject, terminal.ShortHash(first.Commit), first.Subject)
 	switch {
 	case ok.Commit == first.Commit:
 		say("it succeeded on the same commit: nothing in git changed")
@@ -367,10 +368,10 @@ func (v *verdict) printChanges(say func(string, ...any)) {
 			say("by:")
 		}
 		if i == mostCommits {
-			say("  and more: git log %s..%s", shortHash(ok.Commit), shortHash(first.Commit))
+			say("  and more: git log %s..%s", terminal.ShortHash(ok.Commit), terminal.ShortHash(first.Commit))
 			break
 		}
-		say("  %s %s %s: %s", shortHash(c.Hash), c.Time.Local().Format("2006-01-02 15:04"), c.Author, c.Subject)
+		say("  %s %s %s: %s", terminal.ShortHash(c.Hash), c.Time.Local().Format("2006-01-02 15:04"), c.Author, c.Subject)
 	}
 	if ok.Record.Stack != first.Record.Stack {
 		say("it moved from %s to %s", ok.Record.Stack, first.Record.Stack)

@@ -398,7 +398,7 @@ func (k *claims) decide(ctx context.Context, st *gitstate.State, paths []string)
 	if err := k.bring(ctx, settled, again); err != nil {
 		return nil, err
 	}
-	more, err := takeOff(ctx, settled, k.n, again, !k.force, k.resume, k.rollback, k.u.warn)
+	more, err := takeOff(ctx, settled, k.n, again, !k.force, k.resume, k.rollback, k.u.Warn)
 	for p, t := range more {
 		off[p] = t
 	}
@@ -462,7 +462,7 @@ func (k *claims) end(pushed bool) {
 		}
 		k.claimer.Sweep(k.n.net)
 		if err := k.lookBack(); err != nil {
-			k.u.warn(err.Error())
+			k.u.Warn(err.Error())
 		}
 	}
 	k.claimer.Close()

@@ -80,7 +80,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 			code = exitInterrupted
 		}
 		if ee == nil || ee.err != nil {
-			newUI(env).fail(err)
+			newUI(env).Fail(err)
 		}
 	}
 	return code
@@ -231,11 +231,11 @@ func relaxGC(env Env) (restore func()) {
 func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 	stale := c.Duration("stale-after")
 	ui := newUI(env)
-	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Environ: env.Environ, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.warn})
+	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Environ: env.Environ, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.Warn})
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSettings(s, ui.warn); err != nil {
+	if err := checkSettings(s, ui.Warn); err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -22,14 +21,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
 )
-
-// The tests here are of the whole: the command as a process, real git, real
-// bare remotes, the stock terramate, the real terraform. What a person would
-// see is in testdata/script, one behaviour a file; what needs processes that
-// are killed or terminals is in Go beside it.
-
-var update = flag.Bool("update", false, "write what the commands print into the scripts that compare it")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"tmnotes": tmnotesMain})
@@ -48,7 +42,7 @@ func TestScripts(t *testing.T) {
 	stock := stockTerramate(t)
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
-		UpdateScripts: *update,
+		UpdateScripts: *gittest.Update,
 		Setup: func(e *testscript.Env) error {
 			vars, err := isolate(e.WorkDir, stock)
 			e.Vars = append(vars, e.Vars...)

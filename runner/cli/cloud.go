@@ -23,6 +23,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func cloudCommand(env Env) *cli.Command {
@@ -158,12 +159,12 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		waited = fmt.Errorf("%s: %w", argv[0], waited)
 	}
 	if err := once(); err != nil && api.Seen().Members == 0 {
-		h.ui.warn(err.Error()) // nobody asked for the notes
+		h.ui.Warn(err.Error()) // nobody asked for the notes
 	}
 	_ = server.Close()
 	open, err := api.Settle(fmt.Sprintf("%s ended (exit code %d) before it said what came of it", argv[0], exit))
 	if open > 0 {
-		h.ui.warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", argv[0], plural(open, "stack")))
+		h.ui.Warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", argv[0], terminal.Plural(open, "stack")))
 	}
 	return h.verdict(argv, exit, api.Seen(), errors.Join(waited, err, h.end(ctx, reach)))
 }
@@ -176,7 +177,7 @@ func (h *cloudHost) verdict(argv []string, exit int, seen cloudapi.Seen, err err
 	h.mu.Unlock()
 	if refused != nil {
 		if err != nil && !errors.Is(err, gitstate.ErrNotPushed) { // that is why, mostly
-			h.ui.warn(err.Error())
+			h.ui.Warn(err.Error())
 		}
 		if seen.Deployments > 0 { // earlier ones
 			return &exitError{exitFailed, fmt.Errorf("%w; %s was stopped", refused, argv[0])}
@@ -184,12 +185,12 @@ func (h *cloudHost) verdict(argv []string, exit int, seen cloudapi.Seen, err err
 		return fmt.Errorf("%w; %s was stopped before it ran anything", refused, argv[0])
 	}
 	for _, r := range seen.Refused {
-		h.ui.warn("not recorded: " + r)
+		h.ui.Warn("not recorded: " + r)
 	}
 	var ee *exitError
 	switch {
 	case exit != 0 && err != nil:
-		h.ui.warn(err.Error())
+		h.ui.Warn(err.Error())
 		return &exitError{code: exit}
 	case exit != 0:
 		return &exitError{code: exit}
@@ -198,7 +199,7 @@ func (h *cloudHost) verdict(argv []string, exit int, seen cloudapi.Seen, err err
 	case err != nil:
 		return &exitError{exitFailed, fmt.Errorf("the results could not be recorded: %w", err)}
 	case len(seen.Refused) > 0:
-		return &exitError{exitFailed, fmt.Errorf("%s ended with 0, but %s of it could not be recorded", argv[0], plural(len(seen.Refused), "request"))}
+		return &exitError{exitFailed, fmt.Errorf("%s ended with 0, but %s of it could not be recorded", argv[0], terminal.Plural(len(seen.Refused), "request"))}
 	}
 	return h.arrived(argv, seen)
 }
@@ -222,7 +223,7 @@ func (h *cloudHost) arrived(argv []string, seen cloudapi.Seen) error {
 			if tree, err := load(); err == nil {
 				switch none := tree.withoutID(); {
 				case len(none) > 0:
-					hint = fmt.Sprintf("%s has no id (%s in all); `terramate create --ensure-stack-ids` gives them one", none[0], plural(len(none), "stack"))
+					hint = fmt.Sprintf("%s has no id (%s in all); `terramate create --ensure-stack-ids` gives them one", none[0], terminal.Plural(len(none), "stack"))
 				case asked == "" || asked == "--sync-drift-status":
 					return nil // no stack was selected
 				}

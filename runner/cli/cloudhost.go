@@ -66,7 +66,7 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 // options are those of the API that come from here.
 func (h *cloudHost) options(token string) cloudapi.Options {
 	opt := cloudapi.Options{Token: token, Environ: h.env.Environ, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
-		CommandLine: h.argv, See: h.see, Reason: runner.Reason, Warn: h.ui.warn}
+		CommandLine: h.argv, See: h.see, Reason: runner.Reason, Warn: h.ui.Warn}
 	if h.store.WorkTree() != "" {
 		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
 			h.treeMu.Lock()
@@ -143,7 +143,7 @@ func (h *cloudHost) announce(ctx context.Context) error {
 		return notAnnounced(err, remote, h.store.Ref(), h.env.ci())
 	}
 	if tr.Spooled {
-		h.ui.warn(spooled(remote, h.store.Ref()))
+		h.ui.Warn(spooled(remote, h.store.Ref()))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // describe says what is about to happen, in a few lines.
@@ -19,7 +20,7 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 	for _, path := range order {
 		if op := n.stacks[path].op; !said[op.Note] {
 			said[op.Note] = true
-			u.say("%s: %s", op.Name, op.Note)
+			u.Say("%s: %s", op.Name, op.Note)
 		}
 	}
 	done, late := 0, 0
@@ -36,23 +37,23 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 		}
 	}
 	left := len(order) - len(off)
-	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(ops, ", "), plural(left, "stack"), shortHash(n.commit.Hash), n.commit.Subject, strconv.Itoa(len(order)))
+	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(ops, ", "), terminal.Plural(left, "stack"), terminal.ShortHash(n.commit.Hash), n.commit.Subject, strconv.Itoa(len(order)))
 	if done > 0 {
 		line += fmt.Sprintf(", %d up to date", done)
 	}
 	if late > 0 {
 		line += fmt.Sprintf(", %d with a newer commit deployed", late)
 	}
-	u.say("%s", line)
+	u.Say("%s", line)
 	if left > 0 && len(o.waves.filters) > 0 {
-		u.say("in waves %s", o.waves.String(o.exec.Skip))
+		u.Say("in waves %s", o.waves.String(o.exec.Skip))
 	}
 	if late > 0 {
 		of := first.path
 		if late > 1 {
 			of += fmt.Sprintf(" and %d more", late-1)
 		}
-		u.say("%s skipped: %s", of, first.whyAndHow())
+		u.Say("%s skipped: %s", of, first.whyAndHow())
 	}
 }
 
@@ -92,9 +93,9 @@ func allDone(off map[string]taken, commit string) string {
 	case late == len(off):
 		return "a newer commit is deployed for every selected stack"
 	case late > 0:
-		return fmt.Sprintf("every selected stack is up to date at %s, or has a newer commit deployed (--force runs those that are up to date)", shortHash(commit))
+		return fmt.Sprintf("every selected stack is up to date at %s, or has a newer commit deployed (--force runs those that are up to date)", terminal.ShortHash(commit))
 	}
-	return fmt.Sprintf("every selected stack is up to date at %s (--force runs them again)", shortHash(commit))
+	return fmt.Sprintf("every selected stack is up to date at %s (--force runs them again)", terminal.ShortHash(commit))
 }
 
 // countLate is of how many a newer commit is deployed.
@@ -107,15 +108,6 @@ func countLate(off map[string]taken) (late int) {
 	return late
 }
 
-// commandLine is what a task does, for a person.
-func commandLine(t runner.Task) string {
-	var commands []string
-	for _, c := range t.Commands {
-		commands = append(commands, strings.Join(c.Args, " "))
-	}
-	return strings.Join(commands, " && ")
-}
-
 func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
 	for k, w := range o.waves.list {
 		todo := o.waves.todo(k, o.exec.Skip)
@@ -124,12 +116,12 @@ func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner
 		}
 		if w.name != "" {
 			if k > 0 && o.waves.soak > 0 {
-				u.say("(dry-run) Soaking for %s", took(o.waves.soak))
+				u.Say("(dry-run) Soaking for %s", terminal.Took(o.waves.soak))
 			}
 			if k > 0 && o.waves.gate != "" {
-				u.say("(dry-run) Asking the gate %s", strconv.Quote(o.waves.gate))
+				u.Say("(dry-run) Asking the gate %s", strconv.Quote(o.waves.gate))
 			}
-			u.say("(dry-run) Wave %s", w.name)
+			u.Say("(dry-run) Wave %s", w.name)
 		}
 		_, err := runner.Execute(ctx, g, tasks, only(o.exec, g, todo), func(e runner.Event) error {
 			task := tasks[e.Result.Stack.Path]
@@ -137,11 +129,11 @@ func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner
 			case e.Kind != runner.Started:
 			case task.Commands[0].Line != "":
 				for _, c := range task.Commands {
-					fmt.Fprintln(u.err, c.Line)
+					fmt.Fprintln(u.Err, c.Line)
 				}
 			default:
-				u.say("(dry-run) Entering stack in %s", task.Stack.Path)
-				u.say("(dry-run) Executing command %s", strconv.Quote(commandLine(task)))
+				u.Say("(dry-run) Entering stack in %s", task.Stack.Path)
+				u.Say("(dry-run) Executing command %s", strconv.Quote(terminal.CommandLine(task)))
 			}
 			return nil
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func doctorCommand(env Env) *cli.Command {
@@ -131,7 +132,7 @@ func (d *doctor) hasRemote() bool { return d.s != nil && d.remote != "" }
 
 func (d *doctor) print(env Env) error {
 	if d.c.String("format") == "json" {
-		if err := printJSON(env.Stdout, d.found); err != nil {
+		if err := terminal.PrintJSON(env.Stdout, d.found); err != nil {
 			return err
 		}
 	} else {
@@ -144,8 +145,8 @@ func (d *doctor) print(env Env) error {
 			}
 			rows = append(rows, []string{f.Level, f.Check, line})
 		}
-		u.table(env.Stdout, rows, func(i int) string {
-			return map[string]string{"ok": green, "warning": yellow, "problem": red}[rows[i][0]]
+		u.Table(env.Stdout, rows, func(i int) string {
+			return map[string]string{"ok": terminal.Green, "warning": terminal.Yellow, "problem": terminal.Red}[rows[i][0]]
 		})
 	}
 	if slices.ContainsFunc(d.found, func(f finding) bool { return f.Level == "problem" }) {
@@ -251,7 +252,7 @@ func (d *doctor) commit() {
 	case d.getenv("GITHUB_EVENT_NAME") == "pull_request" && d.ci.name == "github":
 		d.warn("deploy from a job that runs on: push", "HEAD is the merge commit that GitHub makes for a pull request: records on it are on no branch")
 	default:
-		d.ok("%s %q", shortHash(head.Hash), head.Subject)
+		d.ok("%s %q", terminal.ShortHash(head.Hash), head.Subject)
 	}
 }
 
@@ -305,7 +306,7 @@ func (d *doctor) notes() {
 		d.ok("they can be read")
 	}
 	if ahead := st.Future(); ahead > maxSkew {
-		d.warn("tmnotes check names it; look at the clock of the machine that made it", "a record is %s ahead of this machine's clock: its time is not followed", took(ahead))
+		d.warn("tmnotes check names it; look at the clock of the machine that made it", "a record is %s ahead of this machine's clock: its time is not followed", terminal.Took(ahead))
 	}
 }
 
@@ -345,10 +346,10 @@ func (d *doctor) project() {
 		}
 	}
 	if none > 0 {
-		d.warn("terramate create --ensure-stack-ids", "%s of %d have no id: one that moves is another stack, and tmnotes cloud does not know them", plural(none, "stack"), len(all))
+		d.warn("terramate create --ensure-stack-ids", "%s of %d have no id: one that moves is another stack, and tmnotes cloud does not know them", terminal.Plural(none, "stack"), len(all))
 		return
 	}
-	d.ok("%s, each with an id", plural(len(all), "stack"))
+	d.ok("%s, each with an id", terminal.Plural(len(all), "stack"))
 }
 
 func (d *doctor) safeguards() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // What the doctor looks at of the remote, and of what git does with it.
@@ -45,7 +46,7 @@ func (d *doctor) findRemote() {
 		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
 			d.problem("tmnotes check", "%v", err)
 		} else if n > 0 {
-			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, plural(n, "record"))
+			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, terminal.Plural(n, "record"))
 		}
 	}
 }
@@ -111,7 +112,7 @@ func (d *doctor) fetch() {
 		notes = "it has no notes yet"
 	}
 	if v.Spools > 0 {
-		notes += fmt.Sprintf(", and %s on spool refs, which the next sync of who may push folds in", plural(v.Spools, "clone's records"))
+		notes += fmt.Sprintf(", and %s on spool refs, which the next sync of who may push folds in", terminal.Plural(v.Spools, "clone's records"))
 	}
 	d.ok("%s answers; %s", d.remote, notes)
 }
@@ -165,11 +166,11 @@ func (d *doctor) clock() {
 	const do = "set the clock, by NTP"
 	switch {
 	case d.view.Timed && d.view.Ahead > maxSkew:
-		d.problem(do, "this machine's clock is %s ahead of that of %s: others do not follow the times of its records", took(d.view.Ahead), d.remote)
+		d.problem(do, "this machine's clock is %s ahead of that of %s: others do not follow the times of its records", terminal.Took(d.view.Ahead), d.remote)
 	case d.view.Timed && d.view.Ahead < -maxSkew:
-		d.problem(do, "this machine's clock is %s behind that of %s: it takes the records of others for ones from the future", took(-d.view.Ahead), d.remote)
+		d.problem(do, "this machine's clock is %s behind that of %s: it takes the records of others for ones from the future", terminal.Took(-d.view.Ahead), d.remote)
 	case ahead > maxSkew:
-		d.warn(do, "HEAD was committed %s in the future: this clock is behind, or that one was ahead", took(ahead))
+		d.warn(do, "HEAD was committed %s in the future: this clock is behind, or that one was ahead", terminal.Took(ahead))
 	case d.view.Timed:
 		d.ok("as that of %s, and not behind HEAD", d.remote)
 	default:

@@ -15,6 +15,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // The two commands that change the state by hand. Both want a reason, which
@@ -110,7 +111,7 @@ func mark(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.say("marked %s as %s at %s", plural(len(records), "stack"), c.String("status"), shortHash(commit.Hash))
+		u.Say("marked %s as %s at %s", terminal.Plural(len(records), "stack"), c.String("status"), terminal.ShortHash(commit.Hash))
 		return nil
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // Env is what a command gets from outside. Nothing else in this program reads the
@@ -48,14 +50,14 @@ func (env Env) ci() ciJob { return detectCI(env.Getenv) }
 
 // ui is what a command prints with, and where it runs.
 type ui struct {
-	*printer
+	*terminal.Printer
 	env Env
 }
 
-func newUI(env Env) *ui { return &ui{newPrinter(env.Stdout, env.Stderr, env.Getenv), env} }
+func newUI(env Env) *ui { return &ui{terminal.NewPrinter(env.Stdout, env.Stderr, env.Getenv), env} }
 
 // withScreen makes a screen of stderr where stdout is the same terminal.
 func withScreen(env Env) Env {
-	env.Stderr = screenOf(env.Stdout, env.Stderr)
+	env.Stderr = terminal.OnScreen(env.Stdout, env.Stderr)
 	return env
 }

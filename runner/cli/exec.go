@@ -17,6 +17,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func execCommand(env Env) *cli.Command {
@@ -52,7 +53,7 @@ func execCommand(env Env) *cli.Command {
 
 func execute(c *cli.Context, env Env) error {
 	ctx, u, ci := c.Context, newUI(env), env.ci()
-	u.quiet = c.Bool("quiet")
+	u.Quiet = c.Bool("quiet")
 	cmd := c.Args().Slice()
 	if len(cmd) == 0 || cmd[0] == "" {
 		return errors.New("no command given; write it after --, as in: terramate run -- tmnotes exec -- terraform apply")
@@ -91,7 +92,7 @@ func execute(c *cli.Context, env Env) error {
 	}
 	op := command.Recognise(cmd, env.Environ, opName)
 	if op.Note != "" {
-		u.say("%s: %s: %s", stack.Path, op.Name, op.Note)
+		u.Say("%s: %s: %s", stack.Path, op.Name, op.Note)
 	}
 
 	task := runner.Task{Stack: runner.Stack{Path: stack.Path, ID: stack.ID, Name: stack.Name, Dir: dir},
@@ -149,12 +150,12 @@ func execute(c *cli.Context, env Env) error {
 		return err
 	}
 	n.stacks[stack.Path] = r
-	off, err := takeOff(ctx, st, n, []string{stack.Path}, !c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), u.warn)
+	off, err := takeOff(ctx, st, n, []string{stack.Path}, !c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), u.Warn)
 	if err != nil {
 		return err
 	}
 	if t, is := off[stack.Path]; is {
-		u.say("%s: nothing to do: %s", stack.Path, t.whyAndHow())
+		u.Say("%s: nothing to do: %s", stack.Path, t.whyAndHow())
 		return nil
 	}
 
@@ -207,7 +208,7 @@ func execute(c *cli.Context, env Env) error {
 		case runner.Started:
 			return n.started(stack.Path)
 		case runner.Retrying:
-			u.say("%s failed (%s); trying again in %s", stack.Path, e.Result.Reason, took(e.Wait))
+			u.Say("%s failed (%s); trying again in %s", stack.Path, e.Result.Reason, terminal.Took(e.Wait))
 		case runner.Interrupted:
 			interrupted = true
 		case runner.Finished:
@@ -232,7 +233,7 @@ func execute(c *cli.Context, env Env) error {
 	// One of all children writes the notes every few seconds; what is left is
 	// in the journal for the next, and for `tmnotes sync`.
 	if err := group.Once(ctx, "flush", flushInterval, func() error { return s.Flush(ctx) }); err != nil {
-		u.warn(err.Error())
+		u.Warn(err.Error())
 	}
 	res := results[0]
 	switch {

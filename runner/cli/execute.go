@@ -11,6 +11,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // execute announces the run, runs it, and records what comes of it.
@@ -49,8 +50,8 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	x.Foreground = runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
 	d := n.display(&x, u, ci, o, g, tasks, todo)
-	defer d.end()
-	n.waves.pause = d.pause
+	defer d.End()
+	n.waves.pause = d.Pause
 	var admit []admitter
 	if x.Admit != nil {
 		admit = append(admit, x.Admit)
@@ -74,20 +75,20 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		switch e.Kind {
 		case runner.Started:
 			started = true
-			d.entering(path)
+			d.Entering(path)
 			n.recheck(u, path)
 			return n.started(path)
 		case runner.Held:
 			if held[path] != e.Result.Reason {
 				held[path] = e.Result.Reason
-				u.say("%s waits: %s", path, e.Result.Reason)
+				u.Say("%s waits: %s", path, e.Result.Reason)
 			}
 		case runner.Retrying:
-			u.say("%s failed (%s); trying again in %s", path, e.Result.Reason, took(e.Wait))
+			u.Say("%s failed (%s); trying again in %s", path, e.Result.Reason, terminal.Took(e.Wait))
 		case runner.Interrupted:
 			interrupted = true
 			push.now()
-			u.say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
+			u.Say("%v: nothing further starts; waiting for what runs (twice more kills it)", e.Signal)
 		case runner.Finished:
 			if !e.Result.Started.IsZero() {
 				n.recheck(u, path)
@@ -105,7 +106,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 		}
 		return err
 	})
-	d.end()
+	d.End()
 	reach.end(u, sync.remote)
 	push.end()
 	out := outcome{counts: count(results), stopped: err, started: started, interrupted: interrupted}
@@ -153,7 +154,7 @@ func (o *outcome) verdict(u *ui, s *gitstate.Store, remote string) error {
 		return notPushed(s, remote, o.unsent, u.env.ci())
 	}
 	if o.unsent != nil {
-		u.warn(notPushed(s, remote, o.unsent, u.env.ci()).Error())
+		u.Warn(notPushed(s, remote, o.unsent, u.env.ci()).Error())
 	}
 	return verdict
 }
@@ -192,7 +193,7 @@ func (n *session) declare(ctx context.Context, u *ui, sync syncPlan, head *note.
 	}
 	n.shared = sync.remote != "" && !tr.Spooled
 	if tr.Spooled {
-		u.warn(spooled(sync.remote, s.Ref()))
+		u.Warn(spooled(sync.remote, s.Ref()))
 	}
 	return nil
 }

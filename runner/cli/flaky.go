@@ -12,6 +12,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func flakyCommand(env Env) *cli.Command {
@@ -79,11 +80,11 @@ func flaky(c *cli.Context, env Env) error {
 		}
 		found := findFlaky(records, since)
 		if c.String("format") == "json" {
-			return printJSON(env.Stdout, found)
+			return terminal.PrintJSON(env.Stdout, found)
 		}
 		u := newUI(env)
 		if len(found) == 0 {
-			u.say("no stack succeeded by being run again")
+			u.Say("no stack succeeded by being run again")
 		} else {
 			rows := [][]string{{"FLAKY", "STACK", "OP", "LAST", "COMMIT", "RUN", "WHY"}}
 			for _, f := range found {
@@ -96,17 +97,17 @@ func flaky(c *cli.Context, env Env) error {
 					why = append(slices.Clone(why[:3]), fmt.Sprintf("and %d more reasons", len(why)-3))
 				}
 				rows = append(rows, []string{fmt.Sprintf("%d of %d", f.Flaky, f.Of), f.Stack, op, f.Last.Local().Format("2006-01-02 15:04:05"),
-					shortHash(f.Commit), f.Run, strings.Join(why, "; ")})
+					terminal.ShortHash(f.Commit), f.Run, strings.Join(why, "; ")})
 			}
-			u.table(env.Stdout, rows, func(i int) string {
+			u.Table(env.Stdout, rows, func(i int) string {
 				if i == 0 {
-					return faint
+					return terminal.Faint
 				}
 				return ""
 			})
 		}
 		if age != "" {
-			u.say("%s", age)
+			u.Say("%s", age)
 		}
 		return nil
 	})

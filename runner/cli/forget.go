@@ -14,6 +14,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func forgetCommand(env Env) *cli.Command {
@@ -75,11 +76,11 @@ func forget(c *cli.Context, env Env) error {
 			return err
 		}
 		if c.Bool("dry-run") {
-			u.say("nothing was removed (--dry-run): %s on %s would be", plural(len(picked.lines), "line"), shortHash(commit.Hash))
+			u.Say("nothing was removed (--dry-run): %s on %s would be", terminal.Plural(len(picked.lines), "line"), terminal.ShortHash(commit.Hash))
 			return nil
 		}
-		if !c.Bool("yes") && isTerminal(env.Stderr) && env.Stdin != nil && isTerminal(env.Stdin) {
-			if err := ask(c.Context, env, fmt.Sprintf("Remove %s on %s for good, in every clone?", plural(len(picked.lines), "line"), shortHash(commit.Hash))); err != nil {
+		if !c.Bool("yes") && terminal.IsTerminal(env.Stderr) && env.Stdin != nil && terminal.IsTerminal(env.Stdin) {
+			if err := ask(c.Context, env, fmt.Sprintf("Remove %s on %s for good, in every clone?", terminal.Plural(len(picked.lines), "line"), terminal.ShortHash(commit.Hash))); err != nil {
 				return err
 			}
 		}
@@ -92,7 +93,7 @@ func forget(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.say("forgot %s on %s", plural(len(gone), "line"), shortHash(commit.Hash))
+		u.Say("forgot %s on %s", terminal.Plural(len(gone), "line"), terminal.ShortHash(commit.Hash))
 		return nil
 	})
 }
@@ -142,9 +143,9 @@ func (p *pick) show(u *ui, commit string) error {
 	others := strings.Join(names, ", ")
 	if len(p.lines) == 0 {
 		if others != "" {
-			return fmt.Errorf("no such record for %s on %s, but for %s: name one with --target, or add --all-targets", targetName(p.target), shortHash(commit), others)
+			return fmt.Errorf("no such record for %s on %s, but for %s: name one with --target, or add --all-targets", targetName(p.target), terminal.ShortHash(commit), others)
 		}
-		return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", shortHash(commit), shortHash(commit))
+		return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", terminal.ShortHash(commit), terminal.ShortHash(commit))
 	}
 	var rows [][]string
 	var colors []string
@@ -155,12 +156,12 @@ func (p *pick) show(u *ui, commit string) error {
 			continue
 		}
 		what := cmp.Or(string(r.Status), r.Event)
-		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), took(r.Took), r.Run})
-		colors = append(colors, statusColor(what))
+		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), terminal.Took(r.Took), r.Run})
+		colors = append(colors, terminal.StatusColor(what))
 	}
-	u.table(u.out, rows, func(i int) string { return colors[i] })
+	u.Table(u.Out, rows, func(i int) string { return colors[i] })
 	if others != "" {
-		u.say("the records for %s stay: name one with --target, or add --all-targets", others)
+		u.Say("the records for %s stay: name one with --target, or add --all-targets", others)
 	}
 	return nil
 }
@@ -175,7 +176,7 @@ func targetName(target string) string {
 
 // ask has a person on the terminal confirm what cannot be taken back.
 func ask(ctx context.Context, env Env, question string) error {
-	fmt.Fprintf(env.Stderr, "%s [y/N] ", printable(question))
+	fmt.Fprintf(env.Stderr, "%s [y/N] ", terminal.Printable(question))
 	answer := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(env.Stdin).ReadString('\n')

@@ -125,7 +125,7 @@ func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	allowed := map[string]string{
 		"runner/cli/env.go":              "Process",
-		"runner/cli/noprobe/noprobe.go":  "it runs before anything else",
+		"runner/terminal/noprobe/noprobe.go":  "it runs before anything else",
 		"gitstate/store.go":              "where Options.Environ is nil",
 		"gitstate/internal/git/locks.go": "it says who this process is",
 		"gitstate/telemetry/trace.go":    "OpenTelemetry's SDK, to which it belongs, does",

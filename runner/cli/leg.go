@@ -19,6 +19,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // A leg is what one job of a run does that `tmnotes matrix` divided: it has a list
@@ -210,7 +211,7 @@ func (l *leg) at(head gitstate.Commit) error {
 	if l == nil || l.Commit == head.Hash {
 		return nil
 	}
-	return fmt.Errorf("%s was made for the commit %s, and %s is checked out; `git checkout --detach %s` goes there", l.file, shortHash(l.Commit), shortHash(head.Hash), l.Commit)
+	return fmt.Errorf("%s was made for the commit %s, and %s is checked out; `git checkout --detach %s` goes there", l.file, terminal.ShortHash(l.Commit), terminal.ShortHash(head.Hash), l.Commit)
 }
 
 // narrow takes off what the environment says of the selection, that the matrix has
@@ -355,7 +356,7 @@ func (g *legGate) admit(ctx context.Context, ready []runner.Stack) ([]runner.Adm
 		if g.wait && (g.limit == 0 || waited < g.limit) && g.failed < patience {
 			a = runner.Admission{Later: min(max(waited/4, 500*time.Millisecond), 15*time.Second), Reason: a.Reason}
 		} else if g.wait && g.failed < patience {
-			a.Reason += fmt.Sprintf("; it was waited for, for %s", took(g.limit))
+			a.Reason += fmt.Sprintf("; it was waited for, for %s", terminal.Took(g.limit))
 		}
 		answers[i] = a
 	}
@@ -460,7 +461,7 @@ func (g *legGate) stands(u *legUnit, l *gitstate.Latest) (cause, reason string, 
 		}
 		if !g.said {
 			g.said = true
-			g.u.say("what became of stacks of other legs is not known here (%s): what comes after them starts all the same", g.sync.why)
+			g.u.Say("what became of stacks of other legs is not known here (%s): what comes after them starts all the same", g.sync.why)
 		}
 		return "", "", true
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func listCommand(env Env) *cli.Command {
@@ -115,12 +116,12 @@ func list(c *cli.Context, env Env) error {
 		for i, s := range stacks {
 			out[i] = listed{s.Path, s.ID, s.Name, s.Tags, status[s.Path], reason[s.Path]}
 		}
-		return printJSON(env.Stdout, out)
+		return terminal.PrintJSON(env.Stdout, out)
 	}
 	for _, s := range stacks {
-		line := printable(p.Friendly(s.Path))
+		line := terminal.Printable(p.Friendly(s.Path))
 		if c.Bool("why") {
-			line += " - " + printable(reason[s.Path])
+			line += " - " + terminal.Printable(reason[s.Path])
 		}
 		fmt.Fprintln(env.Stdout, line)
 	}
@@ -164,7 +165,7 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 		}
 		q.sayAssumed(u)
 		if late > 0 {
-			u.say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", plural(late, "stack"))
+			u.Say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", terminal.Plural(late, "stack"))
 		}
 	}
 	for _, stack := range stacks {
@@ -245,13 +246,13 @@ func viewOf(st *gitstate.State, s runner.Stack, target string) (v view, err erro
 // why is what stands behind the status, in a few words.
 func (v view) why() string {
 	if v.status == note.Drifted || v.deploy.Status == note.Never && v.drift.Status != note.Never {
-		return fmt.Sprintf("%s at %s by run %s", v.drift.Status, shortHash(v.drift.Commit), v.drift.Run)
+		return fmt.Sprintf("%s at %s by run %s", v.drift.Status, terminal.ShortHash(v.drift.Commit), v.drift.Run)
 	}
 	l := v.deploy
 	if l.Status == note.Never {
 		return "never deployed"
 	}
-	why := fmt.Sprintf("%s at %s by run %s", l.Status, shortHash(l.Commit), l.Run)
+	why := fmt.Sprintf("%s at %s by run %s", l.Status, terminal.ShortHash(l.Commit), l.Run)
 	switch {
 	case len(l.Conflicts) > 0:
 		why += fmt.Sprintf("; conflict: run %s deployed it as well, unaware of this one", l.Conflicts[0])
@@ -265,7 +266,7 @@ func (v view) why() string {
 		why += ", with uncommitted changes"
 	}
 	if l.Status != note.OK && l.OKCommit != "" && l.OKCommit != l.Commit {
-		why += "; last success at " + shortHash(l.OKCommit)
+		why += "; last success at " + terminal.ShortHash(l.OKCommit)
 	}
 	return why
 }

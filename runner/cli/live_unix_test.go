@@ -19,6 +19,9 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/hinshun/vt10x"
+
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // emulator is a pseudo-terminal with an emulator of a terminal at its other end, in
@@ -172,7 +175,7 @@ func TestLive(t *testing.T) {
 	if raw := e.output(); regexp.MustCompile(`\x1b\[[0-9;]*m`).MatchString(raw) {
 		t.Errorf("with NO_COLOR: %q", raw)
 	}
-	golden(t, "live/end.txt", regexp.MustCompile(`(?m)^/[ab] \| hello.*\n`).ReplaceAllString(got, "")+"\n")
+	gittest.Golden(t, "live/end.txt", regexp.MustCompile(`(?m)^/[ab] \| hello.*\n`).ReplaceAllString(got, "")+"\n")
 	e.clean()
 
 	// The next time it is known how long it takes, of what succeeded.
@@ -328,8 +331,8 @@ func TestLiveCrashed(t *testing.T) {
 	if err := pty.Setsize(tty, &pty.Winsize{Cols: 80, Rows: 24}); err != nil {
 		t.Fatal(err)
 	}
-	s := withScreen(Env{Stdout: tty, Stderr: tty}).Stderr.(*screen)
-	v := s.show(func(int, int) string { panic("for a test") })
+	s := withScreen(Env{Stdout: tty, Stderr: tty}).Stderr.(*terminal.Screen)
+	v := s.Show(func(int, int) string { panic("for a test") })
 	big := strings.Repeat("x", 99) + "\n"
 	for i := range 10_000 { // more than is ever queued
 		fmt.Fprintf(s, "%d %s", i, big)
@@ -337,7 +340,7 @@ func TestLiveCrashed(t *testing.T) {
 	if err := waitFor(30*time.Second, func() bool { return strings.Contains(out.String(), "this view does not work: for a test") }); err != nil {
 		t.Error(err)
 	}
-	v.end()
+	v.End()
 	fmt.Fprintln(s, "the end")
 	_ = tty.Close()
 	<-read

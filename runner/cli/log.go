@@ -15,6 +15,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func logCommand(env Env) *cli.Command {
@@ -96,7 +97,7 @@ func logRecords(c *cli.Context, env Env) error {
 			found[i].By = cmp.Or(found[i].Record.By, by[found[i].Record.Run])
 		}
 		if c.String("format") == "json" {
-			return printJSON(env.Stdout, found)
+			return terminal.PrintJSON(env.Stdout, found)
 		}
 		u := newUI(env)
 		rows := [][]string{{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}}
@@ -107,16 +108,16 @@ func logRecords(c *cli.Context, env Env) error {
 				op += "@" + r.Target
 			}
 			who, _, _ := strings.Cut(f.By, " <")
-			rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, took(r.Took), shortHash(f.Commit), who, r.Run, whyOf(&r)})
+			rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, terminal.Took(r.Took), terminal.ShortHash(f.Commit), who, r.Run, whyOf(&r)})
 		}
-		u.table(env.Stdout, rows, func(i int) string {
+		u.Table(env.Stdout, rows, func(i int) string {
 			if i == 0 {
-				return faint
+				return terminal.Faint
 			}
-			return statusColor(string(found[i-1].Record.Status))
+			return terminal.StatusColor(string(found[i-1].Record.Status))
 		})
 		if age != "" {
-			u.say("%s", age)
+			u.Say("%s", age)
 		}
 		return nil
 	})
@@ -223,12 +224,12 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 				records = append(records, l.Record)
 			}
 		}
-		return printJSON(env.Stdout, map[string]any{"commit": commit.Hash, "records": records})
+		return terminal.PrintJSON(env.Stdout, map[string]any{"commit": commit.Hash, "records": records})
 	}
 	u := newUI(env)
-	fmt.Fprintf(env.Stdout, "commit %s %s\n", commit.Hash, printable(commit.Subject))
+	fmt.Fprintf(env.Stdout, "commit %s %s\n", commit.Hash, terminal.Printable(commit.Subject))
 	if len(lines) == 0 {
-		u.say("no records on this commit")
+		u.Say("no records on this commit")
 		return nil
 	}
 	heads := map[string]note.Record{}
@@ -254,12 +255,12 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 		fmt.Fprintf(env.Stdout, "\nrun %s", run)
 		for _, part := range []string{h.Op, h.Target, h.By, h.Job} {
 			if part != "" {
-				fmt.Fprintf(env.Stdout, "  %s", printable(part))
+				fmt.Fprintf(env.Stdout, "  %s", terminal.Printable(part))
 			}
 		}
 		fmt.Fprintln(env.Stdout)
 		if h.Cmd != "" {
-			fmt.Fprintf(env.Stdout, "  $ %s\n", printable(h.Cmd))
+			fmt.Fprintf(env.Stdout, "  $ %s\n", terminal.Printable(h.Cmd))
 		}
 		var rows [][]string
 		var colors []string
@@ -288,17 +289,17 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 			if r.Event != "" && r.Leg() > 0 {
 				about = fmt.Sprintf("leg %d", r.Leg())
 			}
-			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), about, took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
-			colors = append(colors, statusColor(what))
+			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), about, terminal.Took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
+			colors = append(colors, terminal.StatusColor(what))
 		}
 		if len(rows) > 0 {
-			u.table(env.Stdout, rows, func(i int) string { return colors[i] })
+			u.Table(env.Stdout, rows, func(i int) string { return colors[i] })
 		}
 	}
 	if len(rest) > 0 {
 		fmt.Fprintln(env.Stdout, "\nlines that are no records:")
 		for _, t := range rest {
-			fmt.Fprintf(env.Stdout, "  %s\n", printable(t))
+			fmt.Fprintf(env.Stdout, "  %s\n", terminal.Printable(t))
 		}
 	}
 	return nil

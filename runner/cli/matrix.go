@@ -20,6 +20,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/matrix"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func matrixCommand(env Env) *cli.Command {
@@ -93,7 +94,7 @@ func makeMatrix(c *cli.Context, env Env) error {
 		if err != nil || !again || os.Chdir(dir) != nil {
 			return err
 		}
-		newUI(env).say("a pipeline of another commit began meanwhile: looking again at what is pending")
+		newUI(env).Say("a pipeline of another commit began meanwhile: looking again at what is pending")
 	}
 }
 
@@ -117,7 +118,7 @@ func matrixOnce(c *cli.Context, env Env, engine engine, command []string, work w
 	if x.pending {
 		describePending(x.u, x.todo, x.why, listPending(c))
 	}
-	x.u.say("%s in %s, %s one after the other: about %s", plural(len(m.todo), "stack"), plural(len(m.legs), "leg"), plural(m.levels(), "level"), took(m.whole))
+	x.u.Say("%s in %s, %s one after the other: about %s", terminal.Plural(len(m.todo), "stack"), terminal.Plural(len(m.legs), "leg"), terminal.Plural(m.levels(), "level"), terminal.Took(m.whole))
 	if dir := c.String("out"); dir != "" {
 		if m.dir, err = filepath.Abs(dir); err != nil {
 			return false, err

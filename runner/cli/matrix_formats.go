@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // engine is what prints a matrix for an engine, and what the engine takes.
@@ -42,7 +44,7 @@ var engines = map[string]engine{
 // label says for a person which stacks a leg has.
 func (m *matrixPlan) label(leg int) string {
 	stacks := m.legs[leg].Stacks
-	text := printable(stacks[0])
+	text := terminal.Printable(stacks[0])
 	if r := []rune(text); len(r) > 60 {
 		text = string(r[:59]) + "…"
 	}
@@ -60,12 +62,12 @@ func matrixText(_ *cli.Context, m *matrixPlan) ([]byte, error) {
 		if len(leg.Needs) > 0 {
 			needs = strings.Trim(fmt.Sprint(numbers(leg.Needs)), "[]")
 		}
-		rows = append(rows, []string{strconv.Itoa(n + 1), strconv.Itoa(leg.Level), took(leg.Took), needs, strings.Join(leg.Stacks, " ")})
+		rows = append(rows, []string{strconv.Itoa(n + 1), strconv.Itoa(leg.Level), terminal.Took(leg.Took), needs, strings.Join(leg.Stacks, " ")})
 	}
 	if len(m.legs) > 0 {
-		m.u.table(&b, rows, func(i int) string {
+		m.u.Table(&b, rows, func(i int) string {
 			if i == 0 {
-				return faint
+				return terminal.Faint
 			}
 			return ""
 		})
@@ -135,7 +137,7 @@ func matrixJSON(c *cli.Context, m *matrixPlan) ([]byte, error) {
 		out.Levels[l.Level] = append(out.Levels[l.Level], n+1)
 	}
 	var b bytes.Buffer
-	err := printJSON(&b, out)
+	err := terminal.PrintJSON(&b, out)
 	return b.Bytes(), err
 }
 
@@ -182,7 +184,7 @@ func matrixGitLab(c *cli.Context, m *matrixPlan) ([]byte, error) {
 		return nil, fmt.Errorf("--out: %w; artifacts are inside of the project", err)
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Made by tmnotes matrix: %s of %s in %s.\n", plural(len(m.todo), "stack"), shortHash(m.commit.Hash), plural(len(m.legs), "leg"))
+	fmt.Fprintf(&b, "# Made by tmnotes matrix: %s of %s in %s.\n", terminal.Plural(len(m.todo), "stack"), terminal.ShortHash(m.commit.Hash), terminal.Plural(len(m.legs), "leg"))
 	if template := c.String("job-template"); template != "" {
 		if _, err := os.Stat(template); err != nil {
 			return nil, fmt.Errorf("--job-template: %w", err)
@@ -238,7 +240,7 @@ stages: [deploy]
 		list(bar.needs, "")
 	}
 	for n := range m.legs {
-		fmt.Fprintf(&b, "leg-%d: # %s, about %s\n  extends: [.tmnotes, .tmnotes-leg]\n  variables:\n    TMNOTES_LEG_FILE: %s\n", n+1, m.label(n), took(m.legs[n].Took), quoted(dir+"/"+legFile(n+1)))
+		fmt.Fprintf(&b, "leg-%d: # %s, about %s\n  extends: [.tmnotes, .tmnotes-leg]\n  variables:\n    TMNOTES_LEG_FILE: %s\n", n+1, m.label(n), terminal.Took(m.legs[n].Took), quoted(dir+"/"+legFile(n+1)))
 		list(needs[n], artifact)
 	}
 	return b.Bytes(), nil

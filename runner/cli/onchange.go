@@ -140,7 +140,7 @@ func (h *changeHook) told(s standing, rec *note.Record, commit string) {
 	select {
 	case h.queue <- changed{*rec, was, is, commit}:
 	default:
-		h.u.warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: too much waits for it", rec.Stack, was, is))
+		h.u.Warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: too much waits for it", rec.Stack, was, is))
 	}
 }
 
@@ -167,9 +167,9 @@ func (h *changeHook) work() {
 
 func (h *changeHook) tell(c changed) {
 	if h.late.Load() {
-		h.u.warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: there was no time left", c.Stack, c.was, c.is))
+		h.u.Warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: there was no time left", c.Stack, c.was, c.is))
 	} else if err := h.call(c); err != nil {
-		h.u.warn(fmt.Sprintf("--on-change, of %s (%s, %s before): %v", c.Stack, c.is, c.was, err))
+		h.u.Warn(fmt.Sprintf("--on-change, of %s (%s, %s before): %v", c.Stack, c.is, c.was, err))
 	}
 }
 
@@ -193,7 +193,7 @@ func (h *changeHook) call(c changed) error {
 		return err
 	}
 	for line := range strings.Lines(said.String()) {
-		h.u.say("on-change: %s", strings.TrimRight(line, "\n"))
+		h.u.Say("on-change: %s", strings.TrimRight(line, "\n"))
 	}
 	if r := results[0]; r.Status != runner.StatusOK {
 		return fmt.Errorf("%s", note.NewRedactor(h.u.env.Environ).Text(r.Reason, 200))
@@ -253,7 +253,7 @@ func (h *cloudHost) onChange(command string) (watch func(commit string, records 
 				s, err = x.of(r.ID, r.Stack, r.Target)
 			}
 			if err != nil {
-				h.ui.warn(fmt.Sprintf("--on-change: what was before is not known: %v", err))
+				h.ui.Warn(fmt.Sprintf("--on-change: what was before is not known: %v", err))
 				return func() {}
 			}
 			before[of(r)] = s

@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // Of pipelines that overlap the newer commit's deployment is to stand at the end. A
@@ -107,7 +108,7 @@ func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
 	}
 	for _, c := range o.commits {
 		if there, err := o.digests.digests(c); err != nil || there[stack] == deployed {
-			return fmt.Sprintf("what a newer commit (%s) has is already deployed", shortHash(c)), err
+			return fmt.Sprintf("what a newer commit (%s) has is already deployed", terminal.ShortHash(c)), err
 		}
 	}
 	return "", nil
@@ -137,7 +138,7 @@ func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, 
 		return err
 	}
 	if _, err := n.store.PushFetched(ctx, sync.remote); err != nil {
-		u.warn(fmt.Sprintf("%v; nothing was to be done, but a pipeline of an earlier commit that comes late does not learn of it", err))
+		u.Warn(fmt.Sprintf("%v; nothing was to be done, but a pipeline of an earlier commit that comes late does not learn of it", err))
 		return nil
 	}
 	if _, err := n.store.Fetch(ctx, sync.remote); err != nil {
@@ -178,7 +179,7 @@ func run(c *cli.Context, env Env, command []string, plan work) error {
 		if !again || c.Context.Err() != nil || os.Chdir(dir) != nil {
 			break
 		}
-		newUI(env).say("a pipeline of another commit began meanwhile: looking again at what is pending")
+		newUI(env).Say("a pipeline of another commit began meanwhile: looking again at what is pending")
 	}
 	return first
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // removal is when a stack went from HEAD.
@@ -22,9 +23,9 @@ type removal struct {
 
 func (r *removal) String() string {
 	if r.removed == "" {
-		return "no stack of the project any more; at " + shortHash(r.last) + " it was"
+		return "no stack of the project any more; at " + terminal.ShortHash(r.last) + " it was"
 	}
-	return fmt.Sprintf("gone from HEAD since %s; %s had it last", shortHash(r.removed), shortHash(r.last))
+	return fmt.Sprintf("gone from HEAD since %s; %s had it last", terminal.ShortHash(r.removed), terminal.ShortHash(r.last))
 }
 
 // narrowed reports whether a selection is by what a stack that is gone has not:
@@ -186,8 +187,8 @@ func hintOrphans(u *ui, stacks []shownStack, target string) {
 		of = "--target " + target + " "
 	}
 	path := cmp.Or(strings.TrimPrefix(x.Path, "/"), ".")
-	u.say("orphaned: what it deployed may still be there. To destroy it: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s%s (and if the record is wrong: tmnotes forget --reason '…' %s--stack %s %s)",
-		shortHash(x.gone.last), shellQuote(path), shellQuote(path), of, name, of, shellQuote(x.Path), shortHash(x.deploy.Commit))
+	u.Say("orphaned: what it deployed may still be there. To destroy it: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s%s (and if the record is wrong: tmnotes forget --reason '…' %s--stack %s %s)",
+		terminal.ShortHash(x.gone.last), shellQuote(path), shellQuote(path), of, name, of, shellQuote(x.Path), terminal.ShortHash(x.deploy.Commit))
 }
 
 // shellQuote is a word as a shell reads it back.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func outputFlag() cli.Flag {
@@ -19,8 +20,8 @@ func outputFlag() cli.Flag {
 // parseOutput reads --output; "" is what suits the place.
 func parseOutput(c *cli.Context, s *gitstate.Store) (string, error) {
 	how := setting(c, s, "output", "output", "")
-	if how != "" && !slices.Contains(outputs, how) {
-		return "", fmt.Errorf("--output: unknown way %q; use one of %s", how, strings.Join(outputs, ", "))
+	if how != "" && !slices.Contains(terminal.Outputs, how) {
+		return "", fmt.Errorf("--output: unknown way %q; use one of %s", how, strings.Join(terminal.Outputs, ", "))
 	}
 	return how, nil
 }
@@ -28,26 +29,26 @@ func parseOutput(c *cli.Context, s *gitstate.Store) (string, error) {
 // outputHere is how output is shown. A view needs a terminal; without one, what was typed (or
 // stands in the repository) does not count. It is not the default where one stack at a
 // time runs, which has the terminal for itself: its command may ask.
-func outputHere(typed string, ci ciJob, terminal bool, atOnce int, quiet bool) string {
+func outputHere(typed string, ci ciJob, onTerminal bool, atOnce int, quiet bool) string {
 	switch {
-	case typed != "" && (typed != outputLive || terminal):
+	case typed != "" && (typed != terminal.OutputLive || onTerminal):
 		return typed
-	case folds(ci.name):
-		return outputGrouped
-	case terminal && atOnce > 1 && !quiet:
-		return outputLive
+	case terminal.Folds(ci.name):
+		return terminal.OutputGrouped
+	case onTerminal && atOnce > 1 && !quiet:
+		return terminal.OutputLive
 	}
-	return outputStream
+	return terminal.OutputStream
 }
 
-// display has the runner's options say how output is shown.
-func (n *session) display(x *runner.Options, u *ui, ci ciJob, o runOptions, g *runner.Graph, tasks map[string]runner.Task, todo []string) *display {
-	how := outputHere(o.output, ci, u.hasView(), min(x.Parallel, len(todo)), o.quiet)
-	d := newDisplay(x, u.printer, how, ci.name, tasks)
-	if how == outputLive {
-		d.watch(x, newLive(u.printer, g, todo, func(path string) time.Duration { return n.stacks[path].usual }, x.Parallel, time.Now))
-		d.view.divide(n.waves.filters, n.waves.of, n.waves.soak)
+// Display has the runner's options say how output is shown.
+func (n *session) display(x *runner.Options, u *ui, ci ciJob, o runOptions, g *runner.Graph, tasks map[string]runner.Task, todo []string) *terminal.Display {
+	how := outputHere(o.output, ci, u.HasView(), min(x.Parallel, len(todo)), o.quiet)
+	d := terminal.NewDisplay(x, u.Printer, how, ci.name, tasks)
+	if how == terminal.OutputLive {
+		d.Watch(x, terminal.NewView(u.Printer, g, todo, func(path string) time.Duration { return n.stacks[path].usual }, x.Parallel, time.Now))
+		d.View.Divide(n.waves.filters, n.waves.of, n.waves.soak)
 	}
-	n.watch = append(n.watch, d.event)
+	n.watch = append(n.watch, d.Event)
 	return d
 }

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // How output is shown where nobody says so, and what is possible where somebody does.
@@ -19,21 +21,21 @@ func TestOutputHere(t *testing.T) {
 		quiet     bool
 		want      string
 	}{
-		{"", "", true, 4, false, outputLive},
-		{"", "", true, 1, false, outputStream}, // the command may ask
-		{"", "", true, 4, true, outputStream},
-		{"", "", false, 4, false, outputStream},
-		{"", "github", false, 1, false, outputGrouped},
-		{"", "gitlab", true, 4, true, outputGrouped},
-		{"", "jenkins", false, 4, false, outputStream},
-		{"live", "", true, 1, false, outputLive},
-		{"live", "", true, 4, true, outputLive},
-		{"live", "", false, 4, false, outputStream},
-		{"live", "github", false, 4, false, outputGrouped},
-		{"live", "github", true, 4, false, outputLive},
-		{"stream", "github", false, 4, false, outputStream},
-		{"grouped", "", true, 4, false, outputGrouped},
-		{"quiet", "", true, 1, false, outputQuiet},
+		{"", "", true, 4, false, terminal.OutputLive},
+		{"", "", true, 1, false, terminal.OutputStream}, // the command may ask
+		{"", "", true, 4, true, terminal.OutputStream},
+		{"", "", false, 4, false, terminal.OutputStream},
+		{"", "github", false, 1, false, terminal.OutputGrouped},
+		{"", "gitlab", true, 4, true, terminal.OutputGrouped},
+		{"", "jenkins", false, 4, false, terminal.OutputStream},
+		{"live", "", true, 1, false, terminal.OutputLive},
+		{"live", "", true, 4, true, terminal.OutputLive},
+		{"live", "", false, 4, false, terminal.OutputStream},
+		{"live", "github", false, 4, false, terminal.OutputGrouped},
+		{"live", "github", true, 4, false, terminal.OutputLive},
+		{"stream", "github", false, 4, false, terminal.OutputStream},
+		{"grouped", "", true, 4, false, terminal.OutputGrouped},
+		{"quiet", "", true, 1, false, terminal.OutputQuiet},
 	} {
 		if got := outputHere(tt.typed, ciJob{name: tt.ci}, tt.terminal, tt.atOnce, tt.quiet); got != tt.want {
 			t.Errorf("%+v: %s", tt, got)
@@ -64,15 +66,15 @@ func TestGroups(t *testing.T) {
 		ci    string
 		quiet bool
 	}{{"github", "github", false}, {"github-quiet", "github", true}, {"gitlab", "gitlab", false}, {"plain", "", false}, {"plain-quiet", "", true}} {
-		d := &display{how: outputGrouped, u: &printer{quiet: tt.quiet}, ci: tt.ci, tasks: tasks}
+		d := &terminal.Display{How: terminal.OutputGrouped, U: &terminal.Printer{Quiet: tt.quiet}, Ci: tt.ci, Tasks: tasks}
 		var out strings.Builder
 		for _, r := range results {
-			fmt.Fprint(&out, line(d.groupStart(r.Stack, r)), "(the output)\n", line(d.groupEnd(r.Stack, r)))
+			fmt.Fprint(&out, line(d.GroupStart(r.Stack, r)), "(the output)\n", line(d.GroupEnd(r.Stack, r)))
 		}
 		running := results[0]
 		running.Status, running.Took = runner.StatusRunning, 0
-		fmt.Fprint(&out, "-- while it runs --\n", line(d.groupStart(running.Stack, running)))
-		golden(t, "output/"+tt.name+".txt", strings.NewReplacer("\x1b", `\e`, "\r", `\r`).Replace(out.String()))
+		fmt.Fprint(&out, "-- while it runs --\n", line(d.GroupStart(running.Stack, running)))
+		gittest.Golden(t, "output/"+tt.name+".txt", strings.NewReplacer("\x1b", `\e`, "\r", `\r`).Replace(out.String()))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // What is pending: what was never deployed, or not successfully, or differs from
@@ -114,7 +115,7 @@ func (q *pendings) of(stack runner.Stack, a asked) (why string, l gitstate.Lates
 // sayAssumed tells once that places are not known.
 func (q *pendings) sayAssumed(u *ui) {
 	if q.assumed > 0 {
-		u.say("the place of %s is not known here: assumed to be the recorded one", plural(q.assumed, "stack"))
+		u.Say("the place of %s is not known here: assumed to be the recorded one", terminal.Plural(q.assumed, "stack"))
 	}
 }
 
@@ -170,9 +171,9 @@ func (q *pendings) recorded(l *gitstate.Latest) (digest, why string, err error) 
 	case err != nil:
 		return "", "", err
 	case at == nil:
-		return "", fmt.Sprintf("what was deployed at %s is not known: that commit is not in this clone, or cannot be read as a project", shortHash(l.Commit)), nil
+		return "", fmt.Sprintf("what was deployed at %s is not known: that commit is not in this clone, or cannot be read as a project", terminal.ShortHash(l.Commit)), nil
 	case at[l.Record.Stack] == "":
-		return "", fmt.Sprintf("what was deployed at %s is not known: it was no stack there, or its inputs cannot be read", shortHash(l.Commit)), nil
+		return "", fmt.Sprintf("what was deployed at %s is not known: it was no stack there, or its inputs cannot be read", terminal.ShortHash(l.Commit)), nil
 	}
 	return project.Complete(l.Inputs, at[l.Record.Stack]), "", nil
 }
@@ -256,7 +257,7 @@ func (q *pendings) acknowledged(stack, then, now string) (string, error) {
 
 // changed says what changed since the latest success.
 func (q *pendings) changed(l *gitstate.Latest, stack string) (string, error) {
-	why := "inputs changed since " + shortHash(l.Commit)
+	why := "inputs changed since " + terminal.ShortHash(l.Commit)
 	if !q.explain {
 		return why, nil
 	}
@@ -403,7 +404,7 @@ func (n *session) pending(q *pendings, u *ui, o runOptions, stacks []runner.Stac
 		return a, nil
 	})
 	if late > 0 {
-		u.say("%s skipped: a newer commit is already deployed. --allow-rollback selects this older one.", plural(late, "stack"))
+		u.Say("%s skipped: a newer commit is already deployed. --allow-rollback selects this older one.", terminal.Plural(late, "stack"))
 	}
 	return kept, err
 }
@@ -451,11 +452,11 @@ func describePending(u *ui, todo []string, why map[string]string, list string) {
 	const most = 20
 	for i, path := range todo {
 		if i == most {
-			u.say("  and %d more; `%s` lists them all", len(todo)-most, list)
+			u.Say("  and %d more; `%s` lists them all", len(todo)-most, list)
 			return
 		}
 		if why[path] != "" {
-			u.say("  %s: %s", path, why[path])
+			u.Say("  %s: %s", path, why[path])
 		}
 	}
 }

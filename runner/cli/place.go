@@ -11,6 +11,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // Where a stack is deployed to, and with which values (runner.Reader). It is looked at when
@@ -152,7 +153,7 @@ func (n *session) sayAssumed(u *ui, order []string) {
 		}
 	}
 	if count > 0 {
-		u.say("the place of %s is not known yet (no init here): assumed to be the recorded one", plural(count, "stack"))
+		u.Say("the place of %s is not known yet (no init here): assumed to be the recorded one", terminal.Plural(count, "stack"))
 	}
 }
 

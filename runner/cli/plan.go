@@ -19,6 +19,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // The text of a plan is kept beside the record of the run that made it: of a
@@ -99,7 +100,7 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 			if file.name != "" {
 				var err error
 				if text, err = showPlanFile(ctx, task, args, env, file); err != nil {
-					u.warn(fmt.Sprintf("%s: the plan %s cannot be shown: %v", path, file.name, err))
+					u.Warn(fmt.Sprintf("%s: the plan %s cannot be shown: %v", path, file.name, err))
 				}
 			}
 			if text == "" && drift >= 0 {
@@ -111,7 +112,7 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 			rec := n.of(path)
 			key := gitstate.TextKey{Kind: gitstate.PlanText, ID: rec.stack.ID, Path: path, Target: rec.target, Op: rec.op.Name, Run: n.run}
 			if err := n.store.KeepText(key, text, task.Secrets); err != nil {
-				u.warn(err.Error())
+				u.Warn(err.Error())
 			}
 		}
 		tasks[path] = task
@@ -219,17 +220,17 @@ func showPlan(c *cli.Context, env Env) error {
 				continue
 			}
 			if c.String("format") == "json" {
-				return printJSON(env.Stdout, keptPlan{stack.Stack, stack.ID, target, op, text.Run, text.At, text.Body})
+				return terminal.PrintJSON(env.Stdout, keptPlan{stack.Stack, stack.ID, target, op, text.Run, text.At, text.Body})
 			}
 			u := newUI(env)
-			u.say("%s: %s of the %s run %s, %s", of, kind, op, text.Run, ago(time.Since(text.At)))
+			u.Say("%s: %s of the %s run %s, %s", of, kind, op, text.Run, terminal.Ago(time.Since(text.At)))
 			if run == "" {
 				if err := laterRun(c.Context, s, u, &stack, target, op, text.Run); err != nil {
 					return err
 				}
 			}
 			if age != "" {
-				u.say("%s", age)
+				u.Say("%s", age)
 			}
 			_, err = io.WriteString(env.Stdout, strings.TrimSuffix(text.Body, "\n")+"\n")
 			return err
@@ -252,7 +253,7 @@ func laterRun(ctx context.Context, s *gitstate.Store, u *ui, stack *note.Record,
 	}
 	l, err := st.Latest(stack.ID, stack.Stack, target, op)
 	if err == nil && l.Status != note.Never && l.Run != run {
-		u.say("%s: the last %s run is %s: %s", stack.Stack, l.Op, l.Run, l.Status)
+		u.Say("%s: the last %s run is %s: %s", stack.Stack, l.Op, l.Run, l.Status)
 	}
 	return err
 }

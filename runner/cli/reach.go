@@ -69,7 +69,7 @@ func (r *reach) received(u *ui, remote string, sig os.Signal) {
 		return
 	case r.signals == 0 && remote != "":
 		r.signals++
-		u.say("%v: the records are still being sent to %s; once more leaves that to `tmnotes sync`", sig, remote)
+		u.Say("%v: the records are still being sent to %s; once more leaves that to `tmnotes sync`", sig, remote)
 	default:
 		r.giveUp(errGivenUp)
 	}
@@ -90,7 +90,7 @@ func (r *reach) end(u *ui, remote string) {
 	r.timers = append(r.timers, time.AfterFunc(r.budget, func() { r.giveUp(gitstate.NoAnswer(r.budget)) }))
 	if remote != "" {
 		r.timers = append(r.timers, time.AfterFunc(5*time.Second, func() {
-			u.say("sending the records to %s (for up to %v; Ctrl-C leaves that to `tmnotes sync`)", remote, r.budget)
+			u.Say("sending the records to %s (for up to %v; Ctrl-C leaves that to `tmnotes sync`)", remote, r.budget)
 		}))
 	}
 }

@@ -7,13 +7,14 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // report is the table at the end, and what to type next.
 func (n *session) report(u *ui, results []runner.Result, off map[string]taken, sync syncPlan, pushErr error) {
 	counts := count(results)
 	bad := len(results) - counts[runner.StatusOK] - counts[runner.StatusSkipped]
-	if u.quiet && bad == 0 {
+	if u.Quiet && bad == 0 {
 		return
 	}
 	const most = 40
@@ -38,18 +39,18 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 			why = strings.TrimSpace(fmt.Sprintf("%d tries; %s", r.Tries, why))
 			why = strings.TrimSuffix(why, ";")
 		}
-		row := []string{string(r.Status), r.Stack.Path, took(r.Took), why}
+		row := []string{string(r.Status), r.Stack.Path, terminal.Took(r.Took), why}
 		if w := n.waves.name(r.Stack.Path); w != "" {
 			row = slices.Insert(row, 2, w)
 		}
 		rows = append(rows, row)
-		colors = append(colors, statusColor(string(r.Status)))
+		colors = append(colors, terminal.StatusColor(string(r.Status)))
 	}
-	fmt.Fprintln(u.err)
+	fmt.Fprintln(u.Err)
 	if len(rows) > 1 {
-		u.table(u.err, rows, func(i int) string {
+		u.Table(u.Err, rows, func(i int) string {
 			if i == 0 {
-				return faint
+				return terminal.Faint
 			}
 			return colors[i-1]
 		})
@@ -67,10 +68,10 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 	if late > 0 {
 		parts = append(parts, fmt.Sprintf("%d with a newer commit deployed", late))
 	}
-	u.quiet = false
-	u.say("run %s on %s: %s", n.run, shortHash(n.commit.Hash), strings.Join(parts, ", "))
+	u.Quiet = false
+	u.Say("run %s on %s: %s", n.run, terminal.ShortHash(n.commit.Hash), strings.Join(parts, ", "))
 	if sync.remote != "" && pushErr == nil {
-		u.say("recorded on %s: git log --notes=%s", sync.remote, strings.TrimPrefix(n.store.Ref(), "refs/notes/"))
+		u.Say("recorded on %s: git log --notes=%s", sync.remote, strings.TrimPrefix(n.store.Ref(), "refs/notes/"))
 	}
 	if counts[runner.StatusFailed]+counts[runner.StatusCanceled]+counts[runner.StatusBlocked] > 0 {
 		first := ""
@@ -84,7 +85,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		if first != "" {
 			next += fmt.Sprintf(" (tmnotes log %s has its history)", first)
 		}
-		u.say("%s", next)
+		u.Say("%s", next)
 	}
 }
 

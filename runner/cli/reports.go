@@ -111,7 +111,7 @@ func writeReports(c *cli.Context, env Env) error {
 			}
 		}
 		if age != "" {
-			newUI(env).say("%s", age)
+			newUI(env).Say("%s", age)
 		}
 		return nil
 	})

@@ -225,7 +225,7 @@ type chosen struct {
 // something is announced. Who is done with it closes its store.
 func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, err error) {
 	ctx, u, ci := c.Context, newUI(env), env.ci()
-	u.quiet = c.Bool("quiet")
+	u.Quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
 		return nil, err
 	}
@@ -255,7 +255,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		return nil, errPendingForce
 	}
 	if c.Bool("continue-on-error") {
-		u.say("--continue-on-error is the default here, and stacks that depend on a failed one do not run")
+		u.Say("--continue-on-error is the default here, and stacks that depend on a failed one do not run")
 	}
 	head, err := s.Resolve("HEAD")
 	if err != nil {
@@ -411,7 +411,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		}
 	}
 	if len(busy) > 0 && !o.exec.DryRun {
-		u.warn(atWork(busy, o.claims, sync.remote))
+		u.Warn(atWork(busy, o.claims, sync.remote))
 	}
 
 	// What need not run. What has uncommitted changes is not what was deployed.
@@ -433,7 +433,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	}
 	if !o.filter.set() {
 		// What is pending, or was asked for beside it, is not done.
-		if off, err = takeOff(ctx, st, n, order, !pending && !o.force, o.resume, o.allowRollback, u.warn); err != nil {
+		if off, err = takeOff(ctx, st, n, order, !pending && !o.force, o.resume, o.allowRollback, u.Warn); err != nil {
 			return nil, err
 		}
 		if err := leg.takeOff(st, n, order, off); err != nil {
@@ -472,7 +472,7 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 	n.sayAssumed(u, order)
 	describe(u, n, order, x.ops, off, o)
 	if n.leg > 0 {
-		u.say("leg %d of %d of run %s", x.leg.Leg, x.leg.Legs, n.run)
+		u.Say("leg %d of %d of run %s", x.leg.Leg, x.leg.Legs, n.run)
 	}
 	if x.pending {
 		describePending(u, todo, x.why, listPending(c))
@@ -480,12 +480,12 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 	if len(order) == 0 || len(todo) == 0 && !o.exec.DryRun {
 		if len(order) == 0 {
 			if x.pending {
-				u.say("no stack is pending: nothing to do")
+				u.Say("no stack is pending: nothing to do")
 			} else {
-				u.say("no stack is selected: nothing to do")
+				u.Say("no stack is selected: nothing to do")
 			}
 		} else {
-			u.say("nothing to do: %s", allDone(off, n.commit.Hash))
+			u.Say("nothing to do: %s", allDone(off, n.commit.Hash))
 		}
 		if err := n.lookedAt(ctx, u, x.ci, x.sync, strings.Join(x.asked, ","), o, again); err != nil || len(o.reports) == 0 {
 			return err

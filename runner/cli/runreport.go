@@ -93,7 +93,7 @@ func (n *session) writeReports(ctx context.Context, u *ui, env Env, reports []ru
 	}
 	r, err := n.runReport(context.WithoutCancel(ctx), remote, order)
 	if err != nil {
-		u.warn(fmt.Sprintf("no report of the run: %v", err))
+		u.Warn(fmt.Sprintf("no report of the run: %v", err))
 		return
 	}
 	for _, to := range reports {
@@ -104,12 +104,12 @@ func (n *session) writeReports(ctx context.Context, u *ui, env Env, reports []ru
 			err = writeWithin(to.within, to.file, put)
 		}
 		if err != nil {
-			u.warn(fmt.Sprintf("the report %s was not written: %v", to.file, err))
+			u.Warn(fmt.Sprintf("the report %s was not written: %v", to.file, err))
 		}
 	}
 	if summary != "" {
 		if err := appendSummary(summary, r); err != nil {
-			u.warn(fmt.Sprintf("the summary of the step (GITHUB_STEP_SUMMARY) was not written: %v", err))
+			u.Warn(fmt.Sprintf("the summary of the step (GITHUB_STEP_SUMMARY) was not written: %v", err))
 		}
 	}
 }

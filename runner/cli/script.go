@@ -12,6 +12,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func scriptCommand(env Env) *cli.Command {
@@ -53,11 +54,11 @@ func scriptTasks(labels []string) work {
 			return nil, err
 		}
 		if o.exec.DryRun {
-			u.say("This is a dry run, commands will not be executed.")
+			u.Say("This is a dry run, commands will not be executed.")
 		}
 		of := map[string]project.Script{}
 		for _, s := range scripts {
-			u.say("Script %d at %s having %d job(s)", s.Index, s.Place, s.Jobs)
+			u.Say("Script %d at %s having %d job(s)", s.Index, s.Place, s.Jobs)
 			for path := range s.Stacks {
 				of[path] = s
 			}
@@ -95,7 +96,7 @@ func scriptTasks(labels []string) work {
 				}
 				if !o.quiet {
 					at := fmt.Sprintf("%s (script:%d job:%d.%d)> ", st.Path, script.Index, c.Job, c.Num)
-					cmd.Line = u.paint(green, printable(at)) + u.paint(yellow, printable(strings.Join(c.Args, " ")))
+					cmd.Line = u.Paint(terminal.Green, terminal.Printable(at)) + u.Paint(terminal.Yellow, terminal.Printable(strings.Join(c.Args, " ")))
 				}
 				task.Commands = append(task.Commands, cmd)
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func serveCommand(env Env) *cli.Command {
@@ -62,7 +63,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	}
 	repository, err := cloudRepository(c, s)
 	if err != nil {
-		h.ui.warn(err.Error())
+		h.ui.Warn(err.Error())
 	}
 	if err := fetchNotes(ctx, s, h.ui, h.plans[note.Deploy]); err != nil {
 		return err
@@ -86,7 +87,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	mux.Handle("GET /metrics", api.Authorize(h.metricsHandler(registry)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.State(r.Context()); err != nil {
-			h.ui.warn(err.Error())
+			h.ui.Warn(err.Error())
 			http.Error(w, "the notes cannot be read", http.StatusServiceUnavailable)
 			return
 		}
@@ -102,9 +103,9 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", printable(listener.Addr().String()), cloudapi.Organization, shellQuote(file))
-	h.ui.say("serving %s; Ctrl-C ends it", cmp.Or(repository, s.GitDir()))
-	h.ui.say("the page is at http://%s/ and asks for the token in %s", listener.Addr(), file)
+	fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", terminal.Printable(listener.Addr().String()), cloudapi.Organization, shellQuote(file))
+	h.ui.Say("serving %s; Ctrl-C ends it", cmp.Or(repository, s.GitDir()))
+	h.ui.Say("the page is at http://%s/ and asks for the token in %s", listener.Addr(), file)
 	err = nil
 	select {
 	case err = <-failed:

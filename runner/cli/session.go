@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // session is one run as it is recorded: its head, a record for each change of
@@ -361,11 +362,11 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 	}
 	for i, p := range paths {
 		if _, is := off[p]; late[i] && !is {
-			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", shortHash(ask[i].OKCommit))}
+			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", terminal.ShortHash(ask[i].OKCommit))}
 		}
 	}
 	if guessed > 0 {
-		warn(fmt.Sprintf("the history of %s is not in this clone: the commit times in the records tell which commit is later", plural(guessed, "deployed commit")))
+		warn(fmt.Sprintf("the history of %s is not in this clone: the commit times in the records tell which commit is later", terminal.Plural(guessed, "deployed commit")))
 	}
 	return off, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func setupCommand(env Env) *cli.Command {
@@ -33,16 +34,16 @@ func setupCommand(env Env) *cli.Command {
 					return err
 				}
 				for _, line := range changed {
-					u.say("%s", line)
+					u.Say("%s", line)
 				}
 				if len(changed) == 0 {
-					u.say("nothing to change")
+					u.Say("nothing to change")
 				}
 				if remote == "" || c.Bool("undo") {
 					return nil
 				}
 				if _, err := s.Fetch(c.Context, remote); err != nil {
-					u.warn(err.Error())
+					u.Warn(err.Error())
 				}
 				return nil
 			})
@@ -65,7 +66,7 @@ func checkCommand(env Env) *cli.Command {
 			}
 			return withStore(c, env, func(s *gitstate.Store, _ string) error {
 				if err := s.Flush(c.Context); err != nil {
-					newUI(env).warn(err.Error())
+					newUI(env).Warn(err.Error())
 				}
 				problems, err := s.Check(c.Context)
 				if err != nil {
@@ -75,19 +76,19 @@ func checkCommand(env Env) *cli.Command {
 					if problems == nil {
 						problems = []gitstate.Problem{}
 					}
-					if err := printJSON(env.Stdout, problems); err != nil {
+					if err := terminal.PrintJSON(env.Stdout, problems); err != nil {
 						return err
 					}
 				} else {
 					for _, p := range problems {
 						line := p.What
 						if p.Commit != "" {
-							line = shortHash(p.Commit) + ": " + line
+							line = terminal.ShortHash(p.Commit) + ": " + line
 						}
 						if p.Do != "" {
 							line += " (" + p.Do + ")"
 						}
-						fmt.Fprintln(env.Stdout, printable(line))
+						fmt.Fprintln(env.Stdout, terminal.Printable(line))
 					}
 					if len(problems) == 0 {
 						fmt.Fprintf(env.Stdout, "%s is in order\n", s.Ref())

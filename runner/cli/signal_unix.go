@@ -13,9 +13,6 @@ import (
 // recorded. A closed terminal (SIGHUP) is one, too.
 var interrupts = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 
-// resumes say that the process goes on after it was stopped, by Ctrl-Z for example.
-var resumes = []os.Signal{syscall.SIGCONT}
-
 // outliveReader has writes to a pipe that nobody reads any more (`| head`) fail, where
 // they would end the process: what this one is about to run must be recorded.
 // Children have the signal as they always had.

@@ -9,8 +9,6 @@ import (
 // recorded.
 var interrupts = []os.Signal{os.Interrupt, syscall.SIGTERM}
 
-var resumes []os.Signal // there is no stopping
-
 func outliveReader() {} // writes fail
 
 // resend ends this process, as a signal would.

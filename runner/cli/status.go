@@ -15,6 +15,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func statusCommand(env Env) *cli.Command {
@@ -136,13 +137,13 @@ func status(c *cli.Context, env Env) error {
 		for i, x := range stacks {
 			out[i] = x.json(target)
 		}
-		return printJSON(env.Stdout, out)
+		return terminal.PrintJSON(env.Stdout, out)
 	}
 	if at.set() {
-		u.say("%s", at.what)
+		u.Say("%s", at.what)
 	}
 	if len(stacks) == 0 {
-		u.say("no stack is selected")
+		u.Say("no stack is selected")
 		return nil
 	}
 	rows := [][]string{{"STATUS", "STACK", "DEPLOYMENT", "COMMIT", "WHEN", "BY", "WHY"}}
@@ -150,11 +151,11 @@ func status(c *cli.Context, env Env) error {
 	for _, x := range stacks {
 		rows = append(rows, x.row(now))
 	}
-	u.table(env.Stdout, rows, func(i int) string {
+	u.Table(env.Stdout, rows, func(i int) string {
 		if i == 0 {
-			return faint
+			return terminal.Faint
 		}
-		return statusColor(rows[i][0])
+		return terminal.StatusColor(rows[i][0])
 	})
 	hintOrphans(u, stacks, sel.Target)
 	if !at.set() {
@@ -163,7 +164,7 @@ func status(c *cli.Context, env Env) error {
 		}
 	}
 	if got.age != "" {
-		u.say("%s", got.age)
+		u.Say("%s", got.age)
 	}
 	return nil
 }
@@ -207,7 +208,7 @@ func (x *shownStack) row(now time.Time) []string {
 		deployment += ", conflict" // run does not count it as done
 	}
 	if l.Status != note.Never {
-		commit, when = shortHash(l.Commit), ago(now.Sub(l.At))
+		commit, when = terminal.ShortHash(l.Commit), terminal.Ago(now.Sub(l.At))
 	}
 	by, _, _ := strings.Cut(l.By, " <")
 	return []string{string(x.status), x.Path, deployment, commit, when, by, why}
@@ -239,7 +240,7 @@ func atFlag(c *cli.Context, s *gitstate.Store) (a asOf, err error) {
 		return a, errors.New("--at and --status orphaned do not go together: what is gone is told by HEAD")
 	}
 	if commit, err := s.Resolve(text); err == nil {
-		a.what = fmt.Sprintf("what is recorded on %s %q and the commits before it", shortHash(commit.Hash), commit.Subject)
+		a.what = fmt.Sprintf("what is recorded on %s %q and the commits before it", terminal.ShortHash(commit.Hash), commit.Subject)
 		a.on, err = s.Ancestors(c.Context, commit.Hash)
 		return a, err
 	}
@@ -293,7 +294,7 @@ func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
 		return fmt.Sprintf("the notes of %s were never fetched; `tmnotes fetch` brings them", remote), nil
 	}
 	if d := time.Since(last); d > time.Minute {
-		return fmt.Sprintf("as of the last fetch from %s, %s", remote, ago(d)), nil
+		return fmt.Sprintf("as of the last fetch from %s, %s", remote, terminal.Ago(d)), nil
 	}
 	return "", nil
 }

@@ -30,10 +30,10 @@ func (n *session) recheck(u *ui, path string) {
 	}
 	n.touched.Store(path, true)
 	if err != nil {
-		u.warn(fmt.Sprintf("%s: cannot tell whether its files changed during the run, so this result will not count as deployed: %s", path, oneLine(err)))
+		u.Warn(fmt.Sprintf("%s: cannot tell whether its files changed during the run, so this result will not count as deployed: %s", path, oneLine(err)))
 		return
 	}
-	u.warn(fmt.Sprintf("%s: its files or HEAD changed during the run, so this result will not count as deployed (`git status` shows what changed)", path))
+	u.Warn(fmt.Sprintf("%s: its files or HEAD changed during the run, so this result will not count as deployed (`git status` shows what changed)", path))
 }
 
 // isTouched reports whether recheck has found the stack changed.

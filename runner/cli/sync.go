@@ -98,7 +98,7 @@ func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan syncPlan) er
 		return fmt.Errorf("%w; nothing was done (%s--sync=off works with what is here)", err, do)
 	}
 	if tr.Empty {
-		u.say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.remote, s.Ref())
+		u.Say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.remote, s.Ref())
 	}
 	return nil
 }
@@ -152,15 +152,15 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 				u := newUI(env)
 				switch {
 				case tr.Spooled:
-					u.say("pushed to a ref of this clone's own on %s, which the next sync of anybody folds in", remote)
+					u.Say("pushed to a ref of this clone's own on %s, which the next sync of anybody folds in", remote)
 				case tr.Pushed:
-					u.say("pushed the notes to %s", remote)
+					u.Say("pushed the notes to %s", remote)
 				case tr.Fetched:
-					u.say("fetched the notes of %s", remote)
+					u.Say("fetched the notes of %s", remote)
 				case tr.Empty && name == "fetch":
-					u.say("%s has no notes yet", remote)
+					u.Say("%s has no notes yet", remote)
 				default:
-					u.say("%s has everything that is here", remote)
+					u.Say("%s has everything that is here", remote)
 				}
 				return nil
 			})

@@ -53,7 +53,7 @@ func (n *session) tell(ctx context.Context, u *ui, st *gitstate.State, run telem
 // their stack's.
 func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole bool, tasks map[string]runner.Task) (end func()) {
 	program, _ := version()
-	t := telemetry.Begin(ctx, run, program, whole, u.warn)
+	t := telemetry.Begin(ctx, run, program, whole, u.Warn)
 	if t == nil {
 		return func() {}
 	}
@@ -178,7 +178,7 @@ func (h *cloudHost) metricsHandler(r *prometheus.Registry) http.Handler {
 		err := h.refresh(ctx)
 		cancel()
 		if err != nil && req.Context().Err() == nil {
-			h.ui.warn(fmt.Sprintf("metrics: %v", err))
+			h.ui.Warn(fmt.Sprintf("metrics: %v", err))
 		}
 		answer.ServeHTTP(w, req)
 	})
@@ -186,4 +186,4 @@ func (h *cloudHost) metricsHandler(r *prometheus.Registry) http.Handler {
 
 type metricsLog struct{ *ui }
 
-func (l metricsLog) Println(v ...any) { l.warn("metrics: " + strings.TrimSpace(fmt.Sprintln(v...))) }
+func (l metricsLog) Println(v ...any) { l.Warn("metrics: " + strings.TrimSpace(fmt.Sprintln(v...))) }

@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func triggerCommand(env Env) *cli.Command {
@@ -118,7 +119,7 @@ func trigger(c *cli.Context, env Env) error {
 			}
 		}
 		if len(stacks) == 0 {
-			u.say("no stack is selected: nothing to trigger")
+			u.Say("no stack is selected: nothing to trigger")
 			return nil
 		}
 		if inNotes {
@@ -190,11 +191,11 @@ func triggerByFile(c *cli.Context, env Env, u *ui, p *project.Project, stacks []
 	reason = cmp.Or(reason, "Created by tmnotes trigger without a reason.")
 	for i, st := range stacks {
 		if err := p.Trigger(st, ignore, reason); err != nil {
-			return fmt.Errorf("%w (%s written before)", err, plural(i, "trigger file"))
+			return fmt.Errorf("%w (%s written before)", err, terminal.Plural(i, "trigger file"))
 		}
 		fmt.Fprintf(env.Stdout, "Created %s trigger for stack %q\n", kind, st.Path)
 	}
-	u.say("commit .tmtriggers/ (git add .tmtriggers && git commit); %s", sees)
+	u.Say("commit .tmtriggers/ (git add .tmtriggers && git commit); %s", sees)
 	return nil
 }
 
@@ -211,7 +212,7 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 			return err
 		}
 		if l.Status == note.Queued || l.Status == note.Running {
-			u.warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", stack.Path, l.Status, l.Run))
+			u.Warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", stack.Path, l.Status, l.Run))
 		}
 		if l.Status != note.Never {
 			r.Had, r.Was = l.Standing()
@@ -227,6 +228,6 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 	if err := finishEdit(c, s, u, plan); err != nil {
 		return err
 	}
-	u.say("triggered %s at %s: pending until the next %s", plural(len(records), "stack"), shortHash(head.Hash), op)
+	u.Say("triggered %s at %s: pending until the next %s", terminal.Plural(len(records), "stack"), terminal.ShortHash(head.Hash), op)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // Terramate's users write short flags with their values, several at once, and
@@ -91,7 +92,7 @@ func TestPrintable(t *testing.T) {
 		"\u009b31m":          `\u009b31m`,
 		"abc\u202edcba":      `abc\u202edcba`,
 	} {
-		got := printable(in)
+		got := terminal.Printable(in)
 		if got != want {
 			t.Errorf("printable(%q) = %q, want %q", in, got, want)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func unlockCommand(env Env) *cli.Command {
@@ -101,7 +102,7 @@ func unlock(c *cli.Context, env Env) error {
 			found = named
 		}
 		if len(found) == 0 {
-			u.say("no stack is claimed on %s", remote)
+			u.Say("no stack is claimed on %s", remote)
 			return nil
 		}
 		if err := s.Unclaim(c.Context, remote, found); err != nil {
@@ -110,12 +111,12 @@ func unlock(c *cli.Context, env Env) error {
 		s.UseJournal(s.NewRun())
 		who := cmp.Or(env.ci().by, s.Who(c.Context))
 		for _, n := range found {
-			u.say("%s was claimed by %s %s", n.Stack, n.Who(), sinceWhen(&n))
+			u.Say("%s was claimed by %s %s", n.Stack, n.Who(), sinceWhen(&n))
 			if err := s.Append(n.Commit, n.Unlocked(who, reason)); err != nil {
 				return err
 			}
 		}
-		u.say("removed %s", plural(len(found), "claim"))
+		u.Say("removed %s", terminal.Plural(len(found), "claim"))
 		return finishEdit(c, s, u, syncPlan{remote: remote})
 	})
 }
@@ -146,7 +147,7 @@ func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []shownStack, ta
 		if at := n.At.Add(n.Lease); at.After(time.Now()) {
 			until = "taken over at " + clockTime(at) + " unless it is renewed"
 		}
-		u.say("%s is claimed by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), sinceWhen(&n), until)
+		u.Say("%s is claimed by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), sinceWhen(&n), until)
 	}
 	return nil
 }
@@ -157,11 +158,11 @@ func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) 
 		for i, n := range found {
 			shown[i] = claimShown{n.Stack, n.ID, n.Target, n.Run, n.By, n.Job, n.Commit, n.Since, n.At, n.Lease.String(), n.At.Add(n.Lease)}
 		}
-		return printJSON(env.Stdout, shown)
+		return terminal.PrintJSON(env.Stdout, shown)
 	}
 	u := newUI(env)
 	if len(found) == 0 {
-		u.say("no stack is claimed on %s", remote)
+		u.Say("no stack is claimed on %s", remote)
 		return nil
 	}
 	rows := [][]string{{"STACK", "TARGET", "SINCE", "RENEWED", "TAKEN OVER", "COMMIT", "BY", "RUN", "JOB"}}
@@ -169,16 +170,16 @@ func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) 
 		who, _, _ := strings.Cut(n.By, " <")
 		renewed, until := "-", "when somebody waits"
 		if n.Renewed > 0 {
-			renewed = ago(time.Since(n.At))
+			renewed = terminal.Ago(time.Since(n.At))
 		}
 		if left := time.Until(n.At.Add(n.Lease)); left > 0 {
-			until = "in " + took(left) + " if not renewed"
+			until = "in " + terminal.Took(left) + " if not renewed"
 		}
-		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), ago(time.Since(n.Since)), renewed, until, shortHash(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
+		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, terminal.ShortHash(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
 	}
-	u.table(env.Stdout, rows, func(i int) string {
+	u.Table(env.Stdout, rows, func(i int) string {
 		if i == 0 {
-			return faint
+			return terminal.Faint
 		}
 		return ""
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // Waves: a deployment reaches some stacks first, and the others only if that went
@@ -275,7 +276,7 @@ func (w *waves) execute(ctx context.Context, u *ui, n *session, g *runner.Graph,
 		var part []runner.Result
 		if r.over == nil {
 			if len(w.filters) > 0 {
-				u.say("wave %s, %d of %d: %s", w.list[k].name, k+1, len(w.list), plural(len(todo), "stack"))
+				u.Say("wave %s, %d of %d: %s", w.list[k].name, k+1, len(w.list), terminal.Plural(len(todo), "stack"))
 			}
 			y := only(x, g, todo)
 			y.Blocked = map[string]string{}
@@ -385,7 +386,7 @@ func (r *rollout) judge(k int, results []runner.Result) {
 				cause = res.Cause // the one that was one too many
 			}
 		}
-		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s had %s", name, plural(failed, "failure"))}
+		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s had %s", name, terminal.Plural(failed, "failure"))}
 	case cause != "" && (!r.limit.set || r.x.FailFast):
 		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s is not ok", name)}
 	}
@@ -423,7 +424,7 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 	from, to := r.list[before].name, r.list[k].name
 	if wait := min(r.soak-time.Since(r.ended), r.soak); !r.ended.IsZero() && wait > 0 {
 		until := time.Now().Add(wait).Format("15:04:05")
-		r.u.say("soaking for %s before the wave %s, until %s", took(wait), to, until)
+		r.u.Say("soaking for %s before the wave %s, until %s", terminal.Took(wait), to, until)
 		hold(wait, "soaking until "+until)
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
@@ -439,9 +440,9 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 	}
 	// The records it is about are on the disk, and in reach of `tmnotes status`.
 	if err := r.n.store.Flush(context.Background()); err != nil {
-		r.u.warn(err.Error())
+		r.u.Warn(err.Error())
 	}
-	r.u.say("the gate after the wave %s: %s", from, note.NewRedactor(r.u.env.Environ).Text(r.gate, 200))
+	r.u.Say("the gate after the wave %s: %s", from, note.NewRedactor(r.u.env.Environ).Text(r.gate, 200))
 	hold(0, "for the gate after the wave "+from)
 	exit, err := r.ask(from, to, records)
 	switch {
@@ -454,7 +455,7 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 		return
 	}
 	if r.over.Status == runner.StatusBlocked {
-		r.u.say("%s; nothing further starts", r.over.Reason)
+		r.u.Say("%s; nothing further starts", r.over.Reason)
 	}
 }
 
@@ -477,10 +478,10 @@ func (r *rollout) ask(from, to string, records []note.Record) (exit int, err err
 	if r.pause != nil {
 		defer r.pause()()
 	}
-	if scr, is := out.(*screen); is {
-		out = scr.file // with no view on it, it is the gate's
+	if scr, is := out.(*terminal.Screen); is {
+		out = scr.File // with no view on it, it is the gate's
 	}
-	out = outlasting(out)
+	out = terminal.Outlasting(out)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &stdin, out, out
 	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
 	gate, err := runner.StartProgram(cmd, r.x.Foreground)

@@ -1,4 +1,6 @@
-package cli
+// Package terminal is all that is printed or drawn: lines, tables, the view of a run, and what a job's
+// log shows of it. It hears what happens, and decides nothing.
+package terminal
 
 import (
 	"encoding/json"
@@ -24,68 +26,68 @@ import (
 //   - Colour only on a terminal, not with NO_COLOR or TERM=dumb; it never
 //     carries meaning by itself.
 //   - Nothing is printed that a person who was woken up by it cannot use.
-type printer struct {
-	out, err io.Writer
+type Printer struct {
+	Out, Err io.Writer
 	dumb     bool // a terminal that can show no colour and no view, or is to show none
 	color    bool
-	quiet    bool
+	Quiet    bool
 }
 
-// newPrinter prints to stdout and stderr, as the environment says of colours and of the terminal.
-func newPrinter(stdout, stderr io.Writer, getenv func(string) string) *printer {
+// NewPrinter prints to stdout and stderr, as the environment says of colours and of the terminal.
+func NewPrinter(stdout, stderr io.Writer, getenv func(string) string) *Printer {
 	dumb := getenv("TERM") == "dumb"
-	return &printer{out: stdout, err: stderr, dumb: dumb, color: isTerminal(stderr) && getenv("NO_COLOR") == "" && !dumb}
+	return &Printer{Out: stdout, Err: stderr, dumb: dumb, color: IsTerminal(stderr) && getenv("NO_COLOR") == "" && !dumb}
 }
 
-func isTerminal(w io.Writer) bool {
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(interface{ Fd() uintptr }) // *os.File, *screen
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// say prints a line of ours, unless --quiet.
-func (u *printer) say(format string, args ...any) {
-	if !u.quiet {
-		fmt.Fprintf(u.err, "tmnotes: %s\n", printable(fmt.Sprintf(format, args...)))
+// Say prints a line of ours, unless --quiet.
+func (u *Printer) Say(format string, args ...any) {
+	if !u.Quiet {
+		fmt.Fprintf(u.Err, "tmnotes: %s\n", Printable(fmt.Sprintf(format, args...)))
 	}
 }
 
-func (u *printer) warn(message string) {
-	fmt.Fprintf(u.err, "tmnotes: %s: %s\n", u.paint(yellow, "warning"), printable(message))
+func (u *Printer) Warn(message string) {
+	fmt.Fprintf(u.Err, "tmnotes: %s: %s\n", u.Paint(Yellow, "warning"), Printable(message))
 }
 
-func (u *printer) fail(err error) {
-	fmt.Fprintf(u.err, "tmnotes: %s\n", u.paint(red, printable(err.Error())))
+func (u *Printer) Fail(err error) {
+	fmt.Fprintf(u.Err, "tmnotes: %s\n", u.Paint(Red, Printable(err.Error())))
 }
 
 const (
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-	faint  = "2"
+	Red    = "31"
+	Green  = "32"
+	Yellow = "33"
+	Faint  = "2"
 )
 
-func (u *printer) paint(color, s string) string {
+func (u *Printer) Paint(color, s string) string {
 	if !u.color || color == "" {
 		return s
 	}
 	return "\x1b[" + color + "m" + s + "\x1b[0m"
 }
 
-func statusColor(status string) string {
+func StatusColor(status string) string {
 	switch status {
 	case "ok":
-		return green
+		return Green
 	case "failed", "interrupted":
-		return red
+		return Red
 	case "blocked", "canceled", "drifted", "triggered", "orphaned":
-		return yellow
+		return Yellow
 	}
 	return ""
 }
 
-// printable makes one line of a text, with nothing in it that a terminal would
+// Printable makes one line of a text, with nothing in it that a terminal would
 // take for a command.
-func printable(s string) string {
+func Printable(s string) string {
 	clean := true
 	for _, r := range s {
 		if !unicode.IsPrint(r) {
@@ -112,15 +114,15 @@ func printable(s string) string {
 	return strings.TrimSuffix(b.String(), "; ")
 }
 
-// table prints aligned columns. Colour is put on the first column only, after
+// Table prints aligned columns. Colour is put on the first column only, after
 // aligning, since a tabwriter counts escapes as width.
-func (u *printer) table(w io.Writer, rows [][]string, colorOf func(row int) string) {
+func (u *Printer) Table(w io.Writer, rows [][]string, colorOf func(row int) string) {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	for _, r := range rows {
 		cells := make([]string, len(r))
 		for i, c := range r {
-			cells[i] = printable(c)
+			cells[i] = Printable(c)
 		}
 		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}
@@ -129,22 +131,22 @@ func (u *printer) table(w io.Writer, rows [][]string, colorOf func(row int) stri
 		line = strings.TrimRight(line, " ")
 		if colorOf != nil {
 			if first, rest, ok := strings.Cut(line, " "); ok {
-				line = u.paint(colorOf(i), first) + " " + rest
+				line = u.Paint(colorOf(i), first) + " " + rest
 			}
 		}
 		fmt.Fprintln(w, line)
 	}
 }
 
-func printJSON(w io.Writer, v any) error {
+func PrintJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false) // for people and jq, not for a page
 	return enc.Encode(v)
 }
 
-// took is a duration as people say it.
-func took(d time.Duration) string {
+// Took is a duration as people say it.
+func Took(d time.Duration) string {
 	switch {
 	case d <= 0:
 		return "-"
@@ -156,7 +158,7 @@ func took(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
-func ago(d time.Duration) string {
+func Ago(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "in the future"
@@ -170,14 +172,14 @@ func ago(d time.Duration) string {
 	return fmt.Sprintf("%d days ago", int(d.Hours()/24))
 }
 
-func shortHash(h string) string {
+func ShortHash(h string) string {
 	if len(h) > 12 {
 		return h[:12]
 	}
 	return h
 }
 
-func plural(n int, one string) string {
+func Plural(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}

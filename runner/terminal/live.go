@@ -1,4 +1,4 @@
-package cli
+package terminal
 
 import (
 	"fmt"
@@ -12,12 +12,12 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 )
 
-// live is the view of a run: what runs and for how long, what failed and with which
+// View is the view of a run: what runs and for how long, what failed and with which
 // last lines, what waits and on what, and how long the rest may take. The
 // runner's events change it, frames are made of it, and neither waits for the
 // other for longer than a frame takes to make.
-type live struct {
-	u        *printer
+type View struct {
+	u        *Printer
 	parallel int
 	began    time.Time
 	now      func() time.Time
@@ -60,9 +60,9 @@ func (s *liveStack) lastLines() []string {
 
 func (s *liveStack) final() bool { return s.status != "" && s.status != runner.StatusRunning }
 
-// newLive makes the view of a run of the stacks todo of a graph.
-func newLive(u *printer, g *runner.Graph, todo []string, usual func(path string) time.Duration, parallel int, now func() time.Time) *live {
-	l := &live{u: u, parallel: parallel, began: now(), now: now, index: make(map[string]int, len(todo)), count: map[runner.Status]int{}}
+// NewView makes the view of a run of the stacks todo of a graph.
+func NewView(u *Printer, g *runner.Graph, todo []string, usual func(path string) time.Duration, parallel int, now func() time.Time) *View {
+	l := &View{u: u, parallel: parallel, began: now(), now: now, index: make(map[string]int, len(todo)), count: map[runner.Status]int{}}
 	for i, p := range todo {
 		l.index[p] = i
 	}
@@ -84,8 +84,8 @@ func newLive(u *printer, g *runner.Graph, todo []string, usual func(path string)
 	return l
 }
 
-// divide says which wave each stack is in, and how long is waited between them.
-func (l *live) divide(names []string, of map[string]int, soak time.Duration) {
+// Divide says which wave each stack is in, and how long is waited between them.
+func (l *View) Divide(names []string, of map[string]int, soak time.Duration) {
 	l.waves, l.soak = names, soak
 	for i := range l.stacks {
 		l.stacks[i].wave = of[l.stacks[i].path]
@@ -93,7 +93,7 @@ func (l *live) divide(names []string, of map[string]int, soak time.Duration) {
 }
 
 // wave is the one that is under way, or about to start.
-func (l *live) wave() int {
+func (l *View) wave() int {
 	k := max(len(l.waves)-1, 0)
 	for i := range l.stacks {
 		if s := &l.stacks[i]; !s.final() && !s.doomed {
@@ -103,8 +103,8 @@ func (l *live) wave() int {
 	return k
 }
 
-// event is told of what happens, once it is on record.
-func (l *live) event(e runner.Event) {
+// Event is told of what happens, once it is on record.
+func (l *View) event(e runner.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e.Kind == runner.Interrupted {
@@ -146,7 +146,7 @@ func (l *live) event(e runner.Event) {
 
 // doom counts as blocked what cannot run any more. The runner says so only once all that
 // a stack waits for is done.
-func (l *live) doom(root int) {
+func (l *View) doom(root int) {
 	for i := root + 1; i < len(l.stacks); i++ {
 		s := &l.stacks[i]
 		if s.status == "" && !s.doomed && slices.ContainsFunc(s.preds, func(p int) bool { return p == root || l.stacks[p].doomed }) {
@@ -160,7 +160,7 @@ func (l *live) doom(root int) {
 // frame is the view, of at most so many lines and columns: the summary at its foot
 // always, above it a share for what runs, what failed, and what waits. At most half of a
 // terminal is taken, as the output scrolls by in the rest.
-func (l *live) frame(width, height int) string {
+func (l *View) frame(width, height int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
@@ -208,21 +208,21 @@ func (l *live) frame(width, height int) string {
 				last = last[max(0, len(last)-details):]
 				details -= len(last)
 				for _, line := range last {
-					rows = append(rows, liveRow{rest: "│ " + printable(line), sub: true})
+					rows = append(rows, liveRow{rest: "│ " + Printable(line), sub: true})
 				}
 			}
 		}
 	}
 	add(failed, forFailed, "failed", func(s *liveStack) liveRow {
-		return liveRow{status: "failed", path: s.path, time: took(s.result.Took), rest: tries(s.result) + printable(s.result.Reason)}
+		return liveRow{status: "failed", path: s.path, time: Took(s.result.Took), rest: tries(s.result) + Printable(s.result.Reason)}
 	})
 	add(running, forRunning, "running", func(s *liveStack) liveRow {
 		r := liveRow{status: "running", path: s.path, time: clock(now.Sub(s.started))}
 		switch {
 		case now.Before(s.again):
-			r.rest = fmt.Sprintf("try %d failed, next in %s: %s", s.result.Tries, clock(s.again.Sub(now)+time.Second-1), printable(s.result.Reason))
+			r.rest = fmt.Sprintf("try %d failed, next in %s: %s", s.result.Tries, clock(s.again.Sub(now)+time.Second-1), Printable(s.result.Reason))
 		case !s.again.IsZero():
-			r.rest = fmt.Sprintf("try %d; %s", s.result.Tries+1, printable(s.result.Reason))
+			r.rest = fmt.Sprintf("try %d; %s", s.result.Tries+1, Printable(s.result.Reason))
 		case s.usual > 0:
 			r.rest = "of about " + clock(s.usual)
 		}
@@ -237,11 +237,11 @@ func (l *live) frame(width, height int) string {
 }
 
 // waitsFor says what keeps a stack from starting.
-func (l *live) waitsFor(s *liveStack) string {
+func (l *View) waitsFor(s *liveStack) string {
 	var names []string
 	for _, p := range s.preds {
 		if !l.stacks[p].final() {
-			names = append(names, printable(l.stacks[p].path))
+			names = append(names, Printable(l.stacks[p].path))
 		}
 	}
 	switch {
@@ -250,23 +250,23 @@ func (l *live) waitsFor(s *liveStack) string {
 	case len(names) > 0:
 		return "for " + strings.Join(names, ", ")
 	case s.hold != "":
-		return printable(s.hold)
+		return Printable(s.hold)
 	case s.wave > l.wave():
-		return "for the wave " + printable(l.waves[l.wave()])
+		return "for the wave " + Printable(l.waves[l.wave()])
 	}
 	return "for its turn"
 }
 
-func (l *live) summary(now time.Time, running, waiting int) string {
+func (l *View) summary(now time.Time, running, waiting int) string {
 	parts := []string{fmt.Sprintf("%d of %d done", l.done, len(l.stacks))}
 	for _, st := range []runner.Status{runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled, runner.StatusDrifted} {
 		if n := l.count[st]; n > 0 {
-			parts = append(parts, l.u.paint(statusColor(string(st)), fmt.Sprintf("%d %s", n, st)))
+			parts = append(parts, l.u.Paint(StatusColor(string(st)), fmt.Sprintf("%d %s", n, st)))
 		}
 	}
 	parts = append(parts, fmt.Sprintf("%d running", running))
 	if l.halt != "" {
-		return l.u.paint(yellow, l.halt) + ": nothing further starts; " + strings.Join(parts, ", ")
+		return l.u.Paint(Yellow, l.halt) + ": nothing further starts; " + strings.Join(parts, ", ")
 	}
 	line := strings.Join(append(parts, fmt.Sprintf("%d waiting", waiting)), ", ") + "; " + clock(now.Sub(l.began))
 	if left, ok := l.left(now); ok {
@@ -283,10 +283,10 @@ type liveRow struct {
 
 // layout aligns rows. Widths are of what a terminal shows: a wide character takes
 // two columns, an escape none.
-func (l *live) layout(rows []liveRow, width int) []string {
+func (l *View) layout(rows []liveRow, width int) []string {
 	paths, times := 0, 0
 	for _, r := range rows {
-		paths, times = max(paths, ansi.StringWidth(printable(r.path))), max(times, len(r.time))
+		paths, times = max(paths, ansi.StringWidth(Printable(r.path))), max(times, len(r.time))
 	}
 	paths = min(paths, max(width/2, 12))
 	lines := make([]string, 0, len(rows))
@@ -294,11 +294,11 @@ func (l *live) layout(rows []liveRow, width int) []string {
 		line := ""
 		switch {
 		case r.sub:
-			line = l.u.paint(faint, "         "+r.rest)
+			line = l.u.Paint(Faint, "         "+r.rest)
 		case r.status == "":
 			line = "         " + r.rest
 		default:
-			line = l.u.paint(statusColor(r.status), r.status) + strings.Repeat(" ", 9-len(r.status)) + pad(printable(r.path), paths)
+			line = l.u.Paint(StatusColor(r.status), r.status) + strings.Repeat(" ", 9-len(r.status)) + pad(Printable(r.path), paths)
 			if times > 0 {
 				line += "  " + strings.Repeat(" ", times-len(r.time)) + r.time
 			}
@@ -332,7 +332,7 @@ func clock(d time.Duration) string {
 	if d = max(d, 0); d < time.Minute {
 		return fmt.Sprintf("%ds", int(d.Seconds()))
 	}
-	return took(d)
+	return Took(d)
 }
 
 // roughly is a time that is not known better than this.

@@ -1,4 +1,4 @@
-package cli
+package terminal
 
 import (
 	"bytes"
@@ -13,20 +13,20 @@ import (
 	"time"
 	"unicode/utf8"
 
-	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 
-	"github.com/tmnotes/tmnotes/runner/cli/noprobe"
+	"github.com/tmnotes/tmnotes/runner/terminal/noprobe"
 )
 
 func init() { noprobe.Restore() }
 
-// screen is the terminal of a run. As long as there is a view at its bottom, what
+// Screen is the terminal of a run. As long as there is a view at its bottom, what
 // is written to it comes out above that, whole lines at a time. Without one it is
 // the file.
-type screen struct {
-	file *os.File // not embedded: its other methods that write would go past the queue
+type Screen struct {
+	File *os.File // not embedded: its other methods that write would go past the queue
 
 	mu    sync.Mutex
 	view  bool
@@ -45,19 +45,19 @@ const (
 	frameTime = 100 * time.Millisecond
 )
 
-// screenOf makes a screen of stderr where stdout is the same terminal; else it is stderr.
-func screenOf(stdout, stderr io.Writer) io.Writer {
+// OnScreen makes a screen of stderr where stdout is the same terminal; else it is stderr.
+func OnScreen(stdout, stderr io.Writer) io.Writer {
 	out, ok := stdout.(*os.File)
 	err, is := stderr.(*os.File)
-	if !ok || !is || !isTerminal(out) || !isTerminal(err) || !sameFile(out, err) {
+	if !ok || !is || !IsTerminal(out) || !IsTerminal(err) || !SameFile(out, err) {
 		return stderr
 	}
-	s := &screen{file: err, much: make(chan struct{}, 1)}
+	s := &Screen{File: err, much: make(chan struct{}, 1)}
 	s.room = sync.NewCond(&s.mu)
 	return s
 }
 
-func sameFile(a, b *os.File) bool {
+func SameFile(a, b *os.File) bool {
 	x, err := a.Stat()
 	if err != nil {
 		return false
@@ -67,22 +67,22 @@ func sameFile(a, b *os.File) bool {
 }
 
 // Fd makes it a terminal to who asks.
-func (s *screen) Fd() uintptr { return s.file.Fd() }
+func (s *Screen) Fd() uintptr { return s.File.Fd() }
 
 // size is how many columns and lines there are; without any there is no view.
-func (s *screen) size() (width, height int, ok bool) {
+func (s *Screen) size() (width, height int, ok bool) {
 	w, h, err := term.GetSize(int(s.Fd()))
 	return w, h, err == nil && w > 0 && h > 0
 }
 
-func (s *screen) Write(p []byte) (int, error) {
+func (s *Screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.view && len(s.queue) > mostQueued {
 		s.room.Wait()
 	}
 	if !s.view {
-		return s.file.Write(p)
+		return s.File.Write(p)
 	}
 	s.queue = append(s.queue, p...)
 	if len(p) > 0 && p[len(p)-1] != '\n' {
@@ -98,7 +98,7 @@ func (s *screen) Write(p []byte) (int, error) {
 }
 
 // take returns what waits to be shown.
-func (s *screen) take() string {
+func (s *Screen) take() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := string(s.queue)
@@ -109,11 +109,11 @@ func (s *screen) take() string {
 
 // release gives the terminal back: what still waits is written, and what comes
 // goes straight to it.
-func (s *screen) release() {
+func (s *Screen) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.view = false
-	_, _ = s.file.Write(s.queue)
+	_, _ = s.File.Write(s.queue)
 	s.queue = nil
 	s.room.Broadcast()
 }
@@ -143,25 +143,27 @@ func (d *drawing) Write(p []byte) (int, error) {
 }
 
 // Fd, Read and Close have bubbletea take it for a terminal, of which it reads the size.
-func (d *drawing) Fd() uintptr              { return d.file.Fd() }
+func (d *drawing) Fd() uintptr { return d.file.Fd() }
+
 func (d *drawing) Read([]byte) (int, error) { return 0, io.EOF }
-func (d *drawing) Close() error             { return nil }
+
+func (d *drawing) Close() error { return nil }
 
 // overlay is a view on a screen, drawn by bubbletea at its own pace: who writes to the
 // screen, or changes what the view is of, does not wait for it. It reads no
 // input and handles no signal, so the terminal stays in the mode that it is in,
 // Ctrl-C is a signal, and what is typed is there for who asks.
 type overlay struct {
-	s     *screen
+	s     *Screen
 	d     *drawing
 	stop  chan struct{}
 	ended chan struct{} // the program has, be it for an error of its own
 	once  sync.Once
 }
 
-// show shows what render returns for a width and a height, until end.
-func (s *screen) show(render func(width, height int) string) *overlay {
-	v := &overlay{s: s, d: &drawing{file: s.file}, stop: make(chan struct{}), ended: make(chan struct{})}
+// Show shows what render returns for a width and a height, until end.
+func (s *Screen) Show(render func(width, height int) string) *overlay {
+	v := &overlay{s: s, d: &drawing{file: s.File}, stop: make(chan struct{}), ended: make(chan struct{})}
 	m := teaModel{render: render}
 	m.width, m.height, _ = s.size()
 	p := tea.NewProgram(m, tea.WithOutput(v.d), tea.WithInput(nil), tea.WithoutSignalHandler(), tea.WithoutBracketedPaste(), tea.WithFPS(int(2*time.Second/frameTime)))
@@ -217,8 +219,8 @@ func (v *overlay) pump(p *tea.Program) {
 	}
 }
 
-// end takes the view away. It may be called more than once.
-func (v *overlay) end() {
+// End takes the view away. It may be called more than once.
+func (v *overlay) End() {
 	v.once.Do(func() { close(v.stop) })
 	<-v.ended
 }
@@ -255,7 +257,7 @@ func (m teaModel) View() (frame string) {
 	// A crash of the view costs the view, not the run, nor what is printed above it.
 	defer func() {
 		if r := recover(); r != nil {
-			frame = printable(fmt.Sprintf("this view does not work: %v", r))
+			frame = Printable(fmt.Sprintf("this view does not work: %v", r))
 		}
 	}()
 	// The last column stays free: what is erased behind a full line takes its last

@@ -15,7 +15,9 @@
 // looks at what is written to a terminal.
 package noprobe
 
-import "os"
+import (
+	"os"
+)
 
 const name = "CI"
 

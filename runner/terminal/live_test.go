@@ -1,43 +1,22 @@
-package cli
+package terminal
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
-	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/tmnotes/tmnotes/gitstate/gittest"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
-// golden compares a text with a file of testdata; -update writes it.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", filepath.FromSlash(name))
-	if *update {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(got), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it):\n%s", file, diff)
-	}
-}
-
 // liveRun is a run on paper: a view, and a clock that stands until it is moved.
 type liveRun struct {
-	*live
+	*View
 	clock time.Time
 	began map[string]time.Time
 }
@@ -63,7 +42,7 @@ func newLiveRun(t testing.TB, color bool, parallel int, usual map[string]time.Du
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.live = newLive(&printer{color: color}, g, todo, func(p string) time.Duration { return usual[p] }, parallel, func() time.Time { return r.clock })
+	r.View = NewView(&Printer{color: color}, g, todo, func(p string) time.Duration { return usual[p] }, parallel, func() time.Time { return r.clock })
 	return r
 }
 
@@ -140,7 +119,7 @@ func TestLiveFrames(t *testing.T) {
 		r.end(p, failure)
 	}
 	show(r, "more than there is room for", 80, 24)
-	golden(t, "live/frames.txt", out.String())
+	gittest.Golden(t, "live/frames.txt", out.String())
 }
 
 // Whatever happens in whatever terminal, a frame has no more lines and columns than
@@ -183,7 +162,7 @@ func TestLiveFrameFits(t *testing.T) {
 			rt.Fatalf("%d lines of %d", len(lines), height)
 		}
 		for _, l := range lines {
-			if ansi.StringWidth(l) > width || printable(l) != l {
+			if ansi.StringWidth(l) > width || Printable(l) != l {
 				rt.Fatalf("%q has %d columns of %d", l, ansi.StringWidth(l), width)
 			}
 		}
@@ -260,7 +239,7 @@ func TestLiveWaves(t *testing.T) {
 	t.Parallel()
 	usual := map[string]time.Duration{"/a": 10 * time.Second, "/b": 20 * time.Second, "/c": 30 * time.Second, "/d": 5 * time.Second}
 	r := newLiveRun(t, false, 4, usual, nil, "/a", "/b", "/c", "/d:/b")
-	r.divide([]string{"tag:canary", "tag:none", "*"}, map[string]int{"/a": 0, "/b": 0, "/c": 2, "/d": 2}, time.Minute)
+	r.Divide([]string{"tag:canary", "tag:none", "*"}, map[string]int{"/a": 0, "/b": 0, "/c": 2, "/d": 2}, time.Minute)
 	check := func(when string, left time.Duration, frame ...string) {
 		t.Helper()
 		if got, ok := r.simulate(r.clock); !ok || got != left {

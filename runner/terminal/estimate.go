@@ -1,4 +1,4 @@
-package cli
+package terminal
 
 import (
 	"container/heap"
@@ -12,7 +12,7 @@ import (
 // took the last time that it succeeded, or the median of these where that is not
 // known, if they start as the runner starts them, and if none fails. There is no
 // estimate unless that is known of half of the stacks that are not done.
-func (l *live) left(now time.Time) (time.Duration, bool) {
+func (l *View) left(now time.Time) (time.Duration, bool) {
 	if now.Sub(l.leftSince) >= time.Second || l.leftSince.IsZero() {
 		l.leftSince = now
 		var d time.Duration
@@ -24,7 +24,7 @@ func (l *live) left(now time.Time) (time.Duration, bool) {
 }
 
 // simulate runs what is left on paper.
-func (l *live) simulate(now time.Time) (time.Duration, bool) {
+func (l *View) simulate(now time.Time) (time.Duration, bool) {
 	var known []time.Duration
 	open, told := 0, 0
 	for i := range l.stacks {
@@ -122,11 +122,15 @@ type simulated struct {
 type agenda []simulated
 
 func (a agenda) Len() int { return len(a) }
+
 func (a agenda) Less(x, y int) bool {
 	return a[x].at < a[y].at || a[x].at == a[y].at && a[x].i < a[y].i
 }
+
 func (a agenda) Swap(x, y int) { a[x], a[y] = a[y], a[x] }
-func (a *agenda) Push(v any)   { *a = append(*a, v.(simulated)) }
+
+func (a *agenda) Push(v any) { *a = append(*a, v.(simulated)) }
+
 func (a *agenda) Pop() any {
 	old := *a
 	v := old[len(old)-1]

@@ -1,0 +1,36 @@
+package gittest
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The tests here are of the whole: the command as a process, real git, real
+// bare remotes, the stock terramate, the real terraform. What a person would
+// see is in testdata/script, one behaviour a file; what needs processes that
+// are killed or terminals is in Go beside it.
+
+var Update = flag.Bool("update", false, "write what the commands print into the scripts that compare it")
+
+// Golden compares a text with a file of testdata; -update writes it.
+func Golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", filepath.FromSlash(name))
+	if *Update {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(got), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got; -update writes it):\n%s", file, diff)
+	}
+}

@@ -1,0 +1,5 @@
+package terminal
+
+import "os"
+
+var resumes []os.Signal // there is no stopping
