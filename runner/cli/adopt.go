@@ -125,7 +125,7 @@ func adopt(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.Say("adopted %s as deployed at %s", terminal.Plural(len(records), "stack"), terminal.ShortHash(commit.Hash))
+		u.Say("adopted %s as deployed at %s", terminal.Plural(len(records), "stack"), note.Short(commit.Hash))
 		return nil
 	})
 }

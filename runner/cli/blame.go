@@ -288,7 +288,7 @@ func (v *verdict) print(u *ui) {
 			return
 		}
 		who, _, _ := strings.Cut(h.By, " <")
-		rows = append(rows, []string{what, h.Record.At.Local().Format("2006-01-02 15:04:05"), terminal.ShortHash(h.Commit), who, h.Record.Run, whyOf(&h.Record)})
+		rows = append(rows, []string{what, h.Record.At.Local().Format("2006-01-02 15:04:05"), note.Short(h.Commit), who, h.Record.Run, whyOf(&h.Record)})
 	}
 	switch {
 	case v.Latest == nil:
@@ -344,7 +344,7 @@ func (v *verdict) printChanges(say func(string, ...any)) {
 		say("it never succeeded before")
 		return
 	}
-	between := fmt.Sprintf("between %s %q and %s %q", terminal.ShortHash(ok.Commit), ok.Subject, terminal.ShortHash(first.Commit), first.Subject)
+	between := fmt.Sprintf("between %s %q and %s %q", note.Short(ok.Commit), ok.Subject, note.Short(first.Commit), first.Subject)
 	switch {
 	case ok.Commit == first.Commit:
 		say("it succeeded on the same commit: nothing in git changed")
@@ -368,10 +368,10 @@ func (v *verdict) printChanges(say func(string, ...any)) {
 			say("by:")
 		}
 		if i == mostCommits {
-			say("  and more: git log %s..%s", terminal.ShortHash(ok.Commit), terminal.ShortHash(first.Commit))
+			say("  and more: git log %s..%s", note.Short(ok.Commit), note.Short(first.Commit))
 			break
 		}
-		say("  %s %s %s: %s", terminal.ShortHash(c.Hash), c.Time.Local().Format("2006-01-02 15:04"), c.Author, c.Subject)
+		say("  %s %s %s: %s", note.Short(c.Hash), c.Time.Local().Format("2006-01-02 15:04"), c.Author, c.Subject)
 	}
 	if ok.Record.Stack != first.Record.Stack {
 		say("it moved from %s to %s", ok.Record.Stack, first.Record.Stack)

@@ -37,7 +37,7 @@ func describe(u *ui, n *session, order, ops []string, off map[string]taken, o ru
 		}
 	}
 	left := len(order) - len(off)
-	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(ops, ", "), terminal.Plural(left, "stack"), terminal.ShortHash(n.commit.Hash), n.commit.Subject, strconv.Itoa(len(order)))
+	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(ops, ", "), terminal.Plural(left, "stack"), note.Short(n.commit.Hash), n.commit.Subject, strconv.Itoa(len(order)))
 	if done > 0 {
 		line += fmt.Sprintf(", %d up to date", done)
 	}
@@ -93,9 +93,9 @@ func allDone(off map[string]taken, commit string) string {
 	case late == len(off):
 		return "a newer commit is deployed for every selected stack"
 	case late > 0:
-		return fmt.Sprintf("every selected stack is up to date at %s, or has a newer commit deployed (--force runs those that are up to date)", terminal.ShortHash(commit))
+		return fmt.Sprintf("every selected stack is up to date at %s, or has a newer commit deployed (--force runs those that are up to date)", note.Short(commit))
 	}
-	return fmt.Sprintf("every selected stack is up to date at %s (--force runs them again)", terminal.ShortHash(commit))
+	return fmt.Sprintf("every selected stack is up to date at %s (--force runs them again)", note.Short(commit))
 }
 
 // countLate is of how many a newer commit is deployed.

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/terminal"
@@ -252,7 +253,7 @@ func (d *doctor) commit() {
 	case d.getenv("GITHUB_EVENT_NAME") == "pull_request" && d.ci.name == "github":
 		d.warn("deploy from a job that runs on: push", "HEAD is the merge commit that GitHub makes for a pull request: records on it are on no branch")
 	default:
-		d.ok("%s %q", terminal.ShortHash(head.Hash), head.Subject)
+		d.ok("%s %q", note.Short(head.Hash), head.Subject)
 	}
 }
 

@@ -111,7 +111,7 @@ func mark(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.Say("marked %s as %s at %s", terminal.Plural(len(records), "stack"), c.String("status"), terminal.ShortHash(commit.Hash))
+		u.Say("marked %s as %s at %s", terminal.Plural(len(records), "stack"), c.String("status"), note.Short(commit.Hash))
 		return nil
 	})
 }

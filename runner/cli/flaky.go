@@ -97,7 +97,7 @@ func flaky(c *cli.Context, env Env) error {
 					why = append(slices.Clone(why[:3]), fmt.Sprintf("and %d more reasons", len(why)-3))
 				}
 				rows = append(rows, []string{fmt.Sprintf("%d of %d", f.Flaky, f.Of), f.Stack, op, f.Last.Local().Format("2006-01-02 15:04:05"),
-					terminal.ShortHash(f.Commit), f.Run, strings.Join(why, "; ")})
+					note.Short(f.Commit), f.Run, strings.Join(why, "; ")})
 			}
 			u.Table(env.Stdout, rows, func(i int) string {
 				if i == 0 {

@@ -76,11 +76,11 @@ func forget(c *cli.Context, env Env) error {
 			return err
 		}
 		if c.Bool("dry-run") {
-			u.Say("nothing was removed (--dry-run): %s on %s would be", terminal.Plural(len(picked.lines), "line"), terminal.ShortHash(commit.Hash))
+			u.Say("nothing was removed (--dry-run): %s on %s would be", terminal.Plural(len(picked.lines), "line"), note.Short(commit.Hash))
 			return nil
 		}
 		if !c.Bool("yes") && terminal.IsTerminal(env.Stderr) && env.Stdin != nil && terminal.IsTerminal(env.Stdin) {
-			if err := ask(c.Context, env, fmt.Sprintf("Remove %s on %s for good, in every clone?", terminal.Plural(len(picked.lines), "line"), terminal.ShortHash(commit.Hash))); err != nil {
+			if err := ask(c.Context, env, fmt.Sprintf("Remove %s on %s for good, in every clone?", terminal.Plural(len(picked.lines), "line"), note.Short(commit.Hash))); err != nil {
 				return err
 			}
 		}
@@ -93,7 +93,7 @@ func forget(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.Say("forgot %s on %s", terminal.Plural(len(gone), "line"), terminal.ShortHash(commit.Hash))
+		u.Say("forgot %s on %s", terminal.Plural(len(gone), "line"), note.Short(commit.Hash))
 		return nil
 	})
 }
@@ -143,9 +143,9 @@ func (p *pick) show(u *ui, commit string) error {
 	others := strings.Join(names, ", ")
 	if len(p.lines) == 0 {
 		if others != "" {
-			return fmt.Errorf("no such record for %s on %s, but for %s: name one with --target, or add --all-targets", targetName(p.target), terminal.ShortHash(commit), others)
+			return fmt.Errorf("no such record for %s on %s, but for %s: name one with --target, or add --all-targets", targetName(p.target), note.Short(commit), others)
 		}
-		return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", terminal.ShortHash(commit), terminal.ShortHash(commit))
+		return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", note.Short(commit), note.Short(commit))
 	}
 	var rows [][]string
 	var colors []string

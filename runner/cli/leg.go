@@ -211,7 +211,7 @@ func (l *leg) at(head gitstate.Commit) error {
 	if l == nil || l.Commit == head.Hash {
 		return nil
 	}
-	return fmt.Errorf("%s was made for the commit %s, and %s is checked out; `git checkout --detach %s` goes there", l.file, terminal.ShortHash(l.Commit), terminal.ShortHash(head.Hash), l.Commit)
+	return fmt.Errorf("%s was made for the commit %s, and %s is checked out; `git checkout --detach %s` goes there", l.file, note.Short(l.Commit), note.Short(head.Hash), l.Commit)
 }
 
 // narrow takes off what the environment says of the selection, that the matrix has

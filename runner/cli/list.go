@@ -246,13 +246,13 @@ func viewOf(st *gitstate.State, s runner.Stack, target string) (v view, err erro
 // why is what stands behind the status, in a few words.
 func (v view) why() string {
 	if v.status == note.Drifted || v.deploy.Status == note.Never && v.drift.Status != note.Never {
-		return fmt.Sprintf("%s at %s by run %s", v.drift.Status, terminal.ShortHash(v.drift.Commit), v.drift.Run)
+		return fmt.Sprintf("%s at %s by run %s", v.drift.Status, note.Short(v.drift.Commit), v.drift.Run)
 	}
 	l := v.deploy
 	if l.Status == note.Never {
 		return "never deployed"
 	}
-	why := fmt.Sprintf("%s at %s by run %s", l.Status, terminal.ShortHash(l.Commit), l.Run)
+	why := fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), l.Run)
 	switch {
 	case len(l.Conflicts) > 0:
 		why += fmt.Sprintf("; conflict: run %s deployed it as well, unaware of this one", l.Conflicts[0])
@@ -266,7 +266,7 @@ func (v view) why() string {
 		why += ", with uncommitted changes"
 	}
 	if l.Status != note.OK && l.OKCommit != "" && l.OKCommit != l.Commit {
-		why += "; last success at " + terminal.ShortHash(l.OKCommit)
+		why += "; last success at " + note.Short(l.OKCommit)
 	}
 	return why
 }

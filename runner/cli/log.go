@@ -108,7 +108,7 @@ func logRecords(c *cli.Context, env Env) error {
 				op += "@" + r.Target
 			}
 			who, _, _ := strings.Cut(f.By, " <")
-			rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, terminal.Took(r.Took), terminal.ShortHash(f.Commit), who, r.Run, whyOf(&r)})
+			rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, terminal.Took(r.Took), note.Short(f.Commit), who, r.Run, whyOf(&r)})
 		}
 		u.Table(env.Stdout, rows, func(i int) string {
 			if i == 0 {

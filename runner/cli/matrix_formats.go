@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -184,7 +185,7 @@ func matrixGitLab(c *cli.Context, m *matrixPlan) ([]byte, error) {
 		return nil, fmt.Errorf("--out: %w; artifacts are inside of the project", err)
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Made by tmnotes matrix: %s of %s in %s.\n", terminal.Plural(len(m.todo), "stack"), terminal.ShortHash(m.commit.Hash), terminal.Plural(len(m.legs), "leg"))
+	fmt.Fprintf(&b, "# Made by tmnotes matrix: %s of %s in %s.\n", terminal.Plural(len(m.todo), "stack"), note.Short(m.commit.Hash), terminal.Plural(len(m.legs), "leg"))
 	if template := c.String("job-template"); template != "" {
 		if _, err := os.Stat(template); err != nil {
 			return nil, fmt.Errorf("--job-template: %w", err)

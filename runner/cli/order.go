@@ -13,7 +13,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // Of pipelines that overlap the newer commit's deployment is to stand at the end. A
@@ -108,7 +107,7 @@ func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
 	}
 	for _, c := range o.commits {
 		if there, err := o.digests.digests(c); err != nil || there[stack] == deployed {
-			return fmt.Sprintf("what a newer commit (%s) has is already deployed", terminal.ShortHash(c)), err
+			return fmt.Sprintf("what a newer commit (%s) has is already deployed", note.Short(c)), err
 		}
 	}
 	return "", nil

@@ -12,7 +12,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // removal is when a stack went from HEAD.
@@ -23,9 +22,9 @@ type removal struct {
 
 func (r *removal) String() string {
 	if r.removed == "" {
-		return "no stack of the project any more; at " + terminal.ShortHash(r.last) + " it was"
+		return "no stack of the project any more; at " + note.Short(r.last) + " it was"
 	}
-	return fmt.Sprintf("gone from HEAD since %s; %s had it last", terminal.ShortHash(r.removed), terminal.ShortHash(r.last))
+	return fmt.Sprintf("gone from HEAD since %s; %s had it last", note.Short(r.removed), note.Short(r.last))
 }
 
 // narrowed reports whether a selection is by what a stack that is gone has not:
@@ -188,7 +187,7 @@ func hintOrphans(u *ui, stacks []shownStack, target string) {
 	}
 	path := cmp.Or(strings.TrimPrefix(x.Path, "/"), ".")
 	u.Say("orphaned: what it deployed may still be there. To destroy it: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s%s (and if the record is wrong: tmnotes forget --reason '…' %s--stack %s %s)",
-		terminal.ShortHash(x.gone.last), shellQuote(path), shellQuote(path), of, name, of, shellQuote(x.Path), terminal.ShortHash(x.deploy.Commit))
+		note.Short(x.gone.last), shellQuote(path), shellQuote(path), of, name, of, shellQuote(x.Path), note.Short(x.deploy.Commit))
 }
 
 // shellQuote is a word as a shell reads it back.

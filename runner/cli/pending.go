@@ -171,9 +171,9 @@ func (q *pendings) recorded(l *gitstate.Latest) (digest, why string, err error) 
 	case err != nil:
 		return "", "", err
 	case at == nil:
-		return "", fmt.Sprintf("what was deployed at %s is not known: that commit is not in this clone, or cannot be read as a project", terminal.ShortHash(l.Commit)), nil
+		return "", fmt.Sprintf("what was deployed at %s is not known: that commit is not in this clone, or cannot be read as a project", note.Short(l.Commit)), nil
 	case at[l.Record.Stack] == "":
-		return "", fmt.Sprintf("what was deployed at %s is not known: it was no stack there, or its inputs cannot be read", terminal.ShortHash(l.Commit)), nil
+		return "", fmt.Sprintf("what was deployed at %s is not known: it was no stack there, or its inputs cannot be read", note.Short(l.Commit)), nil
 	}
 	return project.Complete(l.Inputs, at[l.Record.Stack]), "", nil
 }
@@ -257,7 +257,7 @@ func (q *pendings) acknowledged(stack, then, now string) (string, error) {
 
 // changed says what changed since the latest success.
 func (q *pendings) changed(l *gitstate.Latest, stack string) (string, error) {
-	why := "inputs changed since " + terminal.ShortHash(l.Commit)
+	why := "inputs changed since " + note.Short(l.Commit)
 	if !q.explain {
 		return why, nil
 	}

@@ -69,7 +69,7 @@ func (n *session) report(u *ui, results []runner.Result, off map[string]taken, s
 		parts = append(parts, fmt.Sprintf("%d with a newer commit deployed", late))
 	}
 	u.Quiet = false
-	u.Say("run %s on %s: %s", n.run, terminal.ShortHash(n.commit.Hash), strings.Join(parts, ", "))
+	u.Say("run %s on %s: %s", n.run, note.Short(n.commit.Hash), strings.Join(parts, ", "))
 	if sync.remote != "" && pushErr == nil {
 		u.Say("recorded on %s: git log --notes=%s", sync.remote, strings.TrimPrefix(n.store.Ref(), "refs/notes/"))
 	}

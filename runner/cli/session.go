@@ -362,7 +362,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 	}
 	for i, p := range paths {
 		if _, is := off[p]; late[i] && !is {
-			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", terminal.ShortHash(ask[i].OKCommit))}
+			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", note.Short(ask[i].OKCommit))}
 		}
 	}
 	if guessed > 0 {

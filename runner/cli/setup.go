@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -83,7 +84,7 @@ func checkCommand(env Env) *cli.Command {
 					for _, p := range problems {
 						line := p.What
 						if p.Commit != "" {
-							line = terminal.ShortHash(p.Commit) + ": " + line
+							line = note.Short(p.Commit) + ": " + line
 						}
 						if p.Do != "" {
 							line += " (" + p.Do + ")"

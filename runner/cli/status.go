@@ -208,7 +208,7 @@ func (x *shownStack) row(now time.Time) []string {
 		deployment += ", conflict" // run does not count it as done
 	}
 	if l.Status != note.Never {
-		commit, when = terminal.ShortHash(l.Commit), terminal.Ago(now.Sub(l.At))
+		commit, when = note.Short(l.Commit), terminal.Ago(now.Sub(l.At))
 	}
 	by, _, _ := strings.Cut(l.By, " <")
 	return []string{string(x.status), x.Path, deployment, commit, when, by, why}
@@ -240,7 +240,7 @@ func atFlag(c *cli.Context, s *gitstate.Store) (a asOf, err error) {
 		return a, errors.New("--at and --status orphaned do not go together: what is gone is told by HEAD")
 	}
 	if commit, err := s.Resolve(text); err == nil {
-		a.what = fmt.Sprintf("what is recorded on %s %q and the commits before it", terminal.ShortHash(commit.Hash), commit.Subject)
+		a.what = fmt.Sprintf("what is recorded on %s %q and the commits before it", note.Short(commit.Hash), commit.Subject)
 		a.on, err = s.Ancestors(c.Context, commit.Hash)
 		return a, err
 	}

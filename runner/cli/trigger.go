@@ -228,6 +228,6 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 	if err := finishEdit(c, s, u, plan); err != nil {
 		return err
 	}
-	u.Say("triggered %s at %s: pending until the next %s", terminal.Plural(len(records), "stack"), terminal.ShortHash(head.Hash), op)
+	u.Say("triggered %s at %s: pending until the next %s", terminal.Plural(len(records), "stack"), note.Short(head.Hash), op)
 	return nil
 }

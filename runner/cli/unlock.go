@@ -175,7 +175,7 @@ func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) 
 		if left := time.Until(n.At.Add(n.Lease)); left > 0 {
 			until = "in " + terminal.Took(left) + " if not renewed"
 		}
-		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, terminal.ShortHash(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
+		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, note.Short(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
 	}
 	u.Table(env.Stdout, rows, func(i int) string {
 		if i == 0 {

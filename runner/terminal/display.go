@@ -27,6 +27,7 @@ const (
 	OutputQuiet   = "quiet"   // in one piece, of those that fail
 )
 
+// Outputs are all of them.
 var Outputs = []string{OutputLive, OutputGrouped, OutputStream, OutputQuiet}
 
 // Display shows a run while it goes on: what the commands print, what becomes of the

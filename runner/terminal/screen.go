@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/charmbracelet/bubbletea"
+	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 
@@ -57,6 +57,7 @@ func OnScreen(stdout, stderr io.Writer) io.Writer {
 	return s
 }
 
+// SameFile reports whether two files are one, as the two streams of a terminal are.
 func SameFile(a, b *os.File) bool {
 	x, err := a.Stat()
 	if err != nil {

@@ -39,6 +39,7 @@ func NewPrinter(stdout, stderr io.Writer, getenv func(string) string) *Printer {
 	return &Printer{Out: stdout, Err: stderr, dumb: dumb, color: IsTerminal(stderr) && getenv("NO_COLOR") == "" && !dumb}
 }
 
+// IsTerminal reports whether what is written to w is seen by a person.
 func IsTerminal(w io.Writer) bool {
 	f, ok := w.(interface{ Fd() uintptr }) // *os.File, *screen
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -51,10 +52,12 @@ func (u *Printer) Say(format string, args ...any) {
 	}
 }
 
+// Warn prints a warning, also with --quiet.
 func (u *Printer) Warn(message string) {
 	fmt.Fprintf(u.Err, "tmnotes: %s: %s\n", u.Paint(Yellow, "warning"), Printable(message))
 }
 
+// Fail prints an error.
 func (u *Printer) Fail(err error) {
 	fmt.Fprintf(u.Err, "tmnotes: %s\n", u.Paint(Red, Printable(err.Error())))
 }
@@ -66,6 +69,7 @@ const (
 	Faint  = "2"
 )
 
+// Paint gives a text a colour, where there are any.
 func (u *Printer) Paint(color, s string) string {
 	if !u.color || color == "" {
 		return s
@@ -73,6 +77,7 @@ func (u *Printer) Paint(color, s string) string {
 	return "\x1b[" + color + "m" + s + "\x1b[0m"
 }
 
+// StatusColor is the colour of a status; "" is none.
 func StatusColor(status string) string {
 	switch status {
 	case "ok":
@@ -138,6 +143,7 @@ func (u *Printer) Table(w io.Writer, rows [][]string, colorOf func(row int) stri
 	}
 }
 
+// PrintJSON prints v as JSON for people and programs.
 func PrintJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
@@ -158,6 +164,7 @@ func Took(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
+// Ago is how long ago something was, in words.
 func Ago(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -172,13 +179,7 @@ func Ago(d time.Duration) string {
 	return fmt.Sprintf("%d days ago", int(d.Hours()/24))
 }
 
-func ShortHash(h string) string {
-	if len(h) > 12 {
-		return h[:12]
-	}
-	return h
-}
-
+// Plural is a number with the noun that it counts.
 func Plural(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
