@@ -131,7 +131,7 @@ func blame(c *cli.Context, env Env) error {
 			return terminal.PrintJSON(env.Stdout, v)
 		}
 		u := newUI(env)
-		v.print(u)
+		printVerdict(u, v)
 		if age != "" {
 			u.Say("%s", age)
 		}
@@ -269,8 +269,8 @@ func convict(history []logged, l *gitstate.Latest) *verdict {
 	return v
 }
 
-// print says it to somebody who was woken up by it: the verdict first.
-func (v *verdict) print(u *ui) {
+// printVerdict says it to somebody who was woken up by it: the verdict first.
+func printVerdict(u *ui, v *verdict) {
 	out := u.Out
 	say := func(format string, args ...any) { fmt.Fprintln(out, terminal.Printable(fmt.Sprintf(format, args...))) }
 	name := v.Stack
@@ -320,7 +320,7 @@ func (v *verdict) print(u *ui) {
 	if v.Latest == nil || v.ok() {
 		return
 	}
-	v.printChanges(say)
+	printChanges(say, v)
 	if v.Latest.Job != "" {
 		say("the job of the latest run: %s", v.Latest.Job)
 	}
@@ -338,7 +338,7 @@ func verb(h *happened) string {
 	return string(h.Record.Status)
 }
 
-func (v *verdict) printChanges(say func(string, ...any)) {
+func printChanges(say func(string, ...any), v *verdict) {
 	ok, first := v.LastOK, v.First
 	if ok == nil {
 		say("it never succeeded before")

@@ -143,7 +143,7 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 	if err != nil {
 		return nil, err
 	}
-	v := viewsOf(c.Context, u.env, st, p, target)
+	v := viewsOf(c.Context, u.env.Environ, st, p, target)
 	if stacks, err = filterStacks(stacks, filter, v.of); err != nil {
 		return nil, err
 	}
@@ -163,7 +163,9 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 		}); err != nil {
 			return nil, err
 		}
-		q.sayAssumed(u)
+		if q.assumed > 0 {
+			u.Say("the place of %s is not known here: assumed to be the recorded one", terminal.Plural(q.assumed, "stack"))
+		}
 		if late > 0 {
 			u.Say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", terminal.Plural(late, "stack"))
 		}

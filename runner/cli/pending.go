@@ -112,13 +112,6 @@ func (q *pendings) of(stack runner.Stack, a asked) (why string, l gitstate.Lates
 	return whys[of.latest.Run], of.latest, err
 }
 
-// sayAssumed tells once that places are not known.
-func (q *pendings) sayAssumed(u *ui) {
-	if q.assumed > 0 {
-		u.Say("the place of %s is not known here: assumed to be the recorded one", terminal.Plural(q.assumed, "stack"))
-	}
-}
-
 func (q *pendings) ofLatest(stack runner.Stack, l *gitstate.Latest, a asked) (string, error) {
 	if a.as.Variant == gitstate.AnyVariant && l.Status == note.OK {
 		seen, added, err := q.reader.Seen(l.Values(), stack.Dir)

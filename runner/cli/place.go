@@ -164,8 +164,8 @@ type views struct {
 	env  []string
 }
 
-func viewsOf(ctx context.Context, env Env, st *gitstate.State, p *project.Project, target string) views {
-	return views{whereabouts{st, newReader(ctx, p.Root())}, target, env.Environ}
+func viewsOf(ctx context.Context, environ []string, st *gitstate.State, p *project.Project, target string) views {
+	return views{whereabouts{st, newReader(ctx, p.Root())}, target, environ}
 }
 
 func (v views) of(stack runner.Stack) (out view, err error) {

@@ -109,7 +109,7 @@ func status(c *cli.Context, env Env) error {
 	}
 	target := command.TargetOf(sel.Target, env.workspace())
 	stacks := make([]shownStack, len(selected))
-	views := viewsOf(c.Context, env, got.st, p, sel.Target)
+	views := viewsOf(c.Context, env.Environ, got.st, p, sel.Target)
 	for i, stack := range selected {
 		stacks[i].Stack = stack.Stack
 		if stacks[i].view, err = views.of(stack.Stack); err != nil {
@@ -135,7 +135,7 @@ func status(c *cli.Context, env Env) error {
 	if c.String("format") == "json" {
 		out := make([]shown, len(stacks))
 		for i, x := range stacks {
-			out[i] = x.json(target)
+			out[i] = jsonOf(&x, target)
 		}
 		return terminal.PrintJSON(env.Stdout, out)
 	}
@@ -149,7 +149,7 @@ func status(c *cli.Context, env Env) error {
 	rows := [][]string{{"STATUS", "STACK", "DEPLOYMENT", "COMMIT", "WHEN", "BY", "WHY"}}
 	now := time.Now()
 	for _, x := range stacks {
-		rows = append(rows, x.row(now))
+		rows = append(rows, rowOf(&x, now))
 	}
 	u.Table(env.Stdout, rows, func(i int) string {
 		if i == 0 {
@@ -176,7 +176,8 @@ type shownStack struct {
 	gone *removal // of a stack that is none of HEAD's
 }
 
-func (x *shownStack) json(target string) shown {
+// jsonOf is a stack as --format json has it.
+func jsonOf(x *shownStack, target string) shown {
 	l := x.deploy
 	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.status, DeploymentStatus: l.Status, DriftStatus: x.drift.Status,
 		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.why()}
@@ -192,7 +193,8 @@ func (x *shownStack) json(target string) shown {
 	return sh
 }
 
-func (x *shownStack) row(now time.Time) []string {
+// rowOf is a stack as a line of the table.
+func rowOf(x *shownStack, now time.Time) []string {
 	l, why := x.deploy, ""
 	switch {
 	case x.gone != nil:

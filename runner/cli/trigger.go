@@ -114,7 +114,7 @@ func trigger(c *cli.Context, env Env) error {
 				return err
 			}
 			s.Basis(st)
-			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, env, st, p, sel.Target).of); err != nil {
+			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, env.Environ, st, p, sel.Target).of); err != nil {
 				return err
 			}
 		}
