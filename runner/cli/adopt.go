@@ -12,6 +12,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -64,7 +65,7 @@ func adopt(c *cli.Context, env Env) error {
 			return err
 		}
 		if c.Args().Present() {
-			if stacks, err = namedStacks(s, dir, stacks, c.Args().Slice(), true); err != nil {
+			if stacks, err = query.NamedStacks(s, dir, stacks, c.Args().Slice(), true); err != nil {
 				return err
 			}
 		}
@@ -73,7 +74,7 @@ func adopt(c *cli.Context, env Env) error {
 			if err != nil {
 				return err
 			}
-			stacks = among(stacks, selected)
+			stacks = query.Among(stacks, selected)
 		}
 		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy)
 		if err != nil {
@@ -87,18 +88,18 @@ func adopt(c *cli.Context, env Env) error {
 			return err
 		}
 		s.Basis(st)
-		m := &made{}
-		if m.in, err = inputsOf(c.Context, s, p, commit.Hash); err != nil {
+		m := &query.Made{}
+		if m.In, err = inputsOf(c.Context, s, p, commit.Hash); err != nil {
 			return err
 		}
-		if m.triggers, err = p.Triggers(c.Context, commit.Hash); err != nil {
+		if m.Triggers, err = p.Triggers(c.Context, commit.Hash); err != nil {
 			return err
 		}
 		like := byHand(c, env, s, commit, note.OK, note.Deploy, reason)
 		var records []*note.Record
 		known := 0
 		for _, stack := range stacks {
-			if _, err := m.in.Digest(stack.Path); err != nil {
+			if _, err := m.In.Digest(stack.Path); err != nil {
 				return fmt.Errorf("%w; nothing was adopted (name the others, or another --commit)", err)
 			}
 			r, l, err := like(st, stack)
@@ -109,7 +110,7 @@ func adopt(c *cli.Context, env Env) error {
 				known++
 				continue
 			}
-			m.put(r, stack.Path)
+			m.Put(r, stack.Path)
 			records = append(records, r)
 		}
 		if known > 0 {

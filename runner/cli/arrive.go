@@ -43,7 +43,7 @@ type arrival struct {
 func (n *session) arrival(u *ui, todo []string, o runOptions) admitter {
 	for _, path := range todo {
 		if r := n.of(path); r.looks() {
-			a := arrival{session: n, u: u, force: o.force || o.filter.set(), resume: o.resume, rollback: o.allowRollback}
+			a := arrival{session: n, u: u, force: o.force || o.filter.Set(), resume: o.resume, rollback: o.allowRollback}
 			return a.admit
 		}
 	}
@@ -102,8 +102,8 @@ func (a *arrival) again(ctx context.Context, r recorded) (off string, err error)
 	}
 	if a.pendings != nil && r.op.Name == note.Deploy {
 		q := *a.pendings
-		q.st = st
-		if why, _, err := q.of(r.stack, r.asked()); err != nil || why == "" {
+		q.St = st
+		if why, _, err := q.Of(r.stack, r.asked()); err != nil || why == "" {
 			return "not pending: " + r.describe() + " has what HEAD has", err
 		}
 	}

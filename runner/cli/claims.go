@@ -14,6 +14,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // Claims keep two jobs from starting one stack of one target at once
@@ -88,7 +89,7 @@ func (n *session) claim(u *ui, push *pusher, o runOptions, head *note.Record, g 
 		return nil
 	}
 	k := &claims{n: n, u: u, opt: o.claims, remote: remote, g: g, skip: o.exec.Skip, before: n.before, newer: n.newer, resume: o.resume, rollback: o.allowRollback,
-		force: o.force, named: o.filter.set(), overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
+		force: o.force, named: o.filter.Set(), overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
 	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, Leg: n.leg, By: head.By, Job: head.Job, Lease: o.claims.lease})
 	k.ahead.init(o.claims.lease)
 	k.let.most = waitMost(head.Stacks)
@@ -158,7 +159,7 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 		}
 		for _, c := range want {
 			if answers[at[c.Stack]] == (runner.Admission{}) {
-				answers[at[c.Stack]] = runner.Admission{Later: k.soon(), Reason: oneLine(err)}
+				answers[at[c.Stack]] = runner.Admission{Later: k.soon(), Reason: query.OneLine(err)}
 			}
 		}
 		return answers, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // cloudHost is what the API of cloudapi and the rest of the program have in
@@ -109,7 +110,7 @@ func (h *cloudHost) load() func() (*workTree, error) {
 		if err != nil {
 			return nil, err
 		}
-		w := &workTree{env: h.env, store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: newReader(context.Background(), p.Root())}
+		w := &workTree{env: h.env, store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: query.NewReader(context.Background(), p.Root())}
 		if w.stacks, err = p.All(); err != nil {
 			return nil, err
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -73,8 +73,8 @@ func mark(c *cli.Context, env Env) error {
 		for i, want := range c.Args().Slice() {
 			var found bool
 			// A stack that is gone can still be destroyed.
-			if stacks[i], found = findStack(s, dir, all, want); !found && op != note.Destroy {
-				return fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was marked)", want, meantStack(want, all))
+			if stacks[i], found = query.FindStack(s, dir, all, want); !found && op != note.Destroy {
+				return fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was marked)", want, query.MeantStack(want, all))
 			}
 		}
 		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), op)
@@ -91,7 +91,7 @@ func mark(c *cli.Context, env Env) error {
 		s.Basis(st)
 		for i, want := range c.Args().Slice() {
 			if stacks[i].Path == "" {
-				if stacks[i], err = goneStack(s, dir, st, want, command.TargetOf(c.String("target"), env.workspace())); err != nil {
+				if stacks[i], err = query.GoneStack(s, dir, st, want, command.TargetOf(c.String("target"), env.workspace())); err != nil {
 					return fmt.Errorf("%w (nothing was marked)", err)
 				}
 			}
@@ -116,26 +116,13 @@ func mark(c *cli.Context, env Env) error {
 	})
 }
 
-// findStack finds a stack of the project by its project path, by a path as a
-// shell completes it, or by its id.
-func findStack(s *gitstate.Store, dir string, all []runner.Stack, want string) (runner.Stack, bool) {
-	path, _ := projectPath(s, dir, want)
-	i := slices.IndexFunc(all, func(st runner.Stack) bool {
-		return st.Path == want || st.Path == path || st.ID != "" && st.ID == strings.ToLower(want)
-	})
-	if i < 0 {
-		return runner.Stack{}, false
-	}
-	return all[i], true
-}
-
 // byHand makes the records of a run that executes nothing: somebody says what
 // became of stacks. Beside the record the function hands out what it follows.
 func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, status note.Status, op, reason string) func(*gitstate.State, runner.Stack) (*note.Record, gitstate.Latest, error) {
 	who := cmp.Or(env.ci().by, s.Who(c.Context))
 	run := s.NewRun()
 	s.UseJournal(run)
-	reader := newReader(c.Context, s.WorkTree())
+	reader := query.NewReader(c.Context, s.WorkTree())
 	return func(st *gitstate.State, stack runner.Stack) (*note.Record, gitstate.Latest, error) {
 		target, err := targetHere(env, reader, stack, c.String("target"))
 		if err != nil {
@@ -185,26 +172,4 @@ func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan syncPlan) error {
 		return notPushed(s, plan.remote, err, u.env.ci())
 	}
 	return nil
-}
-
-// projectPath makes a project path of a path as a shell completes it.
-func projectPath(s *gitstate.Store, dir, path string) (string, bool) {
-	top := s.WorkTree()
-	if top == "" {
-		return "", false
-	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(dir, path)
-	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	rel, err := filepath.Rel(top, path)
-	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-		return "", false
-	}
-	if rel == "." {
-		return "/", true
-	}
-	return "/" + filepath.ToSlash(rel), true
 }

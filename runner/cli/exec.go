@@ -17,6 +17,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -111,7 +112,7 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	n := &session{env: env, store: s, commit: head, run: group.Run, stacks: map[string]recorded{}, reader: newReader(ctx, root)}
+	n := &session{env: env, store: s, commit: head, run: group.Run, stacks: map[string]recorded{}, reader: query.NewReader(ctx, root)}
 	if id := env.Getenv("TMNOTES_RUN"); id != "" {
 		if n.run, err = runID(env, s); err != nil {
 			return err
@@ -200,7 +201,7 @@ func execute(c *cli.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	n.made = &made{ignored: ignored}
+	n.made = &query.Made{Ignored: ignored}
 	n.guard = &stackHere{ctx, s, root, stack, head.Hash}
 	interrupted := false
 	observe := func(e runner.Event) error {

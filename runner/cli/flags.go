@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // Flags are Terramate's where Terramate has them, with their short forms and
@@ -152,24 +153,13 @@ func splitCommas(in []string) (out []string) {
 	return out
 }
 
-// statusFilter is --status and its two siblings.
-type statusFilter struct{ stack, deployment, drift string }
-
-func (f statusFilter) set() bool { return f != statusFilter{} }
-
-var filterWords = map[string][]string{
-	"status":            {"ok", "healthy", "failed", "blocked", "canceled", "interrupted", "drifted", "unhealthy", "running", "never", "unknown"},
-	"deployment-status": {"ok", "healthy", "failed", "canceled", "blocked", "interrupted", "running", "pending", "triggered", "unhealthy", "never", "unknown"},
-	"drift-status":      {"ok", "healthy", "drifted", "failed", "running", "unhealthy", "never", "unknown"},
-}
-
-func parseStatusFilter(c *cli.Context) (statusFilter, error) {
-	f := statusFilter{c.String("status"), c.String("deployment-status"), c.String("drift-status")}
-	for flag, value := range map[string]string{"status": f.stack, "deployment-status": f.deployment, "drift-status": f.drift} {
+func parseStatusFilter(c *cli.Context) (query.StatusFilter, error) {
+	f := query.StatusFilter{Stack: c.String("status"), Deployment: c.String("deployment-status"), Drift: c.String("drift-status")}
+	for flag, value := range map[string]string{"status": f.Stack, "deployment-status": f.Deployment, "drift-status": f.Drift} {
 		if value == "" {
 			continue
 		}
-		words := filterWords[flag]
+		words := query.FilterWords[flag]
 		if flag == "status" && c.Command.Name == "status" {
 			words = append(slices.Clone(words), string(note.Orphaned))
 		}
@@ -177,7 +167,7 @@ func parseStatusFilter(c *cli.Context) (statusFilter, error) {
 			return f, fmt.Errorf("--status orphaned: what is gone from HEAD is only listed by `tmnotes status`")
 		}
 		if !slices.Contains(words, value) {
-			return f, fmt.Errorf("--%s: unknown status %q%s; use one of %s", flag, value, didYouMean(value, words, "%s"), strings.Join(words, ", "))
+			return f, fmt.Errorf("--%s: unknown status %q%s; use one of %s", flag, value, query.DidYouMean(value, words, "%s"), strings.Join(words, ", "))
 		}
 	}
 	return f, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -71,7 +72,7 @@ func forget(c *cli.Context, env Env) error {
 		if err != nil {
 			return err
 		}
-		picked := pickLines(c, env, lines, stackMatcher(c.Context, s, dir, c.String("stack")))
+		picked := pickLines(c, env, lines, query.StackMatcher(c.Context, s, dir, c.String("stack")))
 		if err := picked.show(u, commit.Hash); err != nil {
 			return err
 		}

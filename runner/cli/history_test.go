@@ -10,16 +10,17 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // history makes the records of a stack from words like "ok@c1", one a second:
 // a status, the commit, and more after commas: tries=2, op=destroy, in=x,
 // var=x, dirty, by, run=R1, id=x, to=/path, why=text.
-func history(words string) (records []logged) {
+func history(words string) (records []query.Logged) {
 	for i, w := range strings.Fields(words) {
 		status, rest, _ := strings.Cut(w, "@")
 		f := strings.Split(rest, ",")
-		x := logged{Commit: f[0], Record: note.Record{At: second(i), Status: note.Status(status), Op: note.Deploy, Stack: "/a", Run: fmt.Sprint("R", i), Variant: "v"}}
+		x := query.Logged{Commit: f[0], Record: note.Record{At: second(i), Status: note.Status(status), Op: note.Deploy, Stack: "/a", Run: fmt.Sprint("R", i), Variant: "v"}}
 		r := &x.Record
 		for _, opt := range f[1:] {
 			key, value, _ := strings.Cut(opt, "=")
@@ -86,7 +87,7 @@ func TestFindFlaky(t *testing.T) {
 		"two stacks":                            {"failed@1,id=i ok@1,id=j", ""},
 	} {
 		got := ""
-		for _, f := range findFlaky(history(tt.history), time.Time{}) {
+		for _, f := range query.FindFlaky(history(tt.history), time.Time{}) {
 			got += fmt.Sprintf("%s %s %d of %d %s %v", f.Stack, f.Op, f.Flaky, f.Of, f.Run, f.Reasons)
 		}
 		if got != tt.want {
@@ -95,11 +96,11 @@ func TestFindFlaky(t *testing.T) {
 	}
 	// Since a moment, the failure before it included.
 	records := history("ok@1,tries=2 failed@1,why=net ok@1 ok@1")
-	got := findFlaky(records, second(2))
+	got := query.FindFlaky(records, second(2))
 	if len(got) != 1 || got[0].Flaky != 1 || got[0].Of != 2 || got[0].Run != "R2" {
 		t.Errorf("since: %+v", got)
 	}
-	if got := findFlaky(records, second(3)); len(got) != 0 {
+	if got := query.FindFlaky(records, second(3)); len(got) != 0 {
 		t.Errorf("since the last: %+v", got)
 	}
 }
@@ -140,11 +141,11 @@ func TestConvict(t *testing.T) {
 				l.Status = last.Record.Status
 			}
 		}
-		v := convict(h, &l)
+		v := query.Convict(h, &l)
 		got := string(v.Status)
 		for _, x := range []struct {
 			what string
-			h    *happened
+			h    *query.Happened
 		}{{"first", v.First}, {"latest", v.Latest}, {"runs", nil}, {"ok", v.LastOK}, {"bad", v.LastBad}, {"open", v.Open}} {
 			switch {
 			case x.what == "runs" && v.Runs > 0:
@@ -165,11 +166,11 @@ func TestAsOfClamp(t *testing.T) {
 	drift := gitstate.Latest{Stored: gitstate.Stored{Record: note.Record{At: second(9), Since: second(1), Status: note.OK}}, Status: note.OK}
 	failed := gitstate.Latest{Stored: gitstate.Stored{Record: note.Record{At: second(3), Status: note.Failed}}, Status: note.Failed}
 	for at, want := range map[int]note.Status{5: note.Failed, 9: note.OK} {
-		v := view{deploy: failed, drift: drift}
-		v.status = gitstate.StackStatus(v.deploy, v.drift)
-		asOf{what: "x", until: second(at)}.clamp(&v)
-		if v.status != want {
-			t.Errorf("at second %d: %s, not %s", at, v.status, want)
+		v := query.View{Deploy: failed, Drift: drift}
+		v.Status = gitstate.StackStatus(v.Deploy, v.Drift)
+		query.AsOf{What: "x", Until: second(at)}.Clamp(&v)
+		if v.Status != want {
+			t.Errorf("at second %d: %s, not %s", at, v.Status, want)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -218,7 +219,7 @@ func (l *leg) at(head gitstate.Commit) error {
 // followed already.
 func (l *leg) narrow(o *runOptions) {
 	if l != nil {
-		o.sel, o.filter = project.Selection{Target: l.Target}, statusFilter{}
+		o.sel, o.filter = project.Selection{Target: l.Target}, query.StatusFilter{}
 	}
 }
 
@@ -401,7 +402,7 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 	return a, final, nil
 }
 
-// latest is the latest record of another leg's stack. The place that the matrix assumed
+// Latest is the latest record of another leg's stack. The place that the matrix assumed
 // for it may be another one than where that leg deploys it.
 func (g *legGate) latest(u *legUnit) (gitstate.Latest, error) {
 	assumed, err := g.st.Latest(u.ID, u.Stack, u.Target, u.Op)

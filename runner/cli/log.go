@@ -2,11 +2,8 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -14,7 +11,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
-	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -35,13 +32,6 @@ func logCommand(env Env) *cli.Command {
 	}
 }
 
-// logged is a record in JSON, with the commit whose note holds it.
-type logged struct {
-	Commit string      `json:"commit"`
-	By     string      `json:"by,omitempty"`
-	Record note.Record `json:"record"`
-}
-
 func logRecords(c *cli.Context, env Env) error {
 	if c.Args().Len() > 1 {
 		return fmt.Errorf("one stack at a time, not %d", c.Args().Len())
@@ -56,10 +46,10 @@ func logRecords(c *cli.Context, env Env) error {
 		}
 		is := func(r *note.Record) bool { return true }
 		if want := c.Args().First(); want != "" {
-			is = stackMatcher(c.Context, s, dir, want)
+			is = query.StackMatcher(c.Context, s, dir, want)
 		}
 		by := map[string]string{}
-		var found []logged
+		var found []query.Logged
 		recorded := map[string]bool{}
 		err = s.Notes(func(commit string, lines []gitstate.Line) error {
 			for _, l := range lines {
@@ -76,7 +66,7 @@ func logRecords(c *cli.Context, env Env) error {
 					c.IsSet("target") && r.Target != c.String("target"),
 					c.String("run") != "" && r.Run != c.String("run"):
 				default:
-					found = append(found, logged{Commit: commit, Record: r})
+					found = append(found, query.Logged{Commit: commit, Record: r})
 				}
 			}
 			return nil
@@ -85,9 +75,9 @@ func logRecords(c *cli.Context, env Env) error {
 			return err
 		}
 		if len(found) == 0 && c.Args().Present() {
-			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", c.Args().First(), meantRecorded(c.Args().First(), recorded))
+			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", c.Args().First(), query.MeantRecorded(c.Args().First(), recorded))
 		}
-		slices.SortFunc(found, func(a, b logged) int {
+		slices.SortFunc(found, func(a, b query.Logged) int {
 			return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))
 		})
 		if n := c.Int("n"); n > 0 && len(found) > n {
@@ -135,27 +125,6 @@ func whyOf(r *note.Record) string {
 		why = append(why, w)
 	}
 	return strings.Join(why, "; ")
-}
-
-// stackMatcher finds the records of a stack that was named by its project
-// path, by a path as the shell completes it, or by its id. By a path it also
-// finds those that the stack that is there now has by its id, made elsewhere.
-func stackMatcher(ctx context.Context, s *gitstate.Store, dir, want string) func(*note.Record) bool {
-	paths, ids := map[string]bool{want: true}, map[string]bool{strings.ToLower(want): true}
-	if p, ok := projectPath(s, dir, want); ok {
-		paths[p] = true
-	}
-	for p := range paths {
-		folder := filepath.Join(s.WorkTree(), filepath.FromSlash(p))
-		if info, err := os.Stat(folder); !strings.HasPrefix(p, "/") || s.WorkTree() == "" || err != nil || !info.IsDir() {
-			continue
-		}
-		// Where the project cannot be read the records of the path are shown.
-		if st, _, err := project.StackAt(ctx, folder); err == nil && paths[st.Path] && st.ID != "" {
-			ids[st.ID] = true
-		}
-	}
-	return func(r *note.Record) bool { return paths[r.Stack] || r.ID != "" && ids[strings.ToLower(r.ID)] }
 }
 
 func showCommand(env Env) *cli.Command {

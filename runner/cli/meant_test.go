@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // A typing error is answered with what may be meant, and what is far from everything with
@@ -46,7 +47,7 @@ func TestDidYouMean(t *testing.T) { // not in parallel: urfave/cli shares its --
 		if want != "" {
 			want = fmt.Sprintf(" (did you mean %s?)", want)
 		}
-		if got := meantStack(typed, stacks); got != want {
+		if got := query.MeantStack(typed, stacks); got != want {
 			t.Errorf("%q: %q, want %q", typed, got, want)
 		}
 	}

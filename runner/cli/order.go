@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // Of pipelines that overlap the newer commit's deployment is to stand at the end. A
@@ -23,7 +24,7 @@ import (
 
 // newer knows of the pipelines of later commits.
 type newer struct {
-	digests *pendings
+	digests *query.Pendings
 	commit  string // that this run deploys
 	remote  string
 	target  string
@@ -32,7 +33,7 @@ type newer struct {
 }
 
 func newNewer(ctx context.Context, n *session, p *project.Project, st *gitstate.State, remote, target string) (*newer, error) {
-	o := &newer{digests: &pendings{ctx: context.WithoutCancel(ctx), s: n.store, p: p, st: st, then: map[string]map[string]string{}},
+	o := &newer{digests: &query.Pendings{Ctx: context.WithoutCancel(ctx), S: n.store, P: p, St: st, Then: map[string]map[string]string{}},
 		commit: n.commit.Hash, remote: remote, target: target, known: map[string]time.Time{}}
 	// Those of later commits began after this one was made, if clocks are not too wrong.
 	heads, err := st.RunsSince(ctx, n.commit.Time.Add(-clockSlack))
@@ -58,16 +59,16 @@ func (o *newer) know(ctx context.Context, heads []gitstate.Stored) error {
 		return nil
 	}
 	if o.remote != "" {
-		if err := o.digests.s.Bring(ctx, o.remote, commits); err != nil {
+		if err := o.digests.S.Bring(ctx, o.remote, commits); err != nil {
 			return err
 		}
 	}
-	after, err := o.digests.s.After(ctx, o.commit, commits)
+	after, err := o.digests.S.After(ctx, o.commit, commits)
 	if err != nil {
 		return err
 	}
 	for _, c := range commits {
-		has, err := o.digests.s.Has(c)
+		has, err := o.digests.S.Has(c)
 		switch {
 		case err != nil:
 			return err
@@ -97,16 +98,16 @@ func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
 	if o == nil || len(o.commits) == 0 || l.Op != note.Deploy || l.Status != note.OK || l.Dirty || len(l.Diverged) > 0 {
 		return "", nil
 	}
-	deployed, unknown, err := o.digests.recorded(l)
+	deployed, unknown, err := o.digests.Recorded(l)
 	if err != nil || unknown != "" {
 		return "", err
 	}
-	here, err := o.digests.digests(o.commit)
+	here, err := o.digests.Digests(o.commit)
 	if err != nil || here[stack] == "" || here[stack] == deployed {
 		return "", err
 	}
 	for _, c := range o.commits {
-		if there, err := o.digests.digests(c); err != nil || there[stack] == deployed {
+		if there, err := o.digests.Digests(c); err != nil || there[stack] == deployed {
 			return fmt.Sprintf("what a newer commit (%s) has is already deployed", note.Short(c)), err
 		}
 	}

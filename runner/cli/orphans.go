@@ -2,177 +2,16 @@ package cli
 
 import (
 	"cmp"
-	"context"
-	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
-	"github.com/tmnotes/tmnotes/runner"
-	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
-// removal is when a stack went from HEAD.
-type removal struct {
-	removed string // the commit that removed its folder; "" if that cannot be told
-	last    string // the last commit that is known to have had it
-}
-
-func (r *removal) String() string {
-	if r.removed == "" {
-		return "no stack of the project any more; at " + note.Short(r.last) + " it was"
-	}
-	return fmt.Sprintf("gone from HEAD since %s; %s had it last", note.Short(r.removed), note.Short(r.last))
-}
-
-// narrowed reports whether a selection is by what a stack that is gone has not:
-// tags, changes, dependencies.
-func narrowed(sel project.Selection) bool {
-	return sel.Changed || len(sel.Tags)+len(sel.NoTags) > 0 || sel.Dependencies.HasDependencyFilters()
-}
-
-// orphans are the stacks below the working directory that were deployed to the
-// target, are none of HEAD's, by id or path, and were not destroyed. What there
-// is to ask of git and of all notes is asked only where there is one.
-func orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *project.Project, selected []shownStack, target string) ([]shownStack, error) {
-	below := "/"
-	if rel, err := filepath.Rel(p.Root(), p.Dir()); err == nil && rel != "." {
-		below = "/" + filepath.ToSlash(rel)
-	}
-	ids, paths := map[string]bool{}, map[string]bool{}
-	has := func(x runner.Stack) { ids[x.ID], paths[x.Path] = true, true }
-	for _, x := range selected {
-		has(x.Stack)
-	}
-	if below != "/" { // else all are selected
-		all, err := p.All()
-		if err != nil {
-			return nil, err
-		}
-		for _, x := range all {
-			has(x)
-		}
-	}
-	var gone []shownStack
-	goneByID := map[string]bool{}
-	bare := map[string]bool{} // paths of those without an id
-	for _, slot := range st.Slots() {
-		if slot.Group != note.Deploy || slot.Target != target || slot.ID != "" && ids[slot.ID] || slot.ID == "" && paths[slot.Path] {
-			continue
-		}
-		if slot.ID == "" {
-			bare[slot.Path] = true
-		} else {
-			goneByID[slot.Path] = true
-		}
-		gone = append(gone, shownStack{Stack: runner.Stack{ID: slot.ID, Path: slot.Path}})
-	}
-	if len(gone) == 0 {
-		return nil, nil
-	}
-	adopted := map[string]bool{}
-	if len(bare) > 0 {
-		var err error
-		if adopted, err = adoptedPaths(s, st, bare, target); err != nil {
-			return nil, err
-		}
-	}
-	var left []shownStack
-	for _, x := range gone {
-		if x.ID == "" && (adopted[x.Path] || goneByID[x.Path]) || !isBelow(x.Path, below) {
-			continue
-		}
-		// Another stack may stand at its path by now, with a history of its own.
-		as := x.Stack
-		if paths[x.Path] {
-			as.Path = ""
-		}
-		var err error
-		if x.view, err = viewOf(st, as, target); err != nil {
-			return nil, err
-		}
-		if destroyed(x.deploy) {
-			continue
-		}
-		x.gone = &removal{last: x.deploy.Commit}
-		removed, last, err := s.Removed(ctx, x.Path, x.deploy.Commit)
-		if err != nil {
-			return nil, err
-		}
-		if removed != "" {
-			x.gone.removed, x.gone.last = removed, last
-		}
-		left = append(left, x)
-	}
-	return left, nil
-}
-
-// destroyed reports whether nothing is left of a stack, as far as is known.
-func destroyed(l gitstate.Latest) bool {
-	return l.Status == note.OK && l.Op == note.Destroy && len(l.Diverged) == 0
-}
-
-// adoptedPaths are those of the paths whose stack got an id later: the records
-// that it has by its id follow those that it has by its path.
-func adoptedPaths(s *gitstate.Store, st *gitstate.State, paths map[string]bool, target string) (map[string]bool, error) {
-	runs := map[string][]string{}
-	for path := range paths {
-		l, err := st.Latest("", path, target, note.Deploy)
-		if err != nil {
-			return nil, err
-		}
-		runs[path] = l.Runs()
-	}
-	adopted := map[string]bool{}
-	err := s.Notes(func(_ string, lines []gitstate.Line) error {
-		for _, l := range lines {
-			r := l.Record
-			if r.ID != "" && paths[r.Stack] && r.Target == target &&
-				slices.ContainsFunc(r.Prev, func(p string) bool { return slices.Contains(runs[r.Stack], p) }) {
-				adopted[r.Stack] = true
-			}
-		}
-		return nil
-	})
-	return adopted, err
-}
-
-// goneStack finds a stack that is none of HEAD's among those that have records
-// of deployments to the target, by its id, or else by its path.
-func goneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target string) (runner.Stack, error) {
-	path, _ := projectPath(s, dir, want)
-	var found runner.Stack
-	var elsewhere []string
-	recorded := map[string]bool{}
-	for _, slot := range st.Slots() {
-		recorded[slot.Path] = true
-		byID := slot.ID != "" && slot.ID == strings.ToLower(want)
-		switch {
-		case slot.Group != note.Deploy, !byID && slot.Path != want && slot.Path != path:
-		case slot.Target != target:
-			elsewhere = append(elsewhere, fmt.Sprintf("%q", slot.Target))
-		case byID:
-			return runner.Stack{ID: slot.ID, Path: slot.Path}, nil
-		case found.ID != "" && slot.ID != "":
-			return found, fmt.Errorf("several stacks that are gone were at %s; name one by its id: %s or %s", want, found.ID, slot.ID)
-		case found.ID == "":
-			found = runner.Stack{ID: slot.ID, Path: slot.Path}
-		}
-	}
-	switch {
-	case found.Path != "":
-		return found, nil
-	case len(elsewhere) > 0:
-		return found, fmt.Errorf("%s is not a stack in this project, and is deployed to other targets only: %s; add --target", want, strings.Join(slices.Compact(elsewhere), ", "))
-	}
-	return found, fmt.Errorf("%s is not a stack in this project, and no deployment of it is recorded%s; `tmnotes status` lists the stacks", want, meantRecorded(want, recorded))
-}
-
 // hintOrphans says what to do about the first stack that is orphaned.
-func hintOrphans(u *ui, stacks []shownStack, target string) {
-	i := slices.IndexFunc(stacks, func(x shownStack) bool { return x.status == note.Orphaned })
+func hintOrphans(u *ui, stacks []query.StackView, target string) {
+	i := slices.IndexFunc(stacks, func(x query.StackView) bool { return x.Status == note.Orphaned })
 	if i < 0 {
 		return
 	}
@@ -187,7 +26,7 @@ func hintOrphans(u *ui, stacks []shownStack, target string) {
 	}
 	path := cmp.Or(strings.TrimPrefix(x.Path, "/"), ".")
 	u.Say("orphaned: what it deployed may still be there. To destroy it: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s%s (and if the record is wrong: tmnotes forget --reason '…' %s--stack %s %s)",
-		note.Short(x.gone.last), shellQuote(path), shellQuote(path), of, name, of, shellQuote(x.Path), note.Short(x.deploy.Commit))
+		note.Short(x.Gone.Last), shellQuote(path), shellQuote(path), of, name, of, shellQuote(x.Path), note.Short(x.Deploy.Commit))
 }
 
 // shellQuote is a word as a shell reads it back.

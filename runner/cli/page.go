@@ -21,6 +21,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/report"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -67,13 +68,13 @@ func reportNow(c *cli.Context, env Env, s *gitstate.Store, dir string) (*report.
 		if err != nil {
 			return nil, err
 		}
-		return makeReport(c, env, s, p, project.Selection{}, statusFilter{})
+		return makeReport(c, env, s, p, project.Selection{}, query.StatusFilter{})
 	}
 	st, err := s.State(c.Context)
 	if err != nil {
 		return nil, err
 	}
-	opt := report.Options{Repository: repositoryName(c.Context, s, "")}
+	opt := report.Options{Repository: query.RepositoryName(c.Context, s, "")}
 	for _, k := range st.Stacks() {
 		opt.Stacks = append(opt.Stacks, report.Known{Path: k.Path, ID: k.ID, Target: k.Target})
 	}

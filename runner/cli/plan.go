@@ -19,6 +19,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -178,7 +179,7 @@ func showPlan(c *cli.Context, env Env) error {
 			return err
 		}
 		want := c.Args().First()
-		is := stackMatcher(c.Context, s, dir, want)
+		is := query.StackMatcher(c.Context, s, dir, want)
 		var stack note.Record
 		recorded := map[string]bool{}
 		ops := map[string]time.Time{note.Drift: {}, note.Deploy: {}}
@@ -200,7 +201,7 @@ func showPlan(c *cli.Context, env Env) error {
 			return err
 		}
 		if stack.Run == "" {
-			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want, meantRecorded(want, recorded))
+			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want, query.MeantRecorded(want, recorded))
 		}
 		first := func(op string) int { return slices.Index([]string{note.Deploy, note.Drift}, op) }
 		order := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +16,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/report"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // reportFormats are what a report can be written as; each is a flag that takes
@@ -119,7 +118,7 @@ func writeReports(c *cli.Context, env Env) error {
 
 // makeReport reports the selected stacks of a project, and, unless they were
 // chosen by what those have not, the ones that are gone from it.
-func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, sel project.Selection, filter statusFilter) (*report.Report, error) {
+func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, sel project.Selection, filter query.StatusFilter) (*report.Report, error) {
 	st, err := s.State(c.Context)
 	if err != nil {
 		return nil, err
@@ -128,16 +127,16 @@ func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, 
 	if err != nil {
 		return nil, err
 	}
-	stacks := make([]shownStack, len(selected))
+	stacks := make([]query.StackView, len(selected))
 	for i, x := range selected {
 		stacks[i].Stack = x.Stack
 	}
 	target := command.TargetOf(sel.Target, env.workspace())
 	targets := []string{target}
 	if target == "" {
-		targets = allTargets(st)
+		targets = query.AllTargets(st)
 	}
-	known, err := knownStacks(c.Context, s, st, p, stacks, targets, narrowed(sel))
+	known, err := query.KnownStacks(c.Context, s, st, p, stacks, targets, query.Narrowed(sel))
 	if err != nil {
 		return nil, err
 	}
@@ -145,84 +144,16 @@ func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, 
 	if err != nil {
 		return nil, err
 	}
-	opt := report.Options{Stacks: known, Commits: c.Int("commits"), Remote: remote, Repository: repositoryName(c.Context, s, remote)}
+	opt := report.Options{Stacks: known, Commits: c.Int("commits"), Remote: remote, Repository: query.RepositoryName(c.Context, s, remote)}
 	if remote != "" {
 		opt.Fetched = s.LastFetch(remote)
 	}
-	if filter.set() {
+	if filter.Set() {
 		opt.Keep = func(deploy, drift gitstate.Latest, own note.Status) bool {
-			return filter.admits(view{deploy, drift, own})
+			return filter.Admits(query.View{Deploy: deploy, Drift: drift, Status: own})
 		}
 	}
 	return report.Build(c.Context, s, st, opt)
-}
-
-// allTargets are those that something is recorded for, at least the one without
-// a name.
-func allTargets(st *gitstate.State) []string {
-	targets := []string{}
-	for _, slot := range st.Slots() {
-		if i, found := slices.BinarySearch(targets, slot.Target); !found {
-			targets = slices.Insert(targets, i, slot.Target)
-		}
-	}
-	if len(targets) == 0 {
-		return []string{""}
-	}
-	return targets
-}
-
-// knownStacks are the stacks with the targets that they have records for, or,
-// if there is one target only, for that; and those that are gone.
-func knownStacks(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *project.Project, stacks []shownStack, targets []string, narrowed bool) ([]report.Known, error) {
-	type place struct{ target, stack string }
-	has := map[place]bool{}
-	for _, slot := range st.Slots() {
-		has[place{slot.Target, cmp.Or(slot.ID, slot.Path)}] = true
-	}
-	var known []report.Known
-	for _, x := range stacks {
-		k := report.Known{Path: x.Path, ID: x.ID, Name: x.Name, Tags: x.Tags}
-		before := len(known)
-		for _, k.Target = range targets {
-			if len(targets) == 1 || has[place{k.Target, x.ID}] || has[place{k.Target, x.Path}] {
-				known = append(known, k)
-			}
-		}
-		if len(known) == before {
-			k.Target = ""
-			known = append(known, k)
-		}
-	}
-	if !narrowed {
-		for _, target := range targets {
-			gone, err := orphans(ctx, s, st, p, stacks, target)
-			if err != nil {
-				return nil, err
-			}
-			for _, o := range gone {
-				known = append(known, report.Known{Path: o.Path, ID: o.ID, Target: target, Gone: true, LastCommit: o.gone.last})
-			}
-		}
-	}
-	slices.SortStableFunc(known, func(a, b report.Known) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Target, b.Target))
-	})
-	return known, nil
-}
-
-// repositoryName is what people call a repository: as its remote does, without
-// scheme and credentials, or else as its folder.
-func repositoryName(ctx context.Context, s *gitstate.Store, remote string) string {
-	if remote != "" {
-		if url, err := s.RemoteURL(ctx, remote); err == nil {
-			if name, err := project.CloudRepository(url); err == nil {
-				return name
-			}
-		}
-	}
-	dir := cmp.Or(s.WorkTree(), strings.TrimSuffix(s.GitDir(), ".git"))
-	return filepath.Base(dir)
 }
 
 // writeFile writes a file whole or not at all, so that who serves it never

@@ -16,6 +16,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 func runCommand(env Env) *cli.Command {
@@ -88,7 +89,7 @@ type runOptions struct {
 	command    []string // as it is recorded
 	op         string
 	sel        project.Selection
-	filter     statusFilter
+	filter     query.StatusFilter
 	safeguards project.Safeguards
 	exec       runner.Options
 	waves      waves
@@ -273,7 +274,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 	if err != nil {
 		return nil, err
 	}
-	n := &session{env: env, store: s, commit: head, stacks: map[string]recorded{}, reader: newReader(ctx, p.Root())}
+	n := &session{env: env, store: s, commit: head, stacks: map[string]recorded{}, reader: query.NewReader(ctx, p.Root())}
 	if n.run, err = runOf(c, env, s, leg); err != nil {
 		return nil, err
 	}
@@ -303,12 +304,12 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		// What decides by the state reads the remote's, also where the operation
 		// itself is not synced; a dry run that decides nothing reads none.
 		read := sync
-		if (o.filter.set() || pending) && read.remote == "" {
+		if (o.filter.Set() || pending) && read.remote == "" {
 			if read, err = planSync(c, s, p.DefaultRemote(), ci, note.Deploy); err != nil {
 				return err
 			}
 		}
-		if o.exec.DryRun && !slices.Contains(ops, note.Deploy) && !o.filter.set() && !pending && !c.Bool("resume") {
+		if o.exec.DryRun && !slices.Contains(ops, note.Deploy) && !o.filter.Set() && !pending && !c.Bool("resume") {
 			read = syncPlan{}
 		}
 		if err := fetchNotes(ctx, s, u, read); err != nil {
@@ -320,7 +321,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 		return err
 	}
 	why := map[string]string{} // the stacks that are pending
-	if o.filter.set() || pending {
+	if o.filter.Set() || pending {
 		o.sel.Keep = func(stacks []runner.Stack) ([]runner.Stack, error) {
 			stacks, err := prepare(stacks)
 			if err != nil {
@@ -331,14 +332,14 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 				return nil, err
 			}
 			if pending && len(stacks) > 0 {
-				if err := errors.Join(destroysPending(o.op, ops), refuseEmpty(c, st, pendingFor(o.op, ops[0]))); err != nil {
+				if err := errors.Join(query.DestroysPending(o.op, ops), refuseEmpty(c, st, query.PendingFor(o.op, ops[0]))); err != nil {
 					return nil, err
 				}
 			}
-			if stacks, err = filterStacks(stacks, o.filter, n.views(st)); err != nil || !pending {
+			if stacks, err = query.FilterStacks(stacks, o.filter, n.views(st)); err != nil || !pending {
 				return stacks, err
 			}
-			q, err := newPendings(ctx, s, p, st)
+			q, err := query.NewPendings(ctx, s, p, st)
 			if err != nil {
 				return nil, err
 			}
@@ -431,7 +432,7 @@ func choose(c *cli.Context, env Env, command []string, plan work) (x *chosen, er
 			return nil, err
 		}
 	}
-	if !o.filter.set() {
+	if !o.filter.Set() {
 		// What is pending, or was asked for beside it, is not done.
 		if off, err = takeOff(ctx, st, n, order, !pending && !o.force, o.resume, o.allowRollback, u.Warn); err != nil {
 			return nil, err
@@ -503,7 +504,7 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 		return err
 	}
 	n.keepPlans(u, x.tasks, o.planFile)
-	if n.made, err = madeOf(ctx, x.project, todo); err != nil {
+	if n.made, err = query.MadeOf(ctx, x.project, todo); err != nil {
 		return err
 	}
 	if n.guard, err = x.guard(ctx); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/report"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 func runReportFlag() cli.Flag {
@@ -120,7 +121,7 @@ func (n *session) runReport(ctx context.Context, remote string, order []string) 
 	if err != nil {
 		return nil, err
 	}
-	opt := report.Options{Run: n.run, Remote: remote, Repository: repositoryName(ctx, n.store, remote)}
+	opt := report.Options{Run: n.run, Remote: remote, Repository: query.RepositoryName(ctx, n.store, remote)}
 	if remote != "" {
 		opt.Fetched = n.store.LastFetch(remote)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -24,7 +25,7 @@ type session struct {
 	commit gitstate.Commit
 	run    string
 	stacks map[string]recorded // by path
-	made   *made               // what they are made of, where that is known
+	made   *query.Made         // what they are made of, where that is known
 	waves  *waves              // in which they run; nil before that is known
 	leg    int                 // which leg of the run this is; 0 where the run is not in legs
 	// waitsForLegs says whether a stack comes after one of another leg.
@@ -50,7 +51,7 @@ type session struct {
 	before       *gitstate.State // by which the stacks were selected
 	newer        *newer          // pipelines of later commits
 	forced       bool            // --force
-	pendings     *pendings       // by which they were, with --pending
+	pendings     *query.Pendings // by which they were, with --pending
 	reader       *command.Reader // of what commands see
 	now          sync.Map        // path → recorded: what was seen since, where that is something else
 	running      sync.Map        // path → *gitstate.Record: the line that says that it runs
@@ -224,7 +225,7 @@ func (n *session) result(r runner.Result) error {
 	if s := n.of(r.Stack.Path); s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
-	n.made.put(rec, r.Stack.Path)
+	n.made.Put(rec, r.Stack.Path)
 	n.last = rec
 	n.changed.Store(true)
 	n.unsynced.Store(true)

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,9 +11,9 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
-	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -91,7 +90,7 @@ func status(c *cli.Context, env Env) error {
 		age, err := readLocal(c, s)
 		var st *gitstate.State
 		if err == nil {
-			st, err = at.state(c.Context, s)
+			st, err = at.State(c.Context, s)
 		}
 		notes <- answer{st, age, err}
 	}()
@@ -108,30 +107,30 @@ func status(c *cli.Context, env Env) error {
 		return got.err
 	}
 	target := command.TargetOf(sel.Target, env.workspace())
-	stacks := make([]shownStack, len(selected))
-	views := viewsOf(c.Context, env.Environ, got.st, p, sel.Target)
+	stacks := make([]query.StackView, len(selected))
+	views := query.ViewsOf(c.Context, env.Environ, got.st, p, sel.Target)
 	for i, stack := range selected {
 		stacks[i].Stack = stack.Stack
-		if stacks[i].view, err = views.of(stack.Stack); err != nil {
+		if stacks[i].View, err = views.Of(stack.Stack); err != nil {
 			return err
 		}
-		at.clamp(&stacks[i].view)
+		at.Clamp(&stacks[i].View)
 	}
-	if !narrowed(sel) {
-		gone, err := orphans(c.Context, s, got.st, p, stacks, target)
+	if !query.Narrowed(sel) {
+		gone, err := query.Orphans(c.Context, s, got.st, p, stacks, target)
 		if err != nil {
 			return err
 		}
 		for _, o := range gone {
-			if at.set() {
-				at.clamp(&o.view) // what it was then; that it is gone is of today
+			if at.Set() {
+				at.Clamp(&o.View) // what it was then; that it is gone is of today
 			} else {
-				o.status = note.Orphaned
+				o.Status = note.Orphaned
 			}
 			stacks = append(stacks, o)
 		}
 	}
-	stacks = slices.DeleteFunc(stacks, func(x shownStack) bool { return !filter.admits(x.view) })
+	stacks = slices.DeleteFunc(stacks, func(x query.StackView) bool { return !filter.Admits(x.View) })
 	if c.String("format") == "json" {
 		out := make([]shown, len(stacks))
 		for i, x := range stacks {
@@ -139,8 +138,8 @@ func status(c *cli.Context, env Env) error {
 		}
 		return terminal.PrintJSON(env.Stdout, out)
 	}
-	if at.set() {
-		u.Say("%s", at.what)
+	if at.Set() {
+		u.Say("%s", at.What)
 	}
 	if len(stacks) == 0 {
 		u.Say("no stack is selected")
@@ -158,7 +157,7 @@ func status(c *cli.Context, env Env) error {
 		return terminal.StatusColor(rows[i][0])
 	})
 	hintOrphans(u, stacks, sel.Target)
-	if !at.set() {
+	if !at.Set() {
 		if err := sayClaims(c, s, u, stacks, sel.Target); err != nil {
 			return err
 		}
@@ -169,38 +168,31 @@ func status(c *cli.Context, env Env) error {
 	return nil
 }
 
-// shownStack is a stack with what the notes say of it.
-type shownStack struct {
-	runner.Stack
-	view
-	gone *removal // of a stack that is none of HEAD's
-}
-
 // jsonOf is a stack as --format json has it.
-func jsonOf(x *shownStack, target string) shown {
-	l := x.deploy
-	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.status, DeploymentStatus: l.Status, DriftStatus: x.drift.Status,
-		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.why()}
+func jsonOf(x *query.StackView, target string) shown {
+	l := x.Deploy
+	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.Status, DeploymentStatus: l.Status, DriftStatus: x.Drift.Status,
+		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.Why()}
 	if l.Status != note.Never {
-		sh.Deployment = &x.deploy.Record
+		sh.Deployment = &x.Deploy.Record
 	}
-	if x.drift.Status != note.Never {
-		sh.Drift = &x.drift.Record
+	if x.Drift.Status != note.Never {
+		sh.Drift = &x.Drift.Record
 	}
-	if x.gone != nil {
-		sh.LastCommit, sh.Why = x.gone.last, x.gone.String()
+	if x.Gone != nil {
+		sh.LastCommit, sh.Why = x.Gone.Last, x.Gone.String()
 	}
 	return sh
 }
 
 // rowOf is a stack as a line of the table.
-func rowOf(x *shownStack, now time.Time) []string {
-	l, why := x.deploy, ""
+func rowOf(x *query.StackView, now time.Time) []string {
+	l, why := x.Deploy, ""
 	switch {
-	case x.gone != nil:
-		why = x.gone.String()
-	case x.status != note.OK && x.status != note.Never || l.Status != note.OK && l.Status != note.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == note.OK || len(l.Conflicts) > 0:
-		why = x.why()
+	case x.Gone != nil:
+		why = x.Gone.String()
+	case x.Status != note.OK && x.Status != note.Never || l.Status != note.OK && l.Status != note.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == note.OK || len(l.Conflicts) > 0:
+		why = x.Why()
 	}
 	deployment, commit, when := string(l.Status), "-", "-"
 	if l.Status != note.Never && l.Op != note.Deploy {
@@ -213,24 +205,15 @@ func rowOf(x *shownStack, now time.Time) []string {
 		commit, when = note.Short(l.Commit), terminal.Ago(now.Sub(l.At))
 	}
 	by, _, _ := strings.Cut(l.By, " <")
-	return []string{string(x.status), x.Path, deployment, commit, when, by, why}
+	return []string{string(x.Status), x.Path, deployment, commit, when, by, why}
 }
-
-// asOf is --at: the moment, or the commit, whose state is asked for.
-type asOf struct {
-	what  string // for people, "" without --at
-	until time.Time
-	on    map[string]bool
-}
-
-func (a asOf) set() bool { return a.what != "" }
 
 // atFlag reads --at, a commit or else a date.
 //
 // Of a commit the results count that are recorded on it and on what it grew
 // from, whenever they came to be: that is what a branch that stands there has
 // deployed. Of a date those count that were recorded by then, on any commit.
-func atFlag(c *cli.Context, s *gitstate.Store) (a asOf, err error) {
+func atFlag(c *cli.Context, s *gitstate.Store) (a query.AsOf, err error) {
 	text := c.String("at")
 	if text == "" {
 		if c.IsSet("at") {
@@ -242,38 +225,15 @@ func atFlag(c *cli.Context, s *gitstate.Store) (a asOf, err error) {
 		return a, errors.New("--at and --status orphaned do not go together: what is gone is told by HEAD")
 	}
 	if commit, err := s.Resolve(text); err == nil {
-		a.what = fmt.Sprintf("what is recorded on %s %q and the commits before it", note.Short(commit.Hash), commit.Subject)
-		a.on, err = s.Ancestors(c.Context, commit.Hash)
+		a.What = fmt.Sprintf("what is recorded on %s %q and the commits before it", note.Short(commit.Hash), commit.Subject)
+		a.On, err = s.Ancestors(c.Context, commit.Hash)
 		return a, err
 	}
-	if a.until, err = s.Date(c.Context, text, true); err != nil {
+	if a.Until, err = s.Date(c.Context, text, true); err != nil {
 		return a, fmt.Errorf("--at: %q is no commit that is here, and no date; write a date like 2026-11-20, 2026-11-20T14:00:00Z, yesterday or '3 days ago'", text)
 	}
-	a.what = "what was recorded until " + a.until.Local().Format("2006-01-02 15:04:05 -0700")
+	a.What = "what was recorded until " + a.Until.Local().Format("2006-01-02 15:04:05 -0700")
 	return a, nil
-}
-
-func (a asOf) state(ctx context.Context, s *gitstate.Store) (*gitstate.State, error) {
-	if !a.set() {
-		return s.State(ctx)
-	}
-	return s.StateAt(ctx, func(commit string, r *note.Record) bool {
-		if a.on != nil {
-			return a.on[commit]
-		}
-		// Of drift runs that found the same only the newest has a line, which says
-		// since when.
-		return !r.At.After(a.until) || !r.Since.IsZero() && !r.Since.After(a.until)
-	})
-}
-
-// clamp takes a drift result that was repeated later for what it was first.
-func (a asOf) clamp(v *view) {
-	if a.until.IsZero() || !v.drift.At.After(a.until) {
-		return
-	}
-	v.drift.At = v.drift.Since
-	v.status = gitstate.StackStatus(v.deploy, v.drift)
 }
 
 // readLocal brings the journal and what a plain `git fetch` brought into the

@@ -7,6 +7,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // stillSo tells whether HEAD, or what a stack is made of, is something else than when
@@ -30,7 +31,7 @@ func (n *session) recheck(u *ui, path string) {
 	}
 	n.touched.Store(path, true)
 	if err != nil {
-		u.Warn(fmt.Sprintf("%s: cannot tell whether its files changed during the run, so this result will not count as deployed: %s", path, oneLine(err)))
+		u.Warn(fmt.Sprintf("%s: cannot tell whether its files changed during the run, so this result will not count as deployed: %s", path, query.OneLine(err)))
 		return
 	}
 	u.Warn(fmt.Sprintf("%s: its files or HEAD changed during the run, so this result will not count as deployed (`git status` shows what changed)", path))

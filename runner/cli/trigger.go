@@ -13,6 +13,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -57,7 +58,7 @@ func trigger(c *cli.Context, env Env) error {
 		sel.Changed = false // as in terramate: who names a stack means it
 	}
 	inNotes, reason := c.Bool("note"), strings.TrimSpace(c.String("reason"))
-	filtered := filter.set() || sel.Changed || len(sel.Tags)+len(sel.NoTags) > 0 || sel.Dependencies.HasDependencyFilters()
+	filtered := filter.Set() || sel.Changed || len(sel.Tags)+len(sel.NoTags) > 0 || sel.Dependencies.HasDependencyFilters()
 	switch {
 	case !c.Args().Present() && !filtered:
 		return errors.New("which stacks? Name them, or filter, as in: tmnotes trigger --status failed")
@@ -83,7 +84,7 @@ func trigger(c *cli.Context, env Env) error {
 		}
 		stacks := all
 		if c.Args().Present() {
-			if stacks, err = namedStacks(s, dir, all, c.Args().Slice(), c.Bool("recursive")); err != nil {
+			if stacks, err = query.NamedStacks(s, dir, all, c.Args().Slice(), c.Bool("recursive")); err != nil {
 				return err
 			}
 		}
@@ -92,7 +93,7 @@ func trigger(c *cli.Context, env Env) error {
 			if err != nil {
 				return err
 			}
-			stacks = among(stacks, selected)
+			stacks = query.Among(stacks, selected)
 		}
 
 		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), op)
@@ -100,7 +101,7 @@ func trigger(c *cli.Context, env Env) error {
 			return err
 		}
 		var st *gitstate.State
-		if inNotes || filter.set() {
+		if inNotes || filter.Set() {
 			read := plan
 			if read.remote == "" {
 				if read, err = planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy); err != nil {
@@ -114,7 +115,7 @@ func trigger(c *cli.Context, env Env) error {
 				return err
 			}
 			s.Basis(st)
-			if stacks, err = filterStacks(stacks, filter, viewsOf(c.Context, env.Environ, st, p, sel.Target).of); err != nil {
+			if stacks, err = query.FilterStacks(stacks, filter, query.ViewsOf(c.Context, env.Environ, st, p, sel.Target).Of); err != nil {
 				return err
 			}
 		}
@@ -127,59 +128,6 @@ func trigger(c *cli.Context, env Env) error {
 		}
 		return triggerByFile(c, env, u, p, stacks, reason)
 	})
-}
-
-// namedStacks are the stacks that were named, in the order of the project; with
-// below also those below.
-func namedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []string, below bool) ([]runner.Stack, error) {
-	chosen := map[string]bool{}
-	for _, want := range names {
-		st, found := findStack(s, dir, all, want)
-		if found {
-			chosen[st.Path] = true
-		}
-		if below {
-			path, ok := projectPath(s, dir, want)
-			switch {
-			case found:
-				path = st.Path
-			case strings.HasPrefix(want, "/") || !ok:
-				path = want
-			}
-			for _, st := range all {
-				if isBelow(st.Path, path) {
-					chosen[st.Path], found = true, true
-				}
-			}
-		}
-		switch {
-		case !found && below:
-			return nil, fmt.Errorf("there is no stack at or below %s%s; `tmnotes list` lists the stacks (nothing was triggered)", want, meantStack(want, all))
-		case !found:
-			return nil, fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was triggered)", want, meantStack(want, all))
-		}
-	}
-	var stacks []runner.Stack
-	for _, st := range all {
-		if chosen[st.Path] {
-			stacks = append(stacks, st)
-		}
-	}
-	return stacks, nil
-}
-
-// among are the stacks that were selected, too.
-func among(stacks []runner.Stack, selected []project.Selected) []runner.Stack {
-	in := map[string]bool{}
-	for _, x := range selected {
-		in[x.Path] = true
-	}
-	return slices.DeleteFunc(slices.Clone(stacks), func(st runner.Stack) bool { return !in[st.Path] })
-}
-
-// isBelow reports whether a project path is another one or lies below it.
-func isBelow(path, dir string) bool {
-	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
 func triggerByFile(c *cli.Context, env Env, u *ui, p *project.Project, stacks []runner.Stack, reason string) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -89,7 +90,7 @@ func unlock(c *cli.Context, env Env) error {
 		if c.Args().Present() {
 			var named []gitstate.Claim
 			for _, want := range c.Args().Slice() {
-				is, n := stackMatcher(c.Context, s, dir, want), len(named)
+				is, n := query.StackMatcher(c.Context, s, dir, want), len(named)
 				for _, n := range found {
 					if is(&note.Record{Stack: n.Stack, ID: n.ID}) {
 						named = append(named, n)
@@ -123,10 +124,10 @@ func unlock(c *cli.Context, env Env) error {
 
 // sayClaims says who has claimed stacks that are shown as under way, by what was fetched
 // last.
-func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []shownStack, target string) error {
+func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []query.StackView, target string) error {
 	open := map[string]bool{}
 	for _, x := range stacks {
-		switch x.deploy.Status {
+		switch x.Deploy.Status {
 		case note.Queued, note.Running, note.Interrupted:
 			open[x.Path] = true
 		}

@@ -1,0 +1,112 @@
+package query
+
+import (
+	"fmt"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
+)
+
+// StatusFilter is --status and its two siblings.
+type StatusFilter struct{ Stack, Deployment, Drift string }
+
+func (f StatusFilter) Set() bool { return f != StatusFilter{} }
+
+var FilterWords = map[string][]string{
+	"status":            {"ok", "healthy", "failed", "blocked", "canceled", "interrupted", "drifted", "unhealthy", "running", "never", "unknown"},
+	"deployment-status": {"ok", "healthy", "failed", "canceled", "blocked", "interrupted", "running", "pending", "triggered", "unhealthy", "never", "unknown"},
+	"drift-status":      {"ok", "healthy", "drifted", "failed", "running", "unhealthy", "never", "unknown"},
+}
+
+// FilterStacks keeps the stacks that a filter on status asks for, each by its
+// state for its target.
+func FilterStacks(stacks []runner.Stack, f StatusFilter, of func(runner.Stack) (View, error)) ([]runner.Stack, error) {
+	if !f.Set() {
+		return stacks, nil
+	}
+	var kept []runner.Stack
+	for _, s := range stacks {
+		v, err := of(s)
+		if err != nil {
+			return nil, err
+		}
+		if f.Admits(v) {
+			kept = append(kept, s)
+		}
+	}
+	return kept, nil
+}
+
+// Admits reports whether a stack is one that the filter asks for. A drift run
+// that did not come to an end has no word of its own in Terramate: it failed.
+func (f StatusFilter) Admits(v View) bool {
+	drift := v.Drift.Status
+	if drift == note.Canceled || drift == note.Blocked {
+		drift = note.Failed
+	}
+	return (f.Stack == "" || v.is(f.Stack)) && (f.Deployment == "" || v.Deploy.Status.Matches(f.Deployment)) &&
+		(f.Drift == "" || drift.Matches(f.Drift))
+}
+
+// is reports whether the stack's own status is what a filter asks for. What a run did not
+// come to start is to be tried again, though it is deployed and so ok.
+func (v View) is(filter string) bool {
+	if v.Status.MatchesOwn(filter) || v.Status != note.OK {
+		return v.Status.MatchesOwn(filter)
+	}
+	attempted := gitstate.Attempted(v.Deploy, v.Drift)
+	return attempted.Unsuccessful() && attempted.MatchesOwn(filter)
+}
+
+// View is what the notes say of a stack for a target.
+type View struct {
+	Deploy, Drift gitstate.Latest
+	Status        note.Status
+}
+
+func viewOf(st *gitstate.State, s runner.Stack, target string) (v View, err error) {
+	if v.Deploy, err = st.Latest(s.ID, s.Path, target, note.Deploy); err != nil {
+		return v, err
+	}
+	if v.Drift, err = st.Latest(s.ID, s.Path, target, note.Drift); err != nil {
+		return v, err
+	}
+	v.Status = gitstate.StackStatus(v.Deploy, v.Drift)
+	return v, nil
+}
+
+// Why is what stands behind the status, in a few words.
+func (v View) Why() string {
+	if v.Status == note.Drifted || v.Deploy.Status == note.Never && v.Drift.Status != note.Never {
+		return fmt.Sprintf("%s at %s by run %s", v.Drift.Status, note.Short(v.Drift.Commit), v.Drift.Run)
+	}
+	l := v.Deploy
+	if l.Status == note.Never {
+		return "never deployed"
+	}
+	why := fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), l.Run)
+	switch {
+	case len(l.Conflicts) > 0:
+		why += fmt.Sprintf("; conflict: run %s deployed it as well, unaware of this one", l.Conflicts[0])
+	case len(l.Diverged) > 0 && l.Status == note.OK:
+		_, beside := l.Succeeded(l.Op, gitstate.As{Variant: gitstate.AnyVariant})
+		why += "; " + beside
+	case l.Record.Why() != "":
+		why += ": " + l.Record.Why()
+	}
+	if l.Dirty {
+		why += ", with uncommitted changes"
+	}
+	if l.Status != note.OK && l.OKCommit != "" && l.OKCommit != l.Commit {
+		why += "; last success at " + note.Short(l.OKCommit)
+	}
+	return why
+}
+
+// StackView is a stack with what the notes say of it.
+type StackView struct {
+	runner.Stack
+	View
+	Gone *Removal // of a stack that is none of HEAD's
+}
