@@ -15,8 +15,10 @@ type AsOf struct {
 	On    map[string]bool
 }
 
+// Set reports whether another moment than now is asked for.
 func (a AsOf) Set() bool { return a.What != "" }
 
+// State is what was known at that moment, or what stood on that commit.
 func (a AsOf) State(ctx context.Context, s *gitstate.Store) (*gitstate.State, error) {
 	if !a.Set() {
 		return s.State(ctx)

@@ -50,6 +50,7 @@ type Verdict struct {
 	Diverged []string            `json:"diverged,omitempty"`     // runs in conflict with the latest
 }
 
+// OK reports whether there is nobody to blame: the latest deployment succeeded.
 func (v *Verdict) OK() bool { return v.Latest != nil && v.Latest.Record.Status == note.OK }
 
 // Investigate reads all notes for what happened to a stack.

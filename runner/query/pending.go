@@ -31,6 +31,7 @@ type Pendings struct {
 	Assumed  int // stacks whose place is taken to be the recorded one
 }
 
+// NewPendings asks of the stacks at HEAD which are not deployed as they are there.
 func NewPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st *gitstate.State) (*Pendings, error) {
 	q := &Pendings{Ctx: ctx, S: s, P: p, St: st, Then: map[string]map[string]string{}, consumed: map[string]map[string][]project.Trigger{}, since: map[string]func(string) []string{}, reader: NewReader(ctx, p.Root())}
 	var err error
@@ -315,6 +316,7 @@ type Made struct {
 	Ignored  map[string]string // where that is all that is known: see project.IgnoredDigests
 }
 
+// Put says in a record what the stack is made of.
 func (m *Made) Put(r *note.Record, stack string) {
 	if m == nil || r.Dirty {
 		return

@@ -18,6 +18,7 @@ import (
 // Where a stack is deployed to, and with which values (runner.Reader). It is looked at when
 // stacks are selected, right before one starts (arrive.go), and when it has ended.
 
+// NewReader reads what the commands of a project see.
 func NewReader(ctx context.Context, root string) *command.Reader {
 	return command.NewReader(root, project.Tracked(ctx, root))
 }
@@ -98,10 +99,12 @@ type Views struct {
 	env  []string
 }
 
+// ViewsOf are the views of stacks for a target, with the places that commands with this environment have.
 func ViewsOf(ctx context.Context, environ []string, st *gitstate.State, p *project.Project, target string) Views {
 	return Views{Whereabouts{st, NewReader(ctx, p.Root())}, target, environ}
 }
 
+// Of is what the notes say of a stack.
 func (v Views) Of(stack runner.Stack) (out View, err error) {
 	place, err := v.Place(stack)
 	if err != nil {
@@ -111,6 +114,7 @@ func (v Views) Of(stack runner.Stack) (out View, err error) {
 }
 
 // Place is where a stack is now, without a command that is about to run.
+// Place is where a stack would be deployed to.
 func (v Views) Place(stack runner.Stack) (command.Place, error) {
 	place, err := v.Reader.Place(command.Surroundings{Dir: stack.Dir, Env: v.env})
 	if err != nil {

@@ -11,8 +11,10 @@ import (
 // StatusFilter is --status and its two siblings.
 type StatusFilter struct{ Stack, Deployment, Drift string }
 
+// Set reports whether it filters anything.
 func (f StatusFilter) Set() bool { return f != StatusFilter{} }
 
+// FilterWords are the words that a filter takes, by flag.
 var FilterWords = map[string][]string{
 	"status":            {"ok", "healthy", "failed", "blocked", "canceled", "interrupted", "drifted", "unhealthy", "running", "never", "unknown"},
 	"deployment-status": {"ok", "healthy", "failed", "canceled", "blocked", "interrupted", "running", "pending", "triggered", "unhealthy", "never", "unknown"},
