@@ -31,6 +31,7 @@ type year struct {
 	around   map[string]surroundings      // target → how it is deployed at the moment
 	hidden   map[string][]*deployed       // clone → of what it alone knows that it was queued
 	vanished map[string][]*deployed       // clone → of what it alone knows that nobody is at it any more
+	vague    map[string]bool              // by clone, target and stack: announced without a place by a pipeline that was killed
 	looked   map[string]map[int]bool      // target → commits that a pipeline looked at, by index in mains
 	read     int                          // bytes of the ledger
 	pipes    int
@@ -63,6 +64,7 @@ type pipeline struct {
 	cmd      *exec.Cmd
 	out      *syncBuffer
 	wanted   map[string]bool // what is to be deployed
+	due      map[string]bool // what is to be deployed at another place, which may be taken for this one
 	back     map[string]bool // what would be a step back from what a later commit's pipeline left alone
 	begun    bool            // something was executed
 	ok, fail map[string]bool // what was deployed, and what failed
@@ -93,7 +95,7 @@ func (y *year) want(p *pipeline, stack string) string {
 func (y *year) begin(p *pipeline, flags ...string) {
 	y.Helper()
 	y.pipes++
-	p.id, p.wanted, p.back, p.ok, p.fail = y.pipes, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	p.id, p.wanted, p.due, p.back, p.ok, p.fail = y.pipes, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	commit := y.mains[p.at]
 	y.run(p.clone, "git", "fetch", "-q", "origin")
 	y.run(p.clone, "git", "checkout", "-q", "-f", "--detach", commit)
@@ -116,6 +118,8 @@ func (y *year) begin(p *pipeline, flags ...string) {
 		if !p.rollback && slices.ContainsFunc(y.others(p, s), func(d *deployed) bool { return d.at > p.at }) {
 			p.back[s] = true
 		}
+		d.unsure = d.unsure || y.vague[p.clone+" "+p.target+" "+s]
+		p.due[s] = y.elsewhere(p, s)
 		p.wanted[s] = (d.content != y.want(p, s) || d.half || d.owed || d.unsure) && (p.rollback || d.at <= p.at)
 	}
 	if y.looked[p.target] == nil {
@@ -260,25 +264,45 @@ func (p *pipeline) blocked(stack string) bool {
 	})
 }
 
+// doubt says that nobody can tell what a pipeline has done.
+func (y *year) doubt(p *pipeline, d *deployed) {
+	d.unsure = true
+	if p.kill && !p.begun {
+		// It may have been killed before the remote knew what it queued. When
+		// this comes to light, nobody can tell whether it was executed.
+		y.hidden[p.clone] = append(y.hidden[p.clone], d)
+	}
+	if p.kill {
+		// What it had announced, others take for the plan of a pipeline that is at
+		// work, and of no concern to what they do meanwhile.
+		y.vanished[p.clone] = append(y.vanished[p.clone], d)
+	}
+}
+
 // judge says whether a pipeline did what was to be done, and notes what it
 // left undone.
 func (y *year) judge(p *pipeline) {
 	y.Helper()
 	for _, s := range yearPaths {
+		// Where the place is not known it may have been announced for another one, and
+		// blocked or killed there.
+		in := y.others(p, s)
+		if p.due[s] && !p.wanted[s] {
+			in = append(in, y.of(p, s))
+		}
+		if (p.due[s] || p.wanted[s]) && (p.kill || !p.ok[s] && !p.fail[s]) {
+			for _, d := range in {
+				y.doubt(p, d)
+			}
+			// Nor is it known of a place that is yet to come.
+			y.vague[p.clone+" "+p.target+" "+s] = p.fresh && p.kill
+		} else if p.ok[s] {
+			delete(y.vague, p.clone+" "+p.target+" "+s)
+		}
 		switch d := y.of(p, s); {
 		case !p.wanted[s], p.stale:
 		case p.kill || p.shared:
-			d.unsure = true
-			if p.kill && !p.begun {
-				// It may have been killed before the remote knew what it queued. When
-				// this comes to light, nobody can tell whether it was executed.
-				y.hidden[p.clone] = append(y.hidden[p.clone], d)
-			}
-			if p.kill {
-				// What it had announced, others take for the plan of a pipeline that is at
-				// work, and of no concern to what they do meanwhile.
-				y.vanished[p.clone] = append(y.vanished[p.clone], d)
-			}
+			y.doubt(p, d)
 		case !p.ok[s] && !p.fail[s] && p.back[s]:
 			d.unsure = true // left alone, or blocked
 		case !p.ok[s]:
@@ -345,7 +369,7 @@ func TestYear(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-year %d", seed)
-	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, hidden: map[string][]*deployed{}, vanished: map[string][]*deployed{}, looked: map[string]map[int]bool{}, happened: map[string]int{}, executed: map[string]int{}, around: map[string]surroundings{}}
+	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, hidden: map[string][]*deployed{}, vanished: map[string][]*deployed{}, vague: map[string]bool{}, looked: map[string]map[int]bool{}, happened: map[string]int{}, executed: map[string]int{}, around: map[string]surroundings{}}
 	y.script("provision", provision)
 	y.found()
 	begin := time.Now()
