@@ -16,7 +16,7 @@ import (
 )
 
 // What is pending: what was never deployed, or not successfully, or differs from
-// what was, or was triggered (design section 6).
+// what was, or was triggered.
 
 func pendingFlags() []cli.Flag {
 	return []cli.Flag{

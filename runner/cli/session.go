@@ -82,7 +82,7 @@ type recorded struct {
 	dirty     bool
 	prev      []string
 	was       gitstate.Latest // when it was selected
-	since     time.Time       // of a drift series: see design section 3
+	since     time.Time       // of a drift series: FORMAT.md, "since"
 	seen      int
 	driftAs   note.Status
 	usual     time.Duration // what the latest took, if it succeeded
