@@ -205,7 +205,7 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 		commits = append(commits, annotated...)
 	}
 	slices.Sort(commits)
-	missing, err := s.absent(slices.Compact(commits))
+	missing, err := s.absent(ctx, slices.Compact(commits))
 	if err != nil {
 		return found, err
 	}
@@ -317,12 +317,18 @@ func shorten(line string) string {
 	return fmt.Sprintf("%q", new(note.Redactor).Text(line, 120))
 }
 
-// absent are those of the commits that are not in the repository.
-func (s *Store) absent(commits []string) ([]string, error) {
+// absent are those of the commits that are not in the repository. Those that a partial clone
+// lacks git asks the remote for, which is waited for as long as for any answer.
+func (s *Store) absent(ctx context.Context, commits []string) ([]string, error) {
 	if len(commits) == 0 {
 		return nil, nil
 	}
-	out, err := s.repo.Git(context.Background(), strings.NewReader(strings.Join(commits, "\n")+"\n"), "cat-file", "--batch-check=%(objecttype)")
+	ctx, cancel := s.bounded(ctx, 0)
+	defer cancel()
+	out, err := s.repo.Git(ctx, strings.NewReader(strings.Join(commits, "\n")+"\n"), "cat-file", "--batch-check=%(objecttype)")
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: looking for the commits that notes are on: %w", ErrRemote, err)
+	}
 	if err != nil {
 		return nil, err
 	}

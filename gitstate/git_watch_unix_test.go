@@ -32,6 +32,7 @@ func TestSilentPromisor(t *testing.T) {
 		{"signal", "exec sleep 600", time.Hour, true, git.ErrInterrupted, false},
 		{"what does not listen", "trap '' TERM; sleep 15", time.Second, false, NoAnswer(time.Second), false},
 		{"many", "exec sleep 600", time.Second, false, NoAnswer(time.Second), true},
+		{"check", "exec sleep 600", time.Second, false, NoAnswer(time.Second), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -63,6 +64,12 @@ func TestSilentPromisor(t *testing.T) {
 						hashes[i] = blob
 					}
 					return s.repo.ReadBlobs(hashes, func(int, []byte) error { return nil })
+				}
+			}
+			if c.name == "check" {
+				read = func() error {
+					_, err := s.absent(context.Background(), []string{strings.Repeat("a", 40)})
+					return err
 				}
 			}
 			err := read()
