@@ -118,7 +118,7 @@ func (y *year) moves() {
 		a.tag = []string{"", "1.0", v}[y.random.IntN(3)]
 		y.happened["values"]++
 	case 4:
-		a.local = []string{"", v}[y.random.IntN(2)]
+		a.local = []string{"", fmt.Sprintf("local = %d", y.version)}[y.random.IntN(2)] // a value: comments are none
 		y.happened["values"]++
 	case 5:
 		a.made = []string{"", v}[y.random.IntN(2)]
