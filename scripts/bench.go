@@ -26,6 +26,7 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 var (
@@ -227,17 +228,17 @@ func spread(dir string, commits int) {
 	at := strings.Fields(string(out))
 	run := s.NewRun()
 	s.UseJournal(run)
-	records := map[string][]*gitstate.Record{}
+	records := map[string][]*note.Record{}
 	head, err := s.Note(at[len(at)-1])
 	if err != nil {
 		fatal(err)
 	}
 	for _, line := range head {
 		r := line.Record
-		if r.Status != gitstate.OK {
+		if r.Status != note.OK {
 			continue
 		}
-		l, err := st.Latest(r.ID, r.Stack, "", gitstate.Deploy)
+		l, err := st.Latest(r.ID, r.Stack, "", note.Deploy)
 		if err != nil {
 			fatal(err)
 		}
@@ -310,9 +311,9 @@ func (b *bench) oneRecord() {
 		exit := 0
 		start := time.Now()
 		for i := range stacks {
-			for _, st := range []gitstate.Status{gitstate.Running, gitstate.OK} {
-				r := &gitstate.Record{Status: st, Op: "deploy", Stack: fmt.Sprintf("/g%d/s%d", i/50, i), Run: run, Variant: "00000000"}
-				if st == gitstate.OK {
+			for _, st := range []note.Status{note.Running, note.OK} {
+				r := &note.Record{Status: st, Op: "deploy", Stack: fmt.Sprintf("/g%d/s%d", i/50, i), Run: run, Variant: "00000000"}
+				if st == note.OK {
 					r.Exit = &exit
 				}
 				if err := s.AppendLazily(head, r); err != nil {
@@ -400,10 +401,10 @@ func (b *bench) bytes() {
 	for _, c := range strings.Fields(b.git(dir, "rev-list", "--reverse", "HEAD")) {
 		run := s.NewRun()
 		s.UseJournal(run)
-		rs := []*gitstate.Record{{Event: gitstate.Started, Op: "deploy", Run: run, Stacks: stacks, CommitTime: 1795446000, By: "Alice <alice@example.com>", Cmd: "terraform apply -auto-approve", Version: 1}}
+		rs := []*note.Record{{Event: note.Started, Op: "deploy", Run: run, Stacks: stacks, CommitTime: 1795446000, By: "Alice <alice@example.com>", Cmd: "terraform apply -auto-approve", Version: 1}}
 		for i := range stacks {
 			exit := 0
-			r := &gitstate.Record{Status: gitstate.OK, Op: "deploy", Stack: fmt.Sprintf("/g%d/s%d", i/50, i), ID: uuid(i), Exit: &exit,
+			r := &note.Record{Status: note.OK, Op: "deploy", Stack: fmt.Sprintf("/g%d/s%d", i/50, i), ID: uuid(i), Exit: &exit,
 				Took: time.Duration(1000+(i*7919+records)%20000) * time.Millisecond, Variant: "5d020000", Run: run}
 			if prev != "" {
 				r.Prev = []string{prev}
@@ -411,7 +412,7 @@ func (b *bench) bytes() {
 			rs = append(rs, r)
 			records++
 		}
-		rs = append(rs, &gitstate.Record{Event: gitstate.Finished, Run: run, OK: stacks})
+		rs = append(rs, &note.Record{Event: note.Finished, Run: run, OK: stacks})
 		if err := s.Append(c, rs...); err != nil {
 			fatal(err)
 		}
@@ -427,7 +428,7 @@ func (b *bench) bytes() {
 
 // uuid looks like a stack's id, and compresses as badly.
 func uuid(i int) string {
-	d := gitstate.Digest(strconv.Itoa(i))
+	d := note.Digest(strconv.Itoa(i))
 	return d[:8] + "-" + d[8:12] + "-4" + d[13:16] + "-a" + d[17:20] + "-" + d[20:32]
 }
 

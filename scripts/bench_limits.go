@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // The rows about what must not grow out of hand.
@@ -66,7 +67,7 @@ func (b *bench) redaction() {
 			run := b.cpu(dir, *tmnotes, "run", "-X", "-j2", "--sync=off", "--op", "drift", "--", "sh", "-c", "cat "+output+"; exit 2")
 			start := used()
 			for range stacks {
-				if hidden := gitstate.NewRedactor(append(os.Environ(), env...)).Hide(text); len(hidden) != len(text) {
+				if hidden := note.NewRedactor(append(os.Environ(), env...)).Hide(text); len(hidden) != len(text) {
 					fatal("a plan without secrets was changed")
 				}
 			}
@@ -120,17 +121,17 @@ func (b *bench) ratio(name string, many, few func() time.Duration) {
 // runs did not know of each other.
 func (b *bench) longNote(name string, lines int) string {
 	dir := b.project(name, 1)
-	var note strings.Builder
+	var text strings.Builder
 	for i := range lines {
-		r := gitstate.Record{At: time.Unix(1700000000+int64(i), 0).UTC(), Status: gitstate.OK, Op: "deploy", Stack: "/g0/s0", ID: uuid(0), Took: time.Second, Variant: "5d020000", Run: fmt.Sprintf("01KA%022d", i)}
+		r := note.Record{At: time.Unix(1700000000+int64(i), 0).UTC(), Status: note.OK, Op: "deploy", Stack: "/g0/s0", ID: uuid(0), Took: time.Second, Variant: "5d020000", Run: fmt.Sprintf("01KA%022d", i)}
 		line, err := r.Line()
 		if err != nil {
 			fatal(err)
 		}
-		note.WriteString(line + "\n")
+		text.WriteString(line + "\n")
 	}
 	file := filepath.Join(b.dir, name+".note")
-	write(file, note.String())
+	write(file, text.String())
 	b.git(dir, "notes", "--ref=tmnotes", "add", "-F", file)
 	return dir
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // The projects and histories that the rows of the table measure on.
@@ -61,26 +61,26 @@ func (b *bench) history(name string, commits, lines int) string {
 	for i := 1; i <= commits; i++ {
 		run := fmt.Sprintf("01KA%022d", i)
 		t := at.Add(time.Duration(i) * time.Minute)
-		var note strings.Builder
-		add := func(r gitstate.Record) {
+		var text strings.Builder
+		add := func(r note.Record) {
 			line, err := r.Line()
 			if err != nil {
 				fatal(err)
 			}
-			note.WriteString(line + "\n")
+			text.WriteString(line + "\n")
 		}
-		add(gitstate.Record{At: t, Event: gitstate.Started, Op: "deploy", Run: run, Stacks: lines - 2, CommitTime: 1700000000 + int64(i)*60, By: "Alice <alice@example.com>", Cmd: "terraform apply -auto-approve", Version: 1})
+		add(note.Record{At: t, Event: note.Started, Op: "deploy", Run: run, Stacks: lines - 2, CommitTime: 1700000000 + int64(i)*60, By: "Alice <alice@example.com>", Cmd: "terraform apply -auto-approve", Version: 1})
 		for l := range lines - 2 {
 			s, exit := (i+l)%stacks, 0
-			r := gitstate.Record{At: t.Add(time.Second), Status: gitstate.OK, Op: "deploy", Stack: fmt.Sprintf("/s%d", s), ID: uuid(s), Exit: &exit, Took: 12 * time.Second, Variant: "5d020000", Run: run}
+			r := note.Record{At: t.Add(time.Second), Status: note.OK, Op: "deploy", Stack: fmt.Sprintf("/s%d", s), ID: uuid(s), Exit: &exit, Took: 12 * time.Second, Variant: "5d020000", Run: run}
 			if last[s] != "" {
 				r.Prev = []string{last[s]}
 			}
 			last[s] = run
 			add(r)
 		}
-		add(gitstate.Record{At: t.Add(2 * time.Second), Event: gitstate.Finished, Run: run, OK: lines - 2})
-		fmt.Fprintf(&in, "N inline :%d\ndata %d\n%s\n", i, note.Len(), note.String())
+		add(note.Record{At: t.Add(2 * time.Second), Event: note.Finished, Run: run, OK: lines - 2})
+		fmt.Fprintf(&in, "N inline :%d\ndata %d\n%s\n", i, text.Len(), text.String())
 	}
 	cmd := exec.Command("git", "fast-import", "--quiet")
 	cmd.Dir, cmd.Stdin = dir, &in

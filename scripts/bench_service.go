@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // service measures what a long history costs where it is read most often: a project of 10,000
@@ -150,7 +151,7 @@ func (b *bench) deployed(name string, stacks, pipelines int) string {
 	}
 	last := map[string]string{}
 	b.fastImport(dir, func(w *bufio.Writer) {
-		push := func(commit string, records []gitstate.Record) {
+		push := func(commit string, records []note.Record) {
 			var note strings.Builder
 			for i := range records {
 				line, err := records[i].Line()
@@ -174,18 +175,18 @@ func (b *bench) deployed(name string, stacks, pipelines int) string {
 					deployed[path(i)] = i
 				}
 			}
-			head := gitstate.Record{At: at, Event: gitstate.Started, Op: "deploy", Run: run, Stacks: len(deployed), CommitTime: at.Unix() - 60,
+			head := note.Record{At: at, Event: note.Started, Op: "deploy", Run: run, Stacks: len(deployed), CommitTime: at.Unix() - 60,
 				By: "Alice <alice@example.com>", Job: fmt.Sprintf("https://ci.example.com/acme/infra/runs/%d", p), Attempt: 1, Cmd: "terraform apply -auto-approve", Version: 1}
-			announced, results := []gitstate.Record{head}, []gitstate.Record{head}
+			announced, results := []note.Record{head}, []note.Record{head}
 			for name, i := range deployed {
-				r := gitstate.Record{At: at.Add(time.Millisecond), Status: gitstate.Queued, Op: "deploy", Stack: "/" + name, ID: uuid(i), Variant: "2c03bf52", Run: run}
+				r := note.Record{At: at.Add(time.Millisecond), Status: note.Queued, Op: "deploy", Stack: "/" + name, ID: uuid(i), Variant: "2c03bf52", Run: run}
 				if last[name] != "" {
 					r.Prev = []string{last[name]}
 				}
 				announced = append(announced, r)
 				exit := 0
-				r.At, r.Status, r.Exit, r.Took = at.Add(time.Duration(i%300+1)*time.Second), gitstate.OK, &exit, time.Duration(5+i*7919%300)*time.Second
-				if r.Inputs = "1:" + gitstate.Digest(name + run)[:24]; pipeline[name] == p {
+				r.At, r.Status, r.Exit, r.Took = at.Add(time.Duration(i%300+1)*time.Second), note.OK, &exit, time.Duration(5+i*7919%300)*time.Second
+				if r.Inputs = "1:" + note.Digest(name + run)[:24]; pipeline[name] == p {
 					r.Inputs = digests["/"+name]
 				}
 				results = append(results, r)
@@ -194,7 +195,7 @@ func (b *bench) deployed(name string, stacks, pipelines int) string {
 				last[name] = run
 			}
 			push(commits[p], announced)
-			push(commits[p], append(results, gitstate.Record{At: at.Add(310 * time.Second), Event: gitstate.Finished, Run: run, OK: len(deployed)}))
+			push(commits[p], append(results, note.Record{At: at.Add(310 * time.Second), Event: note.Finished, Run: run, OK: len(deployed)}))
 		}
 	})
 	return dir
