@@ -36,9 +36,10 @@ func outputs(t *testing.T, g *Graph, tasks map[string]Task, opt Options) (stdout
 
 func TestOutputModes(t *testing.T) {
 	t.Parallel()
+	begun := filepath.Join(t.TempDir(), "begun") // none fails before the other has started
 	scripts := map[string]string{
-		"/prod/vpc": `printf 'one\ntwo'; printf 'warn\n' >&2`,
-		"/prod/db":  `echo; echo three; exit 1`,
+		"/prod/vpc": `: >'` + begun + `'; printf 'one\ntwo'; printf 'warn\n' >&2`,
+		"/prod/db":  `while ! test -e '` + begun + `'; do sleep 0.01; done; echo; echo three; exit 1`,
 	}
 	g := free(t, "/prod/vpc", "/prod/db")
 	tasks := map[string]Task{}

@@ -10,12 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The tests here are of the whole: the command as a process, real git, real
-// bare remotes, the stock terramate, the real terraform. What a person would
-// see is in testdata/script, one behaviour a file; what needs processes that
-// are killed or terminals is in Go beside it.
-
-var Update = flag.Bool("update", false, "write what the commands print into the scripts that compare it")
+// Update is -update, for all tests that compare with a file.
+var Update = flag.Bool("update", false, "write what comes out into the files that it is compared with")
 
 // Golden compares a text with a file of testdata; -update writes it.
 func Golden(t *testing.T, name, got string) {

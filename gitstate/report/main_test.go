@@ -3,7 +3,6 @@ package report
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,8 +17,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
-var update = flag.Bool("update", false, "write what comes out into the golden files")
-
 func TestMain(m *testing.M) {
 	cleanup := gittest.Isolate()
 	code := m.Run()
@@ -31,7 +28,7 @@ func TestMain(m *testing.M) {
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
-	if *update {
+	if *gittest.Update {
 		if err := os.WriteFile(file, got, 0o666); err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package telemetry_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,8 +18,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 )
-
-var update = flag.Bool("update", false, "write what comes out into the golden files")
 
 func TestMain(m *testing.M) {
 	cleanup := gittest.Isolate()
@@ -204,7 +201,7 @@ func TestUnreadable(t *testing.T) {
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
-	if *update {
+	if *gittest.Update {
 		if err := os.WriteFile(file, []byte(got), 0o666); err != nil {
 			t.Fatal(err)
 		}

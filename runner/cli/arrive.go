@@ -1,8 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"strings"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
@@ -125,15 +126,20 @@ func (a *arrival) again(ctx context.Context, r recorded) (off string, err error)
 }
 
 // describe says where a stack is deployed to.
-func (r *recorded) describe() string {
-	workspace := r.place.Workspace
-	if workspace == "" {
-		workspace = "default"
+func (r *recorded) describe() string { return placeText(r.place.Workspace, r.backend) }
+
+// placeOf says where a record is of.
+func placeOf(rec *note.Record) string {
+	_, workspace, _ := strings.Cut(rec.Target, "+")
+	return placeText(workspace, rec.Backend())
+}
+
+func placeText(workspace, backend string) string {
+	text := "workspace " + cmp.Or(workspace, "default")
+	if backend != "" {
+		text += ", backend " + backend
 	}
-	if r.backend == "" {
-		return "workspace " + workspace
-	}
-	return fmt.Sprintf("workspace %s, backend %s", workspace, r.backend)
+	return text
 }
 
 // announced is the queued line of a stack.

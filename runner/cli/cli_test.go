@@ -25,6 +25,11 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
 )
 
+// The tests here are of the whole: the command as a process, real git, real
+// bare remotes, the stock terramate, the real terraform. What a person would
+// see is in testdata/script, one behaviour a file; what needs processes that
+// are killed or terminals is in Go beside it.
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"tmnotes": tmnotesMain})
 }

@@ -56,6 +56,8 @@ log() { tmnotes show --format json 2>/dev/null | tr -d ' \n' || :; }
 		// A new clone does not know, until it does.
 		{"a new clone", local + `tf init -input=false -backend-config=path=one.tfstate; $TF`, `clone; tmnotes run -- $M`, "", "the place of 1 stack is not known yet (no init here): assumed to be the recorded one"},
 		{"a new clone, listed", local + `tf init -input=false -backend-config=path=one.tfstate; $TF`, `clone; tmnotes list --pending`, "", "the place of 1 stack is not known here"},
+		{"a new clone of an older commit", local + init + `$TF; echo '# 1' >>a/main.tf; commit one; echo '# 2' >>a/main.tf; commit two; tf workspace new blue; $TF`,
+			`clone; git checkout -q HEAD^; tmnotes run -X --op deploy -- sh -c '"$REAL_TERRAFORM" init -input=false && "$REAL_TERRAFORM" workspace select blue && deploy'`, "", "which may be its place (not known before init)"},
 		{"a new clone of another backend", local + `tf init -input=false -backend-config=path=one.tfstate; $TF`, `clone; tf init -input=false -backend-config=path=two.tfstate; $TF`, "/a", "!not known"},
 		{"a new clone of code that names another backend", `backend '    path = "one.tfstate"
 '; ` + init + `$TF; backend '    path = "two.tfstate"

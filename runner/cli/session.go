@@ -325,7 +325,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 	off := map[string]taken{}
 	recorded := map[string]string{} // what those that are done were made of
 	var ask []gitstate.Latest
-	var paths []string
+	var paths, places []string
 	for _, p := range order {
 		r := n.of(p)
 		deploy := r.op.Name == note.Deploy
@@ -341,16 +341,20 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 			recorded[p] = l.Inputs
 		} else if deploy && !allowRollback {
 			// Where the place is not known, the code that is later at one of them stays.
-			for _, l := range append([]gitstate.Latest{l}, r.maybe...) {
+			for i, l := range append([]gitstate.Latest{l}, r.maybe...) {
+				where := ""
+				if i > 0 {
+					where = " to " + placeOf(&l.Record) + ", which may be its place (not known before init)"
+				}
 				why, err := n.newer.back(&l, p)
 				if err != nil {
 					return nil, err
 				}
 				if why != "" {
-					off[p] = taken{path: p, superseded: true, why: why}
+					off[p] = taken{path: p, superseded: true, why: why + where}
 					break
 				}
-				ask, paths = append(ask, l), append(paths, p)
+				ask, paths, places = append(ask, l), append(paths, p), append(places, where)
 			}
 		}
 	}
@@ -363,7 +367,7 @@ func takeOff(ctx context.Context, st *gitstate.State, n *session, order []string
 	}
 	for i, p := range paths {
 		if _, is := off[p]; late[i] && !is {
-			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", note.Short(ask[i].OKCommit))}
+			off[p] = taken{path: p, superseded: true, why: fmt.Sprintf("a newer commit (%s) is already deployed", note.Short(ask[i].OKCommit)) + places[i]}
 		}
 	}
 	if guessed > 0 {
