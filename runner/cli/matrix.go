@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
-	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/matrix"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
@@ -53,13 +51,9 @@ func matrixRunFlags() []cli.Flag {
 // matrixPlan is a run that is divided into legs.
 type matrixPlan struct {
 	*chosen
+	matrix.Plan
 	dir   string // of the files; "" where nothing is announced
-	graph *runner.Graph
-	legs  []matrix.Leg
-	of    map[string]int // which leg a stack is in, from 1
-	took  map[string]time.Duration
-	known int           // of how many stacks it is known how long they take
-	whole time.Duration // estimate
+	known int    // of how many stacks it is known how long they take
 }
 
 func makeMatrix(c *cli.Context, env Env) error {
@@ -68,15 +62,15 @@ func makeMatrix(c *cli.Context, env Env) error {
 		return errors.New("no command given; write the one that the legs run after --, as in: tmnotes matrix --format github --out legs -- terraform apply -auto-approve")
 	}
 	format, jobs, levels := c.String("format"), c.Int("jobs"), c.Int("levels")
-	engine, ok := engines[format]
+	engine, ok := matrix.Engines[format]
 	switch {
 	case !ok:
 		return fmt.Errorf("--format: unknown format %q; use text, json, github or gitlab", format)
 	case c.IsSet("jobs") && jobs < 1 || c.IsSet("levels") && levels < 1:
 		return errors.New("--jobs, --levels: at least one leg is needed")
-	case engine.jobs > 0 && jobs > engine.jobs:
-		return fmt.Errorf("--jobs %d: a matrix of GitHub Actions has at most %d jobs; use --jobs %d or less", jobs, engine.jobs, engine.jobs)
-	case engine.files && c.String("out") == "":
+	case engine.Jobs > 0 && jobs > engine.Jobs:
+		return fmt.Errorf("--jobs %d: a matrix of GitHub Actions has at most %d jobs; use --jobs %d or less", jobs, engine.Jobs, engine.Jobs)
+	case engine.Files && c.String("out") == "":
 		return fmt.Errorf("--format %s: a job has to find its leg; add --out DIR, and hand DIR to the jobs as an artifact", format)
 	case c.IsSet("job-template") && format != "gitlab":
 		return errors.New("--job-template goes with --format gitlab")
@@ -100,7 +94,7 @@ func makeMatrix(c *cli.Context, env Env) error {
 
 // matrixOnce makes a matrix. With again it withdraws it, and says so, where run
 // would select anew.
-func matrixOnce(c *cli.Context, env Env, engine engine, command []string, work work, again bool) (withdrawn bool, err error) {
+func matrixOnce(c *cli.Context, env Env, engine matrix.Engine, command []string, work work, again bool) (withdrawn bool, err error) {
 	x, err := choose(c, env, command, work)
 	if err != nil {
 		return false, err
@@ -109,24 +103,26 @@ func matrixOnce(c *cli.Context, env Env, engine engine, command []string, work w
 	if len(x.waves.filters) > 0 {
 		return false, errWavesInLegs
 	}
-	m := &matrixPlan{chosen: x, of: map[string]int{}, graph: x.graph.Without(x.o.exec.Skip)}
-	if m.took, m.known, err = x.durations(); err != nil {
+	m := &matrixPlan{chosen: x, Plan: matrix.Plan{Graph: x.graph.Without(x.o.exec.Skip)}}
+	if m.Took, m.known, err = x.durations(); err != nil {
 		return false, err
 	}
-	m.divide(engine, c.Int("jobs"), c.Int("levels"))
+	m.Divide(engine, c.Int("jobs"), c.Int("levels"))
 	describe(x.u, x.session, x.order, x.ops, x.off, x.o)
 	if x.pending {
 		describePending(x.u, x.todo, x.why, listPending(c))
 	}
-	x.u.Say("%s in %s, %s one after the other: about %s", terminal.Plural(len(m.todo), "stack"), terminal.Plural(len(m.legs), "leg"), terminal.Plural(m.levels(), "level"), terminal.Took(m.whole))
+	x.u.Say("%s in %s, %s one after the other: about %s", terminal.Plural(len(m.todo), "stack"), terminal.Plural(len(m.Legs), "leg"), terminal.Plural(m.Levels(), "level"), terminal.Took(m.Whole))
 	if dir := c.String("out"); dir != "" {
 		if m.dir, err = filepath.Abs(dir); err != nil {
 			return false, err
 		}
 	}
-	out, err := engine.print(c, m)
-	if err != nil {
-		return false, err
+	out := m.text()
+	if engine.Print != nil {
+		if out, err = engine.Print(m.document(c)); err != nil {
+			return false, err
+		}
 	}
 	if m.dir != "" {
 		overtaken, err := m.announce(c)
@@ -158,59 +154,6 @@ func (m *matrixPlan) takeBack(c *cli.Context, why string) error {
 	}
 	_, err := m.store.Push(ctx, m.sync.remote)
 	return err
-}
-
-// divide packs the stacks as the engine takes them; jobs and levels are 0 where they
-// were not said.
-func (m *matrixPlan) divide(e engine, jobs, levels int) {
-	fit := jobs < 1 && e.total > 0
-	if jobs < 1 {
-		jobs = e.jobs
-	}
-	if levels < 1 {
-		levels = e.levels
-	}
-	m.pack(jobs, levels)
-	if !fit || len(m.legs) <= e.total {
-		return
-	}
-	// As many at once as the whole pipeline has room for.
-	if levels < 1 || levels > e.total {
-		levels = e.total
-	}
-	m.pack(1+sort.Search(m.widest(), func(n int) bool { m.pack(n+2, levels); return len(m.legs) > e.total }), levels)
-}
-
-func (m *matrixPlan) pack(jobs, levels int) {
-	m.legs = matrix.Pack(m.graph, func(path string) time.Duration { return m.took[path] }, jobs, levels)
-	longest := map[int]time.Duration{}
-	for n, leg := range m.legs {
-		for _, path := range leg.Stacks {
-			m.of[path] = n + 1
-		}
-		longest[leg.Level] = max(longest[leg.Level], leg.Took)
-	}
-	m.whole = 0
-	for _, d := range longest {
-		m.whole += d
-	}
-}
-
-func (m *matrixPlan) levels() int {
-	if len(m.legs) == 0 {
-		return 0
-	}
-	return m.legs[len(m.legs)-1].Level + 1
-}
-
-// widest is how many legs the level with the most has.
-func (m *matrixPlan) widest() (most int) {
-	n := map[int]int{}
-	for _, leg := range m.legs {
-		n[leg.Level]++
-		most = max(most, n[leg.Level])
-	}
-	return most
 }
 
 // durations are how long the stacks that are to run took when they succeeded last, by
@@ -278,9 +221,9 @@ func (m *matrixPlan) announce(c *cli.Context) (overtaken bool, err error) {
 	if len(m.todo) == 0 {
 		return overtaken, m.lookedAt(ctx, m.u, m.ci, m.sync, strings.Join(m.asked, ","), m.o, &overtaken)
 	}
-	m.session.legs = m.of
+	m.session.legs = m.Of
 	head := m.head(ctx, m.ci, strings.Join(m.ops, ","), m.o.sel.Target, len(m.todo), m.o.command)
-	head.SetLegs(len(m.legs))
+	head.SetLegs(len(m.Legs))
 	if err := m.declare(c.Context, m.u, m.sync, head, m.todo); err != nil {
 		for _, f := range files {
 			os.Remove(f) // no job may take them for announced ones
@@ -297,9 +240,6 @@ func (m *matrixPlan) announce(c *cli.Context) (overtaken bool, err error) {
 	heads, err := st.Began(m.before)
 	return m.overtaken(heads, m.o.sel.Target), err
 }
-
-// legFile is the name of a leg's file below --out.
-func legFile(leg int) string { return fmt.Sprintf("leg-%d.json", leg) }
 
 // write writes the files of the legs into a folder in which nothing is left of others.
 func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
@@ -329,14 +269,14 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 		r := m.stacks[path]
 		return legUnit{Stack: path, ID: r.stack.ID, Op: r.op.Name, Target: r.target, Variant: r.op.Words, Space: r.op.Workspace}
 	}
-	for n, packed := range m.legs {
-		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.legs), Level: packed.Level, Seconds: seconds(packed.Took),
+	for n, packed := range m.Legs {
+		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.Legs), Level: packed.Level, Seconds: matrix.Seconds(packed.Took),
 			Commit: m.commit.Hash, Target: m.o.sel.Target, Reverse: c.Bool("reverse"), Late: c.Bool("allow-rollback"), Force: c.Bool("force")}
 		others := map[string]bool{}
 		for _, path := range packed.Stacks {
 			u := unit(path)
-			for _, p := range m.graph.Predecessors(path) {
-				if m.of[p] != n+1 {
+			for _, p := range m.Graph.Predecessors(path) {
+				if m.Of[p] != n+1 {
 					u.After = append(u.After, p)
 					others[p] = true
 				}
@@ -345,17 +285,17 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 		}
 		for _, p := range slices.Sorted(maps.Keys(others)) {
 			u := unit(p)
-			u.Leg, u.Variant = m.of[p], ""
+			u.Leg, u.Variant = m.Of[p], ""
 			l.Others = append(l.Others, u)
 		}
 		b, err := json.MarshalIndent(l, "", " ")
 		if err != nil {
 			return nil, err
 		}
-		if err := createIn(root, legFile(n+1), append(b, '\n')); err != nil {
+		if err := createIn(root, matrix.File(n+1), append(b, '\n')); err != nil {
 			return nil, err
 		}
-		files = append(files, filepath.Join(m.dir, legFile(n+1)))
+		files = append(files, filepath.Join(m.dir, matrix.File(n+1)))
 	}
 	return files, nil
 }

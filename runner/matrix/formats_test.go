@@ -1,16 +1,11 @@
-package cli
+package matrix
 
 import (
-	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"github.com/tmnotes/tmnotes/runner"
-	"github.com/tmnotes/tmnotes/runner/matrix"
 )
 
 // Whatever the legs need: no job of GitLab needs more than it may, none waits for itself,
@@ -19,23 +14,23 @@ func TestGitLabNeeds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		most := rapid.IntRange(2, 5).Draw(rt, "most")
-		m := &matrixPlan{}
+		var legs []Leg
 		from := 0
 		for level := range rapid.IntRange(1, 5).Draw(rt, "levels") {
-			below := len(m.legs)
+			below := len(legs)
 			for range rapid.IntRange(1, 12).Draw(rt, "legs") {
-				leg := matrix.Leg{Level: level, Stacks: []string{fmt.Sprintf("/%d", len(m.legs))}}
+				leg := Leg{Level: level, Stacks: []string{fmt.Sprintf("/%d", len(legs))}}
 				if level > 0 {
 					leg.Needs = append(leg.Needs, rapid.IntRange(from, below-1).Draw(rt, "one below"))
 					leg.Needs = append(leg.Needs, rapid.SliceOfN(rapid.IntRange(0, below-1), 0, 12).Draw(rt, "others")...)
 					slices.Sort(leg.Needs)
 					leg.Needs = slices.Compact(leg.Needs)
 				}
-				m.legs = append(m.legs, leg)
+				legs = append(legs, leg)
 			}
 			from = below
 		}
-		needs, barriers := m.gitlabNeeds(most)
+		needs, barriers := needsOf(legs, most)
 		jobs := map[string][]string{}
 		add := func(name string, needs []string) {
 			if _, twice := jobs[name]; twice || len(needs) > most {
@@ -46,7 +41,7 @@ func TestGitLabNeeds(t *testing.T) {
 		for _, b := range barriers {
 			add(b.name, b.needs)
 		}
-		for n := range m.legs {
+		for n := range legs {
 			add(fmt.Sprintf("leg-%d", n+1), needs[n])
 		}
 		// after is all that is over when a job starts; it ends, as no job waits for itself.
@@ -67,7 +62,7 @@ func TestGitLabNeeds(t *testing.T) {
 			}
 			return all
 		}
-		for n, leg := range m.legs {
+		for n, leg := range legs {
 			over := after(fmt.Sprintf("leg-%d", n+1), nil)
 			for _, k := range leg.Needs {
 				if !over[fmt.Sprintf("leg-%d", k+1)] {
@@ -76,44 +71,13 @@ func TestGitLabNeeds(t *testing.T) {
 			}
 			for job := range over {
 				var k int
-				if _, err := fmt.Sscanf(job, "leg-%d", &k); err == nil && m.legs[k-1].Level >= leg.Level {
-					rt.Fatalf("leg %d of level %d waits for leg %d of level %d", n+1, leg.Level, k, m.legs[k-1].Level)
+				if _, err := fmt.Sscanf(job, "leg-%d", &k); err == nil && legs[k-1].Level >= leg.Level {
+					rt.Fatalf("leg %d of level %d waits for leg %d of level %d", n+1, leg.Level, k, legs[k-1].Level)
 				}
 			}
 		}
-		if len(barriers) > 0 && !slices.ContainsFunc(m.legs, func(l matrix.Leg) bool { return len(l.Needs) > most }) {
+		if len(barriers) > 0 && !slices.ContainsFunc(legs, func(l Leg) bool { return len(l.Needs) > most }) {
 			rt.Fatalf("barriers that nobody needs: %v", barriers)
 		}
 	})
-}
-
-// The first question that does not let a stack start decides.
-func TestAdmitAll(t *testing.T) {
-	t.Parallel()
-	var asked []string
-	ask := func(name string, off ...string) func(stacks []runner.Stack) []runner.Admission {
-		return func(stacks []runner.Stack) (answers []runner.Admission) {
-			for _, s := range stacks {
-				asked = append(asked, name+s.Path)
-				a := runner.Admission{}
-				if slices.Contains(off, s.Path) {
-					a = runner.Admission{Status: runner.StatusBlocked, Cause: name}
-				}
-				answers = append(answers, a)
-			}
-			return answers
-		}
-	}
-	type question = func(context.Context, []runner.Stack) ([]runner.Admission, error)
-	with := func(f func([]runner.Stack) []runner.Admission) question {
-		return func(_ context.Context, stacks []runner.Stack) ([]runner.Admission, error) { return f(stacks), nil }
-	}
-	admit := inTurn(with(ask("1", "/b")), with(ask("2", "/a", "/b")))
-	got, err := admit(t.Context(), []runner.Stack{{Path: "/a"}, {Path: "/b"}, {Path: "/c"}})
-	if err != nil || len(got) != 3 || got[0].Cause != "2" || got[1].Cause != "1" || got[2] != (runner.Admission{}) {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if s := strings.Join(asked, " "); s != "1/a 1/b 1/c 2/a 2/c" {
-		t.Errorf("asked %s", s)
-	}
 }
