@@ -46,8 +46,9 @@ func (n *session) display(x *runner.Options, u *ui, ci ciJob, o runOptions, g *r
 	how := outputHere(o.output, ci, u.HasView(), min(x.Parallel, len(todo)), o.quiet)
 	d := terminal.NewDisplay(x, u.Printer, how, ci.name, tasks)
 	if how == terminal.OutputLive {
-		d.Watch(x, terminal.NewView(u.Printer, g, todo, func(path string) time.Duration { return n.stacks[path].usual }, x.Parallel, time.Now))
-		d.View.Divide(n.waves.filters, n.waves.of, n.waves.soak)
+		view := terminal.NewView(u.Printer, g, todo, func(path string) time.Duration { return n.stacks[path].usual }, x.Parallel, time.Now)
+		view.Divide(n.waves.filters, n.waves.of, n.waves.soak)
+		d.Watch(x, view)
 	}
 	n.watch = append(n.watch, d.Event)
 	return d
