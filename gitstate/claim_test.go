@@ -172,6 +172,33 @@ func TestClaimExpires(t *testing.T) {
 	}
 }
 
+// A replica that is fetched from, and is behind, has nothing to say of claims: who waits for one
+// sees it where it is, and that it ends.
+func TestClaimsBehindAReplica(t *testing.T) {
+	t.Parallel()
+	repo, lease := gittest.New(t), MinLease
+	clone, replica := repo.Clone(), filepath.Join(t.TempDir(), "replica.git")
+	repo.Git("clone", "-q", "--mirror", repo.Remote, replica)
+	clone.Git("remote", "set-url", "--push", "origin", repo.Remote)
+	clone.Git("remote", "set-url", "origin", replica)
+	a := claimer(t, open(t, repo.Dir), repo.Head(), "RUN1", lease)
+	b := claimer(t, open(t, clone.Dir), repo.Head(), "RUN2", lease)
+	if held, _ := take(t, a, "/x"); !held[0] {
+		t.Fatal("/x was not taken")
+	}
+	if held, by := take(t, b, "/x"); held[0] || by[0] != "RUN1" {
+		t.Fatalf("taken twice, or not seen: %q", by)
+	}
+	a.Close() // and is renewed no more
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if held, by := take(t, b, "/x"); held[0] {
+			return
+		} else if time.Since(start) > 10*lease {
+			t.Fatalf("still held by %q", by[0])
+		}
+	}
+}
+
 func TestClaimText(t *testing.T) {
 	t.Parallel()
 	c := Claim{Stack: "/a b", ID: "id1", Target: "prod+blue", Commit: strings.Repeat("a", 40), Run: "RUN1", By: "Alice \x1b[31m <a@b>", Job: "https://ci/1",

@@ -280,7 +280,7 @@ func (c *Claimer) list(ctx context.Context, refs []string) (map[string]plumbing.
 	if len(refs) == 0 || len(refs) > 200 {
 		refs = []string{c.s.claimsPrefix() + "*"}
 	}
-	out, err := c.s.network(ctx, append([]string{"ls-remote", "--refs", c.remote}, refs...)...)
+	out, err := c.s.network(ctx, append([]string{"ls-remote", "--refs", c.s.claimsAt(ctx, c.remote)}, refs...)...)
 	if err != nil {
 		return nil, remoteError("asking it for claims", c.remote, err)
 	}
@@ -353,7 +353,7 @@ func (c *Claimer) bring(ctx context.Context, now map[string]plumbing.Hash) error
 	c.mu.Unlock()
 	slices.Sort(refs)
 	for part := range slices.Chunk(refs, 200) {
-		args := []string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", c.remote}
+		args := []string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--refmap=", c.s.claimsAt(ctx, c.remote)}
 		if _, err := c.s.network(ctx, append(args, part...)...); err != nil {
 			return err
 		}

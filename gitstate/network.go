@@ -147,6 +147,21 @@ func (s *Store) pushTarget(ctx context.Context, remote string) string {
 	return target
 }
 
+// claimsAt is what to call a remote where claims are asked for. They are where they are pushed
+// to: a replica that is fetched from may not have them yet, nor ever show that one ended.
+func (s *Store) claimsAt(ctx context.Context, remote string) string {
+	key := remote + " claims"
+	if known, is := s.targets.Load(key); is {
+		return known.(string)
+	}
+	at := remote
+	if fetches, pushes, err := s.urls(ctx, remote); err == nil && !slices.Contains(pushes, fetches) {
+		at = pushes[0]
+	}
+	s.targets.Store(key, at)
+	return at
+}
+
 // pushArgs is how a git push of ours begins. A user's settings for pushes of code must not be in
 // its way: a hook, tags, submodules; that a mirror sends all it has; and that every
 // push is signed, with a server that knows no signed pushes (it is signed if the server does).
