@@ -44,7 +44,7 @@ func tmnotesMain() {
 }
 
 // anySeed is where a search at random begins: anywhere, but where scripts/test says it, so that
-// the same code is searched in the same way and a red run can be had again.
+// a red run can be had again.
 func anySeed() uint64 {
 	if seed, err := strconv.ParseUint(os.Getenv("TMNOTES_TEST_SEED"), 10, 64); err == nil {
 		return seed
