@@ -139,12 +139,15 @@ func (n *session) settled() (*gitstate.State, error) {
 	dead := map[string]bool{}
 	for path := range n.stacks {
 		r := n.of(path)
-		gone, err := n.before.Abandoned(&r.was)
-		if err != nil {
-			return nil, err
-		}
-		for _, run := range gone {
-			dead[run] = true
+		// Where its place was not known, it may have been queued at any of them.
+		for _, was := range append([]gitstate.Latest{r.was}, r.maybe...) {
+			gone, err := n.before.Abandoned(&was)
+			if err != nil {
+				return nil, err
+			}
+			for _, run := range gone {
+				dead[run] = true
+			}
 		}
 	}
 	st, err := n.store.Settled(context.Background(), n.run, dead)

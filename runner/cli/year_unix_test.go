@@ -67,6 +67,7 @@ type pipeline struct {
 	due      map[string]bool // what is to be deployed at another place, which may be taken for this one
 	back     map[string]bool // what would be a step back from what a later commit's pipeline left alone
 	begun    bool            // something was executed
+	tells    []*deployed     // of what its clone alone knew until now what was queued, or is over
 	ok, fail map[string]bool // what was deployed, and what failed
 }
 
@@ -102,7 +103,8 @@ func (y *year) begin(p *pipeline, flags ...string) {
 	p.surroundings = y.around[p.target]
 	p.fresh = p.fresh && y.everywhere(p)
 	y.surround(p)
-	for _, d := range slices.Concat(y.hidden[p.clone], y.vanished[p.clone]) {
+	p.tells = slices.Concat(y.hidden[p.clone], y.vanished[p.clone])
+	for _, d := range p.tells {
 		d.unsure = true
 	}
 	for _, s := range yearPaths {
@@ -188,6 +190,12 @@ func (y *year) end(pipes ...*pipeline) {
 	for _, p := range pipes {
 		y.judge(p)
 	}
+	for _, p := range pipes {
+		for _, d := range p.tells {
+			// Whether another that was at work meanwhile saw that, is chance.
+			d.unsure = d.unsure || len(pipes) > 1
+		}
+	}
 }
 
 // ledger is what was written into it since it was last followed.
@@ -240,7 +248,7 @@ func (y *year) follow(pipes []*pipeline) {
 			case y.elsewhere(p, stack):
 				why = "due at another place"
 			default:
-				y.fatalf("%s in %s: executed with inputs already deployed: %q, by pipeline %d\n%s", stack, p.target, content, p.id, p.out)
+				y.fatalf("%s in %s: executed with inputs already deployed: %q, by pipeline %d\n%s\n%s", stack, p.target, content, p.id, p.out, y.about(p, stack))
 			}
 			y.executed[why]++
 			p.begun, d.half = true, true
