@@ -102,16 +102,37 @@ gitlab_ci_local_version=4.56.2
 
 # find_act: sets act to the path of act (github.com/nektos/act), which it builds once.
 find_act() {
-	local cache=${XDG_CACHE_HOME:-$HOME/.cache}/tmnotes/act-$act_version
+	local cache=${XDG_CACHE_HOME:-$HOME/.cache}/tmnotes/act-$act_version-locked
 	act=$cache/act
 	if [ ! -x "$act" ]; then
-		say "building act $act_version (once, a minute) into $cache" >&2
-		# Not in our own module, whose go.mod is not concerned.
-		mkdir -p "$cache"
-		(cd "$cache" && GOWORK=off GOFLAGS="${GOFLAGS:-} -mod=mod" GOBIN=$cache/new.$$ go install "github.com/nektos/act@$act_version") || die "act could not be built"
-		mv "$cache/new.$$/act" "$act"
-		rmdir "$cache/new.$$"
+		build_act "$cache"
 	fi
+}
+
+# build_act DIR builds DIR/act from its module, but for one thing: the map behind --local-repository is read and
+# written by all jobs at once, which ends act now and then with "concurrent map read and map write".
+build_act() {
+	local module source file=pkg/runner/local_repository_cache.go work=$1/new.$$
+	say "building act $act_version (once, a minute) into $1" >&2
+	mkdir -p "$work"
+	# Not in our own module, whose go.mod is not concerned.
+	module=$(cd "$work" && GOWORK=off go mod download -json "github.com/nektos/act@$act_version") || die "act could not be downloaded: $module"
+	source=$(printf '%s\n' "$module" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+	cp -R "$source" "$work/source"
+	chmod -R u+w "$work/source"
+	awk '
+		/^import \(/ { print; print "\t\"sync\""; next }
+		/^type LocalRepositoryCache struct/ { print "var localDirs sync.Map\n" }
+		/l\.CacheDirCache\[.*\] = dest$/ { sub(/l\.CacheDirCache\[/, "localDirs.Store("); sub(/\] = dest$/, ", dest)"); stores++ }
+		/if dest, ok := l\.CacheDirCache\[.*\]; ok {$/ {
+			sub(/dest, ok := l\.CacheDirCache\[/, "known, ok := localDirs.Load("); sub(/\]; ok {$/, "); ok {")
+			print; print "\t\tdest := known.(string)"; loads++; next
+		}
+		{ print }
+		END { exit !(stores == 2 && loads == 1) }' "$source/$file" >"$work/source/$file" || die "act $act_version is not the one whose $file is mended here"
+	(cd "$work/source" && GOWORK=off go build -buildvcs=false -ldflags='-s -w' -o "$work/act" .) || die "act could not be built"
+	mv "$work/act" "$1/act" # whole or not at all, also for another who builds it now
+	rm -rf "$work"
 }
 
 # find_gitlab_ci_local: sets gitlab_ci_local to the path of gitlab-ci-local, which it
