@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
@@ -22,38 +20,11 @@ import (
 // few seconds ahead; then the notes are read again, since it may have been done by who
 // had it before; and it is let go of once its result is on the remote.
 
-func claimFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "claims", EnvVars: []string{"TMNOTES_CLAIMS"}, DefaultText: "auto", Usage: "`MODE` auto: claim a stack on the remote before it is deployed; off: do not (git config tmnotes.claims)"},
-		&cli.StringFlag{Name: "on-claimed", EnvVars: []string{"TMNOTES_ON_CLAIMED"}, DefaultText: "wait", Usage: "`WHAT` to do about a stack that another job has claimed: wait, skip or fail (git config tmnotes.onClaimed)"},
-		&cli.DurationFlag{Name: "lease", EnvVars: []string{"TMNOTES_LEASE"}, DefaultText: "2m", Usage: "`DURATION` after which others take over a claim that is not renewed (git config tmnotes.lease)"},
-	}
-}
-
 // claimOptions is what these flags say.
 type claimOptions struct {
 	off       bool
 	onClaimed string
 	lease     time.Duration
-}
-
-func parseClaims(c *cli.Context, s *gitstate.Store) (o claimOptions, err error) {
-	switch mode := setting(c, s, "claims", "claims", "auto"); mode {
-	case "off":
-		o.off = true
-	case "auto":
-	default:
-		return o, fmt.Errorf("--claims: unknown mode %q; use auto or off", mode)
-	}
-	switch o.onClaimed = setting(c, s, "on-claimed", "onClaimed", "wait"); o.onClaimed {
-	case "wait", "skip", "fail":
-	default:
-		return o, fmt.Errorf("--on-claimed: %q is not known; use wait, skip or fail", o.onClaimed)
-	}
-	if o.lease, err = durationSetting(c, s, "lease", "lease", 2*time.Minute); err == nil && o.lease < gitstate.MinLease {
-		err = fmt.Errorf("--lease: %v is too short to renew a claim in; use %v or more", o.lease, gitstate.MinLease)
-	}
-	return o, err
 }
 
 // claims are those of a run. A nil one claims nothing.

@@ -28,15 +28,6 @@ import (
 // of those it reads from the notes. It waits for stacks and not for legs, so a leg that
 // is tried again, or is late, is no special case.
 
-func legFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "run", EnvVars: []string{"TMNOTES_RUN"}, Usage: "take part in the run `ID`"},
-		&cli.StringFlag{Name: "stacks-from", Usage: "run the stacks of a leg, the `FILE` of tmnotes matrix --out, and no others"},
-		&cli.BoolFlag{Name: "wait", Usage: "with --stacks-from: wait for stacks of other legs that are still running (otherwise what comes after them is blocked)"},
-		&cli.DurationFlag{Name: "wait-timeout", DefaultText: "none", Usage: "with --wait: at most for `DURATION`"},
-	}
-}
-
 // legVersion is that of the form of the files. It changes where a leg that was made
 // by one version would be misread by another.
 const legVersion = 2

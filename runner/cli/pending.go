@@ -2,9 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,13 +14,6 @@ import (
 
 // What is pending: what was never deployed, or not successfully, or differs from
 // what was, or was triggered.
-
-func pendingFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "pending", EnvVars: []string{"TMNOTES_PENDING"}, Usage: "filter stacks by what differs from what is deployed, whenever it changed or failed"},
-		&cli.BoolFlag{Name: "init", Usage: "with --pending: nothing is deployed yet, so everything is pending"},
-	}
-}
 
 // refuseEmpty is the error for a state that knows of no deployment at all: a ref that
 // was deleted must not deploy the whole company.
@@ -71,31 +61,4 @@ func describePending(u *ui, todo []string, why map[string]string, list string) {
 			u.Say("  %s: %s", path, why[path])
 		}
 	}
-}
-
-// listPending is the command that lists the stacks which are pending for the run
-// that c is, and why.
-func listPending(c *cli.Context) string {
-	line := []string{"tmnotes list --pending --why"}
-	if op, _ := opFlag(c); op != "" {
-		line = append(line, "--op "+op)
-	}
-	for _, f := range slices.Concat(chdirFlags()[:1], selectionFlags(), statusFlags(), pendingFlags()[1:], targetFlags()) {
-		name := f.Names()[0]
-		if !c.IsSet(name) || c.Value(name) == false {
-			continue
-		}
-		values := []string{fmt.Sprint(c.Value(name))}
-		switch f.(type) {
-		case *cli.BoolFlag:
-			line = append(line, "--"+name)
-			continue
-		case *cli.StringSliceFlag:
-			values = c.StringSlice(name)
-		}
-		for _, value := range values {
-			line = append(line, "--"+name+" "+shellQuote(value))
-		}
-	}
-	return strings.Join(line, " ")
 }

@@ -4,17 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
@@ -30,15 +26,6 @@ import (
 // Nothing of this is kept but the records. So a later run looks at those: a wave
 // that is ok is not executed again, what is left of its pause is waited for, and
 // the gate before a wave that has something to run is always asked.
-
-func waveFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "wave", Usage: "run the stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave (TMNOTES_WAVES, git config tmnotes.wave)"},
-		&cli.StringFlag{Name: "max-failures", EnvVars: []string{"TMNOTES_MAX_FAILURES"}, Usage: "start nothing further once more than `N` stacks of the run, or P% of a wave's, have failed (git config tmnotes.maxFailures)"},
-		&cli.DurationFlag{Name: "soak", EnvVars: []string{"TMNOTES_SOAK"}, DefaultText: "none", Usage: "wait for `DURATION` after a wave (git config tmnotes.soak)"},
-		&cli.StringFlag{Name: "gate", EnvVars: []string{"TMNOTES_GATE"}, Usage: "after a wave, and its --soak, run `CMD` in sh with the wave's records on stdin; where it fails nothing further starts (git config tmnotes.gate)"},
-	}
-}
 
 // waves is what the flags say, and once the stacks are known, which wave has which.
 type waves struct {
@@ -68,63 +55,6 @@ type failureLimit struct {
 	set     bool
 	n       int
 	percent bool
-}
-
-func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w waves, err error) {
-	w.wavesTyped, w.limitTyped = c.IsSet("wave"), c.IsSet("max-failures")
-	from := "--wave"
-	switch typed := env.Getenv("TMNOTES_WAVES"); {
-	case w.wavesTyped:
-		w.filters = c.StringSlice("wave")
-	case typed != "":
-		w.filters, from = strings.Fields(typed), "TMNOTES_WAVES"
-	default:
-		w.filters, from = s.ConfigAll("wave"), s.ConfigName("wave")
-	}
-	for i, f := range w.filters {
-		match, err := project.ParseFilter(f)
-		if err != nil {
-			return w, fmt.Errorf("%s: %w", from, err)
-		}
-		if j := slices.Index(w.filters[:i], f); j >= 0 {
-			return w, fmt.Errorf("%s: %s is there twice; a stack is in the first wave that matches it", from, f)
-		}
-		if i > 0 && w.filters[i-1] == "*" {
-			return w, fmt.Errorf("%s: no stack is left for %s after '*'; put '*' last", from, f)
-		}
-		w.match = append(w.match, match)
-	}
-	if w.soak, err = durationSetting(c, s, "soak", "soak", 0); err != nil {
-		return w, err
-	}
-	if w.soak < 0 {
-		return w, fmt.Errorf("--soak: %v is no time to wait", w.soak)
-	}
-	w.gate = setting(c, s, "gate", "gate", "")
-	for _, flag := range []string{"soak", "gate"} {
-		if len(w.filters) == 0 && c.IsSet(flag) {
-			return w, fmt.Errorf("--%s is for between waves; add them, as in --wave tag:canary --wave '*'", flag)
-		}
-	}
-	if w.limit, err = parseLimit(setting(c, s, "max-failures", "maxFailures", "")); err != nil {
-		return w, err
-	}
-	if w.limitTyped && c.Bool("fail-fast") {
-		return w, errors.New("--fail-fast and --max-failures both say when to stop; give one of them")
-	}
-	return w, nil
-}
-
-func parseLimit(text string) (l failureLimit, err error) {
-	if text == "" {
-		return l, nil
-	}
-	digits, percent := strings.CutSuffix(text, "%")
-	n, err := strconv.Atoi(digits)
-	if err != nil || n < 0 || percent && n > 100 {
-		return l, fmt.Errorf("--max-failures: %q is no number of stacks, and no percentage from 0%% to 100%%", text)
-	}
-	return failureLimit{true, n, percent}, nil
 }
 
 // divide finds the wave of each stack that is selected. What stands against it is an

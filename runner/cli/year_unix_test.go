@@ -120,7 +120,8 @@ func (y *year) begin(p *pipeline, flags ...string) {
 		if !p.rollback && slices.ContainsFunc(y.others(p, s), func(d *deployed) bool { return d.at > p.at }) {
 			p.back[s] = true
 		}
-		d.unsure = d.unsure || y.vague[p.clone+" "+p.target+" "+s]
+		// Without a place it was announced for the default workspace.
+		d.unsure = d.unsure || y.vague[p.clone+" "+p.target+" "+s] && (p.workspace == "" || p.fresh)
 		p.due[s] = y.elsewhere(p, s)
 		p.wanted[s] = (d.content != y.want(p, s) || d.half || d.owed || d.unsure) && (p.rollback || d.at <= p.at)
 	}
@@ -304,7 +305,7 @@ func (y *year) judge(p *pipeline) {
 			}
 			// Nor is it known of a place that is yet to come.
 			y.vague[p.clone+" "+p.target+" "+s] = p.fresh && p.kill
-		} else if p.ok[s] {
+		} else if p.ok[s] && p.workspace == "" {
 			delete(y.vague, p.clone+" "+p.target+" "+s)
 		}
 		switch d := y.of(p, s); {
