@@ -11,9 +11,9 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func adoptCommand(env Env) *cli.Command {
@@ -114,7 +114,7 @@ func adopt(c *cli.Context, env Env) error {
 			records = append(records, r)
 		}
 		if known > 0 {
-			u.Say("%s left as recorded: `tmnotes status` says how, `tmnotes mark` changes it", terminal.Plural(known, "stack"))
+			u.Say("%s left as recorded: `tmnotes status` says how, `tmnotes mark` changes it", runner.Plural(known, "stack"))
 		}
 		if len(records) == 0 {
 			u.Say("nothing to adopt")
@@ -126,7 +126,7 @@ func adopt(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.Say("adopted %s as deployed at %s", terminal.Plural(len(records), "stack"), note.Short(commit.Hash))
+		u.Say("adopted %s as deployed at %s", runner.Plural(len(records), "stack"), note.Short(commit.Hash))
 		return nil
 	})
 }

@@ -111,7 +111,7 @@ func printVerdict(u *ui, v *query.Verdict) {
 	if v.Latest == nil {
 		say("%s: no %s has ended", name, v.Op)
 	} else {
-		say("%s: %s since %s (%s), %s", name, verb(v.Latest), v.Since.Local().Format("2006-01-02 15:04:05"), terminal.Ago(time.Since(*v.Since)), terminal.Plural(v.Runs, "run"))
+		say("%s: %s since %s (%s), %s", name, verb(v.Latest), v.Since.Local().Format("2006-01-02 15:04:05"), terminal.Ago(time.Since(*v.Since)), runner.Plural(v.Runs, "run"))
 	}
 	rows := [][]string{{"WHAT", "AT", "COMMIT", "BY", "RUN", "WHY"}}
 	add := func(what string, h *query.Happened) {

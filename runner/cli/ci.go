@@ -3,21 +3,12 @@ package cli
 import (
 	"math"
 	"strconv"
+
+	"github.com/tmnotes/tmnotes/runner/deploy"
 )
 
-// ciJob is the CI job that tmnotes runs in, as its environment says: for whom
-// it works, where its log is, and the how-manieth try it is. An attempt with a
-// higher number means that the earlier ones of the same job are over: job has to name
-// just the thing that attempt counts.
-type ciJob struct {
-	name    string // "github", "gitlab", another, or "" for none
-	job     string
-	attempt int
-	by      string
-}
-
 // detectCI knows the CIs whose variables it has read of; the sources are in its test.
-func detectCI(getenv func(string) string) ciJob {
+func detectCI(getenv func(string) string) deploy.CI {
 	// A record takes no greater number. What is compared are tries of one job, whose
 	// numbers are near each other.
 	number := func(key string) int {
@@ -27,20 +18,20 @@ func detectCI(getenv func(string) string) ciJob {
 	switch {
 	case getenv("GITHUB_ACTIONS") == "true":
 		// Both are of the workflow's run: no job of it goes on in the next attempt.
-		j := ciJob{name: "github", attempt: number("GITHUB_RUN_ATTEMPT"), by: getenv("GITHUB_ACTOR")}
+		j := deploy.CI{Name: "github", Attempt: number("GITHUB_RUN_ATTEMPT"), By: getenv("GITHUB_ACTOR")}
 		if getenv("GITHUB_REPOSITORY") != "" {
-			j.job = getenv("GITHUB_SERVER_URL") + "/" + getenv("GITHUB_REPOSITORY") + "/actions/runs/" + getenv("GITHUB_RUN_ID")
+			j.Job = getenv("GITHUB_SERVER_URL") + "/" + getenv("GITHUB_REPOSITORY") + "/actions/runs/" + getenv("GITHUB_RUN_ID")
 		}
 		return j
 	case getenv("GITLAB_CI") == "true":
 		// A job that is retried has another id and URL; what stays is the
 		// pipeline and the job's name, and the id grows.
-		j := ciJob{name: "gitlab", attempt: number("CI_JOB_ID"), by: getenv("GITLAB_USER_NAME")}
+		j := deploy.CI{Name: "gitlab", Attempt: number("CI_JOB_ID"), By: getenv("GITLAB_USER_NAME")}
 		if mail := getenv("GITLAB_USER_EMAIL"); mail != "" {
-			j.by += " <" + mail + ">"
+			j.By += " <" + mail + ">"
 		}
 		if url := getenv("CI_PIPELINE_URL"); url != "" {
-			j.job = url + "#" + getenv("CI_JOB_NAME")
+			j.Job = url + "#" + getenv("CI_JOB_NAME")
 		}
 		return j
 	case getenv("BUILDKITE_BUILD_URL") != "":
@@ -52,29 +43,29 @@ func detectCI(getenv func(string) string) ciJob {
 		{"jenkins", "BUILD_URL", "BUILD_USER"},
 	} {
 		if url := getenv(of.job); url != "" {
-			return ciJob{name: of.name, job: url, by: getenv(of.by)}
+			return deploy.CI{Name: of.name, Job: url, By: getenv(of.by)}
 		}
 	}
 	if ci := getenv("CI"); ci != "" && ci != "false" && ci != "0" {
-		return ciJob{name: "ci"}
+		return deploy.CI{Name: "ci"}
 	}
-	return ciJob{}
+	return deploy.CI{}
 }
 
 // buildkite names the job by its step, since retries are counted for each job, and the
 // build's URL is that of all of them. What a step's jobs are told apart by are their
 // numbers, and in a matrix their labels.
-func buildkite(getenv func(string) string, retries int) ciJob {
-	j := ciJob{name: "buildkite", job: getenv("BUILDKITE_BUILD_URL"), by: getenv("BUILDKITE_BUILD_CREATOR")}
+func buildkite(getenv func(string) string, retries int) deploy.CI {
+	j := deploy.CI{Name: "buildkite", Job: getenv("BUILDKITE_BUILD_URL"), By: getenv("BUILDKITE_BUILD_CREATOR")}
 	step := getenv("BUILDKITE_STEP_ID")
 	if step == "" {
 		return j // whose retries they are is not known
 	}
-	j.attempt = retries
-	j.job += "#" + step
+	j.Attempt = retries
+	j.Job += "#" + step
 	for _, part := range []string{getenv("BUILDKITE_PARALLEL_JOB"), getenv("BUILDKITE_LABEL")} {
 		if part != "" {
-			j.job += "/" + part
+			j.Job += "/" + part
 		}
 	}
 	return j

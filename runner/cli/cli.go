@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -43,8 +43,7 @@ const exitCodesHelp = `EXIT CODES:
    130  interrupted
 `
 
-// exitError is an error with its exit code. An error without one means that
-// nothing was executed, and exits with 2.
+// exitError is an error with its exit code; see exitCode.
 type exitError struct {
 	code int
 	err  error // nil: everything was said already
@@ -69,21 +68,38 @@ func Main(ctx context.Context, args []string, env Env) int {
 	} else {
 		err = app.RunContext(ctx, append([]string{app.Name}, normalize(app, args)...))
 	}
-	code := exitOK
-	if err != nil {
-		code = exitUsage
-		var ee *exitError
-		if errors.As(err, &ee) {
-			code = ee.code
-		}
-		if ctx.Err() != nil && code == exitUsage {
-			code = exitInterrupted
-		}
-		if ee == nil || ee.err != nil {
-			newUI(env).Fail(err)
-		}
+	if err == nil {
+		return exitOK
+	}
+	if ee, is := errors.AsType[*exitError](err); !is || ee.err != nil {
+		newUI(env).Fail(err)
+	}
+	code := exitCode(err)
+	if ctx.Err() != nil && code == exitUsage {
+		code = exitInterrupted
 	}
 	return code
+}
+
+// exitCode is that of an error. One that does not say means that nothing was executed.
+func exitCode(err error) int {
+	var of *exitError
+	var unsent *deploy.NotPushedError
+	switch {
+	case errors.As(err, &of):
+		return of.code
+	case errors.As(err, &unsent):
+		return exitNotPushed
+	case errors.Is(err, deploy.ErrInterrupted):
+		return exitInterrupted
+	}
+	return exitUsage
+}
+
+// hasExitCode reports whether an error says its exit code.
+func hasExitCode(err error) bool {
+	_, is := errors.AsType[*exitError](err)
+	return is || exitCode(err) != exitUsage
 }
 
 func newApp(env Env) *cli.App {
@@ -213,17 +229,6 @@ loop:
 		rest = rest[1:] // the first word ends the flags already
 	}
 	return slices.Concat(strings.Split(command, " "), before, after, words, rest)
-}
-
-// relaxGC holds the garbage collector back while a project is loaded: a quarter
-// of that time is collection of what is kept anyway. It is not for reading a
-// long history, of which next to nothing is kept.
-func relaxGC(env Env) (restore func()) {
-	if env.Getenv("GOGC") != "" {
-		return func() {}
-	}
-	old := debug.SetGCPercent(400)
-	return func() { debug.SetGCPercent(old) }
 }
 
 // openStore opens the store with the settings of the command line, the

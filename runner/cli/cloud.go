@@ -23,7 +23,8 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
-	"github.com/tmnotes/tmnotes/runner/terminal"
+	"github.com/tmnotes/tmnotes/runner/deploy"
+	"github.com/tmnotes/tmnotes/runner/project"
 )
 
 func cloudCommand(env Env) *cli.Command {
@@ -61,7 +62,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return err
 	}
 	h.argv = argv
-	defer relaxGC(env)()
+	defer project.RelaxGC(env.Environ)()
 	repository, err := cloudRepository(c, s)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was executed (with this one, `tmnotes run -- COMMAND` and `terramate run -- tmnotes exec -- COMMAND` work)", err)
@@ -131,18 +132,18 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	defer server.Close()
 
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, interrupts...)
+	signal.Notify(signals, runner.Interrupts...)
 	defer signal.Stop(signals)
 	if ctx.Err() != nil {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
 	ctx = context.WithoutCancel(ctx) // what is known is always written down
-	reach := newReach(ctx, h.ui, s, h.plans[note.Deploy].remote, 0)
-	defer reach.done()
-	h.net = reach.ctx
+	reach := deploy.NewReach(ctx, h.ui, s, h.plans[note.Deploy].Remote, 0)
+	defer reach.Done()
+	h.net = reach.Context
 	cmd := exec.Command(path, argv[1:]...)
 	cmd.Args[0] = argv[0]
-	outliveReader()
+	runner.OutliveReader()
 	cmd.Stdin = env.Stdin
 	cmd.Stdout, cmd.Stderr = env.outputs()
 	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
@@ -164,7 +165,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	_ = server.Close()
 	open, err := api.Settle(fmt.Sprintf("%s ended (exit code %d) before it said what came of it", argv[0], exit))
 	if open > 0 {
-		h.ui.Warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", argv[0], terminal.Plural(open, "stack")))
+		h.ui.Warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", argv[0], runner.Plural(open, "stack")))
 	}
 	return h.verdict(argv, exit, api.Seen(), errors.Join(waited, err, h.end(ctx, reach)))
 }
@@ -187,19 +188,18 @@ func (h *cloudHost) verdict(argv []string, exit int, seen cloudapi.Seen, err err
 	for _, r := range seen.Refused {
 		h.ui.Warn("not recorded: " + r)
 	}
-	var ee *exitError
 	switch {
 	case exit != 0 && err != nil:
 		h.ui.Warn(err.Error())
 		return &exitError{code: exit}
 	case exit != 0:
 		return &exitError{code: exit}
-	case err != nil && errors.As(err, &ee):
+	case err != nil && hasExitCode(err):
 		return err
 	case err != nil:
 		return &exitError{exitFailed, fmt.Errorf("the results could not be recorded: %w", err)}
 	case len(seen.Refused) > 0:
-		return &exitError{exitFailed, fmt.Errorf("%s ended with 0, but %s of it could not be recorded", argv[0], terminal.Plural(len(seen.Refused), "request"))}
+		return &exitError{exitFailed, fmt.Errorf("%s ended with 0, but %s of it could not be recorded", argv[0], runner.Plural(len(seen.Refused), "request"))}
 	}
 	return h.arrived(argv, seen)
 }
@@ -223,7 +223,7 @@ func (h *cloudHost) arrived(argv []string, seen cloudapi.Seen) error {
 			if tree, err := load(); err == nil {
 				switch none := tree.withoutID(); {
 				case len(none) > 0:
-					hint = fmt.Sprintf("%s has no id (%s in all); `terramate create --ensure-stack-ids` gives them one", none[0], terminal.Plural(len(none), "stack"))
+					hint = fmt.Sprintf("%s has no id (%s in all); `terramate create --ensure-stack-ids` gives them one", none[0], runner.Plural(len(none), "stack"))
 				case asked == "" || asked == "--sync-drift-status":
 					return nil // no stack was selected
 				}

@@ -18,6 +18,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
 )
@@ -26,17 +27,18 @@ import (
 // common, for `cloud` and for `serve`: when notes travel, and what the files of
 // the project say.
 type cloudHost struct {
-	session
+	env      Env
+	store    *gitstate.Store
+	net      context.Context // of all that goes to the remote
 	ui       *ui
 	dir      string
 	argv     []string // of the program that is served, if there is one
-	plans    map[string]syncPlan
+	plans    map[string]deploy.Route
 	interval time.Duration
 
-	mu      sync.Mutex // guards what follows
-	push    *pusher
-	remote  string // that push pushes to
-	refused error  // why a deployment was refused
+	mu      sync.Mutex      // guards what follows
+	push    *deploy.Courier // nil until something is recorded
+	refused error           // why a deployment was refused
 
 	treeMu sync.Mutex
 	tree   func() (*workTree, error) // of this invocation of terramate; nil: not looked at yet
@@ -49,7 +51,7 @@ type cloudHost struct {
 const freshFor = 10 * time.Second
 
 func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*cloudHost, error) {
-	h := &cloudHost{session: session{env: env, store: s, net: context.Background()}, ui: newUI(env), dir: dir, plans: map[string]syncPlan{}}
+	h := &cloudHost{env: env, store: s, net: context.Background(), ui: newUI(env), dir: dir, plans: map[string]deploy.Route{}}
 	var err error
 	for _, op := range []string{note.Deploy, note.Drift, "preview"} {
 		if h.plans[op], err = planSync(c, s, "", env.ci(), op); err != nil {
@@ -126,25 +128,25 @@ func (h *cloudHost) refresh(ctx context.Context) error {
 	h.fetching.Lock()
 	defer h.fetching.Unlock()
 	plan := h.plans[note.Deploy]
-	if plan.remote == "" || time.Since(h.store.LastFetch(plan.remote)) < freshFor {
+	if plan.Remote == "" || time.Since(h.store.LastFetch(plan.Remote)) < freshFor {
 		return nil
 	}
-	_, err := h.store.Fetch(ctx, plan.remote)
+	_, err := h.store.Fetch(ctx, plan.Remote)
 	return err
 }
 
 // announce brings the head of a deployment and its queued stacks to the remote.
 func (h *cloudHost) announce(ctx context.Context) error {
-	remote := h.plans[note.Deploy].remote
+	remote := h.plans[note.Deploy].Remote
 	if remote == "" {
 		return nil
 	}
 	tr, err := h.store.Announce(ctx, remote, true) // refresh fetched
 	if err != nil {
-		return notAnnounced(err, remote, h.store.Ref(), h.env.ci())
+		return deploy.NotAnnounced(err, remote, h.store.Ref(), h.env.ci())
 	}
 	if tr.Spooled {
-		h.ui.Warn(spooled(remote, h.store.Ref()))
+		h.ui.Warn(deploy.Spooled(remote, h.store.Ref()))
 	}
 	return nil
 }
@@ -152,18 +154,16 @@ func (h *cloudHost) announce(ctx context.Context) error {
 // recorded sees to it that what was recorded comes to the disk, into the notes,
 // and, if its operation is synced, to the remote.
 func (h *cloudHost) recorded(op string) {
-	h.changed.Store(true)
-	h.unsynced.Store(true)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	remote := h.plans[op].remote
-	if h.push != nil && (remote == "" || h.remote != "") {
-		return
+	if remote := h.plans[op].Remote; h.push == nil || remote != "" && h.push.Remote == "" {
+		if h.push != nil {
+			h.push.End()
+		}
+		h.push = deploy.NewCourier(h.store, remote, h.interval)
+		h.push.Start(h.net)
 	}
-	if h.push != nil {
-		h.push.end()
-	}
-	h.push, h.remote = startPusher(h.net, &h.session, remote, h.interval), remote
+	h.push.Recorded()
 }
 
 // now sends what is known at once, without waiting for it.
@@ -171,20 +171,23 @@ func (h *cloudHost) now() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.push != nil {
-		h.push.now()
+		h.push.Now()
 	}
 }
 
 // end writes everything down, and sends it where anything was recorded that is
 // to be sent.
-func (h *cloudHost) end(ctx context.Context, reach *reach) error {
+func (h *cloudHost) end(ctx context.Context, reach *deploy.Reach) error {
 	h.mu.Lock()
-	push, remote := h.push, h.remote
+	push, remote := h.push, ""
 	h.push = nil // it ends once
 	h.mu.Unlock()
-	reach.end(h.ui, remote)
 	if push != nil {
-		push.end()
+		remote = push.Remote
+	}
+	reach.End(h.ui, remote)
+	if push != nil {
+		push.End()
 	}
 	if err := h.store.Sync(); err != nil {
 		return err
@@ -198,11 +201,11 @@ func (h *cloudHost) end(ctx context.Context, reach *reach) error {
 	if time.Since(h.store.LastFetch(remote)) < freshFor {
 		send = h.store.PushFetched
 	}
-	if _, err := send(reach.ctx, remote); err != nil {
+	if _, err := send(reach.Context, remote); err != nil {
 		if err := h.store.Flush(ctx); err != nil {
 			return err
 		}
-		return notPushed(h.store, remote, err, h.env.ci())
+		return deploy.NotPushed(h.store, remote, err, h.env.ci())
 	}
 	return nil
 }
@@ -372,5 +375,5 @@ func cloudRepository(c *cli.Context, s *gitstate.Store) (string, error) {
 
 func (h *cloudHost) byAndJob(ctx context.Context) (by, job string, attempt int) {
 	ci := h.env.ci()
-	return cmp.Or(ci.by, h.store.Who(ctx)), ci.job, ci.attempt
+	return cmp.Or(ci.By, h.store.Who(ctx)), ci.Job, ci.Attempt
 }

@@ -2,93 +2,64 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // describe says what is about to happen, in a few lines.
-func describe(u *ui, n *session, order, ops []string, off map[string]taken, o runOptions) {
-	if len(order) == 0 {
+func describe(x *chosen) {
+	if len(x.Order) == 0 {
 		return
 	}
 	said := map[string]bool{"": true}
-	for _, path := range order {
-		if op := n.stacks[path].op; !said[op.Note] {
+	for _, path := range x.Order {
+		if op := x.Stacks[path].Op; !said[op.Note] {
 			said[op.Note] = true
-			u.Say("%s: %s", op.Name, op.Note)
+			x.u.Say("%s: %s", op.Name, op.Note)
 		}
 	}
-	done, late := 0, 0
-	var first taken
-	for _, path := range order {
-		switch t, is := off[path]; {
-		case !is:
-		case !t.superseded:
+	done, late, first := 0, 0, ""
+	for _, path := range x.Order {
+		switch x.Off[path].Verdict {
+		case deploy.Done:
 			done++
-		default:
+		case deploy.Late:
 			if late++; late == 1 {
-				first = t
+				first = path
 			}
 		}
 	}
-	left := len(order) - len(off)
-	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(ops, ", "), terminal.Plural(left, "stack"), note.Short(n.commit.Hash), n.commit.Subject, strconv.Itoa(len(order)))
+	left := len(x.Order) - len(x.Off)
+	line := fmt.Sprintf("%s of %s at %s %q: %s selected", strings.Join(x.Ops, ", "), runner.Plural(left, "stack"), note.Short(x.Commit.Hash), x.Commit.Subject, strconv.Itoa(len(x.Order)))
 	if done > 0 {
 		line += fmt.Sprintf(", %d up to date", done)
 	}
 	if late > 0 {
 		line += fmt.Sprintf(", %d with a newer commit deployed", late)
 	}
-	u.Say("%s", line)
-	if left > 0 && len(o.waves.filters) > 0 {
-		u.Say("in waves %s", o.waves.String(o.exec.Skip))
+	x.u.Say("%s", line)
+	if left > 0 && len(x.Rollout.Filters) > 0 {
+		x.u.Say("in waves %s", x.Rollout.String(x.Exec.Skip))
 	}
 	if late > 0 {
-		of := first.path
+		of := first
 		if late > 1 {
 			of += fmt.Sprintf(" and %d more", late-1)
 		}
-		u.Say("%s skipped: %s", of, first.whyAndHow())
+		x.u.Say("%s skipped: %s", of, x.Off[first].WhyAndHow())
 	}
-}
-
-// atWork says that another run may be at stacks of this one, and what becomes of them.
-func atWork(busy []recorded, claims claimOptions, remote string) string {
-	first := busy[0]
-	doing, then := "running", "if it is, both run them"
-	if note.Op(first.op.Name).Deploys() {
-		doing = "deploying"
-		switch {
-		case remote == "" || claims.off:
-			then = "if it is, both deploy them"
-		case claims.onClaimed == "skip":
-			then = "those it has claimed are left to it (--on-claimed=skip)"
-		case claims.onClaimed == "fail":
-			then = "those it has claimed fail here (--on-claimed=fail)"
-		default:
-			then = "waiting for those it has claimed"
-		}
-	}
-	return fmt.Sprintf("another run (%s of %s) may be %s %d of these stacks (%s is %s); %s", first.was.Run, first.was.By, doing, len(busy), first.stack.Path, first.was.Status, then)
-}
-
-// whyAndHow is why a stack is not executed, and where a flag would change that,
-// which one.
-func (t taken) whyAndHow() string {
-	if t.superseded {
-		return t.why + ". --allow-rollback deploys this older one."
-	}
-	return t.why
 }
 
 // allDone says why none of the selected stacks runs, and how those that are up to
 // date run all the same.
-func allDone(off map[string]taken, commit string) string {
+func allDone(off map[string]deploy.Decision, commit string) string {
 	switch late := countLate(off); {
 	case late == len(off):
 		return "a newer commit is deployed for every selected stack"
@@ -99,41 +70,41 @@ func allDone(off map[string]taken, commit string) string {
 }
 
 // countLate is of how many a newer commit is deployed.
-func countLate(off map[string]taken) (late int) {
-	for _, t := range off {
-		if t.superseded {
+func countLate(off map[string]deploy.Decision) (late int) {
+	for _, d := range off {
+		if d.Verdict == deploy.Late {
 			late++
 		}
 	}
 	return late
 }
 
-func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner.Task, o runOptions) error {
-	for k, w := range o.waves.list {
-		todo := o.waves.todo(k, o.exec.Skip)
+func dryRun(ctx context.Context, x *chosen) error {
+	for k, w := range x.Rollout.List {
+		todo := x.Rollout.Todo(k, x.Exec.Skip)
 		if len(todo) == 0 {
 			continue
 		}
-		if w.name != "" {
-			if k > 0 && o.waves.soak > 0 {
-				u.Say("(dry-run) Soaking for %s", terminal.Took(o.waves.soak))
+		if w.Name != "" {
+			if k > 0 && x.Rollout.Soak > 0 {
+				x.u.Say("(dry-run) Soaking for %s", runner.Took(x.Rollout.Soak))
 			}
-			if k > 0 && o.waves.gate != "" {
-				u.Say("(dry-run) Asking the gate %s", strconv.Quote(o.waves.gate))
+			if k > 0 && x.Rollout.Gate != "" {
+				x.u.Say("(dry-run) Asking the gate %s", strconv.Quote(x.Rollout.Gate))
 			}
-			u.Say("(dry-run) Wave %s", w.name)
+			x.u.Say("(dry-run) Wave %s", w.Name)
 		}
-		_, err := runner.Execute(ctx, g, tasks, only(o.exec, g, todo), func(e runner.Event) error {
-			task := tasks[e.Result.Stack.Path]
+		_, err := runner.Execute(ctx, x.Graph, x.Tasks, deploy.Only(x.Exec, x.Graph, todo), func(e runner.Event) error {
+			task := x.Tasks[e.Result.Stack.Path]
 			switch {
 			case e.Kind != runner.Started:
 			case task.Commands[0].Line != "":
 				for _, c := range task.Commands {
-					fmt.Fprintln(u.Err, c.Line)
+					fmt.Fprintln(x.u.Err, c.Line)
 				}
 			default:
-				u.Say("(dry-run) Entering stack in %s", task.Stack.Path)
-				u.Say("(dry-run) Executing command %s", strconv.Quote(terminal.CommandLine(task)))
+				x.u.Say("(dry-run) Entering stack in %s", task.Stack.Path)
+				x.u.Say("(dry-run) Executing command %s", strconv.Quote(terminal.CommandLine(task)))
 			}
 			return nil
 		})
@@ -143,3 +114,20 @@ func dryRun(ctx context.Context, u *ui, g *runner.Graph, tasks map[string]runner
 	}
 	return nil
 }
+
+// describePending says why stacks are about to run, of the first few; list is the
+// command that lists all of them.
+func describePending(u *ui, todo []string, why map[string]string, list string) {
+	const most = 20
+	for i, path := range todo {
+		if i == most {
+			u.Say("  and %d more; `%s` lists them all", len(todo)-most, list)
+			return
+		}
+		if why[path] != "" {
+			u.Say("  %s: %s", path, why[path])
+		}
+	}
+}
+
+var errNoCommand = errors.New("no command given; write it after --, as in: tmnotes run -- terraform apply -auto-approve")

@@ -15,6 +15,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
@@ -55,7 +56,7 @@ type finding struct {
 type doctor struct {
 	c      *cli.Context
 	dir    string
-	ci     ciJob
+	ci     deploy.CI
 	env    Env
 	getenv func(string) string // of env
 	now    func() time.Time
@@ -250,7 +251,7 @@ func (d *doctor) commit() {
 	switch {
 	case err != nil:
 		d.problem("", "%v", err)
-	case d.getenv("GITHUB_EVENT_NAME") == "pull_request" && d.ci.name == "github":
+	case d.getenv("GITHUB_EVENT_NAME") == "pull_request" && d.ci.Name == "github":
 		d.warn("deploy from a job that runs on: push", "HEAD is the merge commit that GitHub makes for a pull request: records on it are on no branch")
 	default:
 		d.ok("%s %q", note.Short(head.Hash), head.Subject)
@@ -262,7 +263,7 @@ func (d *doctor) history() {
 		d.ok("all of it is here")
 		return
 	}
-	do := map[string]string{"github": "fetch-depth: 0 in actions/checkout", "gitlab": `GIT_DEPTH: "0" in the job's variables`}[d.ci.name]
+	do := map[string]string{"github": "fetch-depth: 0 in actions/checkout", "gitlab": `GIT_DEPTH: "0" in the job's variables`}[d.ci.Name]
 	if do == "" {
 		do = "git fetch --unshallow"
 	}
@@ -307,7 +308,7 @@ func (d *doctor) notes() {
 		d.ok("they can be read")
 	}
 	if ahead := st.Future(); ahead > maxSkew {
-		d.warn("tmnotes check names it; look at the clock of the machine that made it", "a record is %s ahead of this machine's clock: its time is not followed", terminal.Took(ahead))
+		d.warn("tmnotes check names it; look at the clock of the machine that made it", "a record is %s ahead of this machine's clock: its time is not followed", runner.Took(ahead))
 	}
 }
 
@@ -336,8 +337,8 @@ func (d *doctor) project() {
 		return
 	}
 	if d.s != nil {
-		if w, err := parseWaves(d.c, d.env, d.s); err == nil && w.exist(all) != nil {
-			d.problem("", "%v", w.exist(all))
+		if w, err := parseWaves(d.c, d.env, d.s); err == nil && w.Exist(all) != nil {
+			d.problem("", "%v", w.Exist(all))
 		}
 	}
 	none := 0
@@ -347,10 +348,10 @@ func (d *doctor) project() {
 		}
 	}
 	if none > 0 {
-		d.warn("terramate create --ensure-stack-ids", "%s of %d have no id: one that moves is another stack, and tmnotes cloud does not know them", terminal.Plural(none, "stack"), len(all))
+		d.warn("terramate create --ensure-stack-ids", "%s of %d have no id: one that moves is another stack, and tmnotes cloud does not know them", runner.Plural(none, "stack"), len(all))
 		return
 	}
-	d.ok("%s, each with an id", terminal.Plural(len(all), "stack"))
+	d.ok("%s, each with an id", runner.Plural(len(all), "stack"))
 }
 
 func (d *doctor) safeguards() {
@@ -363,7 +364,7 @@ func (d *doctor) safeguards() {
 	switch {
 	case err == nil:
 		d.ok("none refuses")
-	case d.ci.name != "":
+	case d.ci.Name != "":
 		d.problem("", "tmnotes run would refuse: %v", err)
 	default: // somebody is working here
 		d.warn("", "tmnotes run would refuse: %v", err)
@@ -398,7 +399,7 @@ func (d *doctor) job() {
 		"github":    {"GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "GITHUB_ACTOR"},
 		"gitlab":    {"CI_JOB_ID", "CI_PIPELINE_URL", "CI_JOB_NAME", "GITLAB_USER_NAME"},
 		"buildkite": {"BUILDKITE_STEP_ID", "BUILDKITE_RETRY_COUNT", "BUILDKITE_BUILD_CREATOR"},
-	}[d.ci.name]
+	}[d.ci.Name]
 	for _, v := range want {
 		if d.getenv(v) == "" {
 			missing = append(missing, v)
@@ -407,12 +408,12 @@ func (d *doctor) job() {
 	switch {
 	case len(missing) > 0:
 		d.warn("hand them to the container or step that runs tmnotes", "%s is not set: the records cannot tell who started the job, and which attempt it is", strings.Join(missing, ", "))
-	case d.ci.name == "ci":
+	case d.ci.Name == "ci":
 		d.warn("", "CI is set, but it is none that tmnotes knows: the records do not name the job, and a run that vanishes is noticed after --stale-after only")
-	case d.ci.name == "":
+	case d.ci.Name == "":
 		d.ok("this is no CI job; records name %s", d.who())
 	default:
-		d.ok("%s, job %s, started by %s", d.ci.name, d.ci.job, d.ci.by)
+		d.ok("%s, job %s, started by %s", d.ci.Name, d.ci.Job, d.ci.By)
 	}
 }
 

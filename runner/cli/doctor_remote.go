@@ -11,7 +11,8 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
-	"github.com/tmnotes/tmnotes/runner/terminal"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 )
 
 // What the doctor looks at of the remote, and of what git does with it.
@@ -27,7 +28,7 @@ func (d *doctor) findRemote() {
 		d.problem("", "%v", err)
 	case setting(d.c, d.s, "sync", "sync", "auto") == "off":
 		d.warn("", "--sync=off: the records stay in this clone")
-	case remote == "" && d.ci.name != "":
+	case remote == "" && d.ci.Name != "":
 		d.problem("git remote add origin URL", "there is none: the records are gone with the job's clone")
 	case remote == "":
 		d.warn("git remote add origin URL", "there is none: the records stay in this clone")
@@ -46,7 +47,7 @@ func (d *doctor) findRemote() {
 		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
 			d.problem("tmnotes check", "%v", err)
 		} else if n > 0 {
-			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, terminal.Plural(n, "record"))
+			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, runner.Plural(n, "record"))
 		}
 	}
 }
@@ -70,7 +71,7 @@ func (d *doctor) credential() {
 		return
 	}
 	if _, has := u.User.Password(); has {
-		if d.ci.name == "gitlab" {
+		if d.ci.Name == "gitlab" {
 			d.ok("a token in the URL, as GitLab's runner writes it; the clone must not outlive the job")
 			return
 		}
@@ -86,7 +87,7 @@ func (d *doctor) credential() {
 		return
 	}
 	do := "git config credential.helper, or a token in http.extraheader"
-	if d.ci.name == "github" {
+	if d.ci.Name == "github" {
 		do = "leave persist-credentials of actions/checkout as it is"
 	}
 	d.warn(do, "none is configured for %s: where it asks for one, a push fails", u.Scheme+"://"+u.Host)
@@ -112,7 +113,7 @@ func (d *doctor) fetch() {
 		notes = "it has no notes yet"
 	}
 	if v.Spools > 0 {
-		notes += fmt.Sprintf(", and %s on spool refs, which the next sync of who may push folds in", terminal.Plural(v.Spools, "clone's records"))
+		notes += fmt.Sprintf(", and %s on spool refs, which the next sync of who may push folds in", runner.Plural(v.Spools, "clone's records"))
 	}
 	d.ok("%s answers; %s", d.remote, notes)
 }
@@ -137,21 +138,21 @@ func (d *doctor) push() {
 		d.problem(d.remedy(err), "%v", err)
 	}
 	claims, err := parseClaims(d.c, d.s)
-	if err == nil && !claims.off && try.Claims != nil && (try.Notes == nil || try.Spool || gitstate.Untested(try.Notes)) {
-		do := remedy(try.Claims, d.remote, d.s.Ref(), d.ci)
+	if err == nil && !claims.Off && try.Claims != nil && (try.Notes == nil || try.Spool || gitstate.Untested(try.Notes)) {
+		do := deploy.Remedy(try.Claims, d.remote, d.s.Ref(), d.ci)
 		if do != "" {
 			do += "; or "
 		}
 		d.problem(do+"--claims=off", "stacks cannot be claimed: %v", try.Claims)
 	}
-	if err == nil && !claims.off && try.Delete != nil {
+	if err == nil && !claims.Off && try.Delete != nil {
 		d.warn("let the one who deploys delete "+d.s.Ref()+"-claims/*", "claims that are over cannot be deleted, and stay there marked as released: %v", try.Delete)
 	}
 }
 
 // remedy is what a deployment would say.
 func (d *doctor) remedy(err error) string {
-	if do := remedy(err, d.remote, d.s.Ref(), d.ci); do != "" {
+	if do := deploy.Remedy(err, d.remote, d.s.Ref(), d.ci); do != "" {
 		return do
 	}
 	return "git ls-remote " + d.remote + " and git push have to work"
@@ -166,11 +167,11 @@ func (d *doctor) clock() {
 	const do = "set the clock, by NTP"
 	switch {
 	case d.view.Timed && d.view.Ahead > maxSkew:
-		d.problem(do, "this machine's clock is %s ahead of that of %s: others do not follow the times of its records", terminal.Took(d.view.Ahead), d.remote)
+		d.problem(do, "this machine's clock is %s ahead of that of %s: others do not follow the times of its records", runner.Took(d.view.Ahead), d.remote)
 	case d.view.Timed && d.view.Ahead < -maxSkew:
-		d.problem(do, "this machine's clock is %s behind that of %s: it takes the records of others for ones from the future", terminal.Took(-d.view.Ahead), d.remote)
+		d.problem(do, "this machine's clock is %s behind that of %s: it takes the records of others for ones from the future", runner.Took(-d.view.Ahead), d.remote)
 	case ahead > maxSkew:
-		d.warn(do, "HEAD was committed %s in the future: this clock is behind, or that one was ahead", terminal.Took(ahead))
+		d.warn(do, "HEAD was committed %s in the future: this clock is behind, or that one was ahead", runner.Took(ahead))
 	case d.view.Timed:
 		d.ok("as that of %s, and not behind HEAD", d.remote)
 	default:
@@ -198,7 +199,7 @@ func (d *doctor) refspecs() {
 	switch {
 	case err != nil:
 		d.problem("", "%v", err)
-	case len(shown) == 0 && d.ci.name == "":
+	case len(shown) == 0 && d.ci.Name == "":
 		d.ok("git log --notes=%s shows the records; tmnotes setup makes plain git log do so", strings.TrimPrefix(d.s.Ref(), "refs/notes/"))
 	default:
 		d.ok("git fetch leaves the notes alone")

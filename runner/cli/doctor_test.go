@@ -10,6 +10,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 )
 
 func TestDoctorClock(t *testing.T) {
@@ -45,7 +46,7 @@ func TestDoctorClock(t *testing.T) {
 // A check that breaks does not hide what the others find.
 func TestDoctorSurvives(t *testing.T) {
 	t.Parallel()
-	d := &doctor{dir: t.TempDir(), getenv: func(string) string { panic("no environment") }, ci: ciJob{name: "github"}}
+	d := &doctor{dir: t.TempDir(), getenv: func(string) string { panic("no environment") }, ci: deploy.CI{Name: "github"}}
 	d.c = cli.NewContext(cli.NewApp(), flag.NewFlagSet("", 0), &cli.Context{Context: context.Background()})
 	d.examine()
 	levels := map[string]string{}

@@ -13,9 +13,9 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // The two commands that change the state by hand. Both want a reason, which
@@ -111,7 +111,7 @@ func mark(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.Say("marked %s as %s at %s", terminal.Plural(len(records), "stack"), c.String("status"), note.Short(commit.Hash))
+		u.Say("marked %s as %s at %s", runner.Plural(len(records), "stack"), c.String("status"), note.Short(commit.Hash))
 		return nil
 	})
 }
@@ -119,7 +119,7 @@ func mark(c *cli.Context, env Env) error {
 // byHand makes the records of a run that executes nothing: somebody says what
 // became of stacks. Beside the record the function hands out what it follows.
 func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, status note.Status, op, reason string) func(*gitstate.State, runner.Stack) (*note.Record, gitstate.Latest, error) {
-	who := cmp.Or(env.ci().by, s.Who(c.Context))
+	who := cmp.Or(env.ci().By, s.Who(c.Context))
 	run := s.NewRun()
 	s.UseJournal(run)
 	reader := query.NewReader(c.Context, s.WorkTree())
@@ -160,16 +160,16 @@ func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, 
 }
 
 // finishEdit writes the notes and sends them.
-func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan syncPlan) error {
-	outliveReader()
+func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan deploy.Route) error {
+	runner.OutliveReader()
 	if err := s.Flush(c.Context); err != nil {
 		return err
 	}
-	if plan.remote == "" {
+	if plan.Remote == "" {
 		return nil
 	}
-	if _, err := s.Push(c.Context, plan.remote); err != nil {
-		return notPushed(s, plan.remote, err, u.env.ci())
+	if _, err := s.Push(c.Context, plan.Remote); err != nil {
+		return deploy.NotPushed(s, plan.Remote, err, u.env.ci())
 	}
 	return nil
 }

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -46,7 +49,12 @@ func sameVariable(a, b string) bool {
 // with is the environment with more variables, for a child.
 func (env Env) with(more ...string) []string { return append(slices.Clip(env.Environ), more...) }
 
-func (env Env) ci() ciJob { return detectCI(env.Getenv) }
+func (env Env) ci() deploy.CI { return detectCI(env.Getenv) }
+
+// world is what a run gets of it.
+func (env Env) world(u *ui) deploy.World {
+	return deploy.World{Environ: env.Environ, Stdin: env.Stdin, Stdout: env.Stdout, Stderr: env.Stderr, CI: env.ci(), Out: u}
+}
 
 // ui is what a command prints with, and where it runs.
 type ui struct {
@@ -60,4 +68,11 @@ func newUI(env Env) *ui { return &ui{terminal.NewPrinter(env.Stdout, env.Stderr,
 func withScreen(env Env) Env {
 	env.Stderr = terminal.OnScreen(env.Stdout, env.Stderr)
 	return env
+}
+
+// targetHere is the target under which a stack is recorded from its folder, as far as that
+// says which workspace it is.
+func targetHere(env Env, reader *command.Reader, stack runner.Stack, base string) (string, error) {
+	place, err := reader.Place(command.Surroundings{Dir: stack.Dir, Env: env.Environ})
+	return command.TargetOf(base, place.Workspace), err
 }

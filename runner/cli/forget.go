@@ -13,6 +13,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
@@ -77,15 +78,15 @@ func forget(c *cli.Context, env Env) error {
 			return err
 		}
 		if c.Bool("dry-run") {
-			u.Say("nothing was removed (--dry-run): %s on %s would be", terminal.Plural(len(picked.lines), "line"), note.Short(commit.Hash))
+			u.Say("nothing was removed (--dry-run): %s on %s would be", runner.Plural(len(picked.lines), "line"), note.Short(commit.Hash))
 			return nil
 		}
 		if !c.Bool("yes") && terminal.IsTerminal(env.Stderr) && env.Stdin != nil && terminal.IsTerminal(env.Stdin) {
-			if err := ask(c.Context, env, fmt.Sprintf("Remove %s on %s for good, in every clone?", terminal.Plural(len(picked.lines), "line"), note.Short(commit.Hash))); err != nil {
+			if err := ask(c.Context, env, fmt.Sprintf("Remove %s on %s for good, in every clone?", runner.Plural(len(picked.lines), "line"), note.Short(commit.Hash))); err != nil {
 				return err
 			}
 		}
-		by := note.Record{By: cmp.Or(env.ci().by, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
+		by := note.Record{By: cmp.Or(env.ci().By, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
 		s.UseJournal(by.Run)
 		gone, err := s.Forget(c.Context, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
 		if err != nil {
@@ -94,7 +95,7 @@ func forget(c *cli.Context, env Env) error {
 		if err := finishEdit(c, s, u, plan); err != nil {
 			return err
 		}
-		u.Say("forgot %s on %s", terminal.Plural(len(gone), "line"), note.Short(commit.Hash))
+		u.Say("forgot %s on %s", runner.Plural(len(gone), "line"), note.Short(commit.Hash))
 		return nil
 	})
 }
@@ -157,7 +158,7 @@ func (p *pick) show(u *ui, commit string) error {
 			continue
 		}
 		what := cmp.Or(string(r.Status), r.Event)
-		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), terminal.Took(r.Took), r.Run})
+		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), runner.Took(r.Took), r.Run})
 		colors = append(colors, terminal.StatusColor(what))
 	}
 	u.Table(u.Out, rows, func(i int) string { return colors[i] })

@@ -72,7 +72,9 @@ func TestImports(t *testing.T) {
 				bad = strings.HasPrefix(dep, module) || strings.HasPrefix(dep, terramate) || strings.HasPrefix(dep, urfave) || dep == "os/exec"
 			case in(p.ImportPath, "runner/terminal"): // it hears what happens, and asks nobody
 				bad = strings.HasPrefix(dep, terramate) || strings.HasPrefix(dep, urfave) || dep == module+"/gitstate" || in(dep, "runner/cli") || in(dep, "runner/project")
-			case p.ImportPath == module+"/runner/query": // it is asked by the command line, which knows what prints
+			case p.ImportPath == module+"/runner/query": // it is asked, and knows not by whom
+				bad = in(dep, "runner/cli") || in(dep, "runner/terminal") || in(dep, "runner/matrix") || in(dep, "runner/deploy")
+			case p.ImportPath == module+"/runner/deploy": // it knows no flag and no colour
 				bad = in(dep, "runner/cli") || in(dep, "runner/terminal") || in(dep, "runner/matrix")
 			case p.ImportPath == module+"/runner/matrix":
 				bad = strings.HasPrefix(dep, terramate) || strings.HasPrefix(dep, urfave) || in(dep, "gitstate") || in(dep, "runner/cli") || in(dep, "runner/project")

@@ -11,6 +11,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
@@ -77,7 +78,7 @@ func list(c *cli.Context, env Env) error {
 		defer s.Close()
 		opt.Memory = s
 	}
-	restore := relaxGC(env)
+	restore := project.RelaxGC(env.Environ)
 	p, err := project.Load(c.Context, opt)
 	if err != nil {
 		return err
@@ -149,7 +150,7 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 		return nil, err
 	}
 	if pending && len(stacks) > 0 {
-		if err := refuseEmpty(c, st, op); err != nil {
+		if err := deploy.RefuseEmpty(st, op, c.Bool("init")); err != nil {
 			return nil, err
 		}
 		q, err := query.NewPendings(c.Context, s, p, st)
@@ -165,10 +166,10 @@ func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, st
 			return nil, err
 		}
 		if q.Assumed > 0 {
-			u.Say("the place of %s is not known here: assumed to be the recorded one", terminal.Plural(q.Assumed, "stack"))
+			u.Say("the place of %s is not known here: assumed to be the recorded one", runner.Plural(q.Assumed, "stack"))
 		}
 		if late > 0 {
-			u.Say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", terminal.Plural(late, "stack"))
+			u.Say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", runner.Plural(late, "stack"))
 		}
 	}
 	for _, stack := range stacks {

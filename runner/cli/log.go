@@ -11,6 +11,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
@@ -98,7 +99,7 @@ func logRecords(c *cli.Context, env Env) error {
 				op += "@" + r.Target
 			}
 			who, _, _ := strings.Cut(f.By, " <")
-			rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, terminal.Took(r.Took), note.Short(f.Commit), who, r.Run, whyOf(&r)})
+			rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, runner.Took(r.Took), note.Short(f.Commit), who, r.Run, whyOf(&r)})
 		}
 		u.Table(env.Stdout, rows, func(i int) string {
 			if i == 0 {
@@ -258,7 +259,7 @@ func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line
 			if r.Event != "" && r.Leg() > 0 {
 				about = fmt.Sprintf("leg %d", r.Leg())
 			}
-			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), about, terminal.Took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
+			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), about, runner.Took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
 			colors = append(colors, terminal.StatusColor(what))
 		}
 		if len(rows) > 0 {

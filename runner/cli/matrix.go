@@ -11,14 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/tmnotes/tmnotes/gitstate"
-	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/matrix"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func matrixCommand(env Env) *cli.Command {
@@ -57,7 +55,7 @@ type matrixPlan struct {
 }
 
 func makeMatrix(c *cli.Context, env Env) error {
-	command, work := c.Args().Slice(), work(plan)
+	command, tasks := c.Args().Slice(), work(commandTasks)
 	if len(command) == 0 || command[0] == "" {
 		return errors.New("no command given; write the one that the legs run after --, as in: tmnotes matrix --format github --out legs -- terraform apply -auto-approve")
 	}
@@ -76,7 +74,7 @@ func makeMatrix(c *cli.Context, env Env) error {
 		return errors.New("--job-template goes with --format gitlab")
 	}
 	if c.Bool("script") {
-		work, command = scriptTasks(command), append([]string{"script", "run"}, command...)
+		tasks, command = scriptTasks(command), append([]string{"script", "run"}, command...)
 	}
 	dir, err := os.Getwd()
 	if err != nil {
@@ -84,7 +82,7 @@ func makeMatrix(c *cli.Context, env Env) error {
 	}
 	const most = 3
 	for try := 1; ; try++ {
-		again, err := matrixOnce(c, env, engine, command, work, try < most)
+		again, err := matrixOnce(c, env, engine, command, tasks, try < most)
 		if err != nil || !again || os.Chdir(dir) != nil {
 			return err
 		}
@@ -94,25 +92,25 @@ func makeMatrix(c *cli.Context, env Env) error {
 
 // matrixOnce makes a matrix. With again it withdraws it, and says so, where run
 // would select anew.
-func matrixOnce(c *cli.Context, env Env, engine matrix.Engine, command []string, work work, again bool) (withdrawn bool, err error) {
-	x, err := choose(c, env, command, work)
+func matrixOnce(c *cli.Context, env Env, engine matrix.Engine, command []string, tasks work, again bool) (withdrawn bool, err error) {
+	x, err := choose(c, env, command, tasks)
 	if err != nil {
 		return false, err
 	}
-	defer x.store.Close()
-	if len(x.waves.filters) > 0 {
-		return false, errWavesInLegs
+	defer x.Store.Close()
+	if len(x.Rollout.Filters) > 0 {
+		return false, deploy.ErrWavesInLegs
 	}
-	m := &matrixPlan{chosen: x, Plan: matrix.Plan{Graph: x.graph.Without(x.o.exec.Skip)}}
-	if m.Took, m.known, err = x.durations(); err != nil {
+	m := &matrixPlan{chosen: x, Plan: matrix.Plan{Graph: x.Graph.Without(x.Exec.Skip)}}
+	if m.Took, m.known, err = x.Durations(); err != nil {
 		return false, err
 	}
 	m.Divide(engine, c.Int("jobs"), c.Int("levels"))
-	describe(x.u, x.session, x.order, x.ops, x.off, x.o)
-	if x.pending {
-		describePending(x.u, x.todo, x.why, listPending(c))
+	describe(x)
+	if x.Pending {
+		describePending(x.u, x.Todo, x.Why, listPending(c))
 	}
-	x.u.Say("%s in %s, %s one after the other: about %s", terminal.Plural(len(m.todo), "stack"), terminal.Plural(len(m.Legs), "leg"), terminal.Plural(m.Levels(), "level"), terminal.Took(m.Whole))
+	x.u.Say("%s in %s, %s one after the other: about %s", runner.Plural(len(m.Todo), "stack"), runner.Plural(len(m.Legs), "leg"), runner.Plural(m.Levels(), "level"), runner.Took(m.Whole))
 	if dir := c.String("out"); dir != "" {
 		if m.dir, err = filepath.Abs(dir); err != nil {
 			return false, err
@@ -125,125 +123,42 @@ func matrixOnce(c *cli.Context, env Env, engine matrix.Engine, command []string,
 		}
 	}
 	if m.dir != "" {
-		overtaken, err := m.announce(c)
+		overtaken, err := m.announce(c.Context)
 		if err != nil {
 			return false, err
 		}
 		if overtaken && again {
-			return true, m.takeBack(c, "a pipeline of another commit began meanwhile: the matrix is made anew")
+			return true, m.TakeBack(c.Context, "a pipeline of another commit began meanwhile: the matrix is made anew")
 		}
 	}
 	if _, err := env.Stdout.Write(out); err != nil {
 		err = fmt.Errorf("printing the matrix: %w", err)
 		if m.dir != "" {
-			err = errors.Join(err, m.takeBack(c, "the matrix could not be printed: nothing was executed"))
+			err = errors.Join(err, m.TakeBack(c.Context, "the matrix could not be printed: nothing was executed"))
 		}
 		return false, err
 	}
 	return false, nil
 }
 
-// takeBack withdraws what was announced, as nobody is going to run it.
-func (m *matrixPlan) takeBack(c *cli.Context, why string) error {
-	if len(m.todo) == 0 {
-		return nil
-	}
-	ctx := context.WithoutCancel(c.Context)
-	if err := errors.Join(m.withdraw(m.todo, why), m.store.Flush(ctx)); err != nil || m.sync.remote == "" {
-		return err
-	}
-	_, err := m.store.Push(ctx, m.sync.remote)
-	return err
-}
-
-// durations are how long the stacks that are to run took when they succeeded last, by
-// path. Of which that is not known, it is the median of the others, or a second.
-func (x *chosen) durations() (map[string]time.Duration, int, error) {
-	took := map[string]time.Duration{}
-	type when struct {
-		at       int64
-		stack    string
-		op, tget string
-	}
-	ask := map[string]map[when]string{} // by commit
-	for _, path := range x.todo {
-		r := x.stacks[path]
-		l, err := x.latest(x.st, path)
-		if err != nil {
-			return nil, 0, err
-		}
-		switch {
-		case (l.Status == note.OK || l.Status == note.Drifted) && l.Took > 0:
-			took[path] = l.Took
-		case l.OKCommit != "":
-			if ask[l.OKCommit] == nil {
-				ask[l.OKCommit] = map[when]string{}
-			}
-			ask[l.OKCommit][when{l.OKAt.UnixMilli(), path, r.op.Name, r.target}] = path
-		}
-	}
-	err := x.store.NotesOf(slices.Sorted(maps.Keys(ask)), func(commit string, lines []gitstate.Line) error {
-		for _, line := range lines {
-			r := &line.Record
-			if r.Status != note.OK || r.Took == 0 {
-				continue
-			}
-			if path, is := ask[commit][when{r.At.UnixMilli(), r.Stack, r.Op, r.Target}]; is {
-				took[path] = r.Took
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	usual, known := time.Second, len(took)
-	if all := slices.Sorted(maps.Values(took)); known > 0 {
-		usual = all[known/2]
-	}
-	for _, path := range x.todo {
-		if took[path] == 0 {
-			took[path] = usual
-		}
-	}
-	return took, known, nil
-}
-
-// announce writes the files of the legs, and then has the run on record: its head, and every
-// stack as queued, with its leg. It is overtaken where a pipeline of another commit
-// announced itself since the stacks were selected, see run.
-func (m *matrixPlan) announce(c *cli.Context) (overtaken bool, err error) {
-	files, err := m.write(c)
+// announce writes the files of the legs, and then has the run on record.
+func (m *matrixPlan) announce(ctx context.Context) (overtaken bool, err error) {
+	files, err := m.write()
 	if err != nil {
 		return false, fmt.Errorf("--out: %w", err)
 	}
-	ctx := context.WithoutCancel(c.Context)
-	if len(m.todo) == 0 {
-		return overtaken, m.lookedAt(ctx, m.u, m.ci, m.sync, strings.Join(m.asked, ","), m.o, &overtaken)
-	}
-	m.session.legs = m.Of
-	head := m.head(ctx, m.ci, strings.Join(m.ops, ","), m.o.sel.Target, len(m.todo), m.o.command)
-	head.SetLegs(len(m.Legs))
-	if err := m.declare(c.Context, m.u, m.sync, head, m.todo); err != nil {
+	overtaken, err = m.AnnounceLegs(ctx, len(m.Legs), m.Of)
+	if err != nil {
 		for _, f := range files {
 			os.Remove(f) // no job may take them for announced ones
 		}
-		return false, err
 	}
-	if err := m.store.Flush(ctx); err != nil || m.sync.remote == "" || !m.reselect {
-		return false, err
-	}
-	st, err := m.store.State(ctx)
-	if err != nil {
-		return false, err
-	}
-	heads, err := st.Began(m.before)
-	return m.overtaken(heads, m.o.sel.Target), err
+	return overtaken, err
 }
 
 // write writes the files of the legs into a folder in which nothing is left of others.
-func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
-	root, err := openFolder(m.store.WorkTree(), m.dir)
+func (m *matrixPlan) write() (files []string, err error) {
+	root, err := openFolder(m.Store.WorkTree(), m.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -265,16 +180,12 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 		return nil, err
 	}
 	program, _ := version()
-	unit := func(path string) legUnit {
-		r := m.stacks[path]
-		return legUnit{Stack: path, ID: r.stack.ID, Op: r.op.Name, Target: r.target, Variant: r.op.Words, Space: r.op.Workspace}
-	}
 	for n, packed := range m.Legs {
-		l := leg{Version: legVersion, MadeBy: program, Run: m.run, Leg: n + 1, Legs: len(m.Legs), Level: packed.Level, Seconds: matrix.Seconds(packed.Took),
-			Commit: m.commit.Hash, Target: m.o.sel.Target, Reverse: c.Bool("reverse"), Late: c.Bool("allow-rollback"), Force: c.Bool("force")}
+		l := deploy.Leg{Version: deploy.LegVersion, MadeBy: program, Run: m.RunID, Leg: n + 1, Legs: len(m.Legs), Level: packed.Level, Seconds: matrix.Seconds(packed.Took),
+			Commit: m.Commit.Hash, Target: m.Select.Target, Reverse: m.Reverse, Late: m.Rollback, Force: m.Force}
 		others := map[string]bool{}
 		for _, path := range packed.Stacks {
-			u := unit(path)
+			u := m.LegStack(path)
 			for _, p := range m.Graph.Predecessors(path) {
 				if m.Of[p] != n+1 {
 					u.After = append(u.After, p)
@@ -284,7 +195,7 @@ func (m *matrixPlan) write(c *cli.Context) (files []string, err error) {
 			l.Stacks = append(l.Stacks, u)
 		}
 		for _, p := range slices.Sorted(maps.Keys(others)) {
-			u := unit(p)
+			u := m.LegStack(p)
 			u.Leg, u.Variant = m.Of[p], ""
 			l.Others = append(l.Others, u)
 		}

@@ -6,11 +6,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/matrix"
 	"github.com/tmnotes/tmnotes/runner/terminal"
-	"github.com/urfave/cli/v2"
 )
 
 // label says for a person which stacks a leg has.
@@ -34,7 +35,7 @@ func (m *matrixPlan) text() []byte {
 		if len(leg.Needs) > 0 {
 			needs = strings.Trim(fmt.Sprint(matrix.Numbers(leg.Needs)), "[]")
 		}
-		rows = append(rows, []string{strconv.Itoa(n + 1), strconv.Itoa(leg.Level), terminal.Took(leg.Took), needs, strings.Join(leg.Stacks, " ")})
+		rows = append(rows, []string{strconv.Itoa(n + 1), strconv.Itoa(leg.Level), runner.Took(leg.Took), needs, strings.Join(leg.Stacks, " ")})
 	}
 	if len(m.Legs) > 0 {
 		m.u.Table(&b, rows, func(i int) string {
@@ -49,14 +50,14 @@ func (m *matrixPlan) text() []byte {
 
 // document is what the engine is told.
 func (m *matrixPlan) document(c *cli.Context) *matrix.Document {
-	return &matrix.Document{Plan: &m.Plan, Run: m.run, Commit: m.commit.Hash, Op: strings.Join(m.ops, ","), Target: m.o.sel.Target, Known: m.known, Dir: m.dir, AtLeast: c.Int("levels"),
-		Stack: func(path string) runner.Stack { return m.stacks[path].stack },
+	return &matrix.Document{Plan: &m.Plan, Run: m.RunID, Commit: m.Commit.Hash, Op: strings.Join(m.Ops, ","), Target: m.Select.Target, Known: m.known, Dir: m.dir, AtLeast: c.Int("levels"),
+		Stack: func(path string) runner.Stack { return m.Stacks[path].Stack },
 		Label: m.label,
-		About: func(leg int) string { return terminal.Took(m.Legs[leg].Took) },
+		About: func(leg int) string { return runner.Took(m.Legs[leg].Took) },
 		GitLab: matrix.GitLab{
-			Title: fmt.Sprintf("Made by tmnotes matrix: %s of %s in %s.", terminal.Plural(len(m.todo), "stack"), note.Short(m.commit.Hash), terminal.Plural(len(m.Legs), "leg")),
-			Tree:  m.store.WorkTree(), Template: c.String("job-template"), Script: legScript(c, `"$CI_PROJECT_DIR/$TMNOTES_LEG_FILE"`),
-			Job: m.env.Getenv("CI_JOB_NAME"), Pipeline: m.env.Getenv("CI_PIPELINE_ID"),
+			Title: fmt.Sprintf("Made by tmnotes matrix: %s of %s in %s.", runner.Plural(len(m.Todo), "stack"), note.Short(m.Commit.Hash), runner.Plural(len(m.Legs), "leg")),
+			Tree:  m.Store.WorkTree(), Template: c.String("job-template"), Script: legScript(c, `"$CI_PROJECT_DIR/$TMNOTES_LEG_FILE"`),
+			Job: m.u.env.Getenv("CI_JOB_NAME"), Pipeline: m.u.env.Getenv("CI_PIPELINE_ID"),
 		}}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 )
 
 func onChangeFlag() cli.Flag {
@@ -109,20 +110,20 @@ func (x *standings) latest(id, path, target, op string) (gitstate.Latest, error)
 
 // onChange has the command told of the stacks whose status changes in this run.
 // end returns when it was told of all, or too long after.
-func (n *session) onChange(u *ui, st *gitstate.State, command string, todo []string) (end func(), err error) {
-	x := standings{store: n.store, st: st}
+func onChange(u *ui, n *deploy.Session, st *gitstate.State, command string, todo []string) (end func(), err error) {
+	x := standings{store: n.Store, st: st}
 	before := make(map[string]standing, len(todo))
 	for _, path := range todo {
-		r := n.stacks[path]
-		if before[path], err = x.of(r.stack.ID, path, r.target); err != nil {
+		r := n.Stacks[path]
+		if before[path], err = x.of(r.Stack.ID, path, r.Target); err != nil {
 			return nil, err
 		}
 	}
-	h := newChangeHook(u, n.store, command, len(todo))
-	n.watch = append(n.watch, func(e runner.Event) {
+	h := newChangeHook(u, n.Store, command, len(todo))
+	n.Watch = append(n.Watch, func(e runner.Event) {
 		// Of a stack that was not needed there is no record.
-		if rec := n.last; e.Kind == runner.Finished && rec != nil && rec.Stack == e.Result.Stack.Path {
-			h.told(before[rec.Stack], rec, n.commit.Hash)
+		if rec := n.Last; e.Kind == runner.Finished && rec != nil && rec.Stack == e.Result.Stack.Path {
+			h.told(before[rec.Stack], rec, n.Commit.Hash)
 		}
 	})
 	return h.end, nil

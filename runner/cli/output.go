@@ -10,6 +10,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -29,11 +30,11 @@ func parseOutput(c *cli.Context, s *gitstate.Store) (string, error) {
 // outputHere is how output is shown. A view needs a terminal; without one, what was typed (or
 // stands in the repository) does not count. It is not the default where one stack at a
 // time runs, which has the terminal for itself: its command may ask.
-func outputHere(typed string, ci ciJob, onTerminal bool, atOnce int, quiet bool) string {
+func outputHere(typed string, ci deploy.CI, onTerminal bool, atOnce int, quiet bool) string {
 	switch {
 	case typed != "" && (typed != terminal.OutputLive || onTerminal):
 		return typed
-	case terminal.Folds(ci.name):
+	case terminal.Folds(ci.Name):
 		return terminal.OutputGrouped
 	case onTerminal && atOnce > 1 && !quiet:
 		return terminal.OutputLive
@@ -41,15 +42,15 @@ func outputHere(typed string, ci ciJob, onTerminal bool, atOnce int, quiet bool)
 	return terminal.OutputStream
 }
 
-// Display has the runner's options say how output is shown.
-func (n *session) display(x *runner.Options, u *ui, ci ciJob, o runOptions, g *runner.Graph, tasks map[string]runner.Task, todo []string) *terminal.Display {
-	how := outputHere(o.output, ci, u.HasView(), min(x.Parallel, len(todo)), o.quiet)
-	d := terminal.NewDisplay(x, u.Printer, how, ci.name, tasks)
+// display has the runner's options say how output is shown.
+func (x *chosen) display(opt *runner.Options) deploy.Display {
+	how := outputHere(x.o.output, x.CI, x.u.HasView(), min(opt.Parallel, len(x.Todo)), x.o.quiet)
+	d := terminal.NewDisplay(opt, x.u.Printer, how, x.CI.Name, x.Tasks)
 	if how == terminal.OutputLive {
-		view := terminal.NewView(u.Printer, g, todo, func(path string) time.Duration { return n.stacks[path].usual }, x.Parallel, time.Now)
-		view.Divide(n.waves.filters, n.waves.of, n.waves.soak)
-		d.Watch(x, view)
+		view := terminal.NewView(x.u.Printer, x.Graph, x.Todo, func(path string) time.Duration { return x.Stacks[path].Usual }, opt.Parallel, time.Now)
+		view.Divide(x.Rollout.Filters, x.Rollout.WaveOf, x.Rollout.Soak)
+		d.Watch(opt, view)
 	}
-	n.watch = append(n.watch, d.Event)
+	x.Watch = append(x.Watch, d.Event)
 	return d
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -37,7 +38,7 @@ func TestOutputHere(t *testing.T) {
 		{"grouped", "", true, 4, false, terminal.OutputGrouped},
 		{"quiet", "", true, 1, false, terminal.OutputQuiet},
 	} {
-		if got := outputHere(tt.typed, ciJob{name: tt.ci}, tt.terminal, tt.atOnce, tt.quiet); got != tt.want {
+		if got := outputHere(tt.typed, deploy.CI{Name: tt.ci}, tt.terminal, tt.atOnce, tt.quiet); got != tt.want {
 			t.Errorf("%+v: %s", tt, got)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
@@ -62,7 +63,7 @@ func parsePlanFile(c *cli.Context) (p planFile, err error) {
 }
 
 // keepPlans has the tasks hand over their plans.
-func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) {
+func keepPlans(n *deploy.Session, tasks map[string]runner.Task, file planFile) {
 	for path, task := range tasks {
 		drift := -1 // the command that looks for drift
 		for i, c := range task.Commands {
@@ -101,7 +102,7 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 			if file.name != "" {
 				var err error
 				if text, err = showPlanFile(ctx, task, args, env, file); err != nil {
-					u.Warn(fmt.Sprintf("%s: the plan %s cannot be shown: %v", path, file.name, err))
+					n.Out.Warn(fmt.Sprintf("%s: the plan %s cannot be shown: %v", path, file.name, err))
 				}
 			}
 			if text == "" && drift >= 0 {
@@ -110,10 +111,10 @@ func (n *session) keepPlans(u *ui, tasks map[string]runner.Task, file planFile) 
 			if text == "" {
 				return
 			}
-			rec := n.of(path)
-			key := gitstate.TextKey{Kind: gitstate.PlanText, ID: rec.stack.ID, Path: path, Target: rec.target, Op: rec.op.Name, Run: n.run}
-			if err := n.store.KeepText(key, text, task.Secrets); err != nil {
-				u.Warn(err.Error())
+			rec := n.Planned(path)
+			key := gitstate.TextKey{Kind: gitstate.PlanText, ID: rec.Stack.ID, Path: path, Target: rec.Target, Op: rec.Op.Name, Run: n.RunID}
+			if err := n.Store.KeepText(key, text, task.Secrets); err != nil {
+				n.Out.Warn(err.Error())
 			}
 		}
 		tasks[path] = task

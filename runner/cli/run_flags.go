@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +16,8 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
@@ -62,51 +67,81 @@ func executionFlags() []cli.Flag {
 	}
 }
 
-func parseRun(c *cli.Context, env Env, s *gitstate.Store) (o runOptions, err error) {
-	if o.op, err = opFlag(c); err != nil {
+func parseRun(c *cli.Context, env Env, s *gitstate.Store, command []string) (o runOptions, err error) {
+	o.Command = command
+	leg, err := readLeg(c, env, command)
+	if err != nil {
 		return o, err
 	}
-	if o.sel, err = selection(c); err != nil {
+	if err := o.parseSelection(c, env); err != nil {
 		return o, err
 	}
-	if o.filter, err = parseStatusFilter(c); err != nil {
+	if err := o.parseExecution(c, env, s); err != nil {
 		return o, err
 	}
-	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), disabledSafeguards(c), env.Getenv); err != nil {
-		return o, err
-	}
-	if o.exec, err = parseExecution(c, s); err != nil {
-		return o, err
-	}
-	if o.waves, err = parseWaves(c, env, s); err != nil {
-		return o, err
-	}
+	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
 	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
 	if o.reports, err = parseRunReports(reportSetting(c, s)); err != nil {
 		return o, err
 	}
-	if o.exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
-		return o, err
-	}
-	if o.exec.Parallel < 0 {
-		return o, fmt.Errorf("--parallel: %d is no number of stacks", o.exec.Parallel)
-	}
-	o.exec.FailFast, o.exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
-	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
-	if o.claims, err = parseClaims(c, s); err != nil {
-		return o, err
-	}
-	if len(o.waves.filters) > 0 && o.claims.onClaimed == "skip" {
-		return o, errors.New("--on-claimed skip leaves a stack to another job, and the next wave would start before that is done; use wait or fail with waves")
-	}
 	if o.output, err = parseOutput(c, s); err != nil {
 		return o, err
 	}
-	o.force, o.resume, o.allowRollback = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback")
-	o.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
+	o.Sync = syncSetting(c, s)
+	if o.Interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second); err != nil {
+		return o, err
+	}
+	o.Leg, o.Wait, o.WaitTimeout = leg, c.Bool("wait"), c.Duration("wait-timeout")
+	o.Run, err = runOf(c, env, s, leg)
 	return o, err
+}
+
+// parseSelection reads which stacks are asked for.
+func (o *runOptions) parseSelection(c *cli.Context, env Env) (err error) {
+	if o.Op, err = opFlag(c); err != nil {
+		return err
+	}
+	if o.Select, err = selection(c); err != nil {
+		return err
+	}
+	if o.Filter, err = parseStatusFilter(c); err != nil {
+		return err
+	}
+	if o.Safeguards, err = project.ParseSafeguards(c.Bool("X"), disabledSafeguards(c), env.Getenv); err != nil {
+		return err
+	}
+	o.Pending, o.Init = c.Bool("pending"), c.Bool("init")
+	o.Force, o.Resume, o.Rollback, o.Reverse = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), c.Bool("reverse")
+	if o.Pending && o.Force {
+		return errPendingForce
+	}
+	return nil
+}
+
+// parseExecution reads how they are executed.
+func (o *runOptions) parseExecution(c *cli.Context, env Env, s *gitstate.Store) (err error) {
+	if o.Exec, err = parseExecution(c, s); err != nil {
+		return err
+	}
+	if o.Waves, err = parseWaves(c, env, s); err != nil {
+		return err
+	}
+	if o.Exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
+		return err
+	}
+	if o.Exec.Parallel < 0 {
+		return fmt.Errorf("--parallel: %d is no number of stacks", o.Exec.Parallel)
+	}
+	o.Exec.FailFast, o.Exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
+	if o.Claims, err = parseClaims(c, s); err != nil {
+		return err
+	}
+	if len(o.Waves.Filters) > 0 && o.Claims.OnClaimed == "skip" {
+		return errors.New("--on-claimed skip leaves a stack to another job, and the next wave would start before that is done; use wait or fail with waves")
+	}
+	return nil
 }
 
 // parseExecution reads how one command is executed; exec has these, too.
@@ -161,61 +196,49 @@ func waveFlags() []cli.Flag {
 	}
 }
 
-func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w waves, err error) {
-	w.wavesTyped, w.limitTyped = c.IsSet("wave"), c.IsSet("max-failures")
+func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w deploy.Waves, err error) {
+	w.WavesTyped, w.LimitTyped = c.IsSet("wave"), c.IsSet("max-failures")
 	from := "--wave"
 	switch typed := env.Getenv("TMNOTES_WAVES"); {
-	case w.wavesTyped:
-		w.filters = c.StringSlice("wave")
+	case w.WavesTyped:
+		w.Filters = c.StringSlice("wave")
 	case typed != "":
-		w.filters, from = strings.Fields(typed), "TMNOTES_WAVES"
+		w.Filters, from = strings.Fields(typed), "TMNOTES_WAVES"
 	default:
-		w.filters, from = s.ConfigAll("wave"), s.ConfigName("wave")
+		w.Filters, from = s.ConfigAll("wave"), s.ConfigName("wave")
 	}
-	for i, f := range w.filters {
+	for i, f := range w.Filters {
 		match, err := project.ParseFilter(f)
 		if err != nil {
 			return w, fmt.Errorf("%s: %w", from, err)
 		}
-		if j := slices.Index(w.filters[:i], f); j >= 0 {
+		if j := slices.Index(w.Filters[:i], f); j >= 0 {
 			return w, fmt.Errorf("%s: %s is there twice; a stack is in the first wave that matches it", from, f)
 		}
-		if i > 0 && w.filters[i-1] == "*" {
+		if i > 0 && w.Filters[i-1] == "*" {
 			return w, fmt.Errorf("%s: no stack is left for %s after '*'; put '*' last", from, f)
 		}
-		w.match = append(w.match, match)
+		w.Match = append(w.Match, match)
 	}
-	if w.soak, err = durationSetting(c, s, "soak", "soak", 0); err != nil {
+	if w.Soak, err = durationSetting(c, s, "soak", "soak", 0); err != nil {
 		return w, err
 	}
-	if w.soak < 0 {
-		return w, fmt.Errorf("--soak: %v is no time to wait", w.soak)
+	if w.Soak < 0 {
+		return w, fmt.Errorf("--soak: %v is no time to wait", w.Soak)
 	}
-	w.gate = setting(c, s, "gate", "gate", "")
+	w.Gate = setting(c, s, "gate", "gate", "")
 	for _, flag := range []string{"soak", "gate"} {
-		if len(w.filters) == 0 && c.IsSet(flag) {
+		if len(w.Filters) == 0 && c.IsSet(flag) {
 			return w, fmt.Errorf("--%s is for between waves; add them, as in --wave tag:canary --wave '*'", flag)
 		}
 	}
-	if w.limit, err = parseLimit(setting(c, s, "max-failures", "maxFailures", "")); err != nil {
+	if w.Limit, err = deploy.ParseLimit(setting(c, s, "max-failures", "maxFailures", "")); err != nil {
 		return w, err
 	}
-	if w.limitTyped && c.Bool("fail-fast") {
+	if w.LimitTyped && c.Bool("fail-fast") {
 		return w, errors.New("--fail-fast and --max-failures both say when to stop; give one of them")
 	}
 	return w, nil
-}
-
-func parseLimit(text string) (l failureLimit, err error) {
-	if text == "" {
-		return l, nil
-	}
-	digits, percent := strings.CutSuffix(text, "%")
-	n, err := strconv.Atoi(digits)
-	if err != nil || n < 0 || percent && n > 100 {
-		return l, fmt.Errorf("--max-failures: %q is no number of stacks, and no percentage from 0%% to 100%%", text)
-	}
-	return failureLimit{true, n, percent}, nil
 }
 
 func claimFlags() []cli.Flag {
@@ -226,21 +249,21 @@ func claimFlags() []cli.Flag {
 	}
 }
 
-func parseClaims(c *cli.Context, s *gitstate.Store) (o claimOptions, err error) {
+func parseClaims(c *cli.Context, s *gitstate.Store) (o deploy.ClaimOptions, err error) {
 	switch mode := setting(c, s, "claims", "claims", "auto"); mode {
 	case "off":
-		o.off = true
+		o.Off = true
 	case "auto":
 	default:
 		return o, fmt.Errorf("--claims: unknown mode %q; use auto or off", mode)
 	}
-	switch o.onClaimed = setting(c, s, "on-claimed", "onClaimed", "wait"); o.onClaimed {
+	switch o.OnClaimed = setting(c, s, "on-claimed", "onClaimed", "wait"); o.OnClaimed {
 	case "wait", "skip", "fail":
 	default:
-		return o, fmt.Errorf("--on-claimed: %q is not known; use wait, skip or fail", o.onClaimed)
+		return o, fmt.Errorf("--on-claimed: %q is not known; use wait, skip or fail", o.OnClaimed)
 	}
-	if o.lease, err = durationSetting(c, s, "lease", "lease", 2*time.Minute); err == nil && o.lease < gitstate.MinLease {
-		err = fmt.Errorf("--lease: %v is too short to renew a claim in; use %v or more", o.lease, gitstate.MinLease)
+	if o.Lease, err = durationSetting(c, s, "lease", "lease", 2*time.Minute); err == nil && o.Lease < gitstate.MinLease {
+		err = fmt.Errorf("--lease: %v is too short to renew a claim in; use %v or more", o.Lease, gitstate.MinLease)
 	}
 	return o, err
 }
@@ -286,4 +309,101 @@ func listPending(c *cli.Context) string {
 		}
 	}
 	return strings.Join(line, " ")
+}
+
+var errPendingForce = errors.New("--pending runs what is not deployed, --force what is; leave one out")
+
+// readLeg reads --stacks-from, and takes from it what the flags of the matrix said.
+// Nothing that stands in it is believed before it was held against the commit
+// and the project: see at, pick and same.
+//
+// A command that is known to change nothing, terraform init, is not what the
+// matrix announced, but may be what that needs on a new machine: it runs in the leg's stacks
+// as a run of its own, and asks nobody.
+func readLeg(c *cli.Context, env Env, shown []string) (*deploy.Leg, error) {
+	file := c.String("stacks-from")
+	if file == "" {
+		if c.Bool("wait") || c.IsSet("wait-timeout") {
+			return nil, errors.New("--wait is for the stacks of other legs; it goes with --stacks-from")
+		}
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--stacks-from: %w; `tmnotes matrix --out DIR` makes the files", err)
+	}
+	var l deploy.Leg
+	var form struct {
+		Version int    `json:"version"`
+		MadeBy  string `json:"made_by"`
+	}
+	if err := json.Unmarshal(data, &form); err != nil {
+		return nil, fmt.Errorf("--stacks-from: %s is no leg of tmnotes matrix: %w", file, err)
+	}
+	if form.Version != deploy.LegVersion {
+		return nil, fmt.Errorf("--stacks-from: %s was made by another version of tmnotes (%s); use the same one for the matrix and its legs", file, cmp.Or(form.MadeBy, "unknown"))
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&l); err != nil {
+		return nil, fmt.Errorf("--stacks-from: %s is no leg of tmnotes matrix: %w", file, err)
+	}
+	l.File = file
+	if err := l.Check(); err != nil {
+		return nil, fmt.Errorf("--stacks-from: %s is no leg of tmnotes matrix: %w", file, err)
+	}
+	if c.Duration("wait-timeout") < 0 {
+		return nil, fmt.Errorf("--wait-timeout: %v is no time to wait", c.Duration("wait-timeout"))
+	}
+	for _, f := range slices.Concat(selectionFlags(), statusFlags(), pendingFlags(), runFlags()[:1]) {
+		name := f.Names()[0]
+		if c.IsSet(name) && !inEnvironment(f, env) {
+			return nil, fmt.Errorf("--%s: which stacks run is said by %s; give it to tmnotes matrix", name, file)
+		}
+	}
+	if t := c.String("target"); t != "" && t != l.Target {
+		return nil, fmt.Errorf("--target %s: %s was made for %s; give it to tmnotes matrix", t, file, cmp.Or(l.Target, "no target"))
+	}
+	if c.Bool("reverse") && !l.Reverse {
+		return nil, fmt.Errorf("--reverse: the order of %s is not reversed; give it to tmnotes matrix", file)
+	}
+	l.Anew = c.Bool("force")
+	for flag, set := range map[string]bool{"reverse": l.Reverse, "allow-rollback": l.Late, "force": l.Force} {
+		if set {
+			if err := c.Set(flag, "true"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	l.Aside = command.Harmless(shown, env.Environ) && command.Recognise(shown, env.Environ, c.String("op")).Name != l.Stacks[0].Op
+	return &l, c.Set("target", l.Target)
+}
+
+// inEnvironment reports whether a flag's value may have come from a variable, that is
+// meant for all jobs of a pipeline.
+func inEnvironment(f cli.Flag, env Env) bool {
+	d, ok := f.(cli.DocGenerationFlag)
+	return ok && slices.ContainsFunc(d.GetEnvVars(), func(name string) bool { return env.Getenv(name) != "" })
+}
+
+// runOf is the run that the process takes part in: that of the leg, --run or
+// TMNOTES_RUN, or a new one.
+func runOf(c *cli.Context, env Env, s *gitstate.Store, l *deploy.Leg) (string, error) {
+	id, from := c.String("run"), "--run"
+	if id == env.Getenv("TMNOTES_RUN") {
+		from = "TMNOTES_RUN"
+	}
+	switch {
+	case id != "" && !command.ValidRun(id):
+		return "", fmt.Errorf("%s=%q is no id of a run; leave it out, or take one from `tmnotes log`", from, id)
+	case l != nil && l.Aside:
+		return s.NewRun(), nil
+	case l != nil && id != "" && id != l.Run:
+		return "", fmt.Errorf("%s=%s: %s is of the run %s", from, id, l.File, l.Run)
+	case l != nil:
+		return l.Run, nil
+	case id != "":
+		return id, nil
+	}
+	return s.NewRun(), nil
 }

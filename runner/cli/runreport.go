@@ -87,17 +87,18 @@ func parseRunReports(spec, within string) (reports []runReport, err error) {
 // writeReports writes what --report names, and in GitHub Actions the summary of
 // the step, whatever came of the run. What cannot be written is a warning: the run
 // is over, and its exit code says what came of it.
-func (n *session) writeReports(ctx context.Context, u *ui, env Env, reports []runReport, remote string, order []string) {
+func (x *chosen) writeReports(ctx context.Context) {
+	u, env := x.u, x.u.env
 	summary := env.Getenv("GITHUB_STEP_SUMMARY")
-	if len(reports) == 0 && summary == "" {
+	if len(x.o.reports) == 0 && summary == "" {
 		return
 	}
-	r, err := n.runReport(context.WithoutCancel(ctx), remote, order)
+	r, err := x.runReport(context.WithoutCancel(ctx))
 	if err != nil {
 		u.Warn(fmt.Sprintf("no report of the run: %v", err))
 		return
 	}
-	for _, to := range reports {
+	for _, to := range x.o.reports {
 		put := func(w io.Writer) error { return to.write(r, w) }
 		if to.within == "" {
 			err = writeFile(env, to.file, put)
@@ -116,20 +117,21 @@ func (n *session) writeReports(ctx context.Context, u *ui, env Env, reports []ru
 }
 
 // runReport is the report of the stacks of this run, that it is about.
-func (n *session) runReport(ctx context.Context, remote string, order []string) (*report.Report, error) {
-	st, err := n.store.State(ctx)
+func (x *chosen) runReport(ctx context.Context) (*report.Report, error) {
+	remote := x.Route.Remote
+	st, err := x.Store.State(ctx)
 	if err != nil {
 		return nil, err
 	}
-	opt := report.Options{Run: n.run, Remote: remote, Repository: query.RepositoryName(ctx, n.store, remote)}
+	opt := report.Options{Run: x.RunID, Remote: remote, Repository: query.RepositoryName(ctx, x.Store, remote)}
 	if remote != "" {
-		opt.Fetched = n.store.LastFetch(remote)
+		opt.Fetched = x.Store.LastFetch(remote)
 	}
-	for _, path := range order {
-		r := n.of(path)
-		opt.Stacks = append(opt.Stacks, report.Known{Path: path, ID: r.stack.ID, Name: r.stack.Name, Tags: r.stack.Tags, Target: r.target})
+	for _, path := range x.Order {
+		r := x.Planned(path)
+		opt.Stacks = append(opt.Stacks, report.Known{Path: path, ID: r.Stack.ID, Name: r.Stack.Name, Tags: r.Stack.Tags, Target: r.Target})
 	}
-	return report.Build(ctx, n.store, st, opt)
+	return report.Build(ctx, x.Store, st, opt)
 }
 
 // appendSummary adds the run to the summary of a step, of which there may be more

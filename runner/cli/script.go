@@ -11,6 +11,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
@@ -48,70 +49,76 @@ func scriptCommand(env Env) *cli.Command {
 // scriptTasks makes the tasks of a script: in each stack that has it, the commands
 // of all its jobs.
 func scriptTasks(labels []string) work {
-	return func(p *project.Project, n *session, u *ui, o runOptions, stacks []runner.Stack) (map[string]runner.Task, error) {
-		scripts, err := p.Scripts(labels, o.sel.Target, stacks)
-		if err != nil {
-			return nil, err
+	return func(u *ui, o *runOptions) deploy.Tasks {
+		return func(p *project.Project, n *deploy.Session, stacks []runner.Stack) (map[string]runner.Task, error) {
+			return o.scriptTasks(u, labels, p, n, stacks)
 		}
-		if o.exec.DryRun {
-			u.Say("This is a dry run, commands will not be executed.")
-		}
-		of := map[string]project.Script{}
-		for _, s := range scripts {
-			u.Say("Script %d at %s having %d job(s)", s.Index, s.Place, s.Jobs)
-			for path := range s.Stacks {
-				of[path] = s
-			}
-		}
-		var having []runner.Stack
-		for _, st := range stacks {
-			if _, has := of[st.Path]; has {
-				having = append(having, st)
-			}
-		}
-		envs, err := p.Envs(having)
-		if err != nil {
-			return nil, err
-		}
-		tasks := make(map[string]runner.Task, len(having))
-		for _, st := range having {
-			script := of[st.Path]
-			commands := script.Stacks[st.Path]
-			env := append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.run)
-			op := recogniseScript(labels, commands, env, o.op)
-			drift := driftCommands(op, commands)
-			secrets := note.NewRedactor(env)
-			task := runner.Task{Stack: st, Env: env, Secrets: secrets}
-			for i, c := range commands {
-				secrets.LearnCommands(c.Args)
-				cmd := runner.Command{Args: c.Args}
-				switch {
-				case drift[i]:
-					cmd.Changes = runner.StatusDrifted
-				case c.ChangesOK:
-					cmd.Changes = runner.StatusOK
-				}
-				if c.EnableSharing {
-					cmd.Prepare = p.Sharing(st, c.MockOnFail)
-				}
-				if !o.quiet {
-					at := fmt.Sprintf("%s (script:%d job:%d.%d)> ", st.Path, script.Index, c.Job, c.Num)
-					cmd.Line = u.Paint(terminal.Green, terminal.Printable(at)) + u.Paint(terminal.Yellow, terminal.Printable(strings.Join(c.Args, " ")))
-				}
-				task.Commands = append(task.Commands, cmd)
-			}
-			tasks[st.Path] = task
-			if err := n.recordedAs(st, op, o.sel.Target, env, p.RunEnv(envs[st.Path])); err != nil {
-				return nil, err
-			}
-			r := n.stacks[st.Path]
-			for _, c := range commands {
-				r.deploying = append(r.deploying, c.SyncDeployment)
-			}
-			n.stacks[st.Path] = r
-		}
-		return tasks, nil
 	}
+}
+
+func (o *runOptions) scriptTasks(u *ui, labels []string, p *project.Project, n *deploy.Session, stacks []runner.Stack) (map[string]runner.Task, error) {
+	scripts, err := p.Scripts(labels, o.Select.Target, stacks)
+	if err != nil {
+		return nil, err
+	}
+	if o.Exec.DryRun {
+		u.Say("This is a dry run, commands will not be executed.")
+	}
+	of := map[string]project.Script{}
+	for _, s := range scripts {
+		u.Say("Script %d at %s having %d job(s)", s.Index, s.Place, s.Jobs)
+		for path := range s.Stacks {
+			of[path] = s
+		}
+	}
+	var having []runner.Stack
+	for _, st := range stacks {
+		if _, has := of[st.Path]; has {
+			having = append(having, st)
+		}
+	}
+	envs, err := p.Envs(having)
+	if err != nil {
+		return nil, err
+	}
+	tasks := make(map[string]runner.Task, len(having))
+	for _, st := range having {
+		script := of[st.Path]
+		commands := script.Stacks[st.Path]
+		env := append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.RunID)
+		op := recogniseScript(labels, commands, env, o.Op)
+		drift := driftCommands(op, commands)
+		secrets := note.NewRedactor(env)
+		task := runner.Task{Stack: st, Env: env, Secrets: secrets}
+		for i, c := range commands {
+			secrets.LearnCommands(c.Args)
+			cmd := runner.Command{Args: c.Args}
+			switch {
+			case drift[i]:
+				cmd.Changes = runner.StatusDrifted
+			case c.ChangesOK:
+				cmd.Changes = runner.StatusOK
+			}
+			if c.EnableSharing {
+				cmd.Prepare = p.Sharing(st, c.MockOnFail)
+			}
+			if !o.quiet {
+				at := fmt.Sprintf("%s (script:%d job:%d.%d)> ", st.Path, script.Index, c.Job, c.Num)
+				cmd.Line = u.Paint(terminal.Green, terminal.Printable(at)) + u.Paint(terminal.Yellow, terminal.Printable(strings.Join(c.Args, " ")))
+			}
+			task.Commands = append(task.Commands, cmd)
+		}
+		tasks[st.Path] = task
+		if err := n.RecordedAs(st, op, o.Select.Target, env, p.RunEnv(envs[st.Path])); err != nil {
+			return nil, err
+		}
+		r := n.Stacks[st.Path]
+		for _, c := range commands {
+			r.Deploying = append(r.Deploying, c.SyncDeployment)
+		}
+		n.Stacks[st.Path] = r
+	}
+	return tasks, nil
 }
 
 // recogniseScript says what a stack's script does to it: what --op says, what the

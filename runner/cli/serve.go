@@ -20,6 +20,8 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -93,7 +95,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	outliveReader()
+	runner.OutliveReader()
 	listener, err := net.Listen("tcp", c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
@@ -113,8 +115,8 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	case <-ctx.Done():
 	}
 	ctx = context.WithoutCancel(ctx)
-	reach := newReach(ctx, h.ui, s, h.plans[note.Deploy].remote, 1)
-	defer reach.done()
+	reach := deploy.NewReach(ctx, h.ui, s, h.plans[note.Deploy].Remote, 1)
+	defer reach.Done()
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if server.Shutdown(wait) != nil {

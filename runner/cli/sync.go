@@ -3,104 +3,41 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
-	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 )
 
-// syncPlan is whether, and with which remote, an operation syncs.
-type syncPlan struct {
-	remote string // "" for none
-	why    string // why there is none, for people
+func syncSetting(c *cli.Context, s *gitstate.Store) deploy.Sync {
+	return deploy.Sync{Mode: setting(c, s, "sync", "sync", "auto"), Remote: setting(c, s, "remote", "remote", "")}
 }
 
-// planSync decides from --sync and the operations. auto: deploy and destroy
-// sync wherever the project's remote exists, drift in CI; other operations
-// stay local, so that a pull request's plan needs no permission to write.
-func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob, ops ...string) (syncPlan, error) {
-	mode := setting(c, s, "sync", "sync", "auto")
-	switch mode {
-	case "off":
-		return syncPlan{why: "--sync=off"}, nil
-	case "auto", "require":
-	default:
-		return syncPlan{}, fmt.Errorf("--sync: unknown mode %q; use auto, off or require", mode)
-	}
-	if mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool { return syncedByItself(op, ci) }) {
-		return syncPlan{why: "only deployments are synced; --sync=require syncs others"}, nil
-	}
-	remote, err := findRemote(c, s, projectRemote)
-	if err != nil {
-		return syncPlan{}, err
-	}
-	if remote == "" {
-		if mode == "require" {
-			return syncPlan{}, errors.New("--sync=require, and the repository has no remote; `git remote add origin URL` adds one")
-		}
-		return syncPlan{why: "the repository has no remote"}, nil
-	}
-	return syncPlan{remote: remote}, nil
+// planSync is Sync.Plan by the settings.
+func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci deploy.CI, ops ...string) (deploy.Route, error) {
+	return syncSetting(c, s).Route(s, projectRemote, ci, ops...)
 }
 
-// syncedByItself reports whether an operation is synced where nothing else is said.
-func syncedByItself(op string, ci ciJob) bool {
-	return note.Op(op).Deploys() || op == note.Drift && ci.name != ""
+// findRemote is Sync.Find by the settings.
+func findRemote(c *cli.Context, s *gitstate.Store, projectRemote string) (string, error) {
+	return syncSetting(c, s).Find(s, projectRemote)
 }
 
 // divide has what is not synced stay in this clone, unless all operations are.
-func divide(c *cli.Context, s *gitstate.Store, ci ciJob) {
-	if setting(c, s, "sync", "sync", "auto") == "require" {
+func divide(c *cli.Context, s *gitstate.Store, ci deploy.CI) {
+	if syncSetting(c, s).Mode == "require" {
 		s.CarryLocal()
 		return
 	}
-	s.KeepLocal(func(op string) bool { return !syncedByItself(op, ci) })
-}
-
-// findRemote is the remote to sync with: the one that was named, the
-// project's, or the only one. "" means that there is none.
-func findRemote(c *cli.Context, s *gitstate.Store, projectRemote string) (string, error) {
-	remotes := s.Remotes()
-	if named := setting(c, s, "remote", "remote", ""); named != "" {
-		if !slices.Contains(remotes, named) {
-			return "", fmt.Errorf("there is no remote %q; `git remote -v` lists them", named)
-		}
-		return named, nil
-	}
-	if projectRemote == "" {
-		projectRemote = "origin"
-	}
-	switch {
-	case slices.Contains(remotes, projectRemote):
-		return projectRemote, nil
-	case len(remotes) == 1:
-		return remotes[0], nil
-	case len(remotes) > 1:
-		return "", fmt.Errorf("which remote to sync the notes with is not clear (there is no %q); name it with --remote or `git config tmnotes.remote NAME`", projectRemote)
-	}
-	return "", nil
+	s.KeepLocal(func(op string) bool { return !deploy.SyncedByItself(op, ci) })
 }
 
 // fetchNotes brings the remote's notes before something is decided by them.
-func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan syncPlan) error {
-	if plan.remote == "" {
-		return s.Flush(ctx)
-	}
-	tr, err := s.Fetch(ctx, plan.remote)
-	if err != nil {
-		do := remedy(err, plan.remote, s.Ref(), u.env.ci())
-		if do != "" {
-			do += "; "
-		}
-		return fmt.Errorf("%w; nothing was done (%s--sync=off works with what is here)", err, do)
-	}
-	if tr.Empty {
-		u.Say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.remote, s.Ref())
-	}
-	return nil
+func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan deploy.Route) error {
+	w := u.env.world(u)
+	return w.Fetch(ctx, s, plan)
 }
 
 func fetchCommand(env Env) *cli.Command {
@@ -144,7 +81,7 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 				}
 				tr, err := travel(c.Context, s, remote)
 				if errors.Is(err, gitstate.ErrNotPushed) {
-					return notPushed(s, remote, err, env.ci())
+					return deploy.NotPushed(s, remote, err, env.ci())
 				}
 				if err != nil {
 					return err

@@ -20,6 +20,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 )
 
 // spansAtEnd is how long a run waits at its end for a collector that does not
@@ -31,17 +32,17 @@ const (
 
 // tell has the outside told of the run: as spans, by --on-change, in reports. What
 // it returns is to be called at the end of the run, whatever came of it.
-func (n *session) tell(ctx context.Context, u *ui, st *gitstate.State, run telemetry.Run, whole bool, tasks map[string]runner.Task, todo []string, onChange string) (end func(), err error) {
+func tell(ctx context.Context, u *ui, n *deploy.Session, st *gitstate.State, run telemetry.Run, whole bool, tasks map[string]runner.Task, todo []string, command string) (end func(), err error) {
 	var ends []func()
-	if onChange != "" {
-		done, err := n.onChange(u, st, onChange, todo)
+	if command != "" {
+		done, err := onChange(u, n, st, command, todo)
 		if err != nil {
 			return nil, err
 		}
 		ends = append(ends, done)
 	}
-	run.ID, run.Commit, run.Stacks = n.run, n.commit.Hash, len(todo)
-	ends = append(ends, n.trace(ctx, u, run, whole, tasks))
+	run.ID, run.Commit, run.Stacks = n.RunID, n.Commit.Hash, len(todo)
+	ends = append(ends, trace(ctx, n, run, whole, tasks))
 	return func() {
 		for _, f := range ends {
 			f()
@@ -51,9 +52,9 @@ func (n *session) tell(ctx context.Context, u *ui, st *gitstate.State, run telem
 
 // trace sends the spans of the run, and makes the children's spans descendants of
 // their stack's.
-func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole bool, tasks map[string]runner.Task) (end func()) {
+func trace(ctx context.Context, n *deploy.Session, run telemetry.Run, whole bool, tasks map[string]runner.Task) (end func()) {
 	program, _ := version()
-	t := telemetry.Begin(ctx, run, program, whole, u.Warn)
+	t := telemetry.Begin(ctx, run, program, whole, n.Out.Warn)
 	if t == nil {
 		return func() {}
 	}
@@ -72,9 +73,9 @@ func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole boo
 	}
 	counts := map[note.Status]int{}
 	interrupted := false
-	n.watch = append(n.watch, func(e runner.Event) {
-		r := n.of(e.Result.Stack.Path)
-		stack := telemetry.Stack{Path: e.Result.Stack.Path, ID: r.stack.ID, Tags: r.stack.Tags, Op: r.op.Name, Target: r.target}
+	n.Watch = append(n.Watch, func(e runner.Event) {
+		r := n.Planned(e.Result.Stack.Path)
+		stack := telemetry.Stack{Path: e.Result.Stack.Path, ID: r.Stack.ID, Tags: r.Stack.Tags, Op: r.Op.Name, Target: r.Target}
 		switch e.Kind {
 		case runner.Started:
 			t.Started(stack, e.Result.Started)
@@ -83,15 +84,15 @@ func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole boo
 		case runner.Interrupted:
 			interrupted = true
 		case runner.Finished:
-			if n.last == nil || n.last.Stack != stack.Path {
+			if n.Last == nil || n.Last.Stack != stack.Path {
 				return // nothing is on record of it: it was not needed
 			}
 			at := time.Now()
 			if !e.Result.Started.IsZero() {
 				at = e.Result.Started.Add(e.Result.Took)
 			}
-			t.Finished(stack, n.last, at)
-			counts[n.last.Status]++
+			t.Finished(stack, n.Last, at)
+			counts[n.Last.Status]++
 		}
 	})
 	limit := spansAtEnd

@@ -12,9 +12,9 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func triggerCommand(env Env) *cli.Command {
@@ -103,7 +103,7 @@ func trigger(c *cli.Context, env Env) error {
 		var st *gitstate.State
 		if inNotes || filter.Set() {
 			read := plan
-			if read.remote == "" {
+			if read.Remote == "" {
 				if read, err = planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy); err != nil {
 					return err
 				}
@@ -139,7 +139,7 @@ func triggerByFile(c *cli.Context, env Env, u *ui, p *project.Project, stacks []
 	reason = cmp.Or(reason, "Created by tmnotes trigger without a reason.")
 	for i, st := range stacks {
 		if err := p.Trigger(st, ignore, reason); err != nil {
-			return fmt.Errorf("%w (%s written before)", err, terminal.Plural(i, "trigger file"))
+			return fmt.Errorf("%w (%s written before)", err, runner.Plural(i, "trigger file"))
 		}
 		fmt.Fprintf(env.Stdout, "Created %s trigger for stack %q\n", kind, st.Path)
 	}
@@ -147,7 +147,7 @@ func triggerByFile(c *cli.Context, env Env, u *ui, p *project.Project, stacks []
 	return nil
 }
 
-func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State, stacks []runner.Stack, op, reason string, plan syncPlan) error {
+func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State, stacks []runner.Stack, op, reason string, plan deploy.Route) error {
 	head, err := s.Resolve("HEAD")
 	if err != nil {
 		return err
@@ -176,6 +176,6 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 	if err := finishEdit(c, s, u, plan); err != nil {
 		return err
 	}
-	u.Say("triggered %s at %s: pending until the next %s", terminal.Plural(len(records), "stack"), note.Short(head.Hash), op)
+	u.Say("triggered %s at %s: pending until the next %s", runner.Plural(len(records), "stack"), note.Short(head.Hash), op)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/runner/command"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -116,35 +117,35 @@ func TestDetectCI(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		env  func(string) string
-		want ciJob
+		want deploy.CI
 	}{
-		{"none", env(), ciJob{}},
+		{"none", env(), deploy.CI{}},
 		// https://docs.github.com/en/actions/reference/variables-reference: "a unique number for each attempt of a particular workflow run".
 		{"GitHub", env("CI", "true", "GITHUB_ACTIONS", "true", "GITHUB_SERVER_URL", "https://github.com", "GITHUB_REPOSITORY", "o/r",
 			"GITHUB_RUN_ID", "7", "GITHUB_RUN_ATTEMPT", "2", "GITHUB_ACTOR", "alice"),
-			ciJob{"github", "https://github.com/o/r/actions/runs/7", 2, "alice"}},
+			deploy.CI{Name: "github", Job: "https://github.com/o/r/actions/runs/7", Attempt: 2, By: "alice"}},
 		// https://docs.gitlab.com/ci/variables/predefined_variables: the id is "unique across all jobs"; the pipeline and the name stay.
 		{"GitLab", env("GITLAB_CI", "true", "CI_PIPELINE_URL", "https://gitlab.com/o/r/-/pipelines/9", "CI_JOB_NAME", "apply", "CI_JOB_ID", "71",
 			"GITLAB_USER_NAME", "Alice", "GITLAB_USER_EMAIL", "a@example.com"),
-			ciJob{"gitlab", "https://gitlab.com/o/r/-/pipelines/9#apply", 71, "Alice <a@example.com>"}},
+			deploy.CI{Name: "gitlab", Job: "https://gitlab.com/o/r/-/pipelines/9#apply", Attempt: 71, By: "Alice <a@example.com>"}},
 		{"GitLab.com, whose ids are long", env("GITLAB_CI", "true", "CI_PIPELINE_URL", "https://gitlab.com/o/r/-/pipelines/9", "CI_JOB_NAME", "apply", "CI_JOB_ID", "12345678901"),
-			ciJob{"gitlab", "https://gitlab.com/o/r/-/pipelines/9#apply", 12345678901 & math.MaxInt32, ""}},
+			deploy.CI{Name: "gitlab", Job: "https://gitlab.com/o/r/-/pipelines/9#apply", Attempt: 12345678901 & math.MaxInt32, By: ""}},
 		// https://buildkite.com/docs/pipelines/configure/environment-variables: the URL is "the url for this build", the count is of "this job".
 		{"Buildkite", env("BUILDKITE_BUILD_URL", "https://buildkite.com/o/p/builds/7", "BUILDKITE_STEP_ID", "s1", "BUILDKITE_RETRY_COUNT", "2", "BUILDKITE_BUILD_CREATOR", "alice"),
-			ciJob{"buildkite", "https://buildkite.com/o/p/builds/7#s1", 2, "alice"}},
+			deploy.CI{Name: "buildkite", Job: "https://buildkite.com/o/p/builds/7#s1", Attempt: 2, By: "alice"}},
 		{"Buildkite, a parallel step", env("BUILDKITE_BUILD_URL", "https://buildkite.com/o/p/builds/7", "BUILDKITE_STEP_ID", "s1", "BUILDKITE_PARALLEL_JOB", "0", "BUILDKITE_LABEL", "apply", "BUILDKITE_RETRY_COUNT", "1"),
-			ciJob{"buildkite", "https://buildkite.com/o/p/builds/7#s1/0/apply", 1, ""}},
+			deploy.CI{Name: "buildkite", Job: "https://buildkite.com/o/p/builds/7#s1/0/apply", Attempt: 1, By: ""}},
 		{"Buildkite, an old agent", env("BUILDKITE_BUILD_URL", "https://buildkite.com/o/p/builds/7", "BUILDKITE_RETRY_COUNT", "1"),
-			ciJob{"buildkite", "https://buildkite.com/o/p/builds/7", 0, ""}},
+			deploy.CI{Name: "buildkite", Job: "https://buildkite.com/o/p/builds/7", Attempt: 0, By: ""}},
 		// https://circleci.com/docs/reference/variables: "the URL for the current job"; "job numbers are unique for each job".
-		{"CircleCI", env("CIRCLE_BUILD_URL", "https://circleci.com/gh/o/r/12", "CIRCLE_USERNAME", "alice"), ciJob{"circleci", "https://circleci.com/gh/o/r/12", 0, "alice"}},
+		{"CircleCI", env("CIRCLE_BUILD_URL", "https://circleci.com/gh/o/r/12", "CIRCLE_USERNAME", "alice"), deploy.CI{Name: "circleci", Job: "https://circleci.com/gh/o/r/12", Attempt: 0, By: "alice"}},
 		// https://www.jenkins.io/doc/book/pipeline/jenkinsfile: "full URL of this build"; a build that is replayed or restarted is another one.
-		{"Jenkins", env("BUILD_URL", "https://ci/job/1", "BUILD_USER", "bob"), ciJob{"jenkins", "https://ci/job/1", 0, "bob"}},
-		{"another", env("CI", "1"), ciJob{name: "ci"}},
-		{"CI=false", env("CI", "false"), ciJob{}},
-		{"broken attempt", env("GITHUB_ACTIONS", "true", "GITHUB_RUN_ATTEMPT", "-1"), ciJob{name: "github"}},
+		{"Jenkins", env("BUILD_URL", "https://ci/job/1", "BUILD_USER", "bob"), deploy.CI{Name: "jenkins", Job: "https://ci/job/1", Attempt: 0, By: "bob"}},
+		{"another", env("CI", "1"), deploy.CI{Name: "ci"}},
+		{"CI=false", env("CI", "false"), deploy.CI{}},
+		{"broken attempt", env("GITHUB_ACTIONS", "true", "GITHUB_RUN_ATTEMPT", "-1"), deploy.CI{Name: "github"}},
 	} {
-		if diff := cmp.Diff(tt.want, detectCI(tt.env), cmp.AllowUnexported(ciJob{})); diff != "" {
+		if diff := cmp.Diff(tt.want, detectCI(tt.env), cmp.AllowUnexported(deploy.CI{})); diff != "" {
 			t.Errorf("%s: -want +got\n%s", tt.name, diff)
 		}
 	}
@@ -161,7 +162,7 @@ func TestAttemptsAreOfOneJob(t *testing.T) {
 	} {
 		seen := map[string]bool{}
 		for _, vars := range jobs {
-			var of []ciJob
+			var of []deploy.CI
 			for _, try := range []string{"7", "8"} {
 				of = append(of, detectCI(func(key string) string {
 					switch key {
@@ -175,10 +176,10 @@ func TestAttemptsAreOfOneJob(t *testing.T) {
 					return vars[key]
 				}))
 			}
-			if of[0].job != of[1].job || of[0].attempt >= of[1].attempt || seen[of[0].job] {
+			if of[0].Job != of[1].Job || of[0].Attempt >= of[1].Attempt || seen[of[0].Job] {
 				t.Errorf("%s: %v is %+v and then %+v", name, vars, of[0], of[1])
 			}
-			seen[of[0].job] = true
+			seen[of[0].Job] = true
 		}
 	}
 }

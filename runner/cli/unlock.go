@@ -12,6 +12,8 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/query"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
@@ -110,15 +112,15 @@ func unlock(c *cli.Context, env Env) error {
 			return fmt.Errorf("the claims were not removed: %w; `tmnotes unlock` lists them as they are now", err)
 		}
 		s.UseJournal(s.NewRun())
-		who := cmp.Or(env.ci().by, s.Who(c.Context))
+		who := cmp.Or(env.ci().By, s.Who(c.Context))
 		for _, n := range found {
-			u.Say("%s was claimed by %s %s", n.Stack, n.Who(), sinceWhen(&n))
+			u.Say("%s was claimed by %s %s", n.Stack, n.Who(), deploy.SinceWhen(&n))
 			if err := s.Append(n.Commit, n.Unlocked(who, reason)); err != nil {
 				return err
 			}
 		}
-		u.Say("removed %s", terminal.Plural(len(found), "claim"))
-		return finishEdit(c, s, u, syncPlan{remote: remote})
+		u.Say("removed %s", runner.Plural(len(found), "claim"))
+		return finishEdit(c, s, u, deploy.Route{Remote: remote})
 	})
 }
 
@@ -146,9 +148,9 @@ func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []query.StackVie
 		}
 		until := "has expired"
 		if at := n.At.Add(n.Lease); at.After(time.Now()) {
-			until = "taken over at " + clockTime(at) + " unless it is renewed"
+			until = "taken over at " + deploy.ClockTime(at) + " unless it is renewed"
 		}
-		u.Say("%s is claimed by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), sinceWhen(&n), until)
+		u.Say("%s is claimed by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), deploy.SinceWhen(&n), until)
 	}
 	return nil
 }
@@ -174,7 +176,7 @@ func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) 
 			renewed = terminal.Ago(time.Since(n.At))
 		}
 		if left := time.Until(n.At.Add(n.Lease)); left > 0 {
-			until = "in " + terminal.Took(left) + " if not renewed"
+			until = "in " + runner.Took(left) + " if not renewed"
 		}
 		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, note.Short(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
 	}

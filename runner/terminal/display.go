@@ -96,14 +96,18 @@ func (d *Display) End() {
 	}
 }
 
-// Pause takes the view away for as long as something else has the terminal.
-func (d *Display) Pause() (resume func()) {
+// Aside takes the view away for as long as something else has the terminal, and is what
+// that writes to.
+func (d *Display) Aside() (out io.Writer, resume func()) {
 	scr, is := d.U.Err.(*Screen)
-	if !is || d.overlay == nil {
-		return func() {}
+	if !is {
+		return Outlasting(d.U.Err), func() {}
+	}
+	if d.overlay == nil {
+		return Outlasting(scr.File), func() {}
 	}
 	d.overlay.End()
-	return func() { d.overlay = scr.Show(d.View.frame) }
+	return Outlasting(scr.File), func() { d.overlay = scr.Show(d.View.frame) }
 }
 
 // Entering says what is about to start, where nothing else names the stack.
@@ -198,7 +202,7 @@ func (d *Display) GroupEnd(s runner.Stack, r runner.Result) string {
 func (d *Display) resultLine(r runner.Result) string {
 	line := "tmnotes: " + d.U.Paint(StatusColor(string(r.Status)), string(r.Status)) + " " + Printable(r.Stack.Path)
 	if !r.Started.IsZero() {
-		line += " " + Took(max(r.Took, 1))
+		line += " " + runner.Took(max(r.Took, 1))
 	}
 	if r.Tries > 1 {
 		line += fmt.Sprintf(", %d tries", r.Tries)
@@ -214,7 +218,7 @@ func (d *Display) annotation(r runner.Result) string {
 	if d.Ci != "github" || r.Status != runner.StatusFailed {
 		return ""
 	}
-	message := Printable(r.Stack.Path) + " failed after " + Took(max(r.Took, 1))
+	message := Printable(r.Stack.Path) + " failed after " + runner.Took(max(r.Took, 1))
 	if r.Tries > 1 {
 		message += fmt.Sprintf(" and %d tries", r.Tries)
 	}

@@ -214,7 +214,7 @@ func (l *View) frame(width, height int) string {
 		}
 	}
 	add(failed, forFailed, "failed", func(s *liveStack) liveRow {
-		return liveRow{status: "failed", path: s.path, time: Took(s.result.Took), rest: tries(s.result) + Printable(s.result.Reason)}
+		return liveRow{status: "failed", path: s.path, time: runner.Took(s.result.Took), rest: tries(s.result) + Printable(s.result.Reason)}
 	})
 	add(running, forRunning, "running", func(s *liveStack) liveRow {
 		r := liveRow{status: "running", path: s.path, time: clock(now.Sub(s.started))}
@@ -332,7 +332,7 @@ func clock(d time.Duration) string {
 	if d = max(d, 0); d < time.Minute {
 		return fmt.Sprintf("%ds", int(d.Seconds()))
 	}
-	return Took(d)
+	return runner.Took(d)
 }
 
 // roughly is a time that is not known better than this.

@@ -1,4 +1,4 @@
-package cli
+package deploy
 
 import (
 	"context"
@@ -98,7 +98,7 @@ func TestWhenToPush(t *testing.T) {
 		{"only at the end", 0, 0, false, time.Hour},
 		{"only at the end, and a stack is to be let go of", 0, 2 * time.Second, false, pushInterval},
 	} {
-		p := &pusher{interval: c.interval, woken: make(chan struct{}, 1)}
+		p := &Courier{interval: c.interval, woken: make(chan struct{}, 1)}
 		if c.wanted > 0 {
 			p.ask(last.Add(c.wanted), c.urgent)
 		}

@@ -1,4 +1,4 @@
-package cli
+package deploy
 
 import (
 	"context"
@@ -9,22 +9,28 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 )
 
-// pusher sends what was recorded while stacks finish: to the disk a few times
+// Courier sends what was recorded while stacks finish: to the disk a few times
 // a second, into the notes every second or two, to the remote at most once an
 // interval. The disk does not wait for the network.
 //
 // Errors are not reported from here: the push at the end says what is left, and the
 // journal has it.
-type pusher struct {
-	n        *session
-	remote   string
+type Courier struct {
+	store    *gitstate.Store
+	Remote   string
 	interval time.Duration
-	dirty    atomic.Bool   // the notes have what was not pushed
-	kicked   chan struct{} // push at once
-	woken    chan struct{} // look anew when
-	stop     chan struct{}
-	done     sync.WaitGroup
-	cancel   context.CancelFunc
+	changed  atomic.Bool // something was recorded since the last flush
+	// Results are synced in groups, a few times a second: stacks that finish
+	// side by side do not wait for the disk one after the other. Who loses the
+	// machine in between finds them interrupted, and runs them again.
+	unsynced atomic.Bool
+
+	dirty  atomic.Bool   // the notes have what was not pushed
+	kicked chan struct{} // push at once
+	woken  chan struct{} // look anew when
+	stop   chan struct{}
+	done   sync.WaitGroup
+	cancel context.CancelFunc
 
 	mu     sync.Mutex
 	wanted time.Time // when somebody wants a push, the zero time if nobody does
@@ -38,18 +44,28 @@ const (
 	pushInterval  = 10 * time.Second
 )
 
-// startPusher sends by the context's leave; what is written heeds none.
-func startPusher(ctx context.Context, n *session, remote string, interval time.Duration) *pusher {
-	p := &pusher{n: n, remote: remote, interval: interval, kicked: make(chan struct{}, 1), woken: make(chan struct{}, 1), stop: make(chan struct{})}
-	ctx, p.cancel = context.WithCancel(ctx)
-	p.done.Go(func() { p.writing(context.WithoutCancel(ctx)) })
-	if remote != "" {
-		p.done.Go(func() { p.pushing(ctx) })
-	}
-	return p
+func NewCourier(s *gitstate.Store, remote string, interval time.Duration) *Courier {
+	return &Courier{store: s, Remote: remote, interval: interval, kicked: make(chan struct{}, 1), woken: make(chan struct{}, 1), stop: make(chan struct{})}
 }
 
-func (p *pusher) writing(ctx context.Context) {
+// Start sends by the context's leave; what is written heeds none.
+func (p *Courier) Start(ctx context.Context) {
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.done.Go(func() { p.writing(context.WithoutCancel(ctx)) })
+	if p.Remote != "" {
+		p.done.Go(func() { p.pushing(ctx) })
+	}
+}
+
+// noted says that something was recorded, and recorded that it is to be on the disk soon.
+func (p *Courier) noted() { p.changed.Store(true) }
+
+func (p *Courier) Recorded() {
+	p.changed.Store(true)
+	p.unsynced.Store(true)
+}
+
+func (p *Courier) writing(ctx context.Context) {
 	flush, disk := time.NewTicker(flushInterval), time.NewTicker(syncInterval)
 	defer flush.Stop()
 	defer disk.Stop()
@@ -58,19 +74,19 @@ func (p *pusher) writing(ctx context.Context) {
 		case <-p.stop:
 			return
 		case <-disk.C:
-			if p.n.unsynced.Swap(false) {
-				_ = p.n.store.Sync()
+			if p.unsynced.Swap(false) {
+				_ = p.store.Sync()
 			}
 		case <-flush.C:
-			if p.n.changed.Swap(false) {
+			if p.changed.Swap(false) {
 				p.dirty.Store(true)
-				_ = p.n.store.Flush(ctx)
+				_ = p.store.Flush(ctx)
 			}
 		}
 	}
 }
 
-func (p *pusher) pushing(ctx context.Context) {
+func (p *Courier) pushing(ctx context.Context) {
 	last := time.Now() // the announcement
 	looked, failures := last, 0
 	timer := time.NewTimer(0)
@@ -85,14 +101,14 @@ func (p *pusher) pushing(ctx context.Context) {
 		case <-p.kicked:
 		case <-timer.C:
 			looked = time.Now()
-			if !p.claimTurn() && !(p.interval > 0 && (p.n.changed.Load() || p.dirty.Load())) {
+			if !p.claimTurn() && !(p.interval > 0 && (p.changed.Load() || p.dirty.Load())) {
 				continue
 			}
 		}
 		last = time.Now()
-		p.n.changed.Store(false)
+		p.changed.Store(false)
 		p.dirty.Store(false)
-		tr, err := p.n.store.Push(ctx, p.remote)
+		tr, err := p.store.Push(ctx, p.Remote)
 		looked = time.Now()
 		if err != nil {
 			p.dirty.Store(true)
@@ -111,7 +127,7 @@ func (p *pusher) pushing(ctx context.Context) {
 }
 
 // due is when to push, or to look whether there is something to push.
-func (p *pusher) due(last, looked time.Time) time.Time {
+func (p *Courier) due(last, looked time.Time) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	gap := p.interval
@@ -133,7 +149,7 @@ func (p *pusher) due(last, looked time.Time) time.Time {
 }
 
 // claimTurn reports whether somebody wants a push by now, who is served with it.
-func (p *pusher) claimTurn() bool {
+func (p *Courier) claimTurn() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.wanted.IsZero() || p.wanted.After(time.Now()) {
@@ -144,7 +160,7 @@ func (p *pusher) claimTurn() bool {
 }
 
 // ask wants a push at a time or, unless it is urgent, when the interval is over.
-func (p *pusher) ask(at time.Time, urgent bool) {
+func (p *Courier) ask(at time.Time, urgent bool) {
 	p.mu.Lock()
 	if p.wanted.IsZero() || urgent && !p.urgent {
 		p.wanted, p.urgent = at, urgent
@@ -154,19 +170,19 @@ func (p *pusher) ask(at time.Time, urgent bool) {
 }
 
 // tell has somebody told of each push that went through, and when it began.
-func (p *pusher) tell(f func(began time.Time, tr gitstate.Traveled)) {
+func (p *Courier) tell(f func(began time.Time, tr gitstate.Traveled)) {
 	p.mu.Lock()
 	p.tells = f
 	p.mu.Unlock()
 }
 
-// now asks for a push at once, without waiting for it.
-func (p *pusher) now() { kick(p.kicked) }
+// Now asks for a push at once, without waiting for it.
+func (p *Courier) Now() { kick(p.kicked) }
 
-// end waits for a push that is under way, but not for long: what it sends is sent again.
-func (p *pusher) end() {
+// End waits for a push that is under way, but not for long: what it sends is sent again.
+func (p *Courier) End() {
 	close(p.stop)
-	late := time.AfterFunc(p.n.store.NetworkTimeout()/4, p.cancel)
+	late := time.AfterFunc(p.store.NetworkTimeout()/4, p.cancel)
 	defer late.Stop()
 	p.done.Wait()
 	p.cancel()

@@ -1,9 +1,8 @@
-package cli
+package deploy
 
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"testing"
@@ -21,24 +20,24 @@ func TestWavesRandomGraphs(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		count := rapid.IntRange(1, 9).Draw(rt, "stacks")
-		w := waves{of: map[string]int{}, list: make([]wave, rapid.IntRange(1, 4).Draw(rt, "waves"))}
-		for k := range w.list {
-			w.list[k].name = fmt.Sprint("wave", k)
-			w.filters = append(w.filters, w.list[k].name)
+		w := Waves{WaveOf: map[string]int{}, List: make([]Wave, rapid.IntRange(1, 4).Draw(rt, "waves"))}
+		for k := range w.List {
+			w.List[k].Name = fmt.Sprint("wave", k)
+			w.Filters = append(w.Filters, w.List[k].Name)
 		}
 		var nodes []string
 		after, tasks, skip, fails := map[string][]string{}, map[string]runner.Task{}, map[string]bool{}, map[string]bool{}
 		for i := range count {
 			p := fmt.Sprintf("/%c", 'a'+i)
-			k := rapid.IntRange(0, len(w.list)-1).Draw(rt, "wave")
+			k := rapid.IntRange(0, len(w.List)-1).Draw(rt, "wave")
 			for _, q := range nodes {
 				if rapid.IntRange(0, 3).Draw(rt, "edge") == 0 {
 					after[p] = append(after[p], q)
-					k = max(k, w.of[q])
+					k = max(k, w.WaveOf[q])
 				}
 			}
 			nodes = append(nodes, p)
-			w.of[p] = k
+			w.WaveOf[p] = k
 			fails[p], skip[p] = rapid.IntRange(0, 3).Draw(rt, "fails") == 0, rapid.IntRange(0, 4).Draw(rt, "done") == 0
 			args := []string{"true"}
 			if fails[p] {
@@ -55,14 +54,14 @@ func TestWavesRandomGraphs(t *testing.T) {
 			rt.Fatal(err)
 		}
 		for _, p := range order {
-			w.list[w.of[p]].stacks = append(w.list[w.of[p]].stacks, p)
+			w.List[w.WaveOf[p]].stacks = append(w.List[w.WaveOf[p]].stacks, p)
 		}
 		parallel := 1
 		switch rapid.IntRange(0, 2).Draw(rt, "limit") {
 		case 1:
-			w.limit = failureLimit{set: true, n: rapid.IntRange(0, 3).Draw(rt, "n")}
+			w.Limit = failureLimit{set: true, n: rapid.IntRange(0, 3).Draw(rt, "n")}
 		case 2:
-			w.limit = failureLimit{set: true, n: rapid.IntRange(0, 100).Draw(rt, "percent"), percent: true}
+			w.Limit = failureLimit{set: true, n: rapid.IntRange(0, 100).Draw(rt, "percent"), percent: true}
 		default:
 			// How many fail before the rest is stopped is then a matter of luck.
 			parallel = rapid.IntRange(1, 4).Draw(rt, "parallel")
@@ -70,14 +69,14 @@ func TestWavesRandomGraphs(t *testing.T) {
 
 		want, total, stopped := map[string]runner.Status{}, 0, false
 		blocked := map[string]bool{}
-		for k, wv := range w.list {
-			todo, failed := w.todo(k, skip), 0
+		for k, wv := range w.List {
+			todo, failed := w.Todo(k, skip), 0
 			allowed := count // of other stacks of the wave
 			switch {
-			case w.limit.percent:
-				allowed = len(todo) * w.limit.n / 100
-			case w.limit.set:
-				allowed = w.limit.n - total
+			case w.Limit.percent:
+				allowed = len(todo) * w.Limit.n / 100
+			case w.Limit.set:
+				allowed = w.Limit.n - total
 			}
 			for _, p := range wv.stacks {
 				blocked[p] = slices.ContainsFunc(after[p], func(q string) bool { return blocked[q] })
@@ -94,19 +93,18 @@ func TestWavesRandomGraphs(t *testing.T) {
 			}
 			total += failed
 			stopped = stopped || failed > allowed
-			if !w.limit.set {
+			if !w.Limit.set {
 				stopped = stopped || slices.ContainsFunc(todo, func(p string) bool { return want[p] != runner.StatusOK })
 			}
 		}
 
 		ended := map[string]int{}
-		env := Env{Stdout: io.Discard, Stderr: io.Discard, Environ: os.Environ()}
-		results, err := w.execute(context.Background(), newUI(env), &session{}, g, tasks, runner.Options{Parallel: parallel, Skip: skip}, "", func(e runner.Event) error {
+		results, err := w.execute(context.Background(), &Session{World: World{Out: silent{}}}, g, tasks, runner.Options{Parallel: parallel, Skip: skip}, "", func(e runner.Event) error {
 			p := e.Result.Stack.Path
 			switch e.Kind {
 			case runner.Started:
 				for _, q := range order {
-					if !skip[q] && ended[q] == 0 && (w.of[q] < w.of[p] || slices.Contains(after[p], q)) {
+					if !skip[q] && ended[q] == 0 && (w.WaveOf[q] < w.WaveOf[p] || slices.Contains(after[p], q)) {
 						rt.Errorf("%s starts before %s has ended", p, q)
 					}
 				}
@@ -127,7 +125,7 @@ func TestWavesRandomGraphs(t *testing.T) {
 		}
 		for _, p := range order {
 			if n := ended[p]; got[p] != want[p] || skip[p] != (n == 0) || n > 1 {
-				rt.Errorf("%s in %s is %q, observed %d times, want %q (%v, limit %+v)", p, w.name(p), got[p], n, want[p], order, w.limit)
+				rt.Errorf("%s in %s is %q, observed %d times, want %q (%v, limit %+v)", p, w.NameOf(p), got[p], n, want[p], order, w.Limit)
 			}
 		}
 		if len(results) != len(want) {
@@ -135,3 +133,9 @@ func TestWavesRandomGraphs(t *testing.T) {
 		}
 	})
 }
+
+// silent is a Voice that nobody hears.
+type silent struct{}
+
+func (silent) Say(string, ...any) {}
+func (silent) Warn(string)        {}

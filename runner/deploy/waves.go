@@ -1,14 +1,16 @@
-package cli
+package deploy
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +18,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // Waves: a deployment reaches some stacks first, and the others only if that went
@@ -27,25 +28,25 @@ import (
 // that is ok is not executed again, what is left of its pause is waited for, and
 // the gate before a wave that has something to run is always asked.
 
-// waves is what the flags say, and once the stacks are known, which wave has which.
-type waves struct {
-	filters []string
-	match   []func(runner.Stack) bool
-	soak    time.Duration
-	gate    string
-	limit   failureLimit
+// Waves is what the flags say, and once the stacks are known, which wave has which.
+type Waves struct {
+	Filters []string
+	Match   []func(runner.Stack) bool
+	Soak    time.Duration
+	Gate    string
+	Limit   failureLimit
 	// What stands in settings is meant for deployments; a flag is for what is typed.
-	wavesTyped, limitTyped bool
+	WavesTyped, LimitTyped bool
 
-	list []wave
-	of   map[string]int // by path
-	came map[string]note.Record
+	List   []Wave
+	WaveOf map[string]int // by path
+	came   map[string]note.Record
 
-	pause func() (resume func()) // takes away what is drawn on the terminal
+	aside func() (out io.Writer, resume func()) // see Display
 }
 
-type wave struct {
-	name   string
+type Wave struct {
+	Name   string
 	stacks []string      // of those that are selected, in order
 	stand  []note.Record // of its stacks that are ok on this commit already
 }
@@ -60,60 +61,60 @@ type failureLimit struct {
 // divide finds the wave of each stack that is selected. What stands against it is an
 // error, before anything is executed: a stack in no wave, an order between stacks
 // that the waves turn around, a wave that no stack of the project could be in.
-func (w *waves) divide(p *project.Project, n *session, g *runner.Graph, ops []string) error {
+func (w *Waves) divide(p *project.Project, n *Session, g *runner.Graph, ops []string) error {
 	if !note.AnyDeploys(ops...) {
-		if !w.wavesTyped {
-			w.filters, w.match = nil, nil
+		if !w.WavesTyped {
+			w.Filters, w.Match = nil, nil
 		}
-		if !w.limitTyped {
-			w.limit = failureLimit{}
+		if !w.LimitTyped {
+			w.Limit = failureLimit{}
 		}
 	}
-	w.of, w.came = map[string]int{}, map[string]note.Record{}
-	if len(w.filters) == 0 {
-		w.list = []wave{{stacks: g.Order()}}
+	w.WaveOf, w.came = map[string]int{}, map[string]note.Record{}
+	if len(w.Filters) == 0 {
+		w.List = []Wave{{stacks: g.Order()}}
 		return nil
 	}
 	all, err := p.All()
 	if err != nil {
 		return err
 	}
-	if err := w.exist(all); err != nil {
+	if err := w.Exist(all); err != nil {
 		return err
 	}
-	for _, f := range w.filters {
-		w.list = append(w.list, wave{name: f})
+	for _, f := range w.Filters {
+		w.List = append(w.List, Wave{Name: f})
 	}
 	for _, path := range g.Order() {
-		i, ok := w.wave(n.stacks[path].stack)
+		i, ok := w.wave(n.Stacks[path].Stack)
 		if !ok {
-			return fmt.Errorf("%s is in none of the waves (%s); add --wave '*' for the stacks that are left", path, strings.Join(w.filters, ", "))
+			return fmt.Errorf("%s is in none of the waves (%s); add --wave '*' for the stacks that are left", path, strings.Join(w.Filters, ", "))
 		}
-		w.of[path] = i
-		w.list[i].stacks = append(w.list[i].stacks, path)
+		w.WaveOf[path] = i
+		w.List[i].stacks = append(w.List[i].stacks, path)
 		for _, first := range g.Predecessors(path) {
-			if w.of[first] > i {
+			if w.WaveOf[first] > i {
 				return fmt.Errorf("%s runs after %s, but is in the wave %s, which is before %s; put the two into one wave, or %s into the earlier one",
-					path, first, w.filters[i], w.filters[w.of[first]], first)
+					path, first, w.Filters[i], w.Filters[w.WaveOf[first]], first)
 			}
 		}
 	}
 	return nil
 }
 
-// exist refuses a wave that none of the project's stacks could be in: a canary whose tag is
+// Exist refuses a wave that none of the project's stacks could be in: a canary whose tag is
 // misspelt must not be left out.
-func (w *waves) exist(all []runner.Stack) error {
-	for i, f := range w.filters {
-		if f != "*" && !slices.ContainsFunc(all, w.match[i]) {
+func (w *Waves) Exist(all []runner.Stack) error {
+	for i, f := range w.Filters {
+		if f != "*" && !slices.ContainsFunc(all, w.Match[i]) {
 			return fmt.Errorf("no stack of the project matches the wave %s; `terramate list --tags TAG` shows which have a tag", f)
 		}
 	}
 	return nil
 }
 
-func (w *waves) wave(s runner.Stack) (int, bool) {
-	for i, match := range w.match {
+func (w *Waves) wave(s runner.Stack) (int, bool) {
+	for i, match := range w.Match {
 		if match(s) {
 			return i, true
 		}
@@ -123,38 +124,38 @@ func (w *waves) wave(s runner.Stack) (int, bool) {
 
 // standing finds what earlier runs have made of the waves on this commit, also of
 // stacks that --pending leaves out.
-func (w *waves) standing(st *gitstate.State, n *session, skip map[string]bool) error {
-	if len(w.filters) == 0 {
+func (w *Waves) standing(st *gitstate.State, n *Session, skip map[string]bool) error {
+	if len(w.Filters) == 0 {
 		return nil
 	}
-	for _, path := range slices.Sorted(maps.Keys(n.stacks)) {
-		r := n.stacks[path]
-		i, ok := w.wave(r.stack)
-		if _, selected := w.of[path]; !ok || selected && !skip[path] {
+	for _, path := range slices.Sorted(maps.Keys(n.Stacks)) {
+		r := n.Stacks[path]
+		i, ok := w.wave(r.Stack)
+		if _, selected := w.WaveOf[path]; !ok || selected && !skip[path] {
 			continue
 		}
 		l, err := n.latest(st, path)
 		if err != nil {
 			return err
 		}
-		if l.Status == note.OK && l.Commit == n.commit.Hash {
-			w.list[i].stand = append(w.list[i].stand, l.Record)
+		if l.Status == note.OK && l.Commit == n.Commit.Hash {
+			w.List[i].stand = append(w.List[i].stand, l.Record)
 		}
 	}
 	return nil
 }
 
 // name is the wave that a stack's records name, "" where there are none.
-func (w *waves) name(path string) string {
-	if i, ok := w.of[path]; ok {
-		return w.list[i].name
+func (w *Waves) NameOf(path string) string {
+	if i, ok := w.WaveOf[path]; ok {
+		return w.List[i].Name
 	}
 	return ""
 }
 
-// todo are the stacks of a wave that are to run.
-func (w *waves) todo(k int, skip map[string]bool) (paths []string) {
-	for _, p := range w.list[k].stacks {
+// Todo are the stacks of a wave that are to run.
+func (w *Waves) Todo(k int, skip map[string]bool) (paths []string) {
+	for _, p := range w.List[k].stacks {
 		if !skip[p] {
 			paths = append(paths, p)
 		}
@@ -163,16 +164,16 @@ func (w *waves) todo(k int, skip map[string]bool) (paths []string) {
 }
 
 // String says how many stacks each wave runs.
-func (w *waves) String(skip map[string]bool) string {
+func (w *Waves) String(skip map[string]bool) string {
 	var parts []string
-	for k := range w.list {
-		parts = append(parts, fmt.Sprintf("%s (%d)", w.list[k].name, len(w.todo(k, skip))))
+	for k := range w.List {
+		parts = append(parts, fmt.Sprintf("%s (%d)", w.List[k].Name, len(w.Todo(k, skip))))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// only is the options with which the stacks of one wave run.
-func only(x runner.Options, g *runner.Graph, paths []string) runner.Options {
+// Only is the options with which the stacks of one wave run.
+func Only(x runner.Options, g *runner.Graph, paths []string) runner.Options {
 	x.Skip = map[string]bool{}
 	for _, p := range g.Order() {
 		x.Skip[p] = true
@@ -185,8 +186,8 @@ func only(x runner.Options, g *runner.Graph, paths []string) runner.Options {
 
 // execute runs one wave after the other and returns the results of all of their
 // stacks, each of which was observed, also where it was not reached.
-func (w *waves) execute(ctx context.Context, u *ui, n *session, g *runner.Graph, tasks map[string]runner.Task, x runner.Options, target string, tell func(runner.Event) error) (results []runner.Result, err error) {
-	r := rollout{waves: w, u: u, n: n, x: x, target: target}
+func (w *Waves) execute(ctx context.Context, n *Session, g *runner.Graph, tasks map[string]runner.Task, x runner.Options, target string, tell func(runner.Event) error) (results []runner.Result, err error) {
+	r := rollout{Waves: w, n: n, x: x, target: target}
 	r.observe = func(e runner.Event) error {
 		if e.Kind == runner.Interrupted {
 			r.over = &runner.Result{Status: runner.StatusCanceled, Reason: "not started: interrupted by " + runner.SignalName(e.Signal)}
@@ -194,8 +195,8 @@ func (w *waves) execute(ctx context.Context, u *ui, n *session, g *runner.Graph,
 		return tell(e)
 	}
 	came := map[string]runner.Result{}
-	for k := range w.list {
-		todo := w.todo(k, x.Skip)
+	for k := range w.List {
+		todo := w.Todo(k, x.Skip)
 		if len(todo) == 0 {
 			continue
 		}
@@ -205,17 +206,17 @@ func (w *waves) execute(ctx context.Context, u *ui, n *session, g *runner.Graph,
 		blocked := blockedBy(g, came, r.over == nil)
 		var part []runner.Result
 		if r.over == nil {
-			if len(w.filters) > 0 {
-				u.Say("wave %s, %d of %d: %s", w.list[k].name, k+1, len(w.list), terminal.Plural(len(todo), "stack"))
+			if len(w.Filters) > 0 {
+				n.Out.Say("wave %s, %d of %d: %s", w.List[k].Name, k+1, len(w.List), runner.Plural(len(todo), "stack"))
 			}
-			y := only(x, g, todo)
+			y := Only(x, g, todo)
 			y.Blocked = map[string]string{}
 			for _, p := range todo {
 				if blocked[p] != "" {
 					y.Blocked[p] = blocked[p]
 				}
 			}
-			if w.limit.set {
+			if w.Limit.set {
 				y.StopAfter = r.allowed(len(todo)) + 1
 			}
 			var failed error
@@ -270,9 +271,8 @@ func blockedBy(g *runner.Graph, came map[string]runner.Result, canceled bool) ma
 
 // rollout is one execution of the waves.
 type rollout struct {
-	*waves
-	u        *ui
-	n        *session
+	*Waves
+	n        *Session
 	x        runner.Options
 	target   string
 	observe  func(runner.Event) error
@@ -283,10 +283,10 @@ type rollout struct {
 
 // allowed is how many failures a wave of so many stacks may have.
 func (r *rollout) allowed(stacks int) int {
-	if r.limit.percent {
-		return r.limit.n * stacks / 100
+	if r.Limit.percent {
+		return r.Limit.n * stacks / 100
 	}
-	return max(r.limit.n-r.failures, 0)
+	return max(r.Limit.n-r.failures, 0)
 }
 
 // judge decides whether the wave that has ended lets the next one start.
@@ -299,7 +299,7 @@ func (r *rollout) judge(k int, results []runner.Result) {
 		switch res.Status {
 		case runner.StatusFailed, runner.StatusCanceled:
 			failed++
-			if failed == 1 || r.limit.set {
+			if failed == 1 || r.Limit.set {
 				cause = res.Stack.Path
 			}
 		case runner.StatusBlocked:
@@ -309,15 +309,15 @@ func (r *rollout) judge(k int, results []runner.Result) {
 		}
 	}
 	r.failures += failed
-	switch name := r.list[k].name; {
-	case r.limit.set && failed > allowed:
+	switch name := r.List[k].Name; {
+	case r.Limit.set && failed > allowed:
 		for _, res := range results {
 			if res.Status == runner.StatusBlocked && res.Reason != "" {
 				cause = res.Cause // the one that was one too many
 			}
 		}
-		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s had %s", name, terminal.Plural(failed, "failure"))}
-	case cause != "" && (!r.limit.set || r.x.FailFast):
+		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s had %s", name, runner.Plural(failed, "failure"))}
+	case cause != "" && (!r.Limit.set || r.x.FailFast):
 		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s is not ok", name)}
 	}
 }
@@ -326,7 +326,7 @@ func (r *rollout) judge(k int, results []runner.Result) {
 func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 	hold := func(wait time.Duration, reason string) {
 		for _, p := range todo {
-			for _, w := range r.n.watch { // what is said of it is said of the wave
+			for _, w := range r.n.Watch { // what is said of it is said of the wave
 				w(runner.Event{Kind: runner.Held, Wait: wait, Result: runner.Result{Stack: tasks[p].Stack, Exit: -1, Reason: reason}})
 			}
 		}
@@ -334,14 +334,14 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 	before := k - 1
 	var records []note.Record
 	for i := k - 1; i >= 0; i-- {
-		for _, rec := range r.list[i].stand {
+		for _, rec := range r.List[i].stand {
 			if rec.At.After(r.ended) {
 				r.ended = rec.At
 			}
 		}
 		if len(records) == 0 {
-			records = slices.Clone(r.list[i].stand)
-			for _, p := range r.list[i].stacks {
+			records = slices.Clone(r.List[i].stand)
+			for _, p := range r.List[i].stacks {
 				if rec, has := r.came[p]; has {
 					records = append(records, rec)
 				}
@@ -351,10 +351,10 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 			}
 		}
 	}
-	from, to := r.list[before].name, r.list[k].name
-	if wait := min(r.soak-time.Since(r.ended), r.soak); !r.ended.IsZero() && wait > 0 {
+	from, to := r.List[before].Name, r.List[k].Name
+	if wait := min(r.Soak-time.Since(r.ended), r.Soak); !r.ended.IsZero() && wait > 0 {
 		until := time.Now().Add(wait).Format("15:04:05")
-		r.u.Say("soaking for %s before the wave %s, until %s", terminal.Took(wait), to, until)
+		r.n.Out.Say("soaking for %s before the wave %s, until %s", runner.Took(wait), to, until)
 		hold(wait, "soaking until "+until)
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
@@ -365,14 +365,14 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 			return
 		}
 	}
-	if r.gate == "" {
+	if r.Gate == "" {
 		return
 	}
 	// The records it is about are on the disk, and in reach of `tmnotes status`.
-	if err := r.n.store.Flush(context.Background()); err != nil {
-		r.u.Warn(err.Error())
+	if err := r.n.Store.Flush(context.Background()); err != nil {
+		r.n.Out.Warn(err.Error())
 	}
-	r.u.Say("the gate after the wave %s: %s", from, note.NewRedactor(r.u.env.Environ).Text(r.gate, 200))
+	r.n.Out.Say("the gate after the wave %s: %s", from, note.NewRedactor(r.n.Environ).Text(r.Gate, 200))
 	hold(0, "for the gate after the wave "+from)
 	exit, err := r.ask(from, to, records)
 	switch {
@@ -385,7 +385,7 @@ func (r *rollout) pass(k int, tasks map[string]runner.Task, todo []string) {
 		return
 	}
 	if r.over.Status == runner.StatusBlocked {
-		r.u.Say("%s; nothing further starts", r.over.Reason)
+		r.n.Out.Say("%s; nothing further starts", r.over.Reason)
 	}
 }
 
@@ -400,18 +400,12 @@ func (r *rollout) ask(from, to string, records []note.Record) (exit int, err err
 			return 0, err
 		}
 	}
-	shell := runner.Shell(r.gate)
+	shell := runner.Shell(r.Gate)
 	cmd := exec.Command(shell[0], shell[1:]...)
-	cmd.Dir = r.n.store.WorkTree()
-	cmd.Env = r.u.env.with("TMNOTES_WAVE="+from, "TMNOTES_NEXT_WAVE="+to, "TMNOTES_RUN="+r.n.run, "TMNOTES_COMMIT="+r.n.commit.Hash, "TMNOTES_TARGET="+r.target)
-	out := r.x.Stderr
-	if r.pause != nil {
-		defer r.pause()()
-	}
-	if scr, is := out.(*terminal.Screen); is {
-		out = scr.File // with no view on it, it is the gate's
-	}
-	out = terminal.Outlasting(out)
+	cmd.Dir = r.n.Store.WorkTree()
+	cmd.Env = r.n.with("TMNOTES_WAVE="+from, "TMNOTES_NEXT_WAVE="+to, "TMNOTES_RUN="+r.n.RunID, "TMNOTES_COMMIT="+r.n.Commit.Hash, "TMNOTES_TARGET="+r.target)
+	out, resume := r.aside()
+	defer resume()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &stdin, out, out
 	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
 	gate, err := runner.StartProgram(cmd, r.x.Foreground)
@@ -427,4 +421,16 @@ func (r *rollout) ask(from, to string, records []note.Record) (exit int, err err
 			gate.Kill()
 		}
 	})
+}
+
+func ParseLimit(text string) (l failureLimit, err error) {
+	if text == "" {
+		return l, nil
+	}
+	digits, percent := strings.CutSuffix(text, "%")
+	n, err := strconv.Atoi(digits)
+	if err != nil || n < 0 || percent && n > 100 {
+		return l, fmt.Errorf("--max-failures: %q is no number of stacks, and no percentage from 0%% to 100%%", text)
+	}
+	return failureLimit{true, n, percent}, nil
 }

@@ -1,4 +1,4 @@
-package cli
+package deploy
 
 import (
 	"context"
@@ -20,33 +20,23 @@ import (
 // few seconds ahead; then the notes are read again, since it may have been done by who
 // had it before; and it is let go of once its result is on the remote.
 
-// claimOptions is what these flags say.
-type claimOptions struct {
-	off       bool
-	onClaimed string
-	lease     time.Duration
-}
-
 // claims are those of a run. A nil one claims nothing.
 type claims struct {
-	n       *session
-	u       *ui
-	opt     claimOptions
+	n       *Session
+	opt     ClaimOptions
 	claimer *gitstate.Claimer
 	remote  string
 	g       *runner.Graph
 	skip    map[string]bool
 
 	// What is decided again when a stack is about to start.
-	before                  *gitstate.State // by which the stacks were selected
-	newer                   *newer
-	resume, rollback, force bool
-	named                   bool // by a filter on state, which says what to run: nothing is taken off
-	lookedBack              bool
-	overtook                *bool           // set if another pipeline began while the stacks were being selected
-	unreachable             time.Time       // since when the remote cannot be asked
-	elsewhere               map[string]bool // stacks that --on-claimed=skip left to others
-	held                    sync.Map        // path → gitstate.Claim: as it was when the stack started
+	rules       Rules
+	named       bool // by a filter on state, which says what to run: nothing is left out
+	lookedBack  bool
+	overtook    *bool           // set if another pipeline began while the stacks were being selected
+	unreachable time.Time       // since when the remote cannot be asked
+	elsewhere   map[string]bool // stacks that --on-claimed=skip left to others
+	held        sync.Map        // path → gitstate.Claim: as it was when the stack started
 
 	taking sync.Mutex // held while stacks are claimed, or what was claimed ahead is let go of
 	ahead  aheadClaims
@@ -54,24 +44,24 @@ type claims struct {
 	says   map[string]said // what was said of a stack that is waited for
 }
 
-func (n *session) claim(u *ui, push *pusher, o runOptions, head *note.Record, g *runner.Graph, overtook *bool) *claims {
-	remote := push.remote
-	if remote == "" || o.claims.off {
+func (x *Plan) claim(head *note.Record, overtook *bool) *claims {
+	push := x.courier
+	if push.Remote == "" || x.Claims.Off {
 		return nil
 	}
-	k := &claims{n: n, u: u, opt: o.claims, remote: remote, g: g, skip: o.exec.Skip, before: n.before, newer: n.newer, resume: o.resume, rollback: o.allowRollback,
-		force: o.force, named: o.filter.Set(), overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
-	k.claimer = n.store.NewClaimer(remote, gitstate.Claim{Commit: n.commit.Hash, Run: n.run, Leg: n.leg, By: head.By, Job: head.Job, Lease: o.claims.lease})
-	k.ahead.init(o.claims.lease)
+	k := &claims{n: x.Session, opt: x.Claims, remote: push.Remote, g: x.Graph, skip: x.Exec.Skip, rules: x.rules(), named: x.Filter.Set(),
+		overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
+	k.claimer = x.Store.NewClaimer(k.remote, gitstate.Claim{Commit: x.Commit.Hash, Run: x.RunID, Leg: x.LegNumber, By: head.By, Job: head.Job, Lease: k.opt.Lease})
+	k.ahead.init(k.opt.Lease)
 	k.let.most = waitMost(head.Stacks)
-	k.let.begin(n.net, k.claimer, push, k.ahead.keep, k.letGoUnused)
+	k.let.begin(x.net, k.claimer, push, k.ahead.keep, k.letGoUnused)
 	return k
 }
 
 // of is what is claimed for a stack.
 func (k *claims) of(path string) (gitstate.Claim, bool) {
-	r := k.n.of(path)
-	return gitstate.Claim{Stack: path, ID: r.stack.ID, Target: r.target, Announced: k.n.shared && k.n.queued[path] != nil}, note.Op(r.op.Name).Deploys()
+	r := k.n.Planned(path)
+	return gitstate.Claim{Stack: path, ID: r.Stack.ID, Target: r.Target, Announced: k.n.shared && k.n.queued[path] != nil}, note.Op(r.Op.Name).Deploys()
 }
 
 // admit claims the stacks that are ready and decides again whether they need to run.
@@ -79,7 +69,7 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	answers := make([]runner.Admission, len(ready))
 	at := map[string]int{}
 	var want []gitstate.Claim
-	k.let.keepUp(ctx, k.opt.lease)
+	k.let.keepUp(ctx, k.opt.Lease)
 	k.taking.Lock() // nothing is let go of meanwhile that is taken now
 	defer k.taking.Unlock()
 	for i, s := range ready {
@@ -120,13 +110,13 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	case ctx.Err() != nil:
 		return make([]runner.Admission, len(ready)), nil // what is interrupted does not start, whatever is said here
 	case errors.Is(err, gitstate.ErrClaims):
-		return nil, admitError{fmt.Errorf("stacks cannot be claimed: %w (--claims=off does without, and does not see other jobs)", err)}
+		return nil, AdmitError{fmt.Errorf("stacks cannot be claimed: %w (--claims=off does without, and does not see other jobs)", err)}
 	case errors.Is(err, gitstate.ErrRemote):
 		if k.unreachable.IsZero() {
 			k.unreachable = time.Now()
 		}
-		if time.Since(k.unreachable) > k.opt.lease {
-			return nil, admitError{fmt.Errorf("stacks cannot be claimed: %w", err)}
+		if time.Since(k.unreachable) > k.opt.Lease {
+			return nil, AdmitError{fmt.Errorf("stacks cannot be claimed: %w", err)}
 		}
 		for _, c := range want {
 			if answers[at[c.Stack]] == (runner.Admission{}) {
@@ -135,7 +125,7 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 		}
 		return answers, nil
 	case err != nil:
-		return nil, admitError{err}
+		return nil, AdmitError{err}
 	}
 	k.unreachable = time.Time{}
 	return answers, nil
@@ -184,7 +174,7 @@ func (k *claims) take(ctx context.Context, want, more []gitstate.Claim, say func
 		}
 		k.n.left.Delete(want[i].Stack)
 		if done, is := off[want[i].Stack]; is {
-			say(want[i].Stack, runner.Admission{Status: runner.StatusSkipped, Reason: done.why})
+			say(want[i].Stack, runner.Admission{Status: runner.StatusSkipped, Reason: done.Why})
 			if i < asked {
 				k.let.now(want[i])
 			}
@@ -202,7 +192,7 @@ func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(
 	var busy []string
 	for _, c := range want {
 		_, left := k.n.left.Load(c.Stack)
-		if r := k.n.of(c.Stack); left || r.was.Underway(k.n.run) {
+		if r := k.n.Planned(c.Stack); left || r.was.Underway(k.n.RunID) {
 			busy = append(busy, c.Stack)
 		}
 	}
@@ -210,7 +200,7 @@ func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(
 		if len(busy) == 0 {
 			break
 		}
-		st, err := k.n.store.State(ctx)
+		st, err := k.n.Store.State(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -221,7 +211,7 @@ func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(
 		want = slices.DeleteFunc(want, func(c gitstate.Claim) bool {
 			t, is := off[c.Stack]
 			if is {
-				say(c.Stack, runner.Admission{Status: runner.StatusSkipped, Reason: t.why})
+				say(c.Stack, runner.Admission{Status: runner.StatusSkipped, Reason: t.Why})
 			}
 			return is
 		})
@@ -251,7 +241,7 @@ func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(
 func (k *claims) claimed(path string, by *gitstate.Other, say func(string, runner.Admission)) {
 	k.n.left.Store(path, true)
 	reason := "claimed by " + by.Who()
-	switch k.opt.onClaimed {
+	switch k.opt.OnClaimed {
 	case "skip":
 		k.elsewhere[path] = true
 		say(path, runner.Admission{Status: runner.StatusSkipped, Reason: reason})
@@ -273,28 +263,28 @@ func (k *claims) waitsFor(path string, by *gitstate.Other) string {
 	if was := k.says[path]; was.run == by.Run && time.Since(was.at) < time.Minute {
 		return was.text
 	}
-	text := "claimed by " + by.Who() + " " + sinceWhen(&by.Claim)
+	text := "claimed by " + by.Who() + " " + SinceWhen(&by.Claim)
 	if by.Here {
 		text += "; its command still runs on this machine"
 	} else {
-		text += fmt.Sprintf("; taken over at %s unless it is renewed", clockTime(time.Now().Add(by.Left)))
+		text += fmt.Sprintf("; taken over at %s unless it is renewed", ClockTime(time.Now().Add(by.Left)))
 	}
 	k.says[path] = said{by.Run, text, time.Now()}
 	return text
 }
 
-// sinceWhen is since when a stack is claimed, and when that was renewed last, by the
+// SinceWhen is since when a stack is claimed, and when that was renewed last, by the
 // holder's clock.
-func sinceWhen(c *gitstate.Claim) string {
-	text := "since " + clockTime(c.Since)
+func SinceWhen(c *gitstate.Claim) string {
+	text := "since " + ClockTime(c.Since)
 	if c.Renewed > 0 {
-		text += ", renewed at " + clockTime(c.At)
+		text += ", renewed at " + ClockTime(c.At)
 	}
 	return text
 }
 
-// clockTime is a time of today without the date.
-func clockTime(t time.Time) string {
+// ClockTime is a time of today without the date.
+func ClockTime(t time.Time) string {
 	if t, now := t.Local(), time.Now(); t.Format(time.DateOnly) == now.Format(time.DateOnly) {
 		return t.Format(time.TimeOnly)
 	}
@@ -319,24 +309,24 @@ func (k *claims) afterElsewhere(path string) string {
 
 // decide looks at stacks as the selection did, with what was recorded until st, and
 // says which need not run. What they follow is taken down.
-func (k *claims) decide(ctx context.Context, st *gitstate.State, paths []string) (map[string]taken, error) {
+func (k *claims) decide(ctx context.Context, st *gitstate.State, paths []string) (map[string]Decision, error) {
 	if len(paths) == 0 {
 		return nil, nil
 	}
-	k.n.store.Basis(st)
-	began, err := st.Began(k.before)
+	k.n.Store.Basis(st)
+	began, err := st.Began(k.n.Basis)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.newer.know(ctx, began); err != nil {
+	if err := k.n.newer.know(ctx, began); err != nil {
 		return nil, err
 	}
-	off := map[string]taken{}
+	off := map[string]Decision{}
 	var settled *gitstate.State
 	var again []string
 	for _, p := range paths {
-		r := k.n.of(p)
-		news, err := st.News(&r.was, r.stack.ID, p, r.target, r.op.Name, k.n.run)
+		r := k.n.Planned(p)
+		news, err := st.News(&r.was, r.Stack.ID, p, r.Target, r.Op.Name, k.n.RunID)
 		if err != nil {
 			return nil, err
 		}
@@ -356,11 +346,11 @@ func (k *claims) decide(ctx context.Context, st *gitstate.State, paths []string)
 		case k.named:
 		case news && (l.Run != r.was.Run || !l.At.Equal(r.was.At) || len(r.was.Diverged) > 0):
 			again = append(again, p)
-		case r.op.Name == note.Deploy && !k.rollback:
-			if why, err := k.newer.back(&l, p); err != nil {
+		case r.Op.Name == note.Deploy && !k.rules.Rollback:
+			if why, err := k.n.newer.back(&l, p); err != nil {
 				return nil, err
 			} else if why != "" {
-				off[p] = taken{path: p, superseded: true, why: why}
+				off[p] = Decision{Late, why}
 			}
 		}
 	}
@@ -370,7 +360,7 @@ func (k *claims) decide(ctx context.Context, st *gitstate.State, paths []string)
 	if err := k.bring(ctx, settled, again); err != nil {
 		return nil, err
 	}
-	more, err := takeOff(ctx, settled, k.n, again, !k.force, k.resume, k.rollback, k.u.Warn)
+	more, err := k.n.decideAll(ctx, settled, again, k.rules)
 	for p, t := range more {
 		off[p] = t
 	}
@@ -384,14 +374,14 @@ func (k *claims) lookBack() error {
 	if k.lookedBack || !k.n.reselect {
 		return nil
 	}
-	st, err := k.n.store.State(context.Background())
+	st, err := k.n.Store.State(context.Background())
 	if err != nil {
 		return err
 	}
-	k.n.store.Basis(st)
-	began, err := st.Began(k.before)
+	k.n.Store.Basis(st)
+	began, err := st.Began(k.n.Basis)
 	k.lookedBack = true
-	*k.overtook = k.n.overtaken(began, k.newer.target)
+	*k.overtook = k.n.overtaken(began, k.n.newer.target)
 	return err
 }
 
@@ -408,7 +398,7 @@ func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) 
 			commits = append(commits, l.OKCommit)
 		}
 	}
-	return k.n.store.Bring(ctx, k.remote, commits)
+	return k.n.Store.Bring(ctx, k.remote, commits)
 }
 
 // finished lets go of a stack that has ended, after its result was recorded.
@@ -434,7 +424,7 @@ func (k *claims) end(pushed bool) {
 		}
 		k.claimer.Sweep(k.n.net)
 		if err := k.lookBack(); err != nil {
-			k.u.Warn(err.Error())
+			k.n.Out.Warn(err.Error())
 		}
 	}
 	k.claimer.Close()
@@ -454,7 +444,7 @@ func (k *claims) letGoUnused() {
 // his two pushes.
 func (k *claims) settle() {
 	for range 8 {
-		tr, err := k.n.store.PushFetched(k.n.net, k.remote)
+		tr, err := k.n.Store.PushFetched(k.n.net, k.remote)
 		if err == nil && (!tr.Spooled || tr.Refused) || k.n.net.Err() != nil {
 			return
 		}

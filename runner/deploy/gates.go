@@ -1,4 +1,4 @@
-package cli
+package deploy
 
 import (
 	"context"
@@ -7,12 +7,12 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 )
 
-// admitter is asked about stacks that are ready; see runner.Options.Admit.
-type admitter func(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error)
+// gate is asked about stacks that are ready; see runner.Options.Admit.
+type gate func(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error)
 
 // inTurn asks one after the other. The first that has something to say about a stack
 // decides on it; the later ones are asked about those that are left.
-func inTurn(chain ...admitter) admitter {
+func inTurn(chain ...gate) gate {
 	return func(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error) {
 		answers := make([]runner.Admission, len(ready))
 		left := make([]int, len(ready))
@@ -46,7 +46,7 @@ func inTurn(chain ...admitter) admitter {
 	}
 }
 
-// admitError stops a run: whether a stack may start cannot be told.
-type admitError struct{ error }
+// AdmitError stops a run: whether a stack may start cannot be told.
+type AdmitError struct{ error }
 
-func (e admitError) Unwrap() error { return e.error }
+func (e AdmitError) Unwrap() error { return e.error }

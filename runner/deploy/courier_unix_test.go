@@ -1,6 +1,6 @@
 //go:build unix
 
-package cli
+package deploy
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 // A push that failed is tried again long before its interval; and what was recorded
 // comes to the disk while one goes on.
-func TestPusher(t *testing.T) {
+func TestCourier(t *testing.T) {
 	t.Parallel()
 	repo := gittest.New(t)
 	s, err := gitstate.Open(t.Context(), gitstate.Options{Dir: repo.Dir})
@@ -40,13 +40,12 @@ func TestPusher(t *testing.T) {
 [ -e refused ] || { touch refused; exit 1; }
 touch held
 while ! [ -e let ]; do sleep 0.01; done`)
-	n := &session{store: s}
+	push := NewCourier(s, "origin", 24*time.Hour)
 	record := func(stack string) {
 		if err := s.AppendLazily(repo.Head(), &note.Record{Status: note.OK, Op: note.Deploy, Stack: stack, Run: "RUN1"}); err != nil {
 			t.Fatal(err)
 		}
-		n.changed.Store(true)
-		n.unsynced.Store(true)
+		push.Recorded()
 	}
 	exists := func(file string) func() bool {
 		return func() bool {
@@ -55,12 +54,12 @@ while ! [ -e let ]; do sleep 0.01; done`)
 		}
 	}
 	record("/a")
-	push := startPusher(context.Background(), n, "origin", 24*time.Hour)
-	push.now()
+	push.Start(context.Background())
+	push.Now()
 	eventually(t, "a push that is refused", exists(refused))
 	eventually(t, "another try", exists(held))
 	record("/b")
-	eventually(t, "a sync to the disk while a push waits", func() bool { return !n.unsynced.Load() })
+	eventually(t, "a sync to the disk while a push waits", func() bool { return !push.unsynced.Load() })
 	if exists(let)() {
 		t.Error("the push has ended")
 	}
@@ -71,5 +70,5 @@ while ! [ -e let ]; do sleep 0.01; done`)
 		_, err := os.Stat(filepath.Join(repo.Remote, "refs", "notes", "tmnotes"))
 		return err == nil
 	})
-	push.end()
+	push.End()
 }

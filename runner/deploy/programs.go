@@ -1,4 +1,4 @@
-package cli
+package deploy
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 )
 
-// checkPrograms refuses tasks that could not start for want of a program, and those that
+// CheckPrograms refuses tasks that could not start for want of a program, and those that
 // look for drift through a program that hides it.
-func checkPrograms(tasks map[string]runner.Task, paths []string) error {
+func CheckPrograms(tasks map[string]runner.Task, paths []string) error {
 	var programs runner.Programs
 	for _, path := range paths {
 		task := tasks[path]

@@ -1,4 +1,4 @@
-package cli
+package deploy
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 type letGo struct {
 	ctx     context.Context
 	claimer *gitstate.Claimer
-	push    *pusher
+	push    *Courier
 	wake    chan struct{}
 	stop    chan struct{}
 	done    sync.WaitGroup
@@ -51,7 +51,7 @@ const releaseMost = 500
 // releaseWait is how long others that end are waited for, so that they are released together.
 const releaseWait = 200 * time.Millisecond
 
-func (l *letGo) begin(ctx context.Context, claimer *gitstate.Claimer, push *pusher, each time.Duration, also func()) {
+func (l *letGo) begin(ctx context.Context, claimer *gitstate.Claimer, push *Courier, each time.Duration, also func()) {
 	l.ctx, l.claimer, l.push, l.wake, l.stop = ctx, claimer, push, make(chan struct{}, 1), make(chan struct{})
 	l.less = make(chan struct{}, 1)
 	push.tell(l.pushed)

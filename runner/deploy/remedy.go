@@ -1,4 +1,4 @@
-package cli
+package deploy
 
 import (
 	"fmt"
@@ -6,8 +6,8 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 )
 
-// remedy is what to do about an error of a remote, "" where the error says it.
-func remedy(err error, remote, ref string, ci ciJob) string {
+// Remedy is what to do about an error of a remote, "" where the error says it.
+func Remedy(err error, remote, ref string, ci CI) string {
 	switch gitstate.CauseOf(err) {
 	case gitstate.Unreachable, gitstate.Silent:
 		return fmt.Sprintf("try again when `git ls-remote %s` works", remote)
@@ -18,7 +18,7 @@ func remedy(err error, remote, ref string, ci ciJob) string {
 	case gitstate.NotOwned:
 		return "git config --global --add safe.directory DIR trusts a repository of another user"
 	case gitstate.Denied:
-		switch ci.name {
+		switch ci.Name {
 		case "github":
 			return "permissions: contents: write in the job"
 		case "gitlab":
@@ -39,20 +39,25 @@ func remedy(err error, remote, ref string, ci ciJob) string {
 	return ""
 }
 
-// notAnnounced is the error of a deployment that could not be announced.
-func notAnnounced(err error, remote, ref string, ci ciJob) error {
-	do := remedy(err, remote, ref, ci)
+// NotAnnounced is the error of a deployment that could not be announced.
+func NotAnnounced(err error, remote, ref string, ci CI) error {
+	do := Remedy(err, remote, ref, ci)
 	if do == "" {
 		do = "`tmnotes doctor` looks for what is in the way"
 	}
 	return fmt.Errorf("%w; nothing was executed, since what is about to run must be on %s first (%s; or --sync=off, which other jobs do not see)", err, remote, do)
 }
 
-// notPushed is the error of work that was done and whose record is only here.
-func notPushed(s *gitstate.Store, remote string, err error, ci ciJob) error {
-	do := remedy(err, remote, s.Ref(), ci)
+// NotPushed is the error of work that was done and whose record is only here.
+func NotPushed(s *gitstate.Store, remote string, err error, ci CI) error {
+	do := Remedy(err, remote, s.Ref(), ci)
 	if do != "" {
 		do = " (" + do + ")"
 	}
-	return &exitError{exitNotPushed, fmt.Errorf("%w%s; the records are safe in %s and go out with `tmnotes sync`", err, do, s.GitDir())}
+	return &NotPushedError{fmt.Errorf("%w%s; the records are safe in %s and go out with `tmnotes sync`", err, do, s.GitDir())}
 }
+
+// NotPushedError is of work that was done and whose record is only here.
+type NotPushedError struct{ error }
+
+func (e *NotPushedError) Unwrap() error { return e.error }

@@ -1,4 +1,4 @@
-package cli
+package deploy
 
 import (
 	"context"
@@ -10,18 +10,19 @@ import (
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
-// reach is the network of something that is under way. What is recorded is on the disk
+// Reach is the network of something that is under way. What is recorded is on the disk
 // in any case, so that no wait for a remote is worth more than its budget, or than a
 // person's second Ctrl-C; the third ends the process.
-type reach struct {
-	ctx    context.Context // of all that is sent and asked
-	giveUp context.CancelCauseFunc
-	budget time.Duration
-	stop   chan struct{}
-	timers []*time.Timer
+type Reach struct {
+	Context context.Context // of all that is sent and asked
+	giveUp  context.CancelCauseFunc
+	budget  time.Duration
+	stop    chan struct{}
+	timers  []*time.Timer
 
 	mu      sync.Mutex
 	signals int
@@ -31,12 +32,12 @@ type reach struct {
 
 var errGivenUp = errors.New("given up at a signal")
 
-// newReach watches the signals as well, of which there were so many. Done ends it.
-func newReach(ctx context.Context, u *ui, s *gitstate.Store, remote string, signals int) *reach {
-	r := &reach{budget: s.NetworkTimeout(), stop: make(chan struct{}), signals: signals}
-	r.ctx, r.giveUp = context.WithCancelCause(context.WithoutCancel(ctx))
+// NewReach watches the signals as well, of which there were so many. Done ends it.
+func NewReach(ctx context.Context, out Voice, s *gitstate.Store, remote string, signals int) *Reach {
+	r := &Reach{budget: s.NetworkTimeout(), stop: make(chan struct{}), signals: signals}
+	r.Context, r.giveUp = context.WithCancelCause(context.WithoutCancel(ctx))
 	incoming := make(chan os.Signal, 8)
-	signal.Notify(incoming, interrupts...)
+	signal.Notify(incoming, runner.Interrupts...)
 	go func() {
 		defer signal.Stop(incoming)
 		for {
@@ -44,7 +45,7 @@ func newReach(ctx context.Context, u *ui, s *gitstate.Store, remote string, sign
 			case <-r.stop:
 				return
 			case sig := <-incoming:
-				r.received(u, remote, sig)
+				r.received(out, remote, sig)
 			}
 		}
 	}()
@@ -54,7 +55,7 @@ func newReach(ctx context.Context, u *ui, s *gitstate.Store, remote string, sign
 // received counts a signal. While commands run they are the runner's business, which has
 // the third one kill; should it be stuck all the same, one that comes much later helps. A
 // person does not press a key ten times a second for ten different things.
-func (r *reach) received(u *ui, remote string, sig os.Signal) {
+func (r *Reach) received(out Voice, remote string, sig os.Signal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	since := time.Since(r.last)
@@ -63,13 +64,13 @@ func (r *reach) received(u *ui, remote string, sig os.Signal) {
 		if r.signals++; r.signals > 3 && since > 5*time.Second {
 			raise(sig)
 		}
-	case r.ctx.Err() != nil && since > time.Second:
+	case r.Context.Err() != nil && since > time.Second:
 		raise(sig)
-	case r.ctx.Err() != nil || since < 500*time.Millisecond:
+	case r.Context.Err() != nil || since < 500*time.Millisecond:
 		return
 	case r.signals == 0 && remote != "":
 		r.signals++
-		u.Say("%v: the records are still being sent to %s; once more leaves that to `tmnotes sync`", sig, remote)
+		out.Say("%v: the records are still being sent to %s; once more leaves that to `tmnotes sync`", sig, remote)
 	default:
 		r.giveUp(errGivenUp)
 	}
@@ -78,24 +79,24 @@ func (r *reach) received(u *ui, remote string, sig os.Signal) {
 
 // raise has a signal do what it does where nobody listens.
 func raise(sig os.Signal) {
-	signal.Reset(interrupts...)
-	resend(sig)
+	signal.Reset(runner.Interrupts...)
+	runner.Resend(sig)
 }
 
-// end begins the end: all that is left to send has one budget of time.
-func (r *reach) end(u *ui, remote string) {
+// End begins the end: all that is left to send has one budget of time.
+func (r *Reach) End(out Voice, remote string) {
 	r.mu.Lock()
 	r.ending, r.last = true, time.Now()
 	r.mu.Unlock()
 	r.timers = append(r.timers, time.AfterFunc(r.budget, func() { r.giveUp(gitstate.NoAnswer(r.budget)) }))
 	if remote != "" {
 		r.timers = append(r.timers, time.AfterFunc(5*time.Second, func() {
-			u.Say("sending the records to %s (for up to %v; Ctrl-C leaves that to `tmnotes sync`)", remote, r.budget)
+			out.Say("sending the records to %s (for up to %v; Ctrl-C leaves that to `tmnotes sync`)", remote, r.budget)
 		}))
 	}
 }
 
-func (r *reach) done() {
+func (r *Reach) Done() {
 	close(r.stop)
 	for _, t := range r.timers {
 		t.Stop()
@@ -114,18 +115,19 @@ func interruptible(ctx context.Context, s *gitstate.Store, do func() error) erro
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
+		return ErrInterrupted
 	case <-silent.C:
 		return fmt.Errorf("the safeguards of Terramate wait for the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync does without)", gitstate.NoAnswer(s.NetworkTimeout()))
 	}
 }
 
 // checkSafeguards is Terramate's check before a run. It asks the remote, for as long as git does.
-func checkSafeguards(ctx context.Context, s *gitstate.Store, p *project.Project, o runOptions, ci ciJob) error {
+func (x *Plan) checkSafeguards(ctx context.Context) error {
+	p := x.project
 	remote := p.DefaultRemote()
-	err := interruptible(ctx, s, func() error {
-		return s.AskOtherwise(ctx, "comparing HEAD with "+remote+"/"+p.DefaultBranch(), remote, func() (stderr string, err error) {
-			err = p.CheckSafeguards(ctx, o.safeguards, o.sel, o.exec.DryRun)
+	err := interruptible(ctx, x.Store, func() error {
+		return x.Store.AskOtherwise(ctx, "comparing HEAD with "+remote+"/"+p.DefaultBranch(), remote, func() (stderr string, err error) {
+			err = p.CheckSafeguards(ctx, x.Safeguards, x.Select, x.Exec.DryRun)
 			if unheard, is := errors.AsType[*project.RemoteError](err); is {
 				stderr = unheard.Said
 			}
@@ -135,7 +137,7 @@ func checkSafeguards(ctx context.Context, s *gitstate.Store, p *project.Project,
 	if !errors.Is(err, gitstate.ErrRemote) {
 		return err
 	}
-	do := remedy(err, remote, s.Ref(), ci)
+	do := Remedy(err, remote, x.Store.Ref(), x.CI)
 	if do != "" {
 		do += "; "
 	}

@@ -1,14 +1,11 @@
-package cli
+package deploy
 
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
@@ -32,11 +29,11 @@ type newer struct {
 	known   map[string]time.Time // others: zero of one that is here, else when it was asked for last
 }
 
-func newNewer(ctx context.Context, n *session, p *project.Project, st *gitstate.State, remote, target string) (*newer, error) {
-	o := &newer{digests: &query.Pendings{Ctx: context.WithoutCancel(ctx), S: n.store, P: p, St: st, Then: map[string]map[string]string{}},
-		commit: n.commit.Hash, remote: remote, target: target, known: map[string]time.Time{}}
+func newNewer(ctx context.Context, n *Session, p *project.Project, st *gitstate.State, remote, target string) (*newer, error) {
+	o := &newer{digests: &query.Pendings{Ctx: context.WithoutCancel(ctx), S: n.Store, P: p, St: st, Then: map[string]map[string]string{}},
+		commit: n.Commit.Hash, remote: remote, target: target, known: map[string]time.Time{}}
 	// Those of later commits began after this one was made, if clocks are not too wrong.
-	heads, err := st.RunsSince(ctx, n.commit.Time.Add(-clockSlack))
+	heads, err := st.RunsSince(ctx, n.Commit.Time.Add(-clockSlack))
 	if err != nil {
 		return nil, err
 	}
@@ -114,72 +111,47 @@ func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
 	return "", nil
 }
 
-// lookedAt records that a pipeline found nothing to deploy at a commit, once for each
+// LookedAt records that a pipeline found nothing to deploy at a commit, once for each
 // commit: that of an earlier one that is late must not deploy what this one has left
 // as it is.
-func (n *session) lookedAt(ctx context.Context, u *ui, ci ciJob, sync syncPlan, ops string, o runOptions, again *bool) error {
-	target := o.sel.Target
-	if sync.remote == "" || !note.AnyDeploys(strings.Split(ops, ",")...) || o.exec.DryRun {
-		return n.store.Flush(ctx)
+func (x *Plan) LookedAt(ctx context.Context) (overtaken bool, err error) {
+	target, remote := x.Select.Target, x.Route.Remote
+	if remote == "" || !note.AnyDeploys(x.asked...) || x.Exec.DryRun {
+		return false, x.Store.Flush(ctx)
 	}
-	lines, err := n.store.Note(n.commit.Hash)
+	lines, err := x.Store.Note(x.Commit.Hash)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if slices.ContainsFunc(lines, func(l gitstate.Line) bool {
 		return !l.Copied && l.Record.Event == note.Started && l.Record.Deploys() && l.Record.Target == target
 	}) {
-		return n.store.Flush(ctx)
+		return false, x.Store.Flush(ctx)
 	}
-	if err := n.announce(n.head(ctx, ci, ops, target, 0, o.command), nil); err != nil {
-		return err
+	if err := x.announce(x.head(ctx, strings.Join(x.asked, ","), target, 0, x.Command), nil); err != nil {
+		return false, err
 	}
-	if err := n.finish(nil); err != nil {
-		return err
+	if err := x.finish(nil); err != nil {
+		return false, err
 	}
-	if _, err := n.store.PushFetched(ctx, sync.remote); err != nil {
-		u.Warn(fmt.Sprintf("%v; nothing was to be done, but a pipeline of an earlier commit that comes late does not learn of it", err))
-		return nil
+	if _, err := x.Store.PushFetched(ctx, remote); err != nil {
+		x.Out.Warn(fmt.Sprintf("%v; nothing was to be done, but a pipeline of an earlier commit that comes late does not learn of it", err))
+		return false, nil
 	}
-	if _, err := n.store.Fetch(ctx, sync.remote); err != nil {
-		return err
+	if _, err := x.Store.Fetch(ctx, remote); err != nil {
+		return false, err
 	}
-	now, err := n.store.State(ctx)
+	now, err := x.Store.State(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	heads, err := now.Began(n.before)
-	*again = n.reselect && n.overtaken(heads, target)
-	return err
+	heads, err := now.Began(x.Basis)
+	return x.reselect && x.overtaken(heads, target), err
 }
 
 // overtaken reports whether runs of other commits are among those that began.
-func (n *session) overtaken(heads []gitstate.Stored, target string) bool {
+func (n *Session) overtaken(heads []gitstate.Stored, target string) bool {
 	return slices.ContainsFunc(heads, func(h gitstate.Stored) bool {
-		return h.Run != n.run && h.Commit != n.commit.Hash && h.Deploys() && h.Target == target
+		return h.Run != n.RunID && h.Commit != n.Commit.Hash && h.Deploys() && h.Target == target
 	})
-}
-
-// run runs what `run` and `script run` select. With --pending it selects anew where
-// a pipeline of another commit began between the look at what is deployed and the
-// announcement: neither knew of the other then.
-func run(c *cli.Context, env Env, command []string, plan work) error {
-	const most = 3
-	dir, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	var first error
-	for range most {
-		again := false
-		err := runOnce(c, env, command, plan, &again)
-		if first == nil {
-			first = err
-		}
-		if !again || c.Context.Err() != nil || os.Chdir(dir) != nil {
-			break
-		}
-		newUI(env).Say("a pipeline of another commit began meanwhile: looking again at what is pending")
-	}
-	return first
 }

@@ -1,0 +1,98 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
+)
+
+// Sync is what was asked for: whether notes travel, and between here and where.
+type Sync struct {
+	Mode   string // auto, off or require
+	Remote string // "" for the project's, or the only one
+}
+
+// syncPlan is whether, and with which remote, an operation syncs.
+type Route struct {
+	Remote string // "" for none
+	Why    string // why there is none, for people
+}
+
+// plan decides by the operations. auto: deploy and destroy sync wherever the
+// project's remote exists, drift in CI; other operations stay local, so that a pull
+// request's plan needs no permission to write.
+func (y Sync) Route(s *gitstate.Store, projectRemote string, ci CI, ops ...string) (Route, error) {
+	switch y.Mode {
+	case "off":
+		return Route{Why: "--sync=off"}, nil
+	case "auto", "require":
+	default:
+		return Route{}, fmt.Errorf("--sync: unknown mode %q; use auto, off or require", y.Mode)
+	}
+	if y.Mode == "auto" && !slices.ContainsFunc(ops, func(op string) bool { return SyncedByItself(op, ci) }) {
+		return Route{Why: "only deployments are synced; --sync=require syncs others"}, nil
+	}
+	remote, err := y.Find(s, projectRemote)
+	if err != nil {
+		return Route{}, err
+	}
+	if remote == "" {
+		if y.Mode == "require" {
+			return Route{}, errors.New("--sync=require, and the repository has no remote; `git remote add origin URL` adds one")
+		}
+		return Route{Why: "the repository has no remote"}, nil
+	}
+	return Route{Remote: remote}, nil
+}
+
+// SyncedByItself reports whether an operation is synced where nothing else is said.
+func SyncedByItself(op string, ci CI) bool {
+	return note.Op(op).Deploys() || op == note.Drift && ci.Name != ""
+}
+
+// Find is the remote to sync with: the one that was named, the project's, or the only
+// one. "" means that there is none.
+func (y Sync) Find(s *gitstate.Store, projectRemote string) (string, error) {
+	remotes := s.Remotes()
+	if y.Remote != "" {
+		if !slices.Contains(remotes, y.Remote) {
+			return "", fmt.Errorf("there is no remote %q; `git remote -v` lists them", y.Remote)
+		}
+		return y.Remote, nil
+	}
+	if projectRemote == "" {
+		projectRemote = "origin"
+	}
+	switch {
+	case slices.Contains(remotes, projectRemote):
+		return projectRemote, nil
+	case len(remotes) == 1:
+		return remotes[0], nil
+	case len(remotes) > 1:
+		return "", fmt.Errorf("which remote to sync the notes with is not clear (there is no %q); name it with --remote or `git config tmnotes.remote NAME`", projectRemote)
+	}
+	return "", nil
+}
+
+// Fetch brings the remote's notes before something is decided by them.
+func (w *World) Fetch(ctx context.Context, s *gitstate.Store, plan Route) error {
+	if plan.Remote == "" {
+		return s.Flush(ctx)
+	}
+	tr, err := s.Fetch(ctx, plan.Remote)
+	if err != nil {
+		do := Remedy(err, plan.Remote, s.Ref(), w.CI)
+		if do != "" {
+			do += "; "
+		}
+		return fmt.Errorf("%w; nothing was done (%s--sync=off works with what is here)", err, do)
+	}
+	if tr.Empty {
+		w.Out.Say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.Remote, s.Ref())
+	}
+	return nil
+}
