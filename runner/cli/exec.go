@@ -106,7 +106,8 @@ func execute(c *cli.Context, env Env) error {
 	}
 	keepPlans(h.Session, h.Tasks, o.planFile)
 	r := h.Planned(h.Stack.Path)
-	end, err := tell(ctx, u, h.Session, h.Basis, telemetry.Run{Op: r.Op.Name, Target: r.Target, Job: h.CI.Job}, false, h.Tasks, []string{h.Stack.Path}, o.onChange)
+	told := audience{u: u, run: telemetry.Run{Op: r.Op.Name, Target: r.Target, Job: h.CI.Job}, onChange: o.onChange}
+	end, err := told.follow(ctx, h.Session, h.Tasks, []string{h.Stack.Path})
 	if err != nil {
 		return err
 	}

@@ -110,8 +110,8 @@ func (x *standings) latest(id, path, target, op string) (gitstate.Latest, error)
 
 // onChange has the command told of the stacks whose status changes in this run.
 // end returns when it was told of all, or too long after.
-func onChange(u *ui, n *deploy.Session, st *gitstate.State, command string, todo []string) (end func(), err error) {
-	x := standings{store: n.Store, st: st}
+func onChange(u *ui, n *deploy.Session, command string, todo []string) (end func(), err error) {
+	x := standings{store: n.Store, st: n.Basis}
 	before := make(map[string]standing, len(todo))
 	for _, path := range todo {
 		r := n.Stacks[path]

@@ -30,23 +30,28 @@ const (
 	spansAtEndExec = time.Second
 )
 
-// tell has the outside told of the run: as spans, by --on-change, in reports. What
-// it returns is to be called at the end of the run, whatever came of it.
-func tell(ctx context.Context, u *ui, n *deploy.Session, st *gitstate.State, run telemetry.Run, whole bool, tasks map[string]runner.Task, todo []string, command string) (end func(), err error) {
-	var ends []func()
-	if command != "" {
-		done, err := onChange(u, n, st, command, todo)
-		if err != nil {
+// audience is who is told of a run from outside.
+type audience struct {
+	u        *ui
+	run      telemetry.Run
+	whole    bool   // this process is all of the run
+	onChange string // a command that is told of stacks whose status changes
+}
+
+// follow has them told: as spans, by --on-change. What it returns is to be called at the end
+// of the run, whatever came of it.
+func (a audience) follow(ctx context.Context, n *deploy.Session, tasks map[string]runner.Task, todo []string) (end func(), err error) {
+	changes := func() {}
+	if a.onChange != "" {
+		if changes, err = onChange(a.u, n, a.onChange, todo); err != nil {
 			return nil, err
 		}
-		ends = append(ends, done)
 	}
-	run.ID, run.Commit, run.Stacks = n.RunID, n.Commit.Hash, len(todo)
-	ends = append(ends, trace(ctx, n, run, whole, tasks))
+	a.run.ID, a.run.Commit, a.run.Stacks = n.RunID, n.Commit.Hash, len(todo)
+	spans := trace(ctx, n, a.run, a.whole, tasks)
 	return func() {
-		for _, f := range ends {
-			f()
-		}
+		changes()
+		spans()
 	}, nil
 }
 

@@ -99,7 +99,8 @@ func TestWavesRandomGraphs(t *testing.T) {
 		}
 
 		ended := map[string]int{}
-		results, err := w.execute(context.Background(), &Session{World: World{Out: silent{}}}, g, tasks, runner.Options{Parallel: parallel, Skip: skip}, "", func(e runner.Event) error {
+		r := &rollout{Waves: &w, n: &Session{World: World{Out: silent{}}}, graph: g, tasks: tasks, x: runner.Options{Parallel: parallel, Skip: skip}}
+		r.tell = func(e runner.Event) error {
 			p := e.Result.Stack.Path
 			switch e.Kind {
 			case runner.Started:
@@ -112,7 +113,8 @@ func TestWavesRandomGraphs(t *testing.T) {
 				ended[p]++
 			}
 			return nil
-		})
+		}
+		results, err := r.execute(context.Background())
 		if err != nil {
 			rt.Fatal(err)
 		}
