@@ -244,7 +244,8 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string)
 
 // Claims are the claims that were on a remote when its notes were fetched last,
 // sorted by stack and target. What stands among them and cannot be read is said.
-func (s *Store) Claims(ctx context.Context, remote string) ([]Claim, error) {
+func (r Remote) Claims(ctx context.Context) ([]Claim, error) {
+	s, remote := r.store, r.name
 	found, bad, err := s.trackedClaims(ctx, remote)
 	for _, ref := range sortedErrors(bad) {
 		s.warn(unreadableClaim(remote, ref, bad[ref]).Error())
@@ -290,7 +291,8 @@ func joinClaims(claims []Claim) []Claim {
 }
 
 // Unclaim removes claims of others, if they are as they were read.
-func (s *Store) Unclaim(ctx context.Context, remote string, claims []Claim) error {
+func (r Remote) Unclaim(ctx context.Context, claims []Claim) error {
+	s, remote := r.store, r.name
 	groups := make([][]claimChange, len(claims))
 	for i, c := range claims {
 		groups[i] = removal(&c)

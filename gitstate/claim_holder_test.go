@@ -47,7 +47,7 @@ func TestClaimedByIDAndPath(t *testing.T) {
 		if c.both {
 			want = 2
 		}
-		if found := must[[]Claim](t)(other.Claims(ctx, "origin")); len(found) != want {
+		if found := must[[]Claim](t)(other.Remote("origin").Claims(ctx)); len(found) != want {
 			t.Errorf("%d claims: %+v", len(found), found)
 		}
 		noError(t, a.Release(ctx, []Claim{c.first}))
@@ -59,7 +59,7 @@ func TestClaimedByIDAndPath(t *testing.T) {
 	// By hand, both refs are removed at once.
 	takes(t, a, with)
 	fetch(t, other)
-	noError(t, other.Unclaim(ctx, "origin", must[[]Claim](t)(other.Claims(ctx, "origin"))))
+	noError(t, other.Remote("origin").Unclaim(ctx, must[[]Claim](t)(other.Remote("origin").Claims(ctx))))
 	if refs := repo.InRemote("for-each-ref", "refs/notes/tmnotes-claims"); refs != "" {
 		t.Errorf("still claimed: %s", refs)
 	}
@@ -159,7 +159,7 @@ func init() {
 			fail(err)
 		}
 		lease, _ := time.ParseDuration(args[2])
-		c := s.NewClaimer("origin", Claim{Commit: args[1], Run: "RUN1", Lease: lease})
+		c := s.Remote("origin").NewClaimer(Claim{Commit: args[1], Run: "RUN1", Lease: lease})
 		if got, err := c.Take(context.Background(), []Claim{{Stack: "/x"}}); err != nil || got[0].Hold == nil {
 			fail(err)
 		}
@@ -209,10 +209,10 @@ func TestClaimsOnAServerThatKeepsRefs(t *testing.T) {
 				t.Errorf("kept: %v; said: %q", kept, warned.String())
 			}
 			fetch(t, clone)
-			if found := must[[]Claim](t)(clone.Claims(ctx, "origin")); len(found) > 0 {
+			if found := must[[]Claim](t)(clone.Remote("origin").Claims(ctx)); len(found) > 0 {
 				t.Errorf("nobody claims anything: %+v", found)
 			}
-			try := must[PushTry](t)(s.TryPush(ctx, "origin", ""))
+			try := must[PushTry](t)(s.Remote("origin").TryPush(ctx, ""))
 			if (try.Delete != nil) != kept || try.Claims != nil {
 				t.Errorf("doctor: %+v", try)
 			}

@@ -20,7 +20,7 @@ func announces(t *testing.T, c *Claimer, stack Claim) Claim {
 	t.Helper()
 	r := &note.Record{Status: note.Queued, Op: note.Deploy, Target: stack.Target, Stack: stack.Stack, ID: stack.ID, Run: c.about.Run}
 	noError(t, c.s.Append(c.about.Commit, r))
-	if tr := must[Traveled](t)(c.s.Announce(context.Background(), "origin", false)); tr.Spooled {
+	if tr := must[Traveled](t)(c.s.Remote("origin").Announce(context.Background(), false)); tr.Spooled {
 		t.Fatal("the announcement is on a spool ref")
 	}
 	stack.Announced = true
@@ -64,7 +64,7 @@ func TestClaimedByAnnouncedNames(t *testing.T) {
 					t.Errorf("%+v while %+v is claimed: %+v", second, first, got[0])
 				}
 				fetch(t, b.s)
-				if found := must[[]Claim](t)(b.s.Claims(context.Background(), "origin")); len(found) != map[bool]int{false: 1, true: 2}[c.both] {
+				if found := must[[]Claim](t)(b.s.Remote("origin").Claims(context.Background())); len(found) != map[bool]int{false: 1, true: 2}[c.both] {
 					t.Errorf("%d claims: %+v", len(found), found)
 				}
 				noError(t, a.renew())

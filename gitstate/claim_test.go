@@ -15,7 +15,7 @@ import (
 
 func claimer(t *testing.T, s *Store, commit, run string, lease time.Duration) *Claimer {
 	t.Helper()
-	c := s.NewClaimer("origin", Claim{Commit: commit, Run: run, By: "Alice <alice@example.com>", Lease: lease})
+	c := s.Remote("origin").NewClaimer(Claim{Commit: commit, Run: run, By: "Alice <alice@example.com>", Lease: lease})
 	t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -71,7 +71,7 @@ func TestClaims(t *testing.T) {
 
 	// By hand, if nobody renewed it meanwhile.
 	fetch(t, other)
-	claims := must[[]Claim](t)(other.Claims(ctx, "origin"))
+	claims := must[[]Claim](t)(other.Remote("origin").Claims(ctx))
 	var x Claim
 	for _, c := range claims {
 		if c.Stack == "/x" && c.Target == "prod" {
@@ -79,11 +79,11 @@ func TestClaims(t *testing.T) {
 		}
 	}
 	noError(t, a.renew())
-	if err := other.Unclaim(ctx, "origin", []Claim{x}); !errors.Is(err, errContended) {
+	if err := other.Remote("origin").Unclaim(ctx, []Claim{x}); !errors.Is(err, errContended) {
 		t.Errorf("removing a claim that was renewed: %v", err)
 	}
 	fetch(t, other)
-	for _, c := range must[[]Claim](t)(other.Claims(ctx, "origin")) {
+	for _, c := range must[[]Claim](t)(other.Remote("origin").Claims(ctx)) {
 		if c.at[0] == x.at[0] || c.at[0].ref == x.at[0].ref {
 			x = c
 		}
@@ -91,7 +91,7 @@ func TestClaims(t *testing.T) {
 	if x.Renewed != 1 {
 		t.Errorf("renewed %d times", x.Renewed)
 	}
-	noError(t, other.Unclaim(ctx, "origin", []Claim{x}))
+	noError(t, other.Remote("origin").Unclaim(ctx, []Claim{x}))
 	_ = a.renew()
 	if a.held[x.at[0].ref] != nil {
 		t.Error("who holds a claim that was removed does not learn of it")

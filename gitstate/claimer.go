@@ -88,7 +88,8 @@ type holding struct {
 // NewClaimer makes ready to claim stacks on a remote. about has what all claims
 // say: Commit, Run, By, Job and Lease. Close ends it. Who is marked as working on
 // the run is the holder, and a death of his is seen in this clone.
-func (s *Store) NewClaimer(remote string, about Claim) *Claimer {
+func (r Remote) NewClaimer(about Claim) *Claimer {
+	s, remote := r.store, r.name
 	c := s.newClaimer(remote, about, clockFrom(time.Now()))
 	c.done.Go(c.watch)
 	return c
@@ -366,7 +367,7 @@ func (c *Claimer) fetch(ctx context.Context) error {
 	c.mu.Lock()
 	held := slices.Collect(maps.Values(c.held))
 	c.mu.Unlock()
-	if _, err := c.s.FetchCurrent(ctx, c.remote); err != nil {
+	if _, err := c.s.Remote(c.remote).FetchCurrent(ctx); err != nil {
 		return err
 	}
 	if err := c.learn(ctx, true); err != nil {

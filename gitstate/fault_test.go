@@ -128,7 +128,7 @@ func TestPushesInTheWay(t *testing.T) {
 				t.Errorf("held by %v", by)
 			}
 			noError(t, c.Release(context.Background(), []Claim{{Stack: "/a", Target: "prod"}}))
-			try := must[PushTry](t)(s.TryPush(context.Background(), "origin", repo.InRemote("rev-parse", s.ref)))
+			try := must[PushTry](t)(s.Remote("origin").TryPush(context.Background(), repo.InRemote("rev-parse", s.ref)))
 			if try.Notes != nil || try.Claims != nil {
 				t.Errorf("the probe says otherwise: %+v", try)
 			}
@@ -151,7 +151,7 @@ func TestLockIsNamed(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := s.Push(ctx, "origin")
+		_, err := s.Remote("origin").Push(ctx)
 		ended <- err
 	}()
 	if w := <-said; !strings.Contains(w, "waiting for process "+strconv.Itoa(os.Getpid())+" (") || !strings.Contains(w, "sync.lock") {
@@ -173,7 +173,7 @@ func TestSilentRemote(t *testing.T) {
 	repo.Git("remote", "set-url", "origin", "git://"+silent(t)+"/r")
 	s := openWith(t, Options{Dir: repo.Dir, NetworkTimeout: time.Second})
 	start := time.Now()
-	_, err := s.Push(context.Background(), "origin")
+	_, err := s.Remote("origin").Push(context.Background())
 	if CauseOf(err) != Silent || !errors.Is(err, ErrRemote) || !errors.Is(err, ErrNotPushed) || !strings.Contains(err.Error(), "1s") {
 		t.Errorf("%v", err)
 	}
@@ -231,7 +231,7 @@ func TestAskOtherwise(t *testing.T) {
 		{name: "another error", said: []string{""}, err: other, tries: 1, want: "behind"},
 	} {
 		tries := 0
-		err := s.AskOtherwise(t.Context(), "comparing", "up", func() (string, error) {
+		err := s.Remote("up").AskOtherwise(t.Context(), "comparing", func() (string, error) {
 			said := tc.said[tries]
 			tries++
 			if said != "" {

@@ -25,14 +25,16 @@ const maxLag = time.Minute
 // Announce is Push for what is about to be done. It does not go past notes that cannot
 // be read: it waits a while for them, and then is an ErrLagging. fetched is as with
 // PushFetched.
-func (s *Store) Announce(ctx context.Context, remote string, fetched bool) (Traveled, error) {
+func (r Remote) Announce(ctx context.Context, fetched bool) (Traveled, error) {
+	s, remote := r.store, r.name
 	return s.pushAll(ctx, remote, pushMode{fetched: fetched, announce: true})
 }
 
 // FetchCurrent is Fetch for who must know what is there now, as does one who has claimed a
 // stack that another had: where fetches and pushes go to different places it makes sure that the
 // one has what the other has, waits a while for it, and then is an ErrLagging.
-func (s *Store) FetchCurrent(ctx context.Context, remote string) (Traveled, error) {
+func (r Remote) FetchCurrent(ctx context.Context) (Traveled, error) {
+	s, remote := r.store, r.name
 	tr := Traveled{Remote: remote}
 	if s.readOnly != nil {
 		return tr, s.readOnly

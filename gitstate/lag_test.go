@@ -47,7 +47,7 @@ func TestAnnouncementWhereFetchesLag(t *testing.T) {
 				push(t, primary)
 				noError(t, s.Append(head, result(note.Queued, "/a", "R3")))
 
-				_, err := s.Announce(ctx, "origin", fetched)
+				_, err := s.Remote("origin").Announce(ctx, fetched)
 				if !errors.Is(err, ErrLagging) || !errors.Is(err, ErrNotPushed) || strings.Contains(err.Error(), "\n") ||
 					!strings.Contains(err.Error(), cache) || !strings.Contains(err.Error(), repo.Remote) {
 					t.Errorf("%v", err)
@@ -66,7 +66,7 @@ func TestAnnouncementWhereFetchesLag(t *testing.T) {
 					time.Sleep(200 * time.Millisecond)
 					refresh()
 				}()
-				tr := must[Traveled](t)(s.Announce(ctx, "origin", fetched))
+				tr := must[Traveled](t)(s.Remote("origin").Announce(ctx, fetched))
 				if !tr.Pushed || tr.Spooled {
 					t.Errorf("%+v", tr)
 				}
@@ -89,7 +89,7 @@ func TestRunWhereFetchesLag(t *testing.T) {
 	s, _, refresh := cached(t, repo, func(w string) { warned = append(warned, w) })
 	s.lagPatience = time.Minute // and it is not waited for
 	noError(t, s.Append(head, result(note.Queued, "/a", "R1"), result(note.Queued, "/b", "R1")))
-	must[Traveled](t)(s.Announce(ctx, "origin", false))
+	must[Traveled](t)(s.Remote("origin").Announce(ctx, false))
 	c := claimer(t, s, head, "R1", time.Minute)
 	if held, by := take(t, c, "/a"); !held[0] {
 		t.Fatalf("held by %v", by)
@@ -135,7 +135,7 @@ func TestClaimWhereFetchesLag(t *testing.T) {
 	primary := open(t, repo.Dir)
 	s, _, refresh := cached(t, repo, nil)
 	noError(t, s.Append(head, result(note.Queued, "/a", "R1")))
-	must[Traveled](t)(s.Announce(ctx, "origin", false))
+	must[Traveled](t)(s.Remote("origin").Announce(ctx, false))
 	// Another run comes, does it, and is gone.
 	fetch(t, primary)
 	other := claimer(t, primary, head, "R2", time.Minute)

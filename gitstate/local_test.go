@@ -88,7 +88,7 @@ func TestLocal(t *testing.T) {
 	reads("from the journal")
 	noError(t, s.Flush(ctx))
 	reads("from the refs")
-	if n, _, err := s.Unpushed(ctx, "origin"); n != 2 || err != nil {
+	if n, _, err := s.Remote("origin").Unpushed(ctx); n != 2 || err != nil {
 		t.Errorf("%d records are to be pushed, %v", n, err)
 	}
 	push(t, s)
@@ -197,7 +197,7 @@ func TestCarryWhileOthersRecord(t *testing.T) {
 		for range 6 {
 			s := open(t, repo.Dir)
 			s.CarryLocal()
-			if _, err := s.Push(ctx, "origin"); err != nil {
+			if _, err := s.Remote("origin").Push(ctx); err != nil {
 				t.Error(err)
 			}
 		}

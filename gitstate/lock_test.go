@@ -65,7 +65,7 @@ func TestStaleLock(t *testing.T) {
 	if err := s.Append(r.Head(), &note.Record{Status: note.OK, Op: note.Deploy, Stack: "/a", Run: s.NewRun()}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Push(ctx, "origin"); err != nil {
+	if _, err := s.Remote("origin").Push(ctx); err != nil {
 		t.Fatal(err)
 	}
 	r.Git("tag", "packed")

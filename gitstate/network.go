@@ -59,7 +59,8 @@ func (s *Store) persist(ctx context.Context, once func() (string, error)) (strin
 // AskOtherwise has other code ask a remote by a git of its own, as often as this package would,
 // and returns an ErrRemote in this package's words. ask returns what git printed where it
 // failed; an error without that is returned as it is.
-func (s *Store) AskOtherwise(ctx context.Context, doing, remote string, ask func() (stderr string, err error)) error {
+func (r Remote) AskOtherwise(ctx context.Context, doing string, ask func() (stderr string, err error)) error {
+	s, remote := r.store, r.name
 	_, err := s.persist(ctx, func() (string, error) {
 		stderr, err := ask()
 		if err != nil && stderr != "" {
@@ -112,7 +113,7 @@ func subcommand(args []string) string {
 
 // urls are where fetches from a remote go, and pushes.
 func (s *Store) urls(ctx context.Context, remote string) (fetches string, pushes []string, err error) {
-	if fetches, err = s.RemoteURL(ctx, remote); err != nil {
+	if fetches, err = s.Remote(remote).URL(ctx); err != nil {
 		return "", nil, err
 	}
 	out, err := s.repo.Git(ctx, nil, "remote", "get-url", "--push", "--all", remote)
@@ -121,7 +122,8 @@ func (s *Store) urls(ctx context.Context, remote string) (fetches string, pushes
 
 // PushURLs are where pushes of the notes to a remote go, and the places that a push of code
 // goes to besides.
-func (s *Store) PushURLs(ctx context.Context, remote string) (to string, besides []string, err error) {
+func (r Remote) PushURLs(ctx context.Context) (to string, besides []string, err error) {
+	s, remote := r.store, r.name
 	fetches, pushes, err := s.urls(ctx, remote)
 	if err != nil {
 		return "", nil, err
@@ -140,7 +142,7 @@ func (s *Store) pushTarget(ctx context.Context, remote string) string {
 		return known.(string)
 	}
 	target := remote
-	if to, besides, err := s.PushURLs(ctx, remote); err == nil && len(besides) > 0 {
+	if to, besides, err := s.Remote(remote).PushURLs(ctx); err == nil && len(besides) > 0 {
 		target = to
 	}
 	s.targets.Store(remote, target)

@@ -143,7 +143,8 @@ func (s *Store) After(ctx context.Context, commit string, of []string) (after ma
 // Bring fetches commits that are not here, with their history, to no ref: a job's
 // clone does not have what was pushed after it was made. A shallow clone stays as it is.
 // What the remote does not give, or has no more, stays away, and that is no error.
-func (s *Store) Bring(ctx context.Context, remote string, commits []string) error {
+func (r Remote) Bring(ctx context.Context, commits []string) error {
+	s, remote := r.store, r.name
 	if s.repo.Shallow || s.readOnly != nil {
 		return nil
 	}

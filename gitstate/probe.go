@@ -63,7 +63,8 @@ type RemoteView struct {
 
 // Ask asks a remote what it has, as git does with the user's credentials. The error
 // is an ErrRemote.
-func (s *Store) Ask(ctx context.Context, remote string) (v RemoteView, err error) {
+func (r Remote) Ask(ctx context.Context) (v RemoteView, err error) {
+	s, remote := r.store, r.name
 	trace, err := os.CreateTemp("", "tmnotes-trace-")
 	if err != nil {
 		return v, err
@@ -124,7 +125,8 @@ type PushTry struct {
 // both are taken. So the server asks its own permissions and its pre-receive and
 // update hooks, as it would for records, and then takes neither; likewise for claims.
 // No object is left in this repository. tip is where the notes stand on the remote.
-func (s *Store) TryPush(ctx context.Context, remote, tip string) (try PushTry, err error) {
+func (r Remote) TryPush(ctx context.Context, tip string) (try PushTry, err error) {
+	s, remote := r.store, r.name
 	tmp, err := os.MkdirTemp("", "tmnotes-probe-")
 	if err != nil {
 		return try, err

@@ -47,18 +47,18 @@ func TestProbesOverHTTP(t *testing.T) {
 	must[int](t)(0, s.Append(repo.Head(), result(note.OK, "/b", "here")))
 	must[int](t)(0, s.Flush(ctx))
 	before := repo.Git("count-objects") + repo.Git("for-each-ref") + repo.InRemote("for-each-ref")
-	v := must[RemoteView](t)(s.Ask(ctx, "origin"))
+	v := must[RemoteView](t)(s.Remote("origin").Ask(ctx))
 	if !v.Timed || v.Ahead < 59*time.Minute || v.Ahead > 61*time.Minute || v.Notes != repo.InRemote("rev-parse", DefaultRef) || v.Branch != "main" {
 		t.Errorf("%+v", v)
 	}
-	if try := must[PushTry](t)(s.TryPush(ctx, "origin", v.Notes)); try.Notes != nil || try.Claims != nil {
+	if try := must[PushTry](t)(s.Remote("origin").TryPush(ctx, v.Notes)); try.Notes != nil || try.Claims != nil {
 		t.Errorf("a push that would be taken: %+v", try)
 	}
 	readOnly.Store(true)
-	if try := must[PushTry](t)(s.TryPush(ctx, "origin", v.Notes)); try.Spool || !errors.Is(try.Notes, ErrNotPushed) || !strings.Contains(try.Notes.Error(), "403") || !errors.Is(try.Claims, ErrClaims) {
+	if try := must[PushTry](t)(s.Remote("origin").TryPush(ctx, v.Notes)); try.Spool || !errors.Is(try.Notes, ErrNotPushed) || !strings.Contains(try.Notes.Error(), "403") || !errors.Is(try.Claims, ErrClaims) {
 		t.Errorf("a push that is forbidden: %+v", try)
 	}
-	if n, _, err := s.Unpushed(ctx, "origin"); n != 1 || err != nil {
+	if n, _, err := s.Remote("origin").Unpushed(ctx); n != 1 || err != nil {
 		t.Errorf("%d records are said not to be on the remote, %v", n, err)
 	}
 	if after := repo.Git("count-objects") + repo.Git("for-each-ref") + repo.InRemote("for-each-ref"); after != before {
@@ -74,7 +74,7 @@ func TestTryPushBesideATag(t *testing.T) {
 	for _, kind := range []string{"refs/tags/", "refs/heads/"} {
 		repo.Git("push", "-q", "origin", repo.Head()+":"+kind+s.ref)
 		before := repo.InRemote("for-each-ref")
-		try := must[PushTry](t)(s.TryPush(context.Background(), "origin", ""))
+		try := must[PushTry](t)(s.Remote("origin").TryPush(context.Background(), ""))
 		if !Untested(try.Notes) || try.Claims != nil {
 			t.Errorf("%s: %v, %v", kind, try.Notes, try.Claims)
 		}

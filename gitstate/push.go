@@ -18,13 +18,15 @@ import (
 // few times with pauses where others push as well, then to a ref of this
 // writer's own. If neither is taken the error wraps ErrNotPushed; if the
 // remote cannot be reached, ErrRemote too. Either way nothing is lost here.
-func (s *Store) Push(ctx context.Context, remote string) (Traveled, error) {
+func (r Remote) Push(ctx context.Context) (Traveled, error) {
+	s, remote := r.store, r.name
 	return s.pushAll(ctx, remote, pushMode{})
 }
 
 // PushFetched is Push for who fetched a moment ago: the remote is asked again
 // only where it has moved on, and does not take the push.
-func (s *Store) PushFetched(ctx context.Context, remote string) (Traveled, error) {
+func (r Remote) PushFetched(ctx context.Context) (Traveled, error) {
+	s, remote := r.store, r.name
 	return s.pushAll(ctx, remote, pushMode{fetched: true})
 }
 

@@ -37,7 +37,7 @@ func TestNoOtherRefIsTakenForOurs(t *testing.T) {
 			if at, err := s.repo.Resolve(ref); err != nil || !at.IsZero() {
 				t.Errorf("%s, and %s is there: %s, %v", ref, what, at, err)
 			}
-			noError(t, s.Absorb(ctx, "origin"))
+			noError(t, s.Remote("origin").Absorb(ctx))
 			if st := must[*State](t)(s.State(ctx)); !st.Empty() {
 				t.Errorf("%s, and %s is there: it is read as notes", ref, what)
 			}

@@ -17,7 +17,8 @@ import (
 // git log shows the tracking ref where there is a remote, since that is what
 // plain `git fetch` moves; it must not be made to move the notes themselves,
 // as it would overwrite records that were not pushed.
-func (s *Store) Setup(ctx context.Context, remote string, undo bool) ([]string, error) {
+func (r Remote) Setup(ctx context.Context, undo bool) ([]string, error) {
+	s, remote := r.store, r.name
 	display := s.ref
 	type entry struct{ key, value string }
 	var entries []entry

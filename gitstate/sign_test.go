@@ -160,10 +160,10 @@ func TestSigned(t *testing.T) {
 				t.Errorf("held %v by %v", held, by)
 			}
 			noError(t, c.Release(ctx, []Claim{{Stack: "/x", Target: "prod"}}))
-			if held, _ := take(t, b.NewClaimer("origin", Claim{Commit: commit, Run: "RUN7", Lease: time.Minute}), "/x"); !held[0] {
+			if held, _ := take(t, b.Remote("origin").NewClaimer(Claim{Commit: commit, Run: "RUN7", Lease: time.Minute}), "/x"); !held[0] {
 				t.Error("/x was not let go of")
 			}
-			if try := must[PushTry](t)(a.TryPush(ctx, "origin", repo.InRemote("rev-parse", DefaultRef))); try.Notes != nil || try.Claims != nil {
+			if try := must[PushTry](t)(a.Remote("origin").TryPush(ctx, repo.InRemote("rev-parse", DefaultRef))); try.Notes != nil || try.Claims != nil {
 				t.Errorf("the doctor finds %+v", try)
 			}
 			if with := must[string](t)(a.SignsWith(ctx)); !strings.Contains(with, "key ") {
@@ -196,7 +196,7 @@ func TestUnsignedIsRefused(t *testing.T) {
 	repo.Hook("update", refuseUnsigned)
 	s := open(t, repo.Dir)
 	noError(t, s.Append(repo.Head(), result(note.OK, "/a", "RUN1")))
-	if _, err := s.Push(ctx, "origin"); !errors.Is(err, ErrNotPushed) || errors.Is(err, ErrSign) {
+	if _, err := s.Remote("origin").Push(ctx); !errors.Is(err, ErrNotPushed) || errors.Is(err, ErrSign) {
 		t.Errorf("%v", err)
 	}
 }
@@ -272,7 +272,7 @@ func TestCannotSign(t *testing.T) {
 				if err = s.TrySign(ctx); !errors.Is(err, ErrSign) {
 					t.Errorf("%v", err)
 				}
-				if _, perr := s.Push(ctx, "origin"); !errors.Is(perr, ErrSign) || !errors.Is(perr, ErrNotPushed) {
+				if _, perr := s.Remote("origin").Push(ctx); !errors.Is(perr, ErrSign) || !errors.Is(perr, ErrNotPushed) {
 					t.Errorf("%v", perr)
 				}
 				if lines := must[[]Line](t)(s.Note(repo.Head())); len(lines) != 1 {
@@ -365,8 +365,8 @@ case $3 in *[!0]*) ;; *) exit 0 ;; esac
 		if held, by := take(t, claimer(t, s, repo.Head(), "RUN1", time.Minute), "/a"); !held[0] {
 			t.Errorf("held by %v", by)
 		}
-		if claims := must[[]Claim](t)(s.Claims(ctx, "origin")); len(claims) != 1 && fetch(t, s).Remote != "" {
-			if claims = must[[]Claim](t)(s.Claims(ctx, "origin")); len(claims) != 1 || claims[0].Stack != "/a" {
+		if claims := must[[]Claim](t)(s.Remote("origin").Claims(ctx)); len(claims) != 1 && fetch(t, s).Remote != "" {
+			if claims = must[[]Claim](t)(s.Remote("origin").Claims(ctx)); len(claims) != 1 || claims[0].Stack != "/a" {
 				t.Errorf("claims: %v", claims)
 			}
 		}

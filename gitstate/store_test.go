@@ -414,7 +414,7 @@ func TestLocalLossIsMended(t *testing.T) {
 	ctx, head := context.Background(), repo.Head()
 	s := open(t, repo.Dir)
 	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
-	must[Traveled](t)(s.Push(ctx, "origin"))
+	must[Traveled](t)(s.Remote("origin").Push(ctx))
 	if files := must[[]journal.JournalFile](t)(s.journal.Files()); len(files) > 0 {
 		t.Errorf("the journal still has %v", files)
 	}
@@ -597,7 +597,7 @@ func TestReadOnly(t *testing.T) {
 	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
 		t.Errorf("it reads %s", l.Status)
 	}
-	if _, err := s.Push(ctx, "origin"); !errors.Is(err, ErrReadOnly) {
+	if _, err := s.Remote("origin").Push(ctx); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("push: %v", err)
 	}
 }
@@ -740,10 +740,10 @@ func TestOddRepositories(t *testing.T) {
 				t.Errorf("git notes show: %v %s", err, out)
 			}
 			if remotes := s.Remotes(); len(remotes) > 0 {
-				if tr := must[Traveled](t)(s.Push(ctx, "origin")); !tr.Pushed {
+				if tr := must[Traveled](t)(s.Remote("origin").Push(ctx)); !tr.Pushed {
 					t.Errorf("%+v", tr)
 				}
-				must[Traveled](t)(s.Fetch(ctx, "origin"))
+				must[Traveled](t)(s.Remote("origin").Fetch(ctx))
 			}
 			checkStore(t, again)
 			if out, err := exec.Command("git", "-C", dir, "fsck", "--strict").CombinedOutput(); err != nil {

@@ -86,7 +86,8 @@ func countDeployments(counts map[TallyKey]int, lines []string, by int) {
 
 // Unpushed counts the records that are here, in the notes or in the journal, are to
 // be on the remote and were not seen there, and says when the oldest of them was made.
-func (s *Store) Unpushed(ctx context.Context, remote string) (n int, oldest time.Time, err error) {
+func (r Remote) Unpushed(ctx context.Context) (n int, oldest time.Time, err error) {
+	s, remote := r.store, r.name
 	_, theirs, err := s.tip(s.tracking(remote))
 	if err != nil {
 		return 0, oldest, err

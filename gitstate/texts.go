@@ -54,7 +54,7 @@ type Hider interface{ Hide(text string) string }
 // that. Terminal escapes and control characters are taken out, then the
 // secrets that r knows (the zero Redactor knows those of well-known shapes),
 // then what is over TextLimit, from the middle. [Store.Flush] brings it into
-// the ref of texts, [Store.Push] to the remote.
+// the ref of texts, [Remote.Push] to the remote.
 func (s *Store) KeepText(key TextKey, text string, r Hider) error {
 	dir := s.textsDir()
 	if s.staysText(&key) {

@@ -42,7 +42,8 @@ type Traveled struct {
 func (s *Store) Remotes() []string { return s.repo.Remotes }
 
 // RemoteURL is the URL of a remote, as git resolves it (url.*.insteadOf).
-func (s *Store) RemoteURL(ctx context.Context, remote string) (string, error) {
+func (r Remote) URL(ctx context.Context) (string, error) {
+	s, remote := r.store, r.name
 	out, err := s.repo.Git(ctx, nil, "remote", "get-url", remote)
 	return strings.TrimSpace(out), err
 }
@@ -95,7 +96,8 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 // Fetch brings the remote's notes here and merges them into the local ref.
 // Nothing local is lost, and nothing is pushed. An unreachable remote is an
 // ErrRemote; a remote without notes is Traveled.Empty.
-func (s *Store) Fetch(ctx context.Context, remote string) (Traveled, error) {
+func (r Remote) Fetch(ctx context.Context) (Traveled, error) {
+	s, remote := r.store, r.name
 	return s.fetchLocked(ctx, remote, everything)
 }
 
@@ -231,7 +233,8 @@ func (s *Store) touch(name string) {
 }
 
 // LastFetch is when the notes of a remote were fetched last, zero if never.
-func (s *Store) LastFetch(remote string) time.Time {
+func (r Remote) LastFetch() time.Time {
+	s, remote := r.store, r.name
 	info, err := os.Stat(filepath.Join(s.private, "fetched-"+strings.ReplaceAll(remote, "/", "%")))
 	if err != nil {
 		return time.Time{}
@@ -300,7 +303,8 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 
 // Absorb merges what a plain `git fetch` brought to the tracking ref (see
 // Setup), and the journal, into the notes. It asks no remote.
-func (s *Store) Absorb(ctx context.Context, remote string) error {
+func (r Remote) Absorb(ctx context.Context) error {
+	s, remote := r.store, r.name
 	if s.readOnly != nil {
 		return nil
 	}

@@ -38,7 +38,7 @@ func init() {
 				fail(err)
 			}
 			start := time.Now()
-			tr, err := s.Push(ctx, "origin")
+			tr, err := s.Remote("origin").Push(ctx)
 			if err != nil {
 				fail(err)
 			}
@@ -55,12 +55,12 @@ func noteText(t testing.TB, s *Store, commit string) string {
 
 func push(t testing.TB, s *Store) Traveled {
 	t.Helper()
-	return must[Traveled](t)(s.Push(context.Background(), "origin"))
+	return must[Traveled](t)(s.Remote("origin").Push(context.Background()))
 }
 
 func fetch(t testing.TB, s *Store) Traveled {
 	t.Helper()
-	return must[Traveled](t)(s.Fetch(context.Background(), "origin"))
+	return must[Traveled](t)(s.Remote("origin").Fetch(context.Background()))
 }
 
 func TestManyPushers(t *testing.T) {
@@ -143,7 +143,7 @@ func TestPushGrowsByOne(t *testing.T) {
 		if n := repo.InRemote("rev-list", "--count", DefaultRef); n != strconv.Itoa(i+1) {
 			t.Errorf("after push %d the remote has %s commits", i+1, n)
 		}
-		if n, oldest, err := s.Unpushed(ctx, "origin"); err != nil || n != 0 || !oldest.IsZero() {
+		if n, oldest, err := s.Remote("origin").Unpushed(ctx); err != nil || n != 0 || !oldest.IsZero() {
 			t.Errorf("%d records unpushed since %v: %v", n, oldest, err)
 		}
 	}
@@ -208,7 +208,7 @@ func TestRefusedPush(t *testing.T) {
 	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 
 	repo.Hook("pre-receive", "echo 'protected, ask Bob' >&2; exit 1")
-	_, err := s.Push(ctx, "origin")
+	_, err := s.Remote("origin").Push(ctx)
 	if !errors.Is(err, ErrNotPushed) || errors.Is(err, ErrRemote) || !strings.Contains(err.Error(), "protected, ask Bob") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("refused: %v", err)
 	}
@@ -255,11 +255,11 @@ func TestRemoteTrouble(t *testing.T) {
 	s := open(t, repo.Dir)
 	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	noError(t, os.Rename(repo.Remote, repo.Remote+".away"))
-	_, err := s.Fetch(ctx, "origin")
+	_, err := s.Remote("origin").Fetch(ctx)
 	if !errors.Is(err, ErrRemote) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("fetch: %v", err)
 	}
-	_, err = s.Push(ctx, "origin")
+	_, err = s.Remote("origin").Push(ctx)
 	if !errors.Is(err, ErrRemote) || !errors.Is(err, ErrNotPushed) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("push: %v", err)
 	}
@@ -286,10 +286,10 @@ func TestRemoteTrouble(t *testing.T) {
 	// An unborn, empty remote is no error.
 	empty := gittest.Init(t, "--bare")
 	repo.Git("remote", "add", "empty", empty.Dir)
-	if tr := must[Traveled](t)(s.Fetch(ctx, "empty")); !tr.Empty {
+	if tr := must[Traveled](t)(s.Remote("empty").Fetch(ctx)); !tr.Empty {
 		t.Errorf("%+v", tr)
 	}
-	if tr := must[Traveled](t)(s.Push(ctx, "empty")); !tr.Pushed {
+	if tr := must[Traveled](t)(s.Remote("empty").Push(ctx)); !tr.Pushed {
 		t.Errorf("%+v", tr)
 	}
 }
@@ -456,7 +456,7 @@ func TestManyLegs(t *testing.T) {
 	record := func(s *Store, name string) (took time.Duration, tr Traveled) {
 		noError(t, s.Append(head, result(note.OK, "/"+name, "R1")))
 		start := time.Now()
-		tr, err := s.Push(ctx, "origin")
+		tr, err := s.Remote("origin").Push(ctx)
 		noError(t, err)
 		return time.Since(start), tr
 	}

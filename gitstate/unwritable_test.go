@@ -37,13 +37,13 @@ func TestCachesInTheWay(t *testing.T) {
 			if text, err := s.Cached("a-cache", func() (string, error) { return "made", nil }); err != nil || text != "made" && text != "text" {
 				t.Errorf("%q, %v", text, err)
 			}
-			must[Traveled](t)(s.Fetch(ctx, "origin"))
+			must[Traveled](t)(s.Remote("origin").Fetch(ctx))
 			for _, run := range []string{"R1", "R2"} {
 				s.Basis(must[*State](t)(s.State(ctx)))
 				noError(t, s.Append(repo.Head(), result(note.OK, "/a", run)))
 				noError(t, s.Append(repo.Head(), &note.Record{Status: note.OK, Op: "plan", Stack: "/a", Run: run + "P"}))
 				noError(t, s.Flush(ctx))
-				must[Traveled](t)(s.Push(ctx, "origin"))
+				must[Traveled](t)(s.Remote("origin").Push(ctx))
 			}
 			s.Tidy()
 			spool := s.spoolRef()
@@ -51,7 +51,7 @@ func TestCachesInTheWay(t *testing.T) {
 				t.Errorf("the writer is %s, then %s", spool, again)
 			}
 			other := open(t, repo.Clone().Dir)
-			must[Traveled](t)(other.Fetch(ctx, "origin"))
+			must[Traveled](t)(other.Remote("origin").Fetch(ctx))
 			for _, s := range []*Store{s, other} {
 				if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Run != "R2" {
 					t.Errorf("the latest is %+v", l.Record)

@@ -326,22 +326,22 @@ func TestRestart(t *testing.T) {
 	if err := third.UpdateStackDrift(t.Context(), org, d.DriftUUID, resources.UpdateDriftPayloadRequest{Status: drift.OK, UpdatedAt: time.Now()}); err != nil {
 		t.Error(err)
 	}
-	if _, err := third.store.Push(t.Context(), "origin"); err != nil {
+	if _, err := third.store.Remote("origin").Push(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	clone := r.Clone()
 	fourth := serve(t, clone.Dir, nil)
-	if _, err := fourth.store.Fetch(t.Context(), "origin"); err != nil {
+	if _, err := fourth.store.Remote("origin").Fetch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	fourth.update(id, n["id-c"], deployment.OK)
 	if got := fourth.note(r.Head()); strings.Count(got, "event=finished") != 2 || !strings.Contains(got, "event=finished run=… ok=3\n") {
 		t.Errorf("the deployment did not end as one:\n%s", got)
 	}
-	if _, err := fourth.store.Push(t.Context(), "origin"); err != nil {
+	if _, err := fourth.store.Remote("origin").Push(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := third.store.Fetch(t.Context(), "origin"); err != nil {
+	if _, err := third.store.Remote("origin").Fetch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if a, b := third.note(r.Head()), fourth.note(r.Head()); a != b {

@@ -107,7 +107,7 @@ func (c *Collector) collect(ctx context.Context, ch chan<- prometheus.Metric) er
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	if c.opt.Remote != "" {
-		n, oldest, err := c.store.Unpushed(ctx, c.opt.Remote)
+		n, oldest, err := c.store.Remote(c.opt.Remote).Unpushed(ctx)
 		if err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func (c *Collector) collect(ctx context.Context, ch chan<- prometheus.Metric) er
 		if !oldest.IsZero() {
 			gauge(oldestDesc, seconds(oldest), remote)
 		}
-		gauge(fetchDesc, seconds(c.store.LastFetch(c.opt.Remote)), remote)
+		gauge(fetchDesc, seconds(c.store.Remote(c.opt.Remote).LastFetch()), remote)
 	}
 	sums(ch, stacks, counts)
 

@@ -98,7 +98,7 @@ func gather(s *gitstate.Store, opt telemetry.Options, file string) (string, erro
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	repo, s := history(t)
-	if _, err := s.Push(context.Background(), "origin"); err != nil {
+	if _, err := s.Remote("origin").Push(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	fetched := filepath.Join(s.GitDir(), "tmnotes", "fetched-origin")

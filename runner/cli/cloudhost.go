@@ -128,10 +128,10 @@ func (h *cloudHost) refresh(ctx context.Context) error {
 	h.fetching.Lock()
 	defer h.fetching.Unlock()
 	plan := h.plans[note.Deploy]
-	if plan.Remote == "" || time.Since(h.store.LastFetch(plan.Remote)) < freshFor {
+	if plan.Remote == "" || time.Since(h.store.Remote(plan.Remote).LastFetch()) < freshFor {
 		return nil
 	}
-	_, err := h.store.Fetch(ctx, plan.Remote)
+	_, err := h.store.Remote(plan.Remote).Fetch(ctx)
 	return err
 }
 
@@ -141,7 +141,7 @@ func (h *cloudHost) announce(ctx context.Context) error {
 	if remote == "" {
 		return nil
 	}
-	tr, err := h.store.Announce(ctx, remote, true) // refresh fetched
+	tr, err := h.store.Remote(remote).Announce(ctx, true) // refresh fetched
 	if err != nil {
 		return deploy.NotAnnounced(err, remote, h.store.Ref(), h.env.ci())
 	}
@@ -197,11 +197,12 @@ func (h *cloudHost) end(ctx context.Context, reach *deploy.Reach) error {
 		h.store.Tidy()
 		return err
 	}
-	send := h.store.Push
-	if time.Since(h.store.LastFetch(remote)) < freshFor {
-		send = h.store.PushFetched
+	to := h.store.Remote(remote)
+	send := to.Push
+	if time.Since(to.LastFetch()) < freshFor {
+		send = to.PushFetched
 	}
-	if _, err := send(reach.Context, remote); err != nil {
+	if _, err := send(reach.Context); err != nil {
 		if err := h.store.Flush(ctx); err != nil {
 			return err
 		}
@@ -366,7 +367,7 @@ func cloudRepository(c *cli.Context, s *gitstate.Store) (string, error) {
 	if remote == "" {
 		return "", errors.New("terramate does not use its cloud features without a remote")
 	}
-	url, err := s.RemoteURL(c.Context, remote)
+	url, err := s.Remote(remote).URL(c.Context)
 	if err != nil {
 		return "", err
 	}

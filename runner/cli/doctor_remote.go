@@ -34,17 +34,17 @@ func (d *doctor) findRemote() {
 		d.warn("git remote add origin URL", "there is none: the records stay in this clone")
 	default:
 		d.remote = remote
-		where, err := d.s.RemoteURL(d.c.Context, remote)
+		where, err := d.s.Remote(remote).URL(d.c.Context)
 		if err != nil {
 			d.problem("git remote set-url "+remote+" URL", "%s has no URL: %v", remote, err)
 			d.remote = ""
 			return
 		}
 		d.ok("%s is %s", remote, note.NewRedactor(d.env.Environ).Text(where, 300))
-		if to, besides, err := d.s.PushURLs(d.c.Context, remote); err == nil && len(besides) > 0 {
+		if to, besides, err := d.s.Remote(remote).PushURLs(d.c.Context); err == nil && len(besides) > 0 {
 			d.ok("of its push URLs the notes go to %s alone", note.NewRedactor(d.env.Environ).Text(to, 300))
 		}
-		if n, _, err := d.s.Unpushed(d.c.Context, remote); err != nil {
+		if n, _, err := d.s.Remote(remote).Unpushed(d.c.Context); err != nil {
 			d.problem("tmnotes check", "%v", err)
 		} else if n > 0 {
 			d.warn("tmnotes sync", "not seen on %s yet: %s", remote, runner.Plural(n, "record"))
@@ -54,7 +54,7 @@ func (d *doctor) findRemote() {
 
 // credential says which one git would show the remote, as far as that can be seen.
 func (d *doctor) credential() {
-	where, err := d.s.RemoteURL(d.c.Context, d.remote)
+	where, err := d.s.Remote(d.remote).URL(d.c.Context)
 	if err != nil {
 		return // said before
 	}
@@ -102,7 +102,7 @@ func (d *doctor) configured(section, where, key string) bool {
 }
 
 func (d *doctor) fetch() {
-	v, err := d.s.Ask(d.c.Context, d.remote)
+	v, err := d.s.Remote(d.remote).Ask(d.c.Context)
 	if err != nil {
 		d.problem(d.remedy(err), "%v", err)
 		return
@@ -119,7 +119,7 @@ func (d *doctor) fetch() {
 }
 
 func (d *doctor) push() {
-	try, err := d.s.TryPush(d.c.Context, d.remote, d.view.Notes)
+	try, err := d.s.Remote(d.remote).TryPush(d.c.Context, d.view.Notes)
 	if errors.Is(err, gitstate.ErrSign) {
 		return // said before
 	}

@@ -168,7 +168,7 @@ func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan deploy.Route) err
 	if plan.Remote == "" {
 		return nil
 	}
-	if _, err := s.Push(c.Context, plan.Remote); err != nil {
+	if _, err := s.Remote(plan.Remote).Push(c.Context); err != nil {
 		return deploy.NotPushed(s, plan.Remote, err, u.env.ci())
 	}
 	return nil

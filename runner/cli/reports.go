@@ -146,7 +146,7 @@ func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, 
 	}
 	opt := report.Options{Stacks: known, Commits: c.Int("commits"), Remote: remote, Repository: query.RepositoryName(c.Context, s, remote)}
 	if remote != "" {
-		opt.Fetched = s.LastFetch(remote)
+		opt.Fetched = s.Remote(remote).LastFetch()
 	}
 	if filter.Set() {
 		opt.Keep = func(deploy, drift gitstate.Latest, own note.Status) bool {

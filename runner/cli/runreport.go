@@ -125,7 +125,7 @@ func (x *chosen) runReport(ctx context.Context) (*report.Report, error) {
 	}
 	opt := report.Options{Run: x.RunID, Remote: remote, Repository: query.RepositoryName(ctx, x.Store, remote)}
 	if remote != "" {
-		opt.Fetched = x.Store.LastFetch(remote)
+		opt.Fetched = x.Store.Remote(remote).LastFetch()
 	}
 	for _, path := range x.Order {
 		r := x.Planned(path)

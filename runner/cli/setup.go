@@ -30,7 +30,7 @@ func setupCommand(env Env) *cli.Command {
 					return err
 				}
 				u := newUI(env)
-				changed, err := s.Setup(c.Context, remote, c.Bool("undo"))
+				changed, err := s.Remote(remote).Setup(c.Context, c.Bool("undo"))
 				if err != nil {
 					return err
 				}
@@ -43,7 +43,7 @@ func setupCommand(env Env) *cli.Command {
 				if remote == "" || c.Bool("undo") {
 					return nil
 				}
-				if _, err := s.Fetch(c.Context, remote); err != nil {
+				if _, err := s.Remote(remote).Fetch(c.Context); err != nil {
 					u.Warn(err.Error())
 				}
 				return nil

@@ -246,12 +246,12 @@ func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
 		}
 		return "", nil // it is read from the journal, too
 	}
-	if err := s.Absorb(c.Context, remote); errors.Is(err, gitstate.ErrSign) {
+	if err := s.Remote(remote).Absorb(c.Context); errors.Is(err, gitstate.ErrSign) {
 		return fmt.Sprintf("what was fetched from %s may not be shown: %v", remote, err), nil
 	} else if err != nil {
 		return "", err
 	}
-	last := s.LastFetch(remote)
+	last := s.Remote(remote).LastFetch()
 	if last.IsZero() {
 		return fmt.Sprintf("the notes of %s were never fetched; `tmnotes fetch` brings them", remote), nil
 	}

@@ -42,19 +42,19 @@ func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan deploy.Route
 
 func fetchCommand(env Env) *cli.Command {
 	return travelCommand(env, "fetch", "bring the remote's notes here and merge them", func(ctx context.Context, s *gitstate.Store, remote string) (gitstate.Traveled, error) {
-		return s.Fetch(ctx, remote)
+		return s.Remote(remote).Fetch(ctx)
 	})
 }
 
 func pushCommand(env Env) *cli.Command {
 	return travelCommand(env, "push", "send the notes to the remote (fetches and merges first, as sync)", func(ctx context.Context, s *gitstate.Store, remote string) (gitstate.Traveled, error) {
-		return s.Push(ctx, remote)
+		return s.Remote(remote).Push(ctx)
 	})
 }
 
 func syncCommand(env Env) *cli.Command {
 	return travelCommand(env, "sync", "fetch the notes, merge them, and push what the remote lacks", func(ctx context.Context, s *gitstate.Store, remote string) (gitstate.Traveled, error) {
-		return s.Push(ctx, remote)
+		return s.Remote(remote).Push(ctx)
 	})
 }
 

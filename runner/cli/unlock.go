@@ -73,10 +73,10 @@ func unlock(c *cli.Context, env Env) error {
 		if remote == "" {
 			return errors.New("the repository has no remote, and claims are kept there")
 		}
-		if _, err := s.Fetch(c.Context, remote); err != nil {
+		if _, err := s.Remote(remote).Fetch(c.Context); err != nil {
 			return err
 		}
-		found, err := s.Claims(c.Context, remote)
+		found, err := s.Remote(remote).Claims(c.Context)
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func unlock(c *cli.Context, env Env) error {
 			u.Say("no stack is claimed on %s", remote)
 			return nil
 		}
-		if err := s.Unclaim(c.Context, remote, found); err != nil {
+		if err := s.Remote(remote).Unclaim(c.Context, found); err != nil {
 			return fmt.Errorf("the claims were not removed: %w; `tmnotes unlock` lists them as they are now", err)
 		}
 		s.UseJournal(s.NewRun())
@@ -138,7 +138,7 @@ func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []query.StackVie
 	if len(open) == 0 || err != nil || remote == "" {
 		return err
 	}
-	found, err := s.Claims(c.Context, remote)
+	found, err := s.Remote(remote).Claims(c.Context)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (x *Plan) claim(head *note.Record, overtook *bool) *claims {
 	}
 	k := &claims{n: x.Session, opt: x.Claims, remote: push.Remote, g: x.Graph, skip: x.Exec.Skip, rules: x.rules(), named: x.Filter.Set(),
 		overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
-	k.claimer = x.Store.NewClaimer(k.remote, gitstate.Claim{Commit: x.Commit.Hash, Run: x.RunID, Leg: x.LegNumber, By: head.By, Job: head.Job, Lease: k.opt.Lease})
+	k.claimer = x.Store.Remote(k.remote).NewClaimer(gitstate.Claim{Commit: x.Commit.Hash, Run: x.RunID, Leg: x.LegNumber, By: head.By, Job: head.Job, Lease: k.opt.Lease})
 	k.ahead.init(k.opt.Lease)
 	k.let.most = waitMost(head.Stacks)
 	k.let.begin(x.net, k.claimer, push, k.ahead.keep, k.letGoUnused)
@@ -398,7 +398,7 @@ func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) 
 			commits = append(commits, l.OKCommit)
 		}
 	}
-	return k.n.Store.Bring(ctx, k.remote, commits)
+	return k.n.Store.Remote(k.remote).Bring(ctx, commits)
 }
 
 // finished lets go of a stack that has ended, after its result was recorded.
@@ -444,7 +444,7 @@ func (k *claims) letGoUnused() {
 // his two pushes.
 func (k *claims) settle() {
 	for range 8 {
-		tr, err := k.n.Store.PushFetched(k.n.net, k.remote)
+		tr, err := k.n.Store.Remote(k.remote).PushFetched(k.n.net)
 		if err == nil && (!tr.Spooled || tr.Refused) || k.n.net.Err() != nil {
 			return
 		}

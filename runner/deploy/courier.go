@@ -108,7 +108,7 @@ func (p *Courier) pushing(ctx context.Context) {
 		last = time.Now()
 		p.changed.Store(false)
 		p.dirty.Store(false)
-		tr, err := p.store.Push(ctx, p.Remote)
+		tr, err := p.store.Remote(p.Remote).Push(ctx)
 		looked = time.Now()
 		if err != nil {
 			p.dirty.Store(true)

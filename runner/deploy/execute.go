@@ -185,7 +185,7 @@ func (e *execution) settle(ctx context.Context, results []runner.Result, err err
 		}
 	}
 	if e.Route.Remote != "" {
-		_, out.Unsent = e.Store.Push(e.reach.Context, e.Route.Remote)
+		_, out.Unsent = e.Store.Remote(e.Route.Remote).Push(e.reach.Context)
 	} else {
 		e.Store.Tidy()
 	}
@@ -208,7 +208,7 @@ func (n *Session) declare(ctx context.Context, remote string, head *note.Record,
 		// What is not pushed is written into the notes later, unless that cannot be.
 		err = s.TrySign(ctx)
 	} else {
-		tr, err = s.Announce(ctx, remote, false)
+		tr, err = s.Remote(remote).Announce(ctx, false)
 	}
 	if err != nil {
 		why := "the run could not be announced: nothing was executed"

@@ -95,7 +95,7 @@ func (g *legGate) admit(ctx context.Context, ready []runner.Stack) ([]runner.Adm
 
 func (g *legGate) refresh(ctx context.Context) error {
 	if g.Route.Remote != "" {
-		if _, err := g.Store.Fetch(ctx, g.Route.Remote); err != nil {
+		if _, err := g.Store.Remote(g.Route.Remote).Fetch(ctx); err != nil {
 			return err
 		}
 	}

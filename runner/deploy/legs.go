@@ -46,7 +46,7 @@ func (x *Plan) TakeBack(ctx context.Context, why string) error {
 	if err := errors.Join(x.withdraw(x.Todo, why), x.Store.Flush(ctx)); err != nil || x.Route.Remote == "" {
 		return err
 	}
-	_, err := x.Store.Push(ctx, x.Route.Remote)
+	_, err := x.Store.Remote(x.Route.Remote).Push(ctx)
 	return err
 }
 

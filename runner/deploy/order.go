@@ -56,7 +56,7 @@ func (o *newer) know(ctx context.Context, heads []gitstate.Stored) error {
 		return nil
 	}
 	if o.remote != "" {
-		if err := o.digests.S.Bring(ctx, o.remote, commits); err != nil {
+		if err := o.digests.S.Remote(o.remote).Bring(ctx, commits); err != nil {
 			return err
 		}
 	}
@@ -134,11 +134,11 @@ func (x *Plan) LookedAt(ctx context.Context) (overtaken bool, err error) {
 	if err := x.finish(nil); err != nil {
 		return false, err
 	}
-	if _, err := x.Store.PushFetched(ctx, remote); err != nil {
+	if _, err := x.Store.Remote(remote).PushFetched(ctx); err != nil {
 		x.Out.Warn(fmt.Sprintf("%v; nothing was to be done, but a pipeline of an earlier commit that comes late does not learn of it", err))
 		return false, nil
 	}
-	if _, err := x.Store.Fetch(ctx, remote); err != nil {
+	if _, err := x.Store.Remote(remote).Fetch(ctx); err != nil {
 		return false, err
 	}
 	now, err := x.Store.State(ctx)

@@ -126,7 +126,7 @@ func (x *Plan) checkSafeguards(ctx context.Context) error {
 	p := x.project
 	remote := p.DefaultRemote()
 	err := interruptible(ctx, x.Store, func() error {
-		return x.Store.AskOtherwise(ctx, "comparing HEAD with "+remote+"/"+p.DefaultBranch(), remote, func() (stderr string, err error) {
+		return x.Store.Remote(remote).AskOtherwise(ctx, "comparing HEAD with "+remote+"/"+p.DefaultBranch(), func() (stderr string, err error) {
 			err = p.CheckSafeguards(ctx, x.Safeguards, x.Select, x.Exec.DryRun)
 			if unheard, is := errors.AsType[*project.RemoteError](err); is {
 				stderr = unheard.Said

@@ -83,7 +83,7 @@ func (w *World) Fetch(ctx context.Context, s *gitstate.Store, plan Route) error 
 	if plan.Remote == "" {
 		return s.Flush(ctx)
 	}
-	tr, err := s.Fetch(ctx, plan.Remote)
+	tr, err := s.Remote(plan.Remote).Fetch(ctx)
 	if err != nil {
 		do := Remedy(err, plan.Remote, s.Ref(), w.CI)
 		if do != "" {

@@ -70,7 +70,7 @@ func KnownStacks(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *
 // scheme and credentials, or else as its folder.
 func RepositoryName(ctx context.Context, s *gitstate.Store, remote string) string {
 	if remote != "" {
-		if url, err := s.RemoteURL(ctx, remote); err == nil {
+		if url, err := s.Remote(remote).URL(ctx); err == nil {
 			if name, err := project.CloudRepository(url); err == nil {
 				return name
 			}
