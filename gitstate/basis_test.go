@@ -60,7 +60,7 @@ func (w *basisWorld) add(s *Store, records ...*note.Record) {
 // follow is a record of a stack that follows what is the latest in st.
 func (w *basisWorld) follow(st *State, status note.Status, stack, run string) *note.Record {
 	w.Helper()
-	l := must[Latest](w)(st.Latest("", stack, "", note.Deploy))
+	l := must[Latest](w)(st.Latest(note.Slot{ID: "", Path: stack, Target: "", Op: note.Deploy}))
 	return result(status, stack, run, l.Runs()...)
 }
 
@@ -204,7 +204,7 @@ func TestStateWhileAppending(t *testing.T) {
 			for k := range 5 {
 				st, err := s.State(context.Background())
 				if err == nil {
-					_, err = st.Latest("", fmt.Sprint("/s", k%4), "", note.Deploy)
+					_, err = st.Latest(note.Slot{ID: "", Path: fmt.Sprint("/s", k%4), Target: "", Op: note.Deploy})
 				}
 				if err != nil {
 					t.Error(err)

@@ -76,13 +76,13 @@ func TestLatestByBackend(t *testing.T) {
 			notes.add("c1", mustLine(r))
 		}
 		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.index()}
-		x := must[Latest](t)(st.LatestAt("", "/a", "", "x", note.Deploy))
-		y := must[Latest](t)(st.LatestAt("", "/a", "", "y", note.Deploy))
-		all := must[Latest](t)(st.Latest("", "/a", "", note.Deploy))
+		x := must[Latest](t)(st.LatestAt(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}, "x"))
+		y := must[Latest](t)(st.LatestAt(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}, "y"))
+		all := must[Latest](t)(st.Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 		if x.Status != c.x || y.Status != c.y || all.Status != c.any {
 			t.Errorf("%s: x %s, y %s, any %s", name, x.Status, y.Status, all.Status)
 		}
-		if got := st.Places("", "/a", "", note.Deploy); !slices.Equal(got, c.places) {
+		if got := st.Places(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}); !slices.Equal(got, c.places) {
 			t.Errorf("%s: places %v", name, got)
 		}
 	}
@@ -98,7 +98,7 @@ func TestPlacesOfTarget(t *testing.T) {
 	}
 	st := &State{x: notes.index()}
 	for target, want := range map[string][]Place{"": {{}, {"+blue", ""}}, "prod": {{"prod", ""}, {"prod+blue", ""}}, "pro": nil} {
-		if got := st.Places("", "/a", target, note.Deploy); !slices.Equal(got, want) {
+		if got := st.Places(note.Slot{ID: "", Path: "/a", Target: target, Op: note.Deploy}); !slices.Equal(got, want) {
 			t.Errorf("%q: %v", target, got)
 		}
 	}

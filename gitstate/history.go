@@ -37,18 +37,10 @@ func (s *Store) StateAt(ctx context.Context, keep func(commit string, r *note.Re
 	return &State{s: s, x: x}, nil
 }
 
-// Slot is what state is kept apart for, and where the stack was when something
-// was recorded there last.
-type Slot struct {
-	Group  string // Deploy, which Destroy is a part of, or another operation
-	Target string
-	ID     string // stack.id in lower case, or ""
-	Path   string
-}
-
-// Slots are all slots that have a record, sorted by path.
-func (st *State) Slots() []Slot {
-	var found []Slot
+// Slots are all slots that have a record, sorted by path: that where the stack was when something was
+// recorded there last, with its id in lower case, and with the name of the group for the operation.
+func (st *State) Slots() []note.Slot {
+	var found []note.Slot
 	seen := map[slotKey]bool{} // but for the backend
 	for k, s := range st.x.slots {
 		k.backend = ""
@@ -58,11 +50,11 @@ func (st *State) Slots() []Slot {
 			if id == k.ident {
 				id = ""
 			}
-			found = append(found, Slot{k.group, k.target, id, s.heads[0].Stack})
+			found = append(found, note.Slot{ID: id, Path: s.heads[0].Stack, Target: k.target, Op: k.group})
 		}
 	}
-	slices.SortFunc(found, func(a, b Slot) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.ID, b.ID), strings.Compare(a.Target, b.Target), strings.Compare(a.Group, b.Group))
+	slices.SortFunc(found, func(a, b note.Slot) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.ID, b.ID), strings.Compare(a.Target, b.Target), strings.Compare(a.Op, b.Op))
 	})
 	return found
 }

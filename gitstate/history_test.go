@@ -56,7 +56,7 @@ func TestStateAt(t *testing.T) {
 		"what the branch alone says": {on("side"), "R2", note.Failed, ""},
 	} {
 		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.indexOf(c.keep)}
-		l, err := st.Latest("", "/a", "", note.Deploy)
+		l, err := st.Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})
 		if err != nil || l.Run != c.run || l.Status != c.status || l.OKCommit != c.ok || len(l.Diverged) > 0 {
 			t.Errorf("%s: run %q %s, success %q, beside it %d, %v", name, l.Run, l.Status, l.OKCommit, len(l.Diverged), err)
 		}
@@ -77,7 +77,7 @@ func TestStateAtProperty(t *testing.T) {
 			r := note.Record{Run: "R" + string(rune('A'+i)), Stack: rapid.SampledFrom([]string{"/a", "/b"}).Draw(t, "stack"),
 				Op:     rapid.SampledFrom([]string{note.Deploy, note.Destroy, "plan"}).Draw(t, "op"),
 				Status: rapid.SampledFrom([]note.Status{note.OK, note.Failed, note.Canceled, note.Triggered}).Draw(t, "status")}
-			l, err := s.basis.Latest("", r.Stack, "", r.Op)
+			l, err := s.basis.Latest(note.Slot{ID: "", Path: r.Stack, Target: "", Op: r.Op})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +117,7 @@ func TestSlots(t *testing.T) {
 	noError(t, s.Flush(context.Background()))
 	must[[]Line](t)(s.Forget(context.Background(), head, note.Record{Run: "F", Reason: "x"}, func(l Line) bool { return l.Record.Stack == "/gone" }))
 	st := must[*State](t)(s.State(context.Background()))
-	want := []Slot{{note.Deploy, "", "", "/a"}, {note.Deploy, "prod", "b", "/moved"}}
+	want := []note.Slot{{Path: "/a", Op: note.Deploy}, {ID: "b", Path: "/moved", Target: "prod", Op: note.Deploy}}
 	if diff := cmp.Diff(want, st.Slots()); diff != "" {
 		t.Error(diff)
 	}

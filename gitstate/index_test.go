@@ -204,7 +204,7 @@ func TestIndexProperties(t *testing.T) {
 				runs++
 				r := note.Record{Status: note.Queued, Run: fmt.Sprintf("R%02d", runs), Op: rapid.SampledFrom([]string{note.Deploy, note.Deploy, note.Destroy, note.Drift}).Draw(t, "op"), Stack: "/a"}
 				r.ID = rapid.SampledFrom([]string{"", "", "x"}).Draw(t, "id")
-				l, err := st.Latest(r.ID, r.Stack, "", r.Op)
+				l, err := st.Latest(note.Slot{ID: r.ID, Path: r.Stack, Target: "", Op: r.Op})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -331,7 +331,7 @@ func TestIndexCircle(t *testing.T) {
 	notes := allNotes{}
 	notes.add("c1", mustLine(rec(1, note.OK, note.Deploy, "/a", "R1", "R2")))
 	notes.add("c2", mustLine(rec(2, note.OK, note.Deploy, "/a", "R2", "R1")))
-	l, err := (&State{x: notes.index()}).Latest("", "/a", "", note.Deploy)
+	l, err := (&State{x: notes.index()}).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})
 	if err != nil || len(l.Diverged) != 1 {
 		t.Errorf("%+v, %v", l, err)
 	}
@@ -393,7 +393,7 @@ func TestIndexInStore(t *testing.T) {
 	data := must[[]byte](t)(os.ReadFile(path))
 	wrong := strings.Replace(string(data), "status=ok", "status=failed", 1)
 	noError(t, os.WriteFile(path, []byte(wrong), 0o666))
-	if l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
+	if l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})); l.Status != note.OK {
 		t.Errorf("a damaged index is believed: %s", l.Status)
 	}
 	if again := must[[]byte](t)(os.ReadFile(path)); string(again) == wrong {
@@ -451,7 +451,7 @@ func TestLongNoteTakesNoLonger(t *testing.T) {
 		noError(t, err)
 		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: t.TempDir()}, x: x}
 		for _, op := range []string{note.Deploy, note.Drift} {
-			must[Latest](t)(st.Latest("", "/a", "", op))
+			must[Latest](t)(st.Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: op}))
 		}
 		return time.Since(start)
 	}

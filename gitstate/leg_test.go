@@ -27,7 +27,7 @@ func TestLegInterrupted(t *testing.T) {
 	s := openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }, StaleAfter: time.Hour})
 	want := func(stack string, want note.Status) {
 		t.Helper()
-		got := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", stack, "", note.Deploy))
+		got := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: stack, Target: "", Op: note.Deploy}))
 		if got.Status != want {
 			t.Errorf("%s is %s, not %s", stack, got.Status, want)
 		}
@@ -125,7 +125,7 @@ func TestLegsMerge(t *testing.T) {
 		fetch(t, s)
 		st := must[*State](t)(s.State(ctx))
 		for stack, want := range map[string]note.Status{"/a": note.OK, "/b": note.OK, "/c": note.Failed} {
-			if l := must[Latest](t)(st.Latest("", stack, "", note.Deploy)); l.Status != want || len(l.Diverged) > 0 {
+			if l := must[Latest](t)(st.Latest(note.Slot{ID: "", Path: stack, Target: "", Op: note.Deploy})); l.Status != want || len(l.Diverged) > 0 {
 				t.Errorf("%s is %s, beside it %d", stack, l.Status, len(l.Diverged))
 			}
 		}

@@ -55,11 +55,11 @@ func TestLocal(t *testing.T) {
 		s := openLocal(t, repo.Dir)
 		st := must[*State](t)(s.State(ctx))
 		for _, op := range []string{"init", "plan", note.Deploy} {
-			if l := must[Latest](t)(st.Latest("", "/a", "", op)); l.Status != note.OK {
+			if l := must[Latest](t)(st.Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: op})); l.Status != note.OK {
 				t.Errorf("%s: %s of /a is %s", when, op, l.Status)
 			}
 		}
-		if l := must[Latest](t)(st.Latest("", "/a", "", "plan")); l.By != "Alice <a@b>" {
+		if l := must[Latest](t)(st.Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: "plan"})); l.By != "Alice <a@b>" {
 			t.Errorf("%s: planned by %q", when, l.By)
 		}
 		text := noteText(t, s, commit)
@@ -147,7 +147,7 @@ func TestForgetLocal(t *testing.T) {
 	if strings.Contains(local, "hunter2") || strings.Count(local, "event=forgotten") != 1 || strings.Count(shared, "event=forgotten") != 1 || strings.Contains(shared, "status=") {
 		t.Errorf("local:\n%s\nshared:\n%s\n%s", local, shared, repo.Git("for-each-ref"))
 	}
-	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", "plan")); l.Status != note.Never {
+	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: "plan"})); l.Status != note.Never {
 		t.Errorf("%+v", l)
 	}
 }

@@ -44,11 +44,11 @@ func (s *Store) Settled(ctx context.Context, run string, dead map[string]bool) (
 // News reports whether something that a run does not know of may have been done to
 // a stack since it was selected: was is the latest record then, of which the run's own
 // queued line took the place.
-func (st *State) News(was *Latest, id, path, target, op, run string) (bool, error) {
+func (st *State) News(was *Latest, of note.Slot, run string) (bool, error) {
 	if was.Underway(run) {
 		return true, nil // it went on, and this run follows it already
 	}
-	l, err := st.Latest(id, path, target, op)
+	l, err := st.Latest(of)
 	// Several processes may take part in a run.
 	return err != nil || l.Run != run || !l.Record.Status.Open() || len(l.Diverged) > 0, err
 }

@@ -19,7 +19,7 @@ func TestAbandonedIsFollowed(t *testing.T) {
 	}
 	latest := func() (*State, Latest) {
 		st := must[*State](t)(s.State(ctx))
-		return st, must[Latest](t)(st.Latest("", "/a", "", note.Deploy))
+		return st, must[Latest](t)(st.Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 	}
 	st, l := latest()
 	gone := must[[]string](t)(st.Abandoned(&l))
@@ -27,7 +27,7 @@ func TestAbandonedIsFollowed(t *testing.T) {
 		t.Fatalf("%s, diverged %v, abandoned %v", l.Run, l.Diverged, gone)
 	}
 	settled := must[*State](t)(s.Settled(ctx, "NEXT", map[string]bool{"GONE": true}))
-	l = must[Latest](t)(settled.Latest("", "/a", "", note.Deploy))
+	l = must[Latest](t)(settled.Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 	must[int](t)(0, s.Append(repo.Head(), result(note.OK, "/a", "NEXT", l.Runs()...)))
 	if _, l = latest(); l.Run != "NEXT" || len(l.Diverged) > 0 {
 		t.Errorf("%s, diverged %v", l.Run, l.Diverged)

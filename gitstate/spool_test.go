@@ -44,7 +44,7 @@ func TestWriterOfACopy(t *testing.T) {
 	fetch(t, c)
 	st := must[*State](t)(c.State(ctx))
 	for _, stack := range []string{"/a", "/b"} {
-		if l := must[Latest](t)(st.Latest("", stack, "", note.Deploy)); l.Status != note.Failed {
+		if l := must[Latest](t)(st.Latest(note.Slot{ID: "", Path: stack, Target: "", Op: note.Deploy})); l.Status != note.Failed {
 			t.Errorf("%s is %s", stack, l.Status)
 		}
 	}

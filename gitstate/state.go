@@ -76,10 +76,10 @@ func (st *State) Empty(ops ...string) bool {
 
 // Latest is the latest result of a stack wherever it was deployed to: of several
 // backends that one whose latest is not well, else the newest.
-func (st *State) Latest(id, path, target, op string) (Latest, error) {
+func (st *State) Latest(of note.Slot) (Latest, error) {
 	var least Latest
-	for i, backend := range st.backends(id, path, target, op) {
-		l, err := st.LatestAt(id, path, target, backend, op)
+	for i, backend := range st.backends(of) {
+		l, err := st.LatestAt(of, backend)
 		if err != nil {
 			return Latest{}, err
 		}
@@ -104,10 +104,10 @@ func (l *Latest) well() bool {
 
 // backends are those that a stack has records of, at least one: "" where no record names
 // one.
-func (st *State) backends(id, path, target, op string) []string {
+func (st *State) backends(of note.Slot) []string {
 	found := []string{}
-	for _, p := range st.places(id, path, op) {
-		if p.Target == target && p.Backend != "" && !slices.Contains(found, p.Backend) {
+	for _, p := range st.places(of) {
+		if p.Target == of.Target && p.Backend != "" && !slices.Contains(found, p.Backend) {
 			found = append(found, p.Backend)
 		}
 	}
@@ -123,10 +123,10 @@ type Place struct{ Target, Backend string }
 
 // Places are the places that records of a stack name, of a target and of its workspaces
 // ("+" is no part of a target's name), sorted.
-func (st *State) Places(id, path, target, op string) []Place {
+func (st *State) Places(of note.Slot) []Place {
 	var found []Place
-	for _, p := range st.places(id, path, op) {
-		if p.Target == target || strings.HasPrefix(p.Target, target+"+") {
+	for _, p := range st.places(of) {
+		if p.Target == of.Target || strings.HasPrefix(p.Target, of.Target+"+") {
 			found = append(found, p)
 		}
 	}
@@ -137,18 +137,18 @@ func (st *State) Places(id, path, target, op string) []Place {
 }
 
 // places are all that a stack has records of.
-func (st *State) places(id, path, op string) (found []Place) {
+func (st *State) places(of note.Slot) (found []Place) {
 	st.placesOnce.Do(func() {
 		st.placesOf = make(map[slotKey][]Place, len(st.x.slots))
 		for k, s := range st.x.slots {
 			if len(s.heads) > 0 {
-				of := slotKey{group: k.group, ident: k.ident}
-				st.placesOf[of] = append(st.placesOf[of], Place{k.target, k.backend})
+				key := slotKey{group: k.group, ident: k.ident}
+				st.placesOf[key] = append(st.placesOf[key], Place{k.target, k.backend})
 			}
 		}
 	})
-	for _, of := range idents(id, path) {
-		found = append(found, st.placesOf[slotKey{group: note.GroupOf(op), ident: of}]...)
+	for _, ident := range idents(of.ID, of.Path) {
+		found = append(found, st.placesOf[slotKey{group: note.GroupOf(of.Op), ident: ident}]...)
 	}
 	return found
 }
@@ -156,19 +156,19 @@ func (st *State) places(id, path, op string) (found []Place) {
 // LatestAt is the latest result of a stack at one backend. A record that names none
 // counts as one of every backend, until one that names its own has followed it. The
 // stack is looked up by its id and, for records from before it had one, by its path.
-func (st *State) LatestAt(id, path, target, backend, op string) (Latest, error) {
+func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
 	var heads []Stored
 	var out Latest
 	own := false // there is something of this backend
 	out.Status = note.Never
 	followed := map[string]bool{}
-	backends := st.backends(id, path, target, op)
+	backends := st.backends(of)
 	if backends[len(backends)-1] != "" {
 		backends = append(backends, "")
 	}
-	for i, of := range idents(id, path) {
+	for i, ident := range idents(of.ID, of.Path) {
 		for _, at := range backends {
-			s := st.x.slots[slotKey{note.GroupOf(op), target, of, at}]
+			s := st.x.slots[slotKey{note.GroupOf(of.Op), of.Target, ident, at}]
 			if s == nil {
 				continue
 			}
@@ -555,7 +555,7 @@ func (st *State) newestAt(id, path string) time.Time {
 // that earlier records of its own run followed, in whose place it comes.
 func (st *State) follows(r *note.Record) []string {
 	prev := r.Prev
-	for _, backend := range append(st.backends(r.ID, r.Stack, r.Target, r.Op), "") {
+	for _, backend := range append(st.backends(note.Slot{ID: r.ID, Path: r.Stack, Target: r.Target, Op: r.Op}), "") {
 		k := keyOf(r)
 		k.backend = backend
 		of := st.x.slots[k]

@@ -75,7 +75,7 @@ func TestLatestAndDone(t *testing.T) {
 			notes.add(n.commit, mustLine(n.r))
 		}
 		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.index()}
-		l, err := st.Latest(c.id, "/a", "", note.Deploy)
+		l, err := st.Latest(note.Slot{ID: c.id, Path: "/a", Target: "", Op: note.Deploy})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -118,7 +118,7 @@ func TestConflicts(t *testing.T) {
 			notes.add("c1", mustLine(r))
 		}
 		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.index()}
-		l, err := st.Latest("", "/a", "", note.Deploy)
+		l, err := st.Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})
 		slices.Sort(l.Conflicts)
 		if got := strings.Join(l.Conflicts, " "); err != nil || got != c.want {
 			t.Errorf("%s: the latest is %s, in conflict with %q, not %q: %v", name, l.Run, got, c.want, err)
@@ -286,7 +286,7 @@ func TestSuperseded(t *testing.T) {
 		"shallow, and later": {shallow, c, side, true, 1},
 	} {
 		st := must[*State](t)(q.s.State(ctx))
-		l := must[Latest](t)(st.Latest("", "/"+q.ok, "", note.Deploy))
+		l := must[Latest](t)(st.Latest(note.Slot{ID: "", Path: "/" + q.ok, Target: "", Op: note.Deploy}))
 		if l.OKCommit != q.ok {
 			t.Fatalf("%s: success at %q", name, l.OKCommit)
 		}

@@ -134,7 +134,7 @@ func TestAppendFlushRead(t *testing.T) {
 	}
 	noError(t, s.Append(head, &note.Record{Event: note.Started, Op: note.Deploy, Run: "R1", By: "Alice <a@b>", Job: "https://ci/1"}, result(note.Queued, "/a", "R1")))
 	// Before it is in a note it can be read, also by another process.
-	l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest("", "/a", "", note.Deploy))
+	l := must[Latest](t)(must[*State](t)(open(t, repo.Dir).State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 	if l.Record.Status != note.Queued || l.By != "Alice <a@b>" || l.Job != "https://ci/1" {
 		t.Errorf("latest %+v", l)
 	}
@@ -180,7 +180,7 @@ func TestAppendTimes(t *testing.T) {
 	if !r.Equal(now) {
 		t.Errorf("%v follows a time that is a day ahead", r)
 	}
-	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy))
+	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 	if l.Run != "R3" || len(l.Diverged) > 0 {
 		t.Errorf("the latest is %s beside %d", l.Run, len(l.Diverged))
 	}
@@ -206,7 +206,7 @@ func TestAppendTakesOverPrev(t *testing.T) {
 	s.Basis(must[*State](t)(s.State(ctx)))
 	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	noError(t, s.Flush(ctx))
-	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy))
+	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 	if l.Run != "R1" || len(l.Diverged) > 0 {
 		t.Errorf("the latest is %s beside %d", l.Run, len(l.Diverged))
 	}
@@ -419,7 +419,7 @@ func TestLocalLossIsMended(t *testing.T) {
 		t.Errorf("the journal still has %v", files)
 	}
 	repo.Git("notes", "--ref=tmnotes", "add", "-f", "-m", "only this", head)
-	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
+	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})); l.Status != note.OK {
 		t.Errorf("it is %s to the one who reads", l.Status)
 	}
 	noError(t, s.Flush(ctx))
@@ -544,7 +544,7 @@ func TestForget(t *testing.T) {
 	}
 	latest := func() Latest {
 		t.Helper()
-		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy))
+		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 	}
 	// In the middle of a history: what came after it still follows what came before.
 	if gone := forget("run=R2"); len(gone) != 1 {
@@ -594,7 +594,7 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("append: %v", err)
 	}
 	noError(t, s.Flush(ctx))
-	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
+	if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})); l.Status != note.OK {
 		t.Errorf("it reads %s", l.Status)
 	}
 	if _, err := s.Remote("origin").Push(ctx); !errors.Is(err, ErrReadOnly) {
@@ -610,7 +610,7 @@ func TestInterrupted(t *testing.T) {
 	s := openWith(t, Options{Dir: repo.Dir, Now: func() time.Time { return now }, StaleAfter: time.Hour})
 	status := func(stack string) note.Status {
 		t.Helper()
-		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", stack, "", note.Deploy)).Status
+		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: stack, Target: "", Op: note.Deploy})).Status
 	}
 	want := func(stack string, want note.Status) {
 		t.Helper()
@@ -731,7 +731,7 @@ func TestOddRepositories(t *testing.T) {
 				noError(t, s.Flush(ctx))
 			}
 			again := open(t, dir)
-			l := must[Latest](t)(must[*State](t)(again.State(ctx)).Latest("", "/a", "", note.Deploy))
+			l := must[Latest](t)(must[*State](t)(again.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 			if done, why := l.Done(head.Hash, As{}); !done {
 				t.Error(why)
 			}
@@ -834,7 +834,7 @@ func TestRepackBeside(t *testing.T) {
 		repo.Git("repack", "-adq")
 		repo.Git("pack-refs", "--all")
 		repo.Git("prune-packed")
-		if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Run != fmt.Sprint("R", i) {
+		if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})); l.Run != fmt.Sprint("R", i) {
 			t.Errorf("round %d: %s", i, l.Run)
 		}
 	}

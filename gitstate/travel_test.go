@@ -165,7 +165,7 @@ func TestTwoClones(t *testing.T) {
 	}
 	latest := func(s *Store) Latest {
 		t.Helper()
-		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy))
+		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 	}
 	// Neither knows of the other.
 	noError(t, a.Append(head, result(note.OK, "/a", "R1")))
@@ -226,7 +226,7 @@ func TestRefusedPush(t *testing.T) {
 		t.Error("the journal was emptied, and the records are on the spool only")
 	}
 	fetch(t, other)
-	if l := must[Latest](t)(must[*State](t)(other.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Status != note.OK {
+	if l := must[Latest](t)(must[*State](t)(other.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})); l.Status != note.OK {
 		t.Errorf("spooled: %s to the others", l.Status)
 	}
 	if tr := push(t, other); !tr.Spooled {

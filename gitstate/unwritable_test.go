@@ -53,7 +53,7 @@ func TestCachesInTheWay(t *testing.T) {
 			other := open(t, repo.Clone().Dir)
 			must[Traveled](t)(other.Remote("origin").Fetch(ctx))
 			for _, s := range []*Store{s, other} {
-				if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest("", "/a", "", note.Deploy)); l.Run != "R2" {
+				if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})); l.Run != "R2" {
 					t.Errorf("the latest is %+v", l.Record)
 				}
 			}

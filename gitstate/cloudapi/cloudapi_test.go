@@ -568,7 +568,7 @@ func TestNotAnnounced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l, err := st.Latest("id-a", "/a", "", note.Deploy); err != nil || l.Status != note.OK || len(l.Diverged)+len(l.Conflicts) > 0 {
+	if l, err := st.Latest(note.Slot{ID: "id-a", Path: "/a", Target: "", Op: note.Deploy}); err != nil || l.Status != note.OK || len(l.Diverged)+len(l.Conflicts) > 0 {
 		t.Errorf("%+v, %v", l, err)
 	}
 }

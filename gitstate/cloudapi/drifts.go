@@ -157,7 +157,7 @@ func (s *Server) stored(r *http.Request, n int64, onlyLatest bool) ([]gitstate.S
 	if of == nil {
 		return nil, notFound("there is no stack %d", n)
 	}
-	l, err := st.Latest(of.ID, of.Path, of.Target, note.Drift)
+	l, err := st.Latest(note.Slot{ID: of.ID, Path: of.Path, Target: of.Target, Op: note.Drift})
 	if err != nil {
 		return nil, err
 	}

@@ -235,7 +235,7 @@ func (s *Server) look(r *run, e *entry, rec *note.Record) error {
 	if err != nil {
 		return err
 	}
-	l, err := st.LatestAt(rec.ID, rec.Stack, rec.Target, rec.Backend(), r.op)
+	l, err := st.LatestAt(note.Slot{ID: rec.ID, Path: rec.Stack, Target: rec.Target, Op: r.op}, rec.Backend())
 	if err != nil {
 		return err
 	}
@@ -259,9 +259,9 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 	if of.FromTarget != "" && of.FromTarget != of.Target {
 		rec.Extra = append(rec.Extra, note.Pair{Key: fromKey, Value: of.FromTarget})
 	}
-	l, err := st.Latest(rec.ID, rec.Stack, rec.Target, r.op)
+	l, err := st.Latest(note.Slot{ID: rec.ID, Path: rec.Stack, Target: rec.Target, Op: r.op})
 	if seen.Known {
-		l, err = st.LatestAt(rec.ID, rec.Stack, rec.Target, rec.Backend(), r.op)
+		l, err = st.LatestAt(note.Slot{ID: rec.ID, Path: rec.Stack, Target: rec.Target, Op: r.op}, rec.Backend())
 	}
 	if err != nil {
 		return 0, nil, err

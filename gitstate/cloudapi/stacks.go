@@ -233,7 +233,7 @@ func (s *Server) views(r *http.Request, target, only string) ([]view, error) {
 			// Looked at for the first time under this target (--from-target): what
 			// it was under the other one, it still is.
 			if from := fromTarget(&v.drift.Record); from != "" {
-				if v.deploy, err = st.Latest(id, path, join(from, workspace), note.Deploy); err != nil {
+				if v.deploy, err = st.Latest(note.Slot{ID: id, Path: path, Target: join(from, workspace), Op: note.Deploy}); err != nil {
 					return nil, err
 				}
 			}
@@ -257,10 +257,10 @@ func (s *Server) views(r *http.Request, target, only string) ([]view, error) {
 
 func viewOf(st *gitstate.State, id, path, target string) (v view, err error) {
 	v = view{id: id, path: path, target: target}
-	if v.deploy, err = st.Latest(id, path, target, note.Deploy); err != nil {
+	if v.deploy, err = st.Latest(note.Slot{ID: id, Path: path, Target: target, Op: note.Deploy}); err != nil {
 		return v, err
 	}
-	v.drift, err = st.Latest(id, path, target, note.Drift)
+	v.drift, err = st.Latest(note.Slot{ID: id, Path: path, Target: target, Op: note.Drift})
 	return v, err
 }
 
@@ -289,7 +289,7 @@ func movedTo(st *gitstate.State, known []gitstate.KnownStack, target string) map
 			continue
 		}
 		for _, op := range []string{note.Deploy, note.Drift} {
-			l, err := st.Latest(k.ID, k.Path, k.Target, op)
+			l, err := st.Latest(note.Slot{ID: k.ID, Path: k.Path, Target: k.Target, Op: op})
 			if err == nil && l.Status != note.Never && len(l.Extra) > 0 && fromTarget(&l.Record) == target && l.At.After(moved[k.ID]) {
 				moved[k.ID] = l.At
 			}

@@ -24,6 +24,14 @@ const (
 // to do (runner.Recognise gives these names). They end a deployment, and are none.
 var parts = []Op{"apply", "destroy-target", "import", "state-edit", "taint", "untaint"}
 
+// Slot is what the results of a stack are kept apart for: FORMAT.md, "Slot".
+type Slot struct {
+	ID     string // stack.id, "" for a stack without
+	Path   string // in the project
+	Target string // with the workspace, as in records
+	Op     string // operations of one group share a slot
+}
+
 // Group is what an operation shares its slot with: all that ends a deployment is one.
 func (op Op) Group() Op {
 	if op == Destroy || slices.Contains(parts, op) {

@@ -207,10 +207,10 @@ func (b *builder) remember(commit string, r *note.Record, by map[string]string) 
 func (b *builder) latest(st *gitstate.State) ([]*row, error) {
 	others := map[rowKey][]string{} // operations beside deployments and drift runs
 	for _, slot := range st.Slots() {
-		if slot.Group != note.Deploy && slot.Group != note.Drift {
+		if slot.Op != note.Deploy && slot.Op != note.Drift {
 			for _, of := range []string{keyOf(slot.ID, slot.Path), slot.Path} {
 				k := rowKey{slot.Target, of}
-				others[k] = append(others[k], slot.Group)
+				others[k] = append(others[k], slot.Op)
 			}
 		}
 	}
@@ -228,7 +228,7 @@ func (b *builder) latest(st *gitstate.State) ([]*row, error) {
 			path = "" // another stack stands there by now, with a history of its own
 		}
 		ask := func(op string) (gitstate.Latest, error) {
-			l, err := st.Latest(x.ID, path, x.Target, op)
+			l, err := st.Latest(note.Slot{ID: x.ID, Path: path, Target: x.Target, Op: op})
 			if err == nil && l.Status != note.Never {
 				x.live[runOf{l.Run, l.Commit}] = l.Status
 				x.Latest = append(x.Latest, Result{Commit: l.Commit, Status: l.Status, By: l.By, Record: l.Record})

@@ -94,7 +94,7 @@ func (p *project) records(commit string, at time.Time, op string, results ...not
 		p.t.Fatal(err)
 	}
 	for i, r := range results {
-		l, err := st.Latest(r.ID, r.Stack, r.Target, op)
+		l, err := st.Latest(note.Slot{ID: r.ID, Path: r.Stack, Target: r.Target, Op: op})
 		if err != nil {
 			p.t.Fatal(err)
 		}

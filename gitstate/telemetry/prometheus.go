@@ -218,13 +218,13 @@ type stack struct {
 // there last.
 func stacksOf(st *gitstate.State) (map[place]*stack, error) {
 	type latest struct {
-		gitstate.Slot
+		note.Slot
 		gitstate.Latest
 	}
 	var all []latest
 	at := map[string]latest{} // by id: where the stack was last
 	for _, slot := range st.Slots() {
-		l, err := st.Latest(slot.ID, slot.Path, slot.Target, slot.Group)
+		l, err := st.Latest(slot)
 		if err != nil {
 			return nil, err
 		}
@@ -245,8 +245,8 @@ func stacksOf(st *gitstate.State) (map[place]*stack, error) {
 			s = &stack{place: p, ops: map[string]gitstate.Latest{}}
 			stacks[p] = s
 		}
-		if had, has := s.ops[l.Group]; !has || l.At.After(had.At) || l.At.Equal(had.At) && l.Slot.ID != "" {
-			s.ops[l.Group] = l.Latest
+		if had, has := s.ops[l.Slot.Op]; !has || l.At.After(had.At) || l.At.Equal(had.At) && l.Slot.ID != "" {
+			s.ops[l.Slot.Op] = l.Latest
 		}
 	}
 	never := gitstate.Latest{Status: note.Never}

@@ -54,7 +54,7 @@ func history(t *testing.T) (*gittest.Repo, *gitstate.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := st.Latest(r.ID, r.Stack, r.Target, r.Op)
+		l, err := st.Latest(note.Slot{ID: r.ID, Path: r.Stack, Target: r.Target, Op: r.Op})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -128,17 +128,17 @@ func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, 
 		if err != nil {
 			return nil, gitstate.Latest{}, err
 		}
-		l, err := st.Latest(stack.ID, stack.Path, target, op)
+		l, err := st.Latest(note.Slot{ID: stack.ID, Path: stack.Path, Target: target, Op: op})
 		if err != nil {
 			return nil, l, err
 		}
 		// Nobody says which backend is meant: it is every one that is recorded.
 		prev, backends := l.Runs(), 0
-		for _, p := range st.Places(stack.ID, stack.Path, c.String("target"), op) {
+		for _, p := range st.Places(note.Slot{ID: stack.ID, Path: stack.Path, Target: c.String("target"), Op: op}) {
 			if p.Target != target {
 				continue
 			}
-			at, err := st.LatestAt(stack.ID, stack.Path, target, p.Backend, op)
+			at, err := st.LatestAt(note.Slot{ID: stack.ID, Path: stack.Path, Target: target, Op: op}, p.Backend)
 			if err != nil {
 				return nil, l, err
 			}

@@ -93,7 +93,7 @@ func (x *standings) of(id, path, target string) (s standing, err error) {
 // latest is the latest record that has ended. What is queued or running may be so
 // in this run: tmnotes matrix announces for all legs.
 func (x *standings) latest(id, path, target, op string) (gitstate.Latest, error) {
-	l, err := x.st.Latest(id, path, target, op)
+	l, err := x.st.Latest(note.Slot{ID: id, Path: path, Target: target, Op: op})
 	if err != nil || l.Status != note.Queued && l.Status != note.Running {
 		return l, err
 	}
@@ -105,7 +105,7 @@ func (x *standings) latest(id, path, target, op string) (gitstate.Latest, error)
 			return l, err
 		}
 	}
-	return x.ended.Latest(id, path, target, op)
+	return x.ended.Latest(note.Slot{ID: id, Path: path, Target: target, Op: op})
 }
 
 // onChange has the command told of the stacks whose status changes in this run.

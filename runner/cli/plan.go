@@ -253,7 +253,7 @@ func laterRun(ctx context.Context, s *gitstate.Store, u *ui, stack *note.Record,
 	if err != nil {
 		return err
 	}
-	l, err := st.Latest(stack.ID, stack.Stack, target, op)
+	l, err := st.Latest(note.Slot{ID: stack.ID, Path: stack.Stack, Target: target, Op: op})
 	if err == nil && l.Status != note.Never && l.Run != run {
 		u.Say("%s: the last %s run is %s: %s", stack.Stack, l.Op, l.Run, l.Status)
 	}

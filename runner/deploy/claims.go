@@ -326,7 +326,7 @@ func (k *claims) decide(ctx context.Context, st *gitstate.State, paths []string)
 	var again []string
 	for _, p := range paths {
 		r := k.n.Planned(p)
-		news, err := st.News(&r.was, r.Stack.ID, p, r.Target, r.Op.Name, k.n.RunID)
+		news, err := st.News(&r.was, note.Slot{ID: r.Stack.ID, Path: p, Target: r.Target, Op: r.Op.Name}, k.n.RunID)
 		if err != nil {
 			return nil, err
 		}

@@ -134,12 +134,12 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 // Latest is the latest record of another leg's stack. The place that the matrix assumed
 // for it may be another one than where that leg deploys it.
 func (g *legGate) latest(u *LegStack) (gitstate.Latest, error) {
-	assumed, err := g.State.Latest(u.ID, u.Stack, u.Target, u.Op)
+	assumed, err := g.State.Latest(note.Slot{ID: u.ID, Path: u.Stack, Target: u.Target, Op: u.Op})
 	if err != nil {
 		return assumed, err
 	}
-	for _, p := range g.State.Places(u.ID, u.Stack, g.Leg.Target, u.Op) {
-		l, err := g.State.LatestAt(u.ID, u.Stack, p.Target, p.Backend, u.Op)
+	for _, p := range g.State.Places(note.Slot{ID: u.ID, Path: u.Stack, Target: g.Leg.Target, Op: u.Op}) {
+		l, err := g.State.LatestAt(note.Slot{ID: u.ID, Path: u.Stack, Target: p.Target, Op: u.Op}, p.Backend)
 		if err != nil {
 			return l, err
 		}

@@ -155,7 +155,7 @@ func (l *Leg) moved(st *gitstate.State, n *Session) error {
 		if r.Target == u.Target {
 			continue
 		}
-		was, err := st.Latest(u.ID, u.Stack, u.Target, u.Op)
+		was, err := st.Latest(note.Slot{ID: u.ID, Path: u.Stack, Target: u.Target, Op: u.Op})
 		if err != nil {
 			return err
 		}

@@ -147,7 +147,7 @@ func (n *Session) unsettle() {
 // follow takes down what a stack follows now, as is settled.
 func (n *Session) follow(st *gitstate.State, path string) (gitstate.Latest, error) {
 	r := n.Planned(path)
-	l, err := st.LatestAt(r.Stack.ID, path, r.Target, r.backend, r.Op.Name)
+	l, err := st.LatestAt(note.Slot{ID: r.Stack.ID, Path: path, Target: r.Target, Op: r.Op.Name}, r.backend)
 	if err == nil {
 		n.Store.Exactly(r.Stack.ID, path)
 		n.follows.Store(path, slices.DeleteFunc(l.Runs(), func(run string) bool { return run == n.RunID }))
@@ -231,7 +231,7 @@ func (n *Session) outcome(r runner.Result) (*note.Record, error) {
 				was, err = n.follow(st, path)
 			} else if err == nil {
 				s := n.Planned(path)
-				was, err = st.Latest(s.Stack.ID, path, s.Target, s.Op.Name)
+				was, err = st.Latest(note.Slot{ID: s.Stack.ID, Path: path, Target: s.Target, Op: s.Op.Name})
 			}
 			if err != nil {
 				return nil, err

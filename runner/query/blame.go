@@ -55,7 +55,7 @@ func (v *Verdict) OK() bool { return v.Latest != nil && v.Latest.Record.Status =
 
 // Investigate reads all notes for what happened to a stack.
 func Investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, stack runner.Stack, op, target string, changes InputChanges) (*Verdict, error) {
-	l, err := st.Latest(stack.ID, stack.Path, target, op)
+	l, err := st.Latest(note.Slot{ID: stack.ID, Path: stack.Path, Target: target, Op: op})
 	if err != nil {
 		return nil, err
 	}

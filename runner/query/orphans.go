@@ -58,7 +58,7 @@ func Orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *proj
 	goneByID := map[string]bool{}
 	bare := map[string]bool{} // paths of those without an id
 	for _, slot := range st.Slots() {
-		if slot.Group != note.Deploy || slot.Target != target || slot.ID != "" && ids[slot.ID] || slot.ID == "" && paths[slot.Path] {
+		if slot.Op != note.Deploy || slot.Target != target || slot.ID != "" && ids[slot.ID] || slot.ID == "" && paths[slot.Path] {
 			continue
 		}
 		if slot.ID == "" {
@@ -118,7 +118,7 @@ func destroyed(l gitstate.Latest) bool {
 func adoptedPaths(s *gitstate.Store, st *gitstate.State, paths map[string]bool, target string) (map[string]bool, error) {
 	runs := map[string][]string{}
 	for path := range paths {
-		l, err := st.Latest("", path, target, note.Deploy)
+		l, err := st.Latest(note.Slot{ID: "", Path: path, Target: target, Op: note.Deploy})
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +149,7 @@ func GoneStack(s *gitstate.Store, dir string, st *gitstate.State, want, target s
 		recorded[slot.Path] = true
 		byID := slot.ID != "" && slot.ID == strings.ToLower(want)
 		switch {
-		case slot.Group != note.Deploy, !byID && slot.Path != want && slot.Path != path:
+		case slot.Op != note.Deploy, !byID && slot.Path != want && slot.Path != path:
 		case slot.Target != target:
 			elsewhere = append(elsewhere, fmt.Sprintf("%q", slot.Target))
 		case byID:

@@ -41,14 +41,14 @@ type Whereabouts struct {
 func (w Whereabouts) At(stack runner.Stack, base string, place command.Place, op string) (found []located, assumed bool, err error) {
 	target := command.TargetOf(base, place.Workspace)
 	one := func(at gitstate.Place) error {
-		l, err := w.State.LatestAt(stack.ID, stack.Path, at.Target, at.Backend, op)
+		l, err := w.State.LatestAt(note.Slot{ID: stack.ID, Path: stack.Path, Target: at.Target, Op: op}, at.Backend)
 		found = append(found, located{at, l})
 		return err
 	}
 	if place.Known() {
 		return found, false, one(gitstate.Place{Target: target, Backend: place.Backend})
 	}
-	recorded := w.State.Places(stack.ID, stack.Path, base, op)
+	recorded := w.State.Places(note.Slot{ID: stack.ID, Path: stack.Path, Target: base, Op: op})
 	if !slices.ContainsFunc(recorded, func(p gitstate.Place) bool { return p.Target != target || p.Backend != "" }) {
 		return found, false, one(gitstate.Place{Target: target, Backend: place.Backend})
 	}

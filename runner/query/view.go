@@ -68,10 +68,10 @@ type View struct {
 }
 
 func viewOf(st *gitstate.State, s runner.Stack, target string) (v View, err error) {
-	if v.Deploy, err = st.Latest(s.ID, s.Path, target, note.Deploy); err != nil {
+	if v.Deploy, err = st.Latest(note.Slot{ID: s.ID, Path: s.Path, Target: target, Op: note.Deploy}); err != nil {
 		return v, err
 	}
-	if v.Drift, err = st.Latest(s.ID, s.Path, target, note.Drift); err != nil {
+	if v.Drift, err = st.Latest(note.Slot{ID: s.ID, Path: s.Path, Target: target, Op: note.Drift}); err != nil {
 		return v, err
 	}
 	v.Status = gitstate.StackStatus(v.Deploy, v.Drift)
