@@ -229,9 +229,9 @@ func relaxGC(env Env) (restore func()) {
 // openStore opens the store with the settings of the command line, the
 // environment, git's configuration and the repository's own.
 func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
-	stale := c.Duration("stale-after")
-	ui := newUI(env)
-	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Environ: env.Environ, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.Warn})
+	ui, opt := newUI(env), storeOptions(c, env, dir)
+	opt.Warn = ui.Warn
+	s, err := gitstate.Open(c.Context, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -241,6 +241,12 @@ func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 	}
 	divide(c, s, env.ci())
 	return s, nil
+}
+
+// storeOptions are what the command line and the environment say; the store reads the rest itself.
+func storeOptions(c *cli.Context, env Env, dir string) gitstate.Options {
+	return gitstate.Options{Dir: dir, Environ: env.Environ, Ref: c.String(settings.ref.flagName()),
+		StaleAfter: c.Duration(settings.staleAfter.flagName()), NetworkTimeout: c.Duration(settings.networkTimeout.flagName())}
 }
 
 // withStore opens the store of the working directory for as long as do runs.

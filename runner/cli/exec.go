@@ -31,13 +31,11 @@ func execCommand(env Env) *cli.Command {
 			"Exits as the command did; 125 is an error of tmnotes itself, and then the command was not run. The records stay\n" +
 			"here until `tmnotes sync` sends them.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "op", EnvVars: []string{"TMNOTES_OP"}, Usage: "what the command does: deploy, destroy, drift, or a `NAME` of its own"},
+			settings.op.flag(),
 			&cli.BoolFlag{Name: "force", Usage: "run also if the stack is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
 			&cli.BoolFlag{Name: "resume", Usage: "skip if it succeeded at this commit, also for commands that are no deployment"},
 			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
-			&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try `N` times more if it fails"},
-			&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP`"},
-			&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, DefaultText: "none", Usage: "interrupt it after `DURATION`"},
+			settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
 			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},
 			onChangeFlag(),
 		}, planFlags(), syncFlags(), storeFlags()),
@@ -192,7 +190,7 @@ func execute(c *cli.Context, env Env) error {
 	task.Secrets = note.NewRedactor(env.Environ, cmd)
 	tasks := map[string]runner.Task{stack.Path: task}
 	n.keepPlans(u, tasks, file)
-	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, setting(c, s, "on-change", "onChange", ""))
+	end, err := n.tell(ctx, u, st, telemetry.Run{Op: op.Name, Target: r.target, Job: ci.job}, false, tasks, []string{stack.Path}, settings.onChange.text(c, s))
 	if err != nil {
 		return err
 	}

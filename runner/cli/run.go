@@ -379,7 +379,7 @@ func runOnce(c *cli.Context, env Env, command []string, plan work, again *bool) 
 		n.waitsForLegs = func(path string) bool { return len(x.leg.of[path].After) > 0 }
 	}
 	of := telemetry.Run{Op: strings.Join(x.ops, ","), Target: o.sel.Target, Job: x.ci.job}
-	end, err := n.tell(ctx, u, x.st, of, true, x.tasks, todo, setting(c, n.store, "on-change", "onChange", ""))
+	end, err := n.tell(ctx, u, x.st, of, true, x.tasks, todo, settings.onChange.text(c, n.store))
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type syncPlan struct {
 // sync wherever the project's remote exists, drift in CI; other operations
 // stay local, so that a pull request's plan needs no permission to write.
 func planSync(c *cli.Context, s *gitstate.Store, projectRemote string, ci ciJob, ops ...string) (syncPlan, error) {
-	mode := setting(c, s, "sync", "sync", "auto")
+	mode := settings.sync.text(c, s)
 	switch mode {
 	case "off":
 		return syncPlan{why: "--sync=off"}, nil
@@ -53,7 +53,7 @@ func syncedByItself(op string, ci ciJob) bool {
 
 // divide has what is not synced stay in this clone, unless all operations are.
 func divide(c *cli.Context, s *gitstate.Store, ci ciJob) {
-	if setting(c, s, "sync", "sync", "auto") == "require" {
+	if settings.sync.text(c, s) == "require" {
 		s.CarryLocal()
 		return
 	}
@@ -64,7 +64,7 @@ func divide(c *cli.Context, s *gitstate.Store, ci ciJob) {
 // project's, or the only one. "" means that there is none.
 func findRemote(c *cli.Context, s *gitstate.Store, projectRemote string) (string, error) {
 	remotes := s.Remotes()
-	if named := setting(c, s, "remote", "remote", ""); named != "" {
+	if named := settings.remote.text(c, s); named != "" {
 		if !slices.Contains(remotes, named) {
 			return "", fmt.Errorf("there is no remote %q; `git remote -v` lists them", named)
 		}
@@ -125,7 +125,7 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 	return &cli.Command{
 		Name: name, Usage: usage,
 		Flags: slices.Concat(chdirFlags(), storeFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, DefaultText: "auto", Usage: "`MODE` require: share the records of all operations, also those that stayed in this clone so far (git config tmnotes.sync)"},
+			settings.sync.flagFor("`MODE` require: share the records of all operations, also those that stayed in this clone so far"),
 		}),
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {

@@ -102,13 +102,12 @@ func (n *session) trace(ctx context.Context, u *ui, run telemetry.Run, whole boo
 }
 
 func metricsFlag() cli.Flag {
-	return &cli.IntFlag{Name: "metrics-stacks", EnvVars: []string{"TMNOTES_METRICS_STACKS"}, Value: telemetry.DefaultMaxStacks,
-		Usage: "metrics of each stack only where there are at most `N`; 0: none (git config tmnotes.metricsStacks)"}
+	return settings.metricsStacks.flag()
 }
 
 // metrics are those of the store.
 func metrics(c *cli.Context, s *gitstate.Store) (*prometheus.Registry, error) {
-	most, err := intSetting(c, s, "metrics-stacks", "metricsStacks", telemetry.DefaultMaxStacks)
+	most, err := settings.metricsStacks.number(c, s)
 	if err != nil {
 		return nil, err
 	}
