@@ -25,12 +25,19 @@ package gitstate
 
 import (
 	"errors"
+	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 )
 
 // DefaultRef is the notes ref that is used where none is configured.
 const DefaultRef = "refs/notes/tmnotes"
+
+// How long is waited where nothing is configured; see Options.
+const (
+	DefaultStaleAfter     = 6 * time.Hour
+	DefaultNetworkTimeout = git.DefaultNetworkTimeout
+)
 
 var (
 	// ErrNoRepository is returned by Open where git finds no repository.

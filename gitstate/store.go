@@ -28,9 +28,9 @@ type Options struct {
 	Environ    []string // of the git commands; its secrets are not recorded; nil is that of this process
 	Ref        string   // notes ref; "" is git config tmnotes.ref, or DefaultRef
 	Now        func() time.Time
-	StaleAfter time.Duration // when a running record of another machine counts as interrupted; 0 is git config tmnotes.staleAfter, or 6 h
+	StaleAfter time.Duration // when a running record of another machine counts as interrupted; 0 is git config tmnotes.staleAfter, or DefaultStaleAfter
 	// NetworkTimeout is how long a remote is waited for; 0 is git config
-	// tmnotes.networkTimeout, or 2 min.
+	// tmnotes.networkTimeout, or DefaultNetworkTimeout.
 	NetworkTimeout time.Duration
 	// Warn gets one line for each thing that a person should know and that is
 	// no error; nil drops them.
@@ -110,7 +110,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		}
 	}
 	if s.staleAfter <= 0 {
-		s.staleAfter = 6 * time.Hour
+		s.staleAfter = DefaultStaleAfter
 	}
 	if err := s.setNetworkTimeout(opt.NetworkTimeout); err != nil {
 		r.Close()
@@ -160,7 +160,7 @@ func (s *Store) setNetworkTimeout(given time.Duration) (err error) {
 		}
 	}
 	if s.networkTimeout <= 0 {
-		s.networkTimeout = git.DefaultNetworkTimeout
+		s.networkTimeout = DefaultNetworkTimeout
 	}
 	s.lagPatience = min(maxLag, s.networkTimeout/2)
 	return nil

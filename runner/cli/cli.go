@@ -23,25 +23,36 @@ import (
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
-// The exit codes, the same in every command; `tmnotes help` and the README
-// have this table.
 const (
-	exitOK          = 0   // all selected stacks are ok, also when nothing was to be done
-	exitFailed      = 1   // at least one stack failed, was blocked or canceled
-	exitUsage       = 2   // usage, configuration, or state that could not be read or announced: nothing was executed
-	exitNotPushed   = 3   // the work was done, but its record could not be pushed
-	exitExec        = 125 // tmnotes exec: an error of tmnotes itself, not of the command
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotPushed   = 3
+	exitExec        = 125
 	exitInterrupted = 130
 )
 
-const exitCodesHelp = `EXIT CODES:
-   0    all selected stacks are ok (also when nothing was to be done)
-   1    at least one stack failed, was blocked or canceled
-   2    usage, configuration, or state that could not be read or announced: nothing was executed
-   3    the work was done, but its record could not be pushed
-   125  tmnotes exec: an error of tmnotes itself (otherwise exec passes on the command's exit code)
-   130  interrupted
-`
+// exitCodes are the same in every command; `tmnotes help` and the README have this table.
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitOK, "all selected stacks are ok (also when nothing was to be done, when other jobs did it, and when a drift run found drift)"},
+	{exitFailed, "at least one stack failed, was blocked or canceled (check: the notes need a hand; doctor: a deployment would fail)"},
+	{exitUsage, "usage, configuration, or state that could not be read or announced: nothing was executed"},
+	{exitNotPushed, "the work was done, but its record could not be pushed"},
+	{exitExec, "exec: an error of tmnotes itself (otherwise exec passes on the command's exit code)"},
+	{exitInterrupted, "interrupted"},
+}
+
+func exitCodesHelp() string {
+	var b strings.Builder
+	b.WriteString("EXIT CODES:\n")
+	for _, e := range exitCodes {
+		fmt.Fprintf(&b, "   %-4d %s\n", e.code, e.meaning)
+	}
+	return b.String()
+}
 
 // exitError is an error with its exit code; see exitCode.
 type exitError struct {
@@ -115,13 +126,14 @@ func newApp(env Env) *cli.App {
 		Writer:                    env.Stdout,
 		ErrWriter:                 env.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {}, // Main has the exit code
-		CustomAppHelpTemplate:     cli.AppHelpTemplate + "\n" + exitCodesHelp,
+		CustomAppHelpTemplate:     cli.AppHelpTemplate + "\n" + topicsHelp() + "\n" + exitCodesHelp(),
 		OnUsageError:              usageError,
+		Flags:                     []cli.Flag{cli.HelpFlag}, // urfave/cli adds it with a help command of its own
 		Commands: []*cli.Command{
 			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), matrixCommand(env), listCommand(env), statusCommand(env),
 			logCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
 			forgetCommand(env), unlockCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
-			doctorCommand(env), checkCommand(env), versionCommand(env), completionCommand(env),
+			doctorCommand(env), checkCommand(env), versionCommand(env), completionCommand(env), helpCommand(env),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -234,9 +246,9 @@ loop:
 // openStore opens the store with the settings of the command line, the
 // environment, git's configuration and the repository's own.
 func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
-	stale := c.Duration("stale-after")
-	ui := newUI(env)
-	s, err := gitstate.Open(c.Context, gitstate.Options{Dir: dir, Environ: env.Environ, Ref: c.String("ref"), StaleAfter: stale, NetworkTimeout: c.Duration("network-timeout"), Warn: ui.Warn})
+	ui, opt := newUI(env), storeOptions(c, env, dir)
+	opt.Warn = ui.Warn
+	s, err := gitstate.Open(c.Context, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -246,6 +258,12 @@ func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 	}
 	divide(c, s, env.ci())
 	return s, nil
+}
+
+// storeOptions are what the command line and the environment say; the store reads the rest itself.
+func storeOptions(c *cli.Context, env Env, dir string) gitstate.Options {
+	return gitstate.Options{Dir: dir, Environ: env.Environ, Ref: c.String(settings.ref.flagName()),
+		StaleAfter: c.Duration(settings.staleAfter.flagName()), NetworkTimeout: c.Duration(settings.networkTimeout.flagName())}
 }
 
 // withStore opens the store of the working directory for as long as do runs.

@@ -36,15 +36,11 @@ func cloudCommand(env Env) *cli.Command {
 			"tmnotes cloud -- terramate script run deploy\n\n" +
 			"COMMAND is terramate, or a program that calls it. Exits as it did; where it exits with 0, with 3 if a record could not\n" +
 			"be pushed, and with 1 if something could not be recorded, or nothing was synced. With 2 nothing was executed.",
-		Flags: slices.Concat(chdirFlags(), []cli.Flag{keepLogsFlag(), onChangeFlag()}, syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), []cli.Flag{settings.keepLogs.flag(), onChangeFlag()}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			return withStore(c, env, func(s *gitstate.Store, dir string) error { return cloud(c, env, s, dir) })
 		},
 	}
-}
-
-func keepLogsFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "keep-logs", EnvVars: []string{"TMNOTES_KEEP_LOGS"}, Usage: "keep the commands' output and plans beside the notes, without secrets"}
 }
 
 func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
@@ -104,7 +100,7 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return mark.Done, nil
 	}
 	opt.By, opt.Job, opt.Attempt = h.byAndJob(ctx)
-	watch, told := h.onChange(setting(c, s, "on-change", "onChange", ""))
+	watch, told := h.onChange(settings.onChange.text(c, s))
 	defer told()
 	opt.Watch = watch
 	opt.DryRun = isDryRun(argv, env.Getenv)

@@ -61,7 +61,7 @@ func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*clou
 	if err = s.TrySign(c.Context); err != nil {
 		return nil, err
 	}
-	h.interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second)
+	h.interval, err = settings.pushInterval.duration(c, s)
 	s.UseJournal(s.NewRun()) // a file of its own
 	return h, err
 }

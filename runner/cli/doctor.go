@@ -183,7 +183,7 @@ func gitNumber(v string) (n [2]int) {
 }
 
 func (d *doctor) repository() {
-	s, err := gitstate.Open(d.c.Context, gitstate.Options{Dir: d.dir, Environ: d.env.Environ, Ref: d.c.String("ref"), StaleAfter: d.c.Duration("stale-after"), NetworkTimeout: d.c.Duration("network-timeout")})
+	s, err := gitstate.Open(d.c.Context, storeOptions(d.c, d.env, d.dir))
 	if err != nil {
 		d.problem("", "%v", err)
 		return
@@ -203,8 +203,8 @@ func (d *doctor) settings() {
 	}
 	_, execution := parseExecution(d.c, d.s)
 	_, waves := parseWaves(d.c, d.env, d.s)
-	_, parallel := intSetting(d.c, d.s, "parallel", "parallel", 1)
-	_, interval := durationSetting(d.c, d.s, "push-interval", "pushInterval", 0)
+	_, parallel := settings.parallel.number(d.c, d.s)
+	_, interval := settings.pushInterval.duration(d.c, d.s)
 	_, sync := planSync(d.c, d.s, "", d.ci) // a mode that is unknown; the remote is looked at below
 	if sync != nil && !strings.HasPrefix(sync.Error(), "--sync: ") {
 		sync = nil
@@ -216,7 +216,7 @@ func (d *doctor) settings() {
 		}
 	}
 	for _, name := range d.unknownVariables() {
-		d.warn("tmnotes run --help names those that there are", "nothing reads the variable %s", name)
+		d.warn("tmnotes help settings lists those that there are", "nothing reads the variable %s", name)
 	}
 	if len(d.found) == before {
 		d.ok("all are known")
@@ -225,17 +225,10 @@ func (d *doctor) settings() {
 
 // unknownVariables are those of the environment that look like settings, and are none.
 func (d *doctor) unknownVariables() (unknown []string) {
-	known := []string{"TMNOTES_WAVES", "TMNOTES_RUN",
-		"TMNOTES_WAVE", "TMNOTES_NEXT_WAVE", "TMNOTES_COMMIT", // of a gate
+	known := []string{"TMNOTES_WAVE", "TMNOTES_NEXT_WAVE", "TMNOTES_COMMIT", // of a gate
 		"TMNOTES_PUSH_TOKEN"} // the README's name for one
-	for _, cmd := range d.c.App.Commands {
-		for _, cmd := range append(cmd.Subcommands, cmd) {
-			for _, f := range cmd.Flags {
-				if f, ok := f.(cli.DocGenerationFlag); ok {
-					known = append(known, f.GetEnvVars()...)
-				}
-			}
-		}
+	for _, o := range settings.all {
+		known = append(known, o.variables...)
 	}
 	for _, kv := range d.env.Environ {
 		if name, value, _ := strings.Cut(kv, "="); value != "" && strings.HasPrefix(name, "TMNOTES_") && !slices.Contains(known, name) {

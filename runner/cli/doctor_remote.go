@@ -26,7 +26,7 @@ func (d *doctor) findRemote() {
 	switch {
 	case err != nil:
 		d.problem("", "%v", err)
-	case setting(d.c, d.s, "sync", "sync", "auto") == "off":
+	case settings.sync.text(d.c, d.s) == "off":
 		d.warn("", "--sync=off: the records stay in this clone")
 	case remote == "" && d.ci.Name != "":
 		d.problem("git remote add origin URL", "there is none: the records are gone with the job's clone")

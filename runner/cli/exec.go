@@ -25,13 +25,11 @@ func execCommand(env Env) *cli.Command {
 			"Exits as the command did; 125 is an error of tmnotes itself, and then the command was not run. The records stay\n" +
 			"here until `tmnotes sync` sends them.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "op", EnvVars: []string{"TMNOTES_OP"}, Usage: "what the command does: deploy, destroy, drift, or a `NAME` of its own"},
+			settings.op.flag(),
 			&cli.BoolFlag{Name: "force", Usage: "run also if the stack is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
 			&cli.BoolFlag{Name: "resume", Usage: "skip if it succeeded at this commit, also for commands that are no deployment"},
 			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
-			&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try `N` times more if it fails"},
-			&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP`"},
-			&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, DefaultText: "none", Usage: "interrupt it after `DURATION`"},
+			settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
 			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},
 			onChangeFlag(),
 		}, planFlags(), syncFlags(), storeFlags()),
@@ -67,7 +65,7 @@ func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err e
 		return o, fmt.Errorf("TMNOTES_RUN=%q is no id of a run; unset it, or take one from `tmnotes log`", o.Run)
 	}
 	o.Rules = deploy.Rules{Force: c.Bool("force"), Resume: c.Bool("resume"), Rollback: c.Bool("allow-rollback")}
-	o.Sync, o.onChange = syncSetting(c, s), setting(c, s, "on-change", "onChange", "")
+	o.Sync, o.onChange = syncSetting(c, s), settings.onChange.text(c, s)
 	o.Exec, err = parseExecution(c, s)
 	return o, err
 }

@@ -2,39 +2,25 @@ package cli
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // Flags are Terramate's where Terramate has them, with their short forms and
-// TM_ARG_* variables (ui/tui/cli_spec.go at v0.17.2). tmnotes' own have
-// TMNOTES_* variables and git configuration tmnotes.*; see setting.
+// TM_ARG_* variables (ui/tui/cli_spec.go at v0.17.2). tmnotes' own that can be
+// configured are in settings.
 
 func storeFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "ref", EnvVars: []string{"TMNOTES_REF"}, Usage: "notes `REF` (git config tmnotes.ref; default " + gitstate.DefaultRef + ")"},
-		&cli.StringFlag{Name: "remote", EnvVars: []string{"TMNOTES_REMOTE"}, Usage: "`NAME` of the remote to sync with (git config tmnotes.remote; default: the project's)"},
-		&cli.DurationFlag{Name: "stale-after", EnvVars: []string{"TMNOTES_STALE_AFTER"}, DefaultText: "6h", Usage: "a running record older than this `DURATION` is an interrupted one (git config tmnotes.staleAfter)"},
-		&cli.DurationFlag{Name: "network-timeout", EnvVars: []string{"TMNOTES_NETWORK_TIMEOUT"}, DefaultText: "2m", Usage: "wait for the remote for at most `DURATION`: each fetch, each push, and all that is sent at the end of a run (git config tmnotes.networkTimeout)"},
-	}
+	return flagsOf(settings.ref, settings.remote, settings.staleAfter, settings.networkTimeout)
 }
 
-func syncFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, DefaultText: "auto", Usage: "`MODE` auto: fetch and push for deploy and destroy where there is a remote; off: never; require: always (git config tmnotes.sync)"},
-		&cli.DurationFlag{Name: "push-interval", EnvVars: []string{"TMNOTES_PUSH_INTERVAL"}, DefaultText: "10s", Usage: "push results every `DURATION` while stacks finish (git config tmnotes.pushInterval)"},
-	}
-}
+func syncFlags() []cli.Flag { return flagsOf(settings.sync, settings.pushInterval) }
 
 func chdirFlags() []cli.Flag {
 	return []cli.Flag{
@@ -46,11 +32,7 @@ func chdirFlags() []cli.Flag {
 	}
 }
 
-func targetFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "target", EnvVars: []string{"TM_ARG_RUN_TARGET", "TMNOTES_TARGET"}, Usage: "deployment `TARGET`: state is kept apart for each"},
-	}
-}
+func targetFlags() []cli.Flag { return flagsOf(settings.target) }
 
 func selectionFlags() []cli.Flag {
 	b := func(name, usage string) cli.Flag { return &cli.BoolFlag{Name: name, Usage: usage} }
@@ -171,64 +153,6 @@ func parseStatusFilter(c *cli.Context) (query.StatusFilter, error) {
 		}
 	}
 	return f, nil
-}
-
-// setting is a value from the flag, its TMNOTES_* variable, git's
-// configuration, that of the repository (gitstate.ConfigFile), or the default, in
-// this order. The keys are in settings.go.
-func setting(c *cli.Context, s *gitstate.Store, flag, key, def string) string {
-	if c.IsSet(flag) {
-		return c.String(flag)
-	}
-	if v := s.Config(key); v != "" {
-		return v
-	}
-	return def
-}
-
-func durationSetting(c *cli.Context, s *gitstate.Store, flag, key string, def time.Duration) (time.Duration, error) {
-	if c.IsSet(flag) {
-		return c.Duration(flag), nil
-	}
-	v := s.Config(key)
-	if v == "" {
-		return def, nil
-	}
-	d, err := time.ParseDuration(v)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %q is no duration; write it like 90s or 5m", s.ConfigName(key), v)
-	}
-	return d, nil
-}
-
-func intSetting(c *cli.Context, s *gitstate.Store, flag, key string, def int) (int, error) {
-	if c.IsSet(flag) {
-		return c.Int(flag), nil
-	}
-	v := s.Config(key)
-	if v == "" {
-		return def, nil
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %q is no number", s.ConfigName(key), v)
-	}
-	return n, nil
-}
-
-func regexpSetting(c *cli.Context, s *gitstate.Store, flag, key string) (*regexp.Regexp, error) {
-	v := setting(c, s, flag, key, "")
-	if v == "" {
-		return nil, nil
-	}
-	re, err := regexp.Compile(v)
-	if err != nil {
-		if !c.IsSet(flag) {
-			return nil, fmt.Errorf("%s: %w", s.ConfigName(key), err)
-		}
-		return nil, fmt.Errorf("--%s: %w", flag, err)
-	}
-	return re, nil
 }
 
 func checkFormat(c *cli.Context) error {

@@ -17,11 +17,14 @@ func unknownCommand(app *cli.App, typed string) error {
 	if slices.Contains(terramates, typed) {
 		return fmt.Errorf("tmnotes has no command %q, terramate has: terramate %s", typed, typed)
 	}
-	var names []string
+	return fmt.Errorf("unknown command %q%s; `tmnotes help` lists the commands", typed, query.DidYouMean(typed, commandNames(app), "`tmnotes %s`"))
+}
+
+func commandNames(app *cli.App) (names []string) {
 	for _, c := range app.VisibleCommands() {
 		names = append(names, c.Name)
 	}
-	return fmt.Errorf("unknown command %q%s; `tmnotes help` lists the commands", typed, query.DidYouMean(typed, names, "`tmnotes %s`"))
+	return names
 }
 
 // usageError is what urfave/cli, and Go's flag package below it, have against a command line.

@@ -21,8 +21,7 @@ import (
 )
 
 func onChangeFlag() cli.Flag {
-	return &cli.StringFlag{Name: "on-change", EnvVars: []string{"TMNOTES_ON_CHANGE"},
-		Usage: "run the shell command `CMD` for each stack whose status changes (ok to failed, failed to ok, drifted), with its record as JSON on stdin (git config tmnotes.onChange)"}
+	return settings.onChange.flag()
 }
 
 // How long --on-change may take: each command, and all that is left when the run

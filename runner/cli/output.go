@@ -14,13 +14,9 @@ import (
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
-func outputFlag() cli.Flag {
-	return &cli.StringFlag{Name: "output", EnvVars: []string{"TMNOTES_OUTPUT"}, Usage: "`HOW` the commands' output is shown: live (above a view of what runs), grouped (each stack's in one piece), stream (as it comes) or quiet (only of stacks that fail) (git config tmnotes.output; default: grouped in GitHub Actions and GitLab CI, live on a terminal with -j, else stream)"}
-}
-
 // parseOutput reads --output; "" is what suits the place.
 func parseOutput(c *cli.Context, s *gitstate.Store) (string, error) {
-	how := setting(c, s, "output", "output", "")
+	how := settings.output.text(c, s)
 	if how != "" && !slices.Contains(terminal.Outputs, how) {
 		return "", fmt.Errorf("--output: unknown way %q; use one of %s", how, strings.Join(terminal.Outputs, ", "))
 	}

@@ -31,7 +31,7 @@ import (
 
 func planFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "plan-file", EnvVars: []string{"TMNOTES_PLAN_FILE"}, Usage: "keep the plan `FILE` of each stack, as terraform (or tofu, terragrunt) show prints it, for tmnotes show --plan"},
+		settings.planFile.flag(),
 		&cli.StringFlag{Name: "terraform-plan-file", EnvVars: []string{"TM_ARG_RUN_TERRAFORM_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by terraform", Hidden: true},
 		&cli.StringFlag{Name: "tofu-plan-file", EnvVars: []string{"TM_ARG_RUN_TOFU_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by tofu", Hidden: true},
 		&cli.BoolFlag{Name: "terragrunt", EnvVars: []string{"TM_ARG_RUN_TERRAGRUNT"}, Usage: "as in Terramate: have terragrunt show the plan", Hidden: true},

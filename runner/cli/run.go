@@ -145,7 +145,7 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return false, dryRun(ctx, x)
 	}
 	keepPlans(x.Session, x.Tasks, x.o.planFile)
-	told := audience{u: x.u, run: telemetry.Run{Op: strings.Join(x.Ops, ","), Target: x.Select.Target, Job: x.CI.Job}, whole: true, onChange: setting(c, x.Store, "on-change", "onChange", "")}
+	told := audience{u: x.u, run: telemetry.Run{Op: strings.Join(x.Ops, ","), Target: x.Select.Target, Job: x.CI.Job}, whole: true, onChange: settings.onChange.text(c, x.Store)}
 	end, err := told.follow(ctx, x.Session, x.Tasks, x.Todo)
 	if err != nil {
 		return false, err

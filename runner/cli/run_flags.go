@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -29,11 +28,11 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "continue-on-error", EnvVars: []string{"TM_ARG_RUN_CONTINUE_ON_ERROR"}, Usage: "accepted for Terramate's sake: it is the default, and dependents of a failed stack do not run"},
 		&cli.BoolFlag{Name: "dry-run", EnvVars: []string{"TM_ARG_RUN_DRY_RUN"}, Usage: "plan the execution but do not execute it"},
 		&cli.BoolFlag{Name: "reverse", EnvVars: []string{"TM_ARG_RUN_REVERSE"}, Usage: "reverse the order of execution"},
-		&cli.IntFlag{Name: "parallel", Aliases: []string{"j"}, EnvVars: []string{"TM_ARG_RUN_PARALLEL"}, DefaultText: "1", Usage: "run at most `N` independent stacks at once (git config tmnotes.parallel)"},
+		settings.parallel.flag(),
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
-		outputFlag(),
+		settings.output.flag(),
 		&cli.BoolFlag{Name: deprecatedSafeguards[0].flag, Hidden: true},
 		&cli.BoolFlag{Name: deprecatedSafeguards[1].flag, Hidden: true},
 		&cli.BoolFlag{Name: deprecatedSafeguards[2].flag, Hidden: true},
@@ -55,15 +54,12 @@ func commandFlags() []cli.Flag {
 // executionFlags are tmnotes' own.
 func executionFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "op", EnvVars: []string{"TMNOTES_OP"}, Usage: "what the command does: deploy, destroy, drift, or a `NAME` of its own (default: recognised from the command)"},
+		settings.op.flag(),
 		&cli.BoolFlag{Name: "force", Usage: "run also what is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
 		&cli.BoolFlag{Name: "resume", Usage: "skip what succeeded at this commit, also for commands that are no deployment"},
 		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
 		&cli.BoolFlag{Name: "fail-fast", Usage: "start nothing further after the first failure"},
-		&cli.IntFlag{Name: "retry", EnvVars: []string{"TMNOTES_RETRY"}, Usage: "try a failing stack `N` times more, with growing pauses (git config tmnotes.retry)"},
-		&cli.StringFlag{Name: "retry-on", EnvVars: []string{"TMNOTES_RETRY_ON"}, Usage: "only where a line of the output matches `REGEXP` (git config tmnotes.retryOn)"},
-		&cli.DurationFlag{Name: "timeout", EnvVars: []string{"TMNOTES_TIMEOUT"}, DefaultText: "none", Usage: "interrupt a stack that takes longer than `DURATION` (git config tmnotes.timeout)"},
-		onChangeFlag(), runReportFlag(),
+		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), onChangeFlag(), runReportFlag(),
 	}
 }
 
@@ -90,7 +86,7 @@ func parseRun(c *cli.Context, env Env, s *gitstate.Store, command []string) (o r
 		return o, err
 	}
 	o.Sync = syncSetting(c, s)
-	if o.Interval, err = durationSetting(c, s, "push-interval", "pushInterval", 10*time.Second); err != nil {
+	if o.Interval, err = settings.pushInterval.duration(c, s); err != nil {
 		return o, err
 	}
 	o.Leg, o.Wait, o.WaitTimeout = leg, c.Bool("wait"), c.Duration("wait-timeout")
@@ -128,7 +124,7 @@ func (o *runOptions) parseExecution(c *cli.Context, env Env, s *gitstate.Store) 
 	if o.Waves, err = parseWaves(c, env, s); err != nil {
 		return err
 	}
-	if o.Exec.Parallel, err = intSetting(c, s, "parallel", "parallel", 1); err != nil {
+	if o.Exec.Parallel, err = settings.parallel.number(c, s); err != nil {
 		return err
 	}
 	if o.Exec.Parallel < 0 {
@@ -146,13 +142,13 @@ func (o *runOptions) parseExecution(c *cli.Context, env Env, s *gitstate.Store) 
 
 // parseExecution reads how one command is executed; exec has these, too.
 func parseExecution(c *cli.Context, s *gitstate.Store) (x runner.Options, err error) {
-	if x.Retries, err = intSetting(c, s, "retry", "retry", 0); err != nil {
+	if x.Retries, err = settings.retry.number(c, s); err != nil {
 		return x, err
 	}
-	if x.RetryOn, err = regexpSetting(c, s, "retry-on", "retryOn"); err != nil {
+	if x.RetryOn, err = settings.retryOn.pattern(c, s); err != nil {
 		return x, err
 	}
-	if x.Timeout, err = durationSetting(c, s, "timeout", "timeout", 0); err != nil {
+	if x.Timeout, err = settings.timeout.duration(c, s); err != nil {
 		return x, err
 	}
 	switch {
@@ -188,25 +184,13 @@ func opFlag(c *cli.Context) (string, error) {
 }
 
 func waveFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "wave", Usage: "run the stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave (TMNOTES_WAVES, git config tmnotes.wave)"},
-		&cli.StringFlag{Name: "max-failures", EnvVars: []string{"TMNOTES_MAX_FAILURES"}, Usage: "start nothing further once more than `N` stacks of the run, or P% of a wave's, have failed (git config tmnotes.maxFailures)"},
-		&cli.DurationFlag{Name: "soak", EnvVars: []string{"TMNOTES_SOAK"}, DefaultText: "none", Usage: "wait for `DURATION` after a wave (git config tmnotes.soak)"},
-		&cli.StringFlag{Name: "gate", EnvVars: []string{"TMNOTES_GATE"}, Usage: "after a wave, and its --soak, run `CMD` in sh with the wave's records on stdin; where it fails nothing further starts (git config tmnotes.gate)"},
-	}
+	return flagsOf(settings.wave, settings.maxFailures, settings.soak, settings.gate)
 }
 
 func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w deploy.Waves, err error) {
-	w.WavesTyped, w.LimitTyped = c.IsSet("wave"), c.IsSet("max-failures")
-	from := "--wave"
-	switch typed := env.Getenv("TMNOTES_WAVES"); {
-	case w.WavesTyped:
-		w.Filters = c.StringSlice("wave")
-	case typed != "":
-		w.Filters, from = strings.Fields(typed), "TMNOTES_WAVES"
-	default:
-		w.Filters, from = s.ConfigAll("wave"), s.ConfigName("wave")
-	}
+	w.WavesTyped, w.LimitTyped = settings.wave.given(c), settings.maxFailures.given(c)
+	var from string
+	w.Filters, from = settings.wave.list(c, env, s)
 	for i, f := range w.Filters {
 		match, err := project.ParseFilter(f)
 		if err != nil {
@@ -220,19 +204,19 @@ func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w deploy.Waves, err
 		}
 		w.Match = append(w.Match, match)
 	}
-	if w.Soak, err = durationSetting(c, s, "soak", "soak", 0); err != nil {
+	if w.Soak, err = settings.soak.duration(c, s); err != nil {
 		return w, err
 	}
 	if w.Soak < 0 {
 		return w, fmt.Errorf("--soak: %v is no time to wait", w.Soak)
 	}
-	w.Gate = setting(c, s, "gate", "gate", "")
-	for _, flag := range []string{"soak", "gate"} {
-		if len(w.Filters) == 0 && c.IsSet(flag) {
-			return w, fmt.Errorf("--%s is for between waves; add them, as in --wave tag:canary --wave '*'", flag)
+	w.Gate = settings.gate.text(c, s)
+	for _, o := range []*setting{settings.soak, settings.gate} {
+		if len(w.Filters) == 0 && o.given(c) {
+			return w, fmt.Errorf("--%s is for between waves; add them, as in --wave tag:canary --wave '*'", o.flagName())
 		}
 	}
-	if w.Limit, err = deploy.ParseLimit(setting(c, s, "max-failures", "maxFailures", "")); err != nil {
+	if w.Limit, err = deploy.ParseLimit(settings.maxFailures.text(c, s)); err != nil {
 		return w, err
 	}
 	if w.LimitTyped && c.Bool("fail-fast") {
@@ -241,28 +225,22 @@ func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w deploy.Waves, err
 	return w, nil
 }
 
-func claimFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "claims", EnvVars: []string{"TMNOTES_CLAIMS"}, DefaultText: "auto", Usage: "`MODE` auto: claim a stack on the remote before it is deployed; off: do not (git config tmnotes.claims)"},
-		&cli.StringFlag{Name: "on-claimed", EnvVars: []string{"TMNOTES_ON_CLAIMED"}, DefaultText: "wait", Usage: "`WHAT` to do about a stack that another job has claimed: wait, skip or fail (git config tmnotes.onClaimed)"},
-		&cli.DurationFlag{Name: "lease", EnvVars: []string{"TMNOTES_LEASE"}, DefaultText: "2m", Usage: "`DURATION` after which others take over a claim that is not renewed (git config tmnotes.lease)"},
-	}
-}
+func claimFlags() []cli.Flag { return flagsOf(settings.claims, settings.onClaimed, settings.lease) }
 
 func parseClaims(c *cli.Context, s *gitstate.Store) (o deploy.ClaimOptions, err error) {
-	switch mode := setting(c, s, "claims", "claims", "auto"); mode {
+	switch mode := settings.claims.text(c, s); mode {
 	case "off":
 		o.Off = true
 	case "auto":
 	default:
 		return o, fmt.Errorf("--claims: unknown mode %q; use auto or off", mode)
 	}
-	switch o.OnClaimed = setting(c, s, "on-claimed", "onClaimed", "wait"); o.OnClaimed {
+	switch o.OnClaimed = settings.onClaimed.text(c, s); o.OnClaimed {
 	case "wait", "skip", "fail":
 	default:
 		return o, fmt.Errorf("--on-claimed: %q is not known; use wait, skip or fail", o.OnClaimed)
 	}
-	if o.Lease, err = durationSetting(c, s, "lease", "lease", 2*time.Minute); err == nil && o.Lease < gitstate.MinLease {
+	if o.Lease, err = settings.lease.duration(c, s); err == nil && o.Lease < gitstate.MinLease {
 		err = fmt.Errorf("--lease: %v is too short to renew a claim in; use %v or more", o.Lease, gitstate.MinLease)
 	}
 	return o, err
@@ -270,7 +248,7 @@ func parseClaims(c *cli.Context, s *gitstate.Store) (o deploy.ClaimOptions, err 
 
 func legFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "run", EnvVars: []string{"TMNOTES_RUN"}, Usage: "take part in the run `ID`"},
+		settings.run.flag(),
 		&cli.StringFlag{Name: "stacks-from", Usage: "run the stacks of a leg, the `FILE` of tmnotes matrix --out, and no others"},
 		&cli.BoolFlag{Name: "wait", Usage: "with --stacks-from: wait for stacks of other legs that are still running (otherwise what comes after them is blocked)"},
 		&cli.DurationFlag{Name: "wait-timeout", DefaultText: "none", Usage: "with --wait: at most for `DURATION`"},
@@ -279,7 +257,7 @@ func legFlags() []cli.Flag {
 
 func pendingFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "pending", EnvVars: []string{"TMNOTES_PENDING"}, Usage: "filter stacks by what differs from what is deployed, whenever it changed or failed"},
+		settings.pending.flag(),
 		&cli.BoolFlag{Name: "init", Usage: "with --pending: nothing is deployed yet, so everything is pending"},
 	}
 }

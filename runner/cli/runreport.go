@@ -17,8 +17,7 @@ import (
 )
 
 func runReportFlag() cli.Flag {
-	return &cli.StringFlag{Name: "report", EnvVars: []string{"TMNOTES_REPORT"},
-		Usage: "write reports of the run when it has ended, `FORMAT=FILE`,...: " + strings.Join(formatNames(), ", ") + " (git config tmnotes.report)"}
+	return settings.report.flag()
 }
 
 func formatNames() []string {
@@ -39,7 +38,7 @@ type runReport struct {
 // reportSetting is --report, and where it stands in gitstate.ConfigFile the work tree,
 // which it must not leave.
 func reportSetting(c *cli.Context, s *gitstate.Store) (spec, within string) {
-	spec = setting(c, s, "report", "report", "")
+	spec = settings.report.text(c, s)
 	if !c.IsSet("report") && s.IsCommitted("report") {
 		within = s.WorkTree()
 	}

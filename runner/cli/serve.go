@@ -32,9 +32,7 @@ func serveCommand(env Env) *cli.Command {
 		Description: "Says which variables terramate needs, and where the page is. Whoever has the token can read and record; it is sent as it is,\n" +
 			"so an address that others reach belongs behind a proxy with TLS.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "listen", EnvVars: []string{"TMNOTES_LISTEN"}, Value: "127.0.0.1:3006", Usage: "`ADDRESS` to listen at, HOST:PORT"},
-			&cli.StringFlag{Name: "token-file", EnvVars: []string{"TMNOTES_TOKEN_FILE"}, Usage: "`FILE` with the token; made with a new one if it is not there (default: tmnotes/serve-token in the git directory)"},
-			keepLogsFlag(), metricsFlag(), onChangeFlag(),
+			settings.listen.flag(), settings.tokenFile.flag(), settings.keepLogs.flag(), metricsFlag(), onChangeFlag(),
 		}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
@@ -47,9 +45,10 @@ func serveCommand(env Env) *cli.Command {
 
 func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	ctx := c.Context
-	host, _, err := net.SplitHostPort(c.String("listen"))
+	address := settings.listen.text(c, s)
+	host, _, err := net.SplitHostPort(address)
 	if err != nil || host == "" {
-		return fmt.Errorf("--listen: %q is no address; use HOST:PORT, as in 127.0.0.1:3006 (0.0.0.0:3006 for everybody)", c.String("listen"))
+		return fmt.Errorf("--listen: %q is no address; use HOST:PORT, as in 127.0.0.1:3006 (0.0.0.0:3006 for everybody)", address)
 	}
 	file := c.String("token-file")
 	if file == "" {
@@ -76,7 +75,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	}
 	opt := h.options(token)
 	opt.Repository, opt.KeepLogs = repository, c.Bool("keep-logs")
-	watch, told := h.onChange(setting(c, s, "on-change", "onChange", ""))
+	watch, told := h.onChange(settings.onChange.text(c, s))
 	defer told()
 	opt.Watch = watch
 	api := cloudapi.New(s, opt)
@@ -96,7 +95,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		fmt.Fprintln(w, "ok")
 	})
 	runner.OutliveReader()
-	listener, err := net.Listen("tcp", c.String("listen"))
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}

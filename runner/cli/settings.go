@@ -1,21 +1,256 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/agext/levenshtein"
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/telemetry"
 )
 
-// settings are the keys tmnotes.* that are read from git's configuration and from
-// gitstate.ConfigFile.
-var settings = []string{
-	"claims", "committer", "gate", "lease", "maxFailures", "message", "metricsStacks", "networkTimeout", "onChange", "onClaimed", "output", "parallel", "pushInterval", "ref", "remote", "report", "retry", "retryOn", "sign", "soak",
-	"staleAfter", "sync", "timeout", "wave",
+// setting is a row of settings: its flag, variables, key, help and line in the README are
+// made of it. Its value is that of the flag, else of a variable, of git's configuration, of
+// gitstate.ConfigFile, or the default.
+type setting struct {
+	name      string // pushInterval: tmnotes.pushInterval, --push-interval, TMNOTES_PUSH_INTERVAL
+	short     string // j: -j
+	variables []string
+	kind      kind
+	def       string // the default, as it would be typed
+	defText   string // says what happens by default, where that is no value
+	meaning   string // one line; the word in `backquotes` stands for the value
+	noFlag    bool   // nor variables
+	noConfig  bool   // neither in git's configuration nor in gitstate.ConfigFile
+	inFile    inFile
+}
+
+type kind int
+
+const (
+	aText kind = iota
+	aDuration
+	aNumber
+	yesOrNo
+	aList // several flags, several lines of configuration, or one variable with blanks between
+	aPattern
+)
+
+// inFile is what gitstate.ConfigFile may say, which any branch could change.
+type inFile int
+
+const (
+	anyValue inFile = iota
+	notOff
+	noValue
+)
+
+var settings = newSettings()
+
+type settingsTable struct {
+	all []*setting // in the order in which they are listed
+
+	ref, remote, sync, pushInterval, claims, onClaimed, lease, staleAfter, networkTimeout *setting
+	keepLogs, listen, tokenFile, parallel, retry, retryOn, timeout, output                *setting
+	wave, maxFailures, soak, gate, onChange, report, metricsStacks                        *setting
+	op, planFile, target, run, pending, sign, committer, message                          *setting
+}
+
+func newSettings() (t settingsTable) {
+	add := func(o setting) *setting {
+		if o.variables == nil && !o.noFlag {
+			o.variables = []string{"TMNOTES_" + strings.ToUpper(o.words('_'))}
+		}
+		t.all = append(t.all, &o)
+		return &o
+	}
+	t.ref = add(setting{name: "ref", inFile: noValue, def: gitstate.DefaultRef, meaning: "notes `REF`"})
+	t.remote = add(setting{name: "remote", inFile: noValue, defText: "Terramate's default_remote (run, list, mark), else origin, else the only one",
+		meaning: "`NAME` of the remote to sync with"})
+	t.sync = add(setting{name: "sync", inFile: notOff, def: "auto",
+		meaning: "`MODE` auto: fetch and push for deploy and destroy, and for drift in CI, where there is a remote; off: never; require: for every operation"})
+	t.pushInterval = add(setting{name: "pushInterval", kind: aDuration, def: "10s",
+		meaning: "push results every `DURATION` while stacks finish; 0: at the start and the end only"})
+	t.claims = add(setting{name: "claims", inFile: notOff, def: "auto",
+		meaning: "`MODE` auto: claim a stack on the remote before it is deployed or destroyed, where that is synced; off: do not"})
+	t.onClaimed = add(setting{name: "onClaimed", def: "wait", meaning: "`WHAT` to do about a stack that another job has claimed: wait, skip or fail"})
+	t.lease = add(setting{name: "lease", kind: aDuration, def: "2m", meaning: "`DURATION` after which others take over a claim that is not renewed"})
+	t.staleAfter = add(setting{name: "staleAfter", kind: aDuration, def: "6h", meaning: "treat a run as interrupted if it has not reported for `DURATION`"})
+	t.networkTimeout = add(setting{name: "networkTimeout", kind: aDuration, def: "2m",
+		meaning: "wait for the remote for at most `DURATION`: each fetch, each push, and all that is sent at the end of a run"})
+	t.keepLogs = add(setting{name: "keepLogs", kind: yesOrNo, noConfig: true, defText: "off", meaning: "keep the commands' output and plans beside the notes, without secrets"})
+	t.listen = add(setting{name: "listen", noConfig: true, def: "127.0.0.1:3006", meaning: "`ADDRESS` to listen at, HOST:PORT"})
+	t.tokenFile = add(setting{name: "tokenFile", noConfig: true, defText: "tmnotes/serve-token in the git directory",
+		meaning: "`FILE` with the token; made with a new one if it is not there"})
+	t.parallel = add(setting{name: "parallel", short: "j", variables: []string{"TM_ARG_RUN_PARALLEL"}, kind: aNumber, def: "1", meaning: "run at most `N` independent stacks at once"})
+	t.retry = add(setting{name: "retry", kind: aNumber, def: "0", meaning: "try what fails `N` times more, with growing pauses"})
+	t.retryOn = add(setting{name: "retryOn", kind: aPattern, defText: "every failure", meaning: "try again only where a line of the output matches `REGEXP`"})
+	t.timeout = add(setting{name: "timeout", kind: aDuration, meaning: "interrupt a stack that takes longer than `DURATION`"})
+	t.output = add(setting{name: "output", defText: "grouped in GitHub Actions and GitLab CI, live on a terminal with -j, else stream",
+		meaning: "`HOW` the commands' output is shown: live (above a view of what runs), grouped (each stack's in one piece), stream (as it comes) or quiet (only of stacks that fail)"})
+	t.wave = add(setting{name: "wave", variables: []string{"TMNOTES_WAVES"}, kind: aList, defText: "one wave",
+		meaning: "run the stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave"})
+	t.maxFailures = add(setting{name: "maxFailures", defText: "no limit, with waves 0",
+		meaning: "start nothing further once more than `N` stacks of the run, or P% of a wave's, have failed"})
+	t.soak = add(setting{name: "soak", kind: aDuration, meaning: "wait for `DURATION` after a wave"})
+	t.gate = add(setting{name: "gate", meaning: "after a wave, and its --soak, run `CMD` in sh with the wave's records on stdin; where it fails nothing further starts"})
+	t.onChange = add(setting{name: "onChange",
+		meaning: "run the shell command `CMD` for each stack whose status changes (ok to failed, failed to ok, drifted), with its record as JSON on stdin"})
+	t.report = add(setting{name: "report", meaning: "write reports of the run when it has ended, `FORMAT=FILE`,...: " + strings.Join(formatNames(), ", ")})
+	t.metricsStacks = add(setting{name: "metricsStacks", kind: aNumber, def: strconv.Itoa(telemetry.DefaultMaxStacks),
+		meaning: "metrics of each stack only where there are at most `N`; 0: none"})
+	t.op = add(setting{name: "op", noConfig: true, defText: "recognised from the command", meaning: "what the command does: deploy, destroy, drift, or a `NAME` of its own"})
+	t.planFile = add(setting{name: "planFile", noConfig: true,
+		meaning: "keep the plan `FILE` of each stack, as terraform (or tofu, terragrunt) show prints it, for tmnotes show --plan"})
+	t.target = add(setting{name: "target", variables: []string{"TM_ARG_RUN_TARGET", "TMNOTES_TARGET"}, noConfig: true, meaning: "deployment `TARGET`: state is kept apart for each"})
+	t.run = add(setting{name: "run", noConfig: true, defText: "a new run", meaning: "take part in the run `ID`"})
+	t.pending = add(setting{name: "pending", kind: yesOrNo, noConfig: true, defText: "off",
+		meaning: "only stacks whose code differs from what is deployed, or whose last deployment failed"})
+	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and claims, or not"})
+	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "who commits the notes, `Name <mail>`"})
+	t.message = add(setting{name: "message", noFlag: true, meaning: "`TEXT` in front of the messages of notes commits, or around the %s in it"})
+	return t
+}
+
+// words are those of the name, with something between them.
+func (o *setting) words(between rune) string {
+	var b strings.Builder
+	for _, r := range o.name {
+		if unicode.IsUpper(r) {
+			b.WriteRune(between)
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+func (o *setting) flagName() string { return o.words('-') }
+
+func (o *setting) key() string { return "tmnotes." + o.name }
+
+func (o *setting) defaultText() string { return cmp.Or(o.defText, o.def, "none") }
+
+func (o *setting) flag() cli.Flag { return o.flagFor(o.meaning) }
+
+// flagFor is the flag in a command where it means something of its own.
+func (o *setting) flagFor(meaning string) cli.Flag {
+	name, usage, aliases := o.flagName(), meaning, []string(nil)
+	if o.short != "" {
+		aliases = []string{o.short}
+	}
+	switch {
+	case o.kind == aList: // urfave/cli would take a variable for one value
+		usage += fmt.Sprintf(" (%s, git config %s)", o.variables[0], o.key())
+	case !o.noConfig:
+		usage += fmt.Sprintf(" (git config %s)", o.key())
+	}
+	switch o.kind {
+	case aDuration:
+		return &cli.DurationFlag{Name: name, Aliases: aliases, EnvVars: o.variables, DefaultText: o.defaultText(), Usage: usage}
+	case aNumber:
+		return &cli.IntFlag{Name: name, Aliases: aliases, EnvVars: o.variables, DefaultText: o.defaultText(), Usage: usage}
+	case yesOrNo:
+		return &cli.BoolFlag{Name: name, Aliases: aliases, EnvVars: o.variables, Usage: usage}
+	case aList:
+		return &cli.StringSliceFlag{Name: name, Aliases: aliases, DefaultText: o.defaultText(), Usage: usage}
+	}
+	return &cli.StringFlag{Name: name, Aliases: aliases, EnvVars: o.variables, DefaultText: o.defaultText(), Usage: usage}
+}
+
+// given says whether the flag, or its variable, is set.
+func (o *setting) given(c *cli.Context) bool { return c.IsSet(o.flagName()) }
+
+func (o *setting) configured(s *gitstate.Store) string {
+	if o.noConfig {
+		return ""
+	}
+	return s.Config(o.name)
+}
+
+func (o *setting) text(c *cli.Context, s *gitstate.Store) string {
+	if o.given(c) {
+		return c.String(o.flagName())
+	}
+	return cmp.Or(o.configured(s), o.def)
+}
+
+func (o *setting) duration(c *cli.Context, s *gitstate.Store) (time.Duration, error) {
+	if o.given(c) {
+		return c.Duration(o.flagName()), nil
+	}
+	v := cmp.Or(o.configured(s), o.def, "0")
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is no duration; write it like 90s or 5m", s.ConfigName(o.name), v)
+	}
+	return d, nil
+}
+
+func (o *setting) number(c *cli.Context, s *gitstate.Store) (int, error) {
+	if o.given(c) {
+		return c.Int(o.flagName()), nil
+	}
+	v := cmp.Or(o.configured(s), o.def)
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is no number", s.ConfigName(o.name), v)
+	}
+	return n, nil
+}
+
+// pattern is nil where there is none.
+func (o *setting) pattern(c *cli.Context, s *gitstate.Store) (*regexp.Regexp, error) {
+	v := o.text(c, s)
+	if v == "" {
+		return nil, nil
+	}
+	re, err := regexp.Compile(v)
+	if err != nil {
+		if !o.given(c) {
+			return nil, fmt.Errorf("%s: %w", s.ConfigName(o.name), err)
+		}
+		return nil, fmt.Errorf("--%s: %w", o.flagName(), err)
+	}
+	return re, nil
+}
+
+// list is the values, and where they stand.
+func (o *setting) list(c *cli.Context, env Env, s *gitstate.Store) (values []string, from string) {
+	if o.given(c) {
+		return c.StringSlice(o.flagName()), "--" + o.flagName()
+	}
+	for _, name := range o.variables {
+		if v := env.Getenv(name); v != "" {
+			return strings.Fields(v), name
+		}
+	}
+	return s.ConfigAll(o.name), s.ConfigName(o.name)
+}
+
+func flagsOf(options ...*setting) (flags []cli.Flag) {
+	for _, o := range options {
+		flags = append(flags, o.flag())
+	}
+	return flags
+}
+
+// keys are the names of those that git's configuration can have.
+func (t settingsTable) keys() (names []string) {
+	for _, o := range t.all {
+		if !o.noConfig {
+			names = append(names, o.name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // checkSettings refuses keys that nobody reads: a limit whose name is misspelt must
@@ -32,34 +267,31 @@ func checkSettings(s *gitstate.Store, warn func(string)) error {
 		if why := unknownSetting(key); why != "" {
 			return fmt.Errorf("%s: %s", gitstate.ConfigFile, why)
 		}
-		if key == "tmnotes.ref" || key == "tmnotes.remote" {
-			return fmt.Errorf("%s: %s cannot be set there, where any branch could set it; use git config, %s or --%s",
-				gitstate.ConfigFile, key, variableOf(key), strings.TrimPrefix(key, "tmnotes."))
-		}
 	}
-	for _, key := range []string{"sync", "claims"} {
-		if s.IsCommitted(key) && s.Config(key) == "off" {
-			return fmt.Errorf("%s: tmnotes.%s cannot be off there, where any branch could set it; use git config, %s or --%s",
-				gitstate.ConfigFile, key, variableOf("tmnotes."+key), key)
+	for _, o := range settings.all {
+		set := slices.Contains(file, strings.ToLower(o.key()))
+		off := s.IsCommitted(o.name) && s.Config(o.name) == "off"
+		if o.inFile == noValue && set || o.inFile == notOff && off {
+			return fmt.Errorf("%s: %s cannot be %s there, where any branch could set it; use git config, %s or --%s",
+				gitstate.ConfigFile, o.key(), map[inFile]string{noValue: "set", notOff: "off"}[o.inFile], o.variables[0], o.flagName())
 		}
 	}
 	return nil
 }
 
-func variableOf(key string) string { return strings.ToUpper(strings.ReplaceAll(key, ".", "_")) }
-
 // unknownSetting says what is wrong with a key, in lower case as git prints it; "" if
 // nothing is.
 func unknownSetting(key string) string {
 	name, ours := strings.CutPrefix(key, "tmnotes.")
-	if ours && slices.ContainsFunc(settings, func(k string) bool { return strings.ToLower(k) == name }) {
+	names := settings.keys()
+	if ours && slices.ContainsFunc(names, func(k string) bool { return strings.ToLower(k) == name }) {
 		return ""
 	}
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	distance := func(k string) int { return levenshtein.Distance(strings.ToLower(k), last, nil) }
-	nearest := slices.MinFunc(settings, func(a, b string) int { return distance(a) - distance(b) })
+	nearest := slices.MinFunc(names, func(a, b string) int { return distance(a) - distance(b) })
 	if distance(nearest) > len(last)/2 {
-		return fmt.Sprintf("there is no setting %s; the settings are %s", key, strings.Join(settings, ", "))
+		return fmt.Sprintf("there is no setting %s; the settings are %s", key, strings.Join(names, ", "))
 	}
 	return fmt.Sprintf("there is no setting %s; is tmnotes.%s meant?", key, nearest)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func syncSetting(c *cli.Context, s *gitstate.Store) deploy.Sync {
-	return deploy.Sync{Mode: setting(c, s, "sync", "sync", "auto"), Remote: setting(c, s, "remote", "remote", "")}
+	return deploy.Sync{Mode: settings.sync.text(c, s), Remote: settings.remote.text(c, s)}
 }
 
 // planSync is Sync.Plan by the settings.
@@ -62,7 +62,7 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 	return &cli.Command{
 		Name: name, Usage: usage,
 		Flags: slices.Concat(chdirFlags(), storeFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "sync", EnvVars: []string{"TMNOTES_SYNC"}, DefaultText: "auto", Usage: "`MODE` require: share the records of all operations, also those that stayed in this clone so far (git config tmnotes.sync)"},
+			settings.sync.flagFor("`MODE` require: share the records of all operations, also those that stayed in this clone so far"),
 		}),
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {

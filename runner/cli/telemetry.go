@@ -108,13 +108,12 @@ func trace(ctx context.Context, n *deploy.Session, run telemetry.Run, whole bool
 }
 
 func metricsFlag() cli.Flag {
-	return &cli.IntFlag{Name: "metrics-stacks", EnvVars: []string{"TMNOTES_METRICS_STACKS"}, Value: telemetry.DefaultMaxStacks,
-		Usage: "metrics of each stack only where there are at most `N`; 0: none (git config tmnotes.metricsStacks)"}
+	return settings.metricsStacks.flag()
 }
 
 // metrics are those of the store.
 func metrics(c *cli.Context, s *gitstate.Store) (*prometheus.Registry, error) {
-	most, err := intSetting(c, s, "metrics-stacks", "metricsStacks", telemetry.DefaultMaxStacks)
+	most, err := settings.metricsStacks.number(c, s)
 	if err != nil {
 		return nil, err
 	}

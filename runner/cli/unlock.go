@@ -28,7 +28,7 @@ func unlockCommand(env Env) *cli.Command {
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required with stacks, or --all)"},
 			&cli.BoolFlag{Name: "all", Usage: "all claims"},
-			&cli.StringFlag{Name: "target", EnvVars: []string{"TM_ARG_RUN_TARGET", "TMNOTES_TARGET"}, Usage: "only claims for this `TARGET`"},
+			settings.target.flagFor("only claims for this `TARGET`"),
 			formatFlag(),
 		}, storeFlags()),
 		Action: func(c *cli.Context) error { return unlock(c, env) },
