@@ -49,7 +49,7 @@ func (n *session) execute(ctx context.Context, u *ui, ci ciJob, sync syncPlan, g
 	x.Signals = signals
 	x.Foreground = runner.Foreground(env.Stdin)
 	x.Stdin, x.Stdout, x.Stderr = env.Stdin, env.Stdout, env.Stderr
-	d := n.display(&x, u, ci, o, g, tasks, todo)
+	d := n.display(&x, u, o, g, tasks, todo)
 	defer d.End()
 	n.waves.pause = d.Pause
 	var admit []admitter

@@ -41,8 +41,9 @@ func outputHere(typed string, ci ciJob, onTerminal bool, atOnce int, quiet bool)
 	return terminal.OutputStream
 }
 
-// Display has the runner's options say how output is shown.
-func (n *session) display(x *runner.Options, u *ui, ci ciJob, o runOptions, g *runner.Graph, tasks map[string]runner.Task, todo []string) *terminal.Display {
+// display has the runner's options say how output is shown.
+func (n *session) display(x *runner.Options, u *ui, o runOptions, g *runner.Graph, tasks map[string]runner.Task, todo []string) *terminal.Display {
+	ci := n.env.ci()
 	how := outputHere(o.output, ci, u.HasView(), min(x.Parallel, len(todo)), o.quiet)
 	d := terminal.NewDisplay(x, u.Printer, how, ci.name, tasks)
 	if how == terminal.OutputLive {
