@@ -6,11 +6,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/matrix"
 	"github.com/tmnotes/tmnotes/runner/terminal"
-	"github.com/urfave/cli/v2"
 )
 
 // label says for a person which stacks a leg has.
@@ -28,7 +29,7 @@ func (m *matrixPlan) label(leg int) string {
 
 func (m *matrixPlan) text() []byte {
 	var b bytes.Buffer
-	rows := [][]string{{"LEG", "LEVEL", "TIME", "NEEDS", "STACKS"}}
+	var rows [][]string
 	for n, leg := range m.Legs {
 		needs := "-"
 		if len(leg.Needs) > 0 {
@@ -36,13 +37,8 @@ func (m *matrixPlan) text() []byte {
 		}
 		rows = append(rows, []string{strconv.Itoa(n + 1), strconv.Itoa(leg.Level), terminal.Took(leg.Took), needs, strings.Join(leg.Stacks, " ")})
 	}
-	if len(m.Legs) > 0 {
-		m.u.Table(&b, rows, func(i int) string {
-			if i == 0 {
-				return terminal.Faint
-			}
-			return ""
-		})
+	if len(rows) > 0 {
+		m.u.Table(&b, []string{"LEG", "LEVEL", "TIME", "NEEDS", "STACKS"}, rows, nil)
 	}
 	return b.Bytes()
 }

@@ -66,10 +66,7 @@ func parseRun(c *cli.Context, env Env, s *gitstate.Store) (o runOptions, err err
 	if o.op, err = opFlag(c); err != nil {
 		return o, err
 	}
-	if o.sel, err = selection(c); err != nil {
-		return o, err
-	}
-	if o.filter, err = parseStatusFilter(c); err != nil {
+	if o.sel, o.filter, err = parseStacks(c); err != nil {
 		return o, err
 	}
 	if o.safeguards, err = project.ParseSafeguards(c.Bool("X"), disabledSafeguards(c), env.Getenv); err != nil {
