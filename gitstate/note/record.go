@@ -42,7 +42,7 @@ type Record struct {
 	Cause   string // project path of the stack that a blocked one waited for
 	Reason  string // one line for people: why it failed, why it was marked
 	Inputs  string // digest of the stack's inputs
-	Variant string // digest of the command line, see runner.Recognise
+	Variant string // digest of the command line, see runner/command
 	Dirty   bool   // the stack's inputs had uncommitted changes
 
 	Since time.Time // of a repeated drift result: when it was seen first

@@ -96,7 +96,7 @@ func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectTyp
 }
 
 // Lookup reads one object by anything that git takes for a name. A ref of ours is
-// asked for with resolve: git searches for a name that is not there.
+// asked for with Resolve: git searches for a name that is not there.
 func (r *Repo) Lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
 	if strings.ContainsAny(rev, "\n\x00") || rev == "" {
 		return h, t, nil, fmt.Errorf("invalid name of an object: %q", rev)
@@ -119,7 +119,7 @@ func (r *Repo) Lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body 
 	return h, t, body, err
 }
 
-// Read is lookup for an object that must be there and of a type.
+// Read is Lookup for an object that must be there and of a type.
 func (r *Repo) Read(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
 	_, t, body, err := r.Lookup(h.String())
 	if err != nil {
