@@ -251,7 +251,7 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 			return err
 		}
 	}
-	if tree = t.Root.Hash; tree.IsZero() {
+	if tree = t.Hash(); tree.IsZero() {
 		return nil // there are no notes
 	}
 	of.setMark(tree, mark)

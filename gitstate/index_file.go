@@ -96,84 +96,93 @@ func loadIndex(path string) (*index, error) {
 	}
 	x := newIndex()
 	x.tree = trees{plumbing.NewHash(shared), plumbing.NewHash(local)}
-	var s *slot
-	var run, ri *runInfo // ri is the run or one of its legs
+	r := indexReader{x: x}
 	for text != "" {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
 		kind, rest, _ := strings.Cut(line, " ")
-		switch {
-		case kind == "s":
-			s = new(slot)
-			var k slotKey
-			if rest, ok = unquote(rest, &k.group, &k.target, &k.ident, &k.backend, &s.okRun, &s.last); !ok {
-				return nil, errIndex
-			}
-			f := strings.Split(rest, " ")
-			if len(f) != 3 {
-				return nil, errIndex
-			}
-			if s.okAt, err = strconv.ParseInt(f[1], 10, 64); err != nil {
-				return nil, errIndex
-			}
-			if f[0] != "-" {
-				s.okCommit = f[0]
-			}
-			if f[2] != "-" {
-				s.followed = strings.Split(f[2], ",")
-			}
-			x.slots[k] = s
-		case kind == "p" && s != nil:
-			p, err := strconv.Unquote(rest)
-			if err != nil {
-				return nil, errIndex
-			}
-			s.paths = append(s.paths, p)
-		case (kind == "h" || kind == "c") && s != nil:
-			commit, l, _ := strings.Cut(rest, " ")
-			r, err := note.ParseRecord(l)
-			if err != nil {
-				return nil, errIndex
-			}
-			s.heads = append(s.heads, Stored{Commit: commit, Record: r, line: l, copied: kind == "c"})
-		case kind == "r":
-			run = new(runInfo)
-			ri = run
-			var k runKey
-			if rest, ok = unquote(rest, &k.run); !ok {
-				return nil, errIndex
-			}
-			commit, newest, _ := strings.Cut(rest, " ")
-			if ri.newest, err = strconv.Atoi(newest); err != nil {
-				return nil, errIndex
-			}
-			k.commit = commit
-			x.runs[k] = ri
-		case kind == "l" && run != nil:
-			number, newest, _ := strings.Cut(rest, " ")
-			leg, err := strconv.Atoi(number)
-			if err != nil {
-				return nil, errIndex
-			}
-			ri = new(runInfo)
-			if ri.newest, err = strconv.Atoi(newest); err != nil {
-				return nil, errIndex
-			}
-			if run.legs == nil {
-				run.legs = map[int]*runInfo{}
-			}
-			run.legs[leg] = ri
-		case kind == "b" && ri != nil:
-			ri.line = rest
-		case kind == "e" && ri != nil:
-			ri.finished = rest
-		case kind == "end":
+		if kind == "end" {
 			return x, nil
-		default:
-			return nil, errIndex
+		}
+		if !r.read(kind, rest) {
+			break
 		}
 	}
 	return nil, errIndex
+}
+
+// indexReader is an index that is read, and what the next line belongs to.
+type indexReader struct {
+	x    *index
+	slot *slot
+	run  *runInfo
+	of   *runInfo // the run, or one of its legs
+}
+
+// read takes a line, if it is one that may stand there.
+func (r *indexReader) read(kind, rest string) bool {
+	switch {
+	case kind == "s":
+		return r.readSlot(rest)
+	case kind == "p" && r.slot != nil:
+		p, err := strconv.Unquote(rest)
+		r.slot.paths = append(r.slot.paths, p)
+		return err == nil
+	case (kind == "h" || kind == "c") && r.slot != nil:
+		commit, line, _ := strings.Cut(rest, " ")
+		record, err := note.ParseRecord(line)
+		r.slot.heads = append(r.slot.heads, Stored{Commit: commit, Record: record, line: line, copied: kind == "c"})
+		return err == nil
+	case kind == "r":
+		var k runKey
+		rest, ok := unquote(rest, &k.run)
+		commit, newest, _ := strings.Cut(rest, " ")
+		k.commit = commit
+		r.run = new(runInfo)
+		r.of, r.x.runs[k] = r.run, r.run
+		return ok && r.readNewest(newest)
+	case kind == "l" && r.run != nil:
+		number, newest, _ := strings.Cut(rest, " ")
+		leg, err := strconv.Atoi(number)
+		if r.run.legs == nil {
+			r.run.legs = map[int]*runInfo{}
+		}
+		r.of = new(runInfo)
+		r.run.legs[leg] = r.of
+		return err == nil && r.readNewest(newest)
+	case kind == "b" && r.of != nil:
+		r.of.line = rest
+	case kind == "e" && r.of != nil:
+		r.of.finished = rest
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *indexReader) readSlot(rest string) bool {
+	s, k := new(slot), slotKey{}
+	rest, ok := unquote(rest, &k.group, &k.target, &k.ident, &k.backend, &s.okRun, &s.last)
+	f := strings.Split(rest, " ")
+	if !ok || len(f) != 3 {
+		return false
+	}
+	if f[0] != "-" {
+		s.okCommit = f[0]
+	}
+	if f[2] != "-" {
+		s.followed = strings.Split(f[2], ",")
+	}
+	var err error
+	s.okAt, err = strconv.ParseInt(f[1], 10, 64)
+	r.slot, r.x.slots[k] = s, s
+	return err == nil
+}
+
+func (r *indexReader) readNewest(digits string) bool {
+	n, err := strconv.Atoi(digits)
+	r.of.newest = n
+	return err == nil
 }
 
 // unquote reads quoted words at the start of a line.
@@ -189,4 +198,36 @@ func unquote(s string, words ...*string) (rest string, ok bool) {
 		s = s[len(q)+1:]
 	}
 	return s, true
+}
+
+func (s *Store) indexPath() string {
+	return filepath.Join(s.private, "index-"+s.refName())
+}
+
+// index is the index of a notes tree: the saved one, led on to this tree by
+// what changed, or a new one.
+func (s *Store) index(t noteReader, tree trees) (*index, error) {
+	x, err := loadIndex(s.indexPath())
+	if err == nil && x.tree == tree {
+		return x, nil
+	}
+	if err == nil {
+		changes, err := s.changesOf(x.tree, tree)
+		if err == nil && x.apply(changes) {
+			x.tree = tree
+			s.saveIndex(x)
+			return x, nil
+		}
+	}
+	if x, err = s.rebuild(t, tree, nil); err != nil {
+		return nil, err
+	}
+	s.saveIndex(x)
+	return x, nil
+}
+
+func (s *Store) saveIndex(x *index) {
+	if s.readOnly == nil {
+		_ = x.save(s.indexPath()) // without it the next command takes longer, no more
+	}
 }

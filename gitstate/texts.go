@@ -46,13 +46,13 @@ type Text struct {
 	Body string    // lines of plain characters
 }
 
-// Hider takes out of a text what is secret, as a [Redactor] does.
+// Hider takes out of a text what is secret, as a [note.Redactor] does.
 type Hider interface{ Hide(text string) string }
 
 // KeepText keeps a text: when it returns, no death of this process loses it.
 // It takes the place of an earlier one with the same key; an empty one removes
 // that. Terminal escapes and control characters are taken out, then the
-// secrets that r knows (the zero Redactor knows those of well-known shapes),
+// secrets that r knows (the zero note.Redactor knows those of well-known shapes),
 // then what is over TextLimit, from the middle. [Store.Flush] brings it into
 // the ref of texts, [Remote.Push] to the remote.
 func (s *Store) KeepText(key TextKey, text string, r Hider) error {

@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -207,58 +206,6 @@ func (b *bench) pending(n int) {
 	b.row(name+", for the first time", r.ratio, 0.6, "x", r.String())
 }
 
-// spread records the latest successes again, each at the commit that last changed
-// its stack.
-func spread(dir string, commits int) {
-	ctx := context.Background()
-	s, err := gitstate.Open(ctx, gitstate.Options{Dir: dir})
-	if err != nil {
-		fatal(err)
-	}
-	defer s.Close()
-	st, err := s.State(ctx)
-	if err != nil {
-		fatal(err)
-	}
-	s.Basis(st)
-	out, err := exec.Command("git", "-C", dir, "rev-list", "--reverse", fmt.Sprintf("--max-count=%d", commits), "HEAD").Output()
-	if err != nil {
-		fatal(err)
-	}
-	at := strings.Fields(string(out))
-	run := s.NewRun()
-	s.UseJournal(run)
-	records := map[string][]*note.Record{}
-	head, err := s.Note(at[len(at)-1])
-	if err != nil {
-		fatal(err)
-	}
-	for _, line := range head {
-		r := line.Record
-		if r.Status != note.OK {
-			continue
-		}
-		l, err := st.Latest(r.ID, r.Stack, "", note.Deploy)
-		if err != nil {
-			fatal(err)
-		}
-		i, err := strconv.Atoi(r.Stack[strings.LastIndexByte(r.Stack, 's')+1:])
-		if err != nil {
-			fatal(err)
-		}
-		r.At, r.Run, r.Prev = time.Time{}, run, l.Runs()
-		records[at[i%commits]] = append(records[at[i%commits]], &r)
-	}
-	for commit, rs := range records {
-		if err := s.Append(commit, rs...); err != nil {
-			fatal(err)
-		}
-	}
-	if err := s.Flush(ctx); err != nil {
-		fatal(err)
-	}
-}
-
 // cloud compares a synced run under tmnotes, with a remote, with one of the same
 // terramate that syncs nothing and calls nobody.
 func (b *bench) cloud() {
@@ -424,12 +371,6 @@ func (b *bench) bytes() {
 	s.Close()
 	b.git(dir, "gc", "-q", "--prune=now")
 	b.row(name, float64(size(filepath.Join(dir, ".git", "objects"))-before)/float64(records), 100, "B", fmt.Sprintf("%d records", records))
-}
-
-// uuid looks like a stack's id, and compresses as badly.
-func uuid(i int) string {
-	d := note.Digest(strconv.Itoa(i))
-	return d[:8] + "-" + d[8:12] + "-4" + d[13:16] + "-a" + d[17:20] + "-" + d[20:32]
 }
 
 // memory is the peak of status over a long history.

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
@@ -128,4 +131,82 @@ func size(dir string) (n int64) {
 		return nil
 	})
 	return n
+}
+
+// spread records the latest successes again, each at the commit that last changed
+// its stack.
+func spread(dir string, commits int) {
+	ctx := context.Background()
+	s, err := gitstate.Open(ctx, gitstate.Options{Dir: dir})
+	if err != nil {
+		fatal(err)
+	}
+	defer s.Close()
+	st, err := s.State(ctx)
+	if err != nil {
+		fatal(err)
+	}
+	s.Basis(st)
+	out, err := exec.Command("git", "-C", dir, "rev-list", "--reverse", fmt.Sprintf("--max-count=%d", commits), "HEAD").Output()
+	if err != nil {
+		fatal(err)
+	}
+	at := strings.Fields(string(out))
+	run := s.NewRun()
+	s.UseJournal(run)
+	records := map[string][]*note.Record{}
+	head, err := s.Note(at[len(at)-1])
+	if err != nil {
+		fatal(err)
+	}
+	for _, line := range head {
+		r := line.Record
+		if r.Status != note.OK {
+			continue
+		}
+		l, err := st.Latest(r.ID, r.Stack, "", note.Deploy)
+		if err != nil {
+			fatal(err)
+		}
+		i, err := strconv.Atoi(r.Stack[strings.LastIndexByte(r.Stack, 's')+1:])
+		if err != nil {
+			fatal(err)
+		}
+		r.At, r.Run, r.Prev = time.Time{}, run, l.Runs()
+		records[at[i%commits]] = append(records[at[i%commits]], &r)
+	}
+	for commit, rs := range records {
+		if err := s.Append(commit, rs...); err != nil {
+			fatal(err)
+		}
+	}
+	if err := s.Flush(ctx); err != nil {
+		fatal(err)
+	}
+}
+
+// uuid looks like a stack's id, and compresses as badly.
+func uuid(i int) string {
+	d := note.Digest(strconv.Itoa(i))
+	return d[:8] + "-" + d[8:12] + "-4" + d[13:16] + "-a" + d[17:20] + "-" + d[20:32]
+}
+
+// fastImport has git make what is written to it.
+func (b *bench) fastImport(dir string, write func(w *bufio.Writer)) {
+	cmd := exec.Command("git", "fast-import", "--quiet")
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		fatal(err)
+	}
+	w := bufio.NewWriterSize(in, 1<<20)
+	write(w)
+	w.Flush()
+	in.Close()
+	if err := cmd.Wait(); err != nil {
+		fatal("git fast-import:", err)
+	}
 }

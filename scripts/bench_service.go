@@ -93,34 +93,85 @@ func (b *bench) service() {
 func (b *bench) deployed(name string, stacks, pipelines int) string {
 	dir := filepath.Join(b.dir, name)
 	b.git(b.dir, "init", "-q", "-b", "main", dir)
-	path := func(i int) string { return fmt.Sprintf("g%d/s%d", i/50, i) }
-	who, width := "B <b@example.com>", min(30, stacks)
+	width := min(30, stacks)
+	b.commitPipelines(dir, stacks, pipelines, width)
+	digests := b.digests(dir, stacks)
+	commits := strings.Fields(b.git(dir, "rev-list", "--reverse", "main"))
+	pipeline := make(map[int]int, stacks) // that deployed the stack last; 0 is the first commit
+	for p := range pipelines {
+		for l := range width {
+			pipeline[changed(p, l, stacks)] = p + 1
+		}
+	}
+	last := map[int]string{}
+	b.fastImport(dir, func(w *bufio.Writer) {
+		push := func(commit string, records []note.Record) {
+			var note strings.Builder
+			for i := range records {
+				line, err := records[i].Line()
+				if err != nil {
+					fatal(err)
+				}
+				note.WriteString(line + "\n")
+			}
+			fmt.Fprintf(w, "commit refs/notes/tmnotes\ncommitter %s 1800000000 +0000\ndata 1\nn\nN inline %s\ndata %d\n%s\n", deployer, commit, note.Len(), note.String())
+		}
+		for p := range pipelines + 1 {
+			deployed := map[int]bool{}
+			for i := range stacks {
+				if p == 0 {
+					deployed[i] = true
+				} else if i < width {
+					deployed[changed(p-1, i, stacks)] = true
+				}
+			}
+			announced, results := pipelineRecords(p, deployed, last, func(i int, run string) string {
+				if pipeline[i] == p {
+					return digests["/"+stackPath(i)]
+				}
+				return "1:" + note.Digest(stackPath(i) + run)[:24]
+			})
+			push(commits[p], announced)
+			push(commits[p], results)
+		}
+	})
+	return dir
+}
+
+const deployer = "B <b@example.com>"
+
+func stackPath(i int) string { return fmt.Sprintf("g%d/s%d", i/50, i) }
+
+// commitPipelines makes the commits: that of the project, that of each pipeline, and the last.
+func (b *bench) commitPipelines(dir string, stacks, pipelines, width int) {
 	b.fastImport(dir, func(w *bufio.Writer) {
 		blob := func(path, text string) { fmt.Fprintf(w, "M 100644 inline %s\ndata %d\n%s\n", path, len(text), text) }
-		fmt.Fprintf(w, "commit refs/heads/main\nmark :1\ncommitter %s 1700000000 +0000\ndata 1\n1\n", who)
+		fmt.Fprintf(w, "commit refs/heads/main\nmark :1\ncommitter %s 1700000000 +0000\ndata 1\n1\n", deployer)
 		for i := range stacks {
 			after := ""
 			if i%50 >= 10 {
-				after = fmt.Sprintf("  after = [\"/%s\"]\n", path(i-10))
+				after = fmt.Sprintf("  after = [\"/%s\"]\n", stackPath(i-10))
 			}
-			blob(path(i)+"/stack.tm", fmt.Sprintf("stack {\n  name = \"s%d\"\n  id   = %q\n%s}\n", i, uuid(i), after))
-			blob(path(i)+"/main.tf", "# 1\n")
+			blob(stackPath(i)+"/stack.tm", fmt.Sprintf("stack {\n  name = \"s%d\"\n  id   = %q\n%s}\n", i, uuid(i), after))
+			blob(stackPath(i)+"/main.tf", "# 1\n")
 		}
 		for p := range pipelines + 1 {
 			n := width
 			if p == pipelines {
 				n = min(300, stacks)
 			}
-			fmt.Fprintf(w, "commit refs/heads/main\nmark :%d\ncommitter %s %d +0000\ndata 1\nc\nfrom :%d\n", p+2, who, 1700000000+(p+1)*600, p+1)
+			fmt.Fprintf(w, "commit refs/heads/main\nmark :%d\ncommitter %s %d +0000\ndata 1\nc\nfrom :%d\n", p+2, deployer, 1700000000+(p+1)*600, p+1)
 			for l := range n {
-				blob(path(changed(p, l, stacks))+"/main.tf", fmt.Sprintf("# %d\n", p+2))
+				blob(stackPath(changed(p, l, stacks))+"/main.tf", fmt.Sprintf("# %d\n", p+2))
 			}
 		}
 	})
-	// The digests are those that tmnotes finds at the commit before the last.
+}
+
+// digests are those that tmnotes finds at the commit before the last.
+func (b *bench) digests(dir string, stacks int) map[string]string {
 	b.git(dir, "checkout", "-q", "--detach", "main~1")
 	b.must(dir, *tmnotes, "adopt", "--all", "--sync=off", "--reason", "digests")
-	digests := map[string]string{}
 	s, err := gitstate.Open(context.Background(), gitstate.Options{Dir: dir})
 	if err != nil {
 		fatal(err)
@@ -130,6 +181,7 @@ func (b *bench) deployed(name string, stacks, pipelines int) string {
 		fatal(err)
 	}
 	s.Close()
+	digests := map[string]string{}
 	for _, l := range lines {
 		if l.Record.Inputs != "" {
 			digests[l.Record.Stack] = l.Record.Inputs
@@ -141,84 +193,29 @@ func (b *bench) deployed(name string, stacks, pipelines int) string {
 	os.RemoveAll(filepath.Join(dir, ".git", "tmnotes"))
 	b.git(dir, "update-ref", "-d", "refs/notes/tmnotes")
 	b.git(dir, "checkout", "-q", "main")
-
-	commits := strings.Fields(b.git(dir, "rev-list", "--reverse", "main"))
-	pipeline := make(map[string]int, stacks) // that deployed the stack last; 0 is the first commit
-	for p := range pipelines {
-		for l := range width {
-			pipeline[path(changed(p, l, stacks))] = p + 1
-		}
-	}
-	last := map[string]string{}
-	b.fastImport(dir, func(w *bufio.Writer) {
-		push := func(commit string, records []note.Record) {
-			var note strings.Builder
-			for i := range records {
-				line, err := records[i].Line()
-				if err != nil {
-					fatal(err)
-				}
-				note.WriteString(line + "\n")
-			}
-			fmt.Fprintf(w, "commit refs/notes/tmnotes\ncommitter %s 1800000000 +0000\ndata 1\nn\nN inline %s\ndata %d\n%s\n", who, commit, note.Len(), note.String())
-		}
-		for p := range pipelines + 1 {
-			run, at := fmt.Sprintf("01KA%022d", p), time.Unix(int64(1700000000+p*600+60), 0).UTC()
-			deployed := map[string]int{}
-			if p == 0 {
-				for i := range stacks {
-					deployed[path(i)] = i
-				}
-			} else {
-				for l := range width {
-					i := changed(p-1, l, stacks)
-					deployed[path(i)] = i
-				}
-			}
-			head := note.Record{At: at, Event: note.Started, Op: "deploy", Run: run, Stacks: len(deployed), CommitTime: at.Unix() - 60,
-				By: "Alice <alice@example.com>", Job: fmt.Sprintf("https://ci.example.com/acme/infra/runs/%d", p), Attempt: 1, Cmd: "terraform apply -auto-approve", Version: 1}
-			announced, results := []note.Record{head}, []note.Record{head}
-			for name, i := range deployed {
-				r := note.Record{At: at.Add(time.Millisecond), Status: note.Queued, Op: "deploy", Stack: "/" + name, ID: uuid(i), Variant: "2c03bf52", Run: run}
-				if last[name] != "" {
-					r.Prev = []string{last[name]}
-				}
-				announced = append(announced, r)
-				exit := 0
-				r.At, r.Status, r.Exit, r.Took = at.Add(time.Duration(i%300+1)*time.Second), note.OK, &exit, time.Duration(5+i*7919%300)*time.Second
-				if r.Inputs = "1:" + note.Digest(name + run)[:24]; pipeline[name] == p {
-					r.Inputs = digests["/"+name]
-				}
-				results = append(results, r)
-			}
-			for name := range deployed {
-				last[name] = run
-			}
-			push(commits[p], announced)
-			push(commits[p], append(results, note.Record{At: at.Add(310 * time.Second), Event: note.Finished, Run: run, OK: len(deployed)}))
-		}
-	})
-	return dir
+	return digests
 }
 
-// fastImport has git make what is written to it.
-func (b *bench) fastImport(dir string, write func(w *bufio.Writer)) {
-	cmd := exec.Command("git", "fast-import", "--quiet")
-	cmd.Dir, cmd.Stderr = dir, os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		fatal(err)
+// pipelineRecords are what a pipeline announces, and what comes of it. last is the run that
+// deployed each stack before.
+func pipelineRecords(p int, deployed map[int]bool, last map[int]string, inputs func(i int, run string) string) (announced, results []note.Record) {
+	run, at := fmt.Sprintf("01KA%022d", p), time.Unix(int64(1700000000+p*600+60), 0).UTC()
+	head := note.Record{At: at, Event: note.Started, Op: "deploy", Run: run, Stacks: len(deployed), CommitTime: at.Unix() - 60,
+		By: "Alice <alice@example.com>", Job: fmt.Sprintf("https://ci.example.com/acme/infra/runs/%d", p), Attempt: 1, Cmd: "terraform apply -auto-approve", Version: 1}
+	announced, results = []note.Record{head}, []note.Record{head}
+	for i := range deployed {
+		r := note.Record{At: at.Add(time.Millisecond), Status: note.Queued, Op: "deploy", Stack: "/" + stackPath(i), ID: uuid(i), Variant: "2c03bf52", Run: run}
+		if last[i] != "" {
+			r.Prev = []string{last[i]}
+		}
+		last[i] = run
+		announced = append(announced, r)
+		exit := 0
+		r.At, r.Status, r.Exit, r.Took = at.Add(time.Duration(i%300+1)*time.Second), note.OK, &exit, time.Duration(5+i*7919%300)*time.Second
+		r.Inputs = inputs(i, run)
+		results = append(results, r)
 	}
-	if err := cmd.Start(); err != nil {
-		fatal(err)
-	}
-	w := bufio.NewWriterSize(in, 1<<20)
-	write(w)
-	w.Flush()
-	in.Close()
-	if err := cmd.Wait(); err != nil {
-		fatal("git fast-import:", err)
-	}
+	return announced, append(results, note.Record{At: at.Add(310 * time.Second), Event: note.Finished, Run: run, OK: len(deployed)})
 }
 
 // changed is which stack a pipeline's commit changed as its l-th: some are changed often.

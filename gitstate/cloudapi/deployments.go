@@ -2,6 +2,7 @@ package cloudapi
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -32,22 +33,9 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	req, err := read[resources.DeploymentStacksPayloadRequest](r)
+	req, o, err := s.readDeployment(r)
 	if err != nil {
 		return nil, err
-	}
-	if err := req.Validate(); err != nil {
-		return nil, bad("%v", err)
-	}
-	o := origin{meta: req.Metadata}
-	for i, st := range req.Stacks {
-		if err := s.validStack(&st.Stack); err != nil {
-			return nil, err
-		}
-		if i > 0 && (st.CommitSHA != o.commit || st.Target != req.Stacks[0].Target) {
-			return nil, bad("one deployment is of one commit and one target, not of several")
-		}
-		o.commit, o.url = st.CommitSHA, st.DeploymentURL
 	}
 	if len(req.Stacks) == 0 {
 		s.mu.Lock()
@@ -104,25 +92,56 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 		res = append(res, resources.DeploymentStackResponse{StackID: n, StackMetaID: stack.MetaID, Target: stack.Target, Status: deployment.Pending})
 	}
 	head := s.head(ctx, d, o, commit, first, len(records))
-	if err := s.open(d, append([]*note.Record{head}, records...)...); err != nil {
+	if err := s.announce(ctx, d, append([]*note.Record{head}, records...)); err != nil {
 		return nil, err
-	}
-	if err := s.store.Sync(); err != nil {
-		return nil, s.undo(d, err, notRecorded)
-	}
-	if s.opt.Announce != nil && !s.opt.DryRun {
-		s.mu.Unlock() // others need not wait for the network
-		err := s.opt.Announce(ctx)
-		s.mu.Lock()
-		if err == nil && ctx.Err() != nil {
-			err = fmt.Errorf("terramate did not wait for the deployment to be announced: %w", ctx.Err())
-		}
-		if err != nil {
-			return nil, s.undo(d, unavailable(fmt.Errorf("%w; nothing was executed", err)), "the run could not be announced: nothing was executed")
-		}
 	}
 	s.seen.Deployments++
 	return res, nil
+}
+
+// readDeployment reads a deployment, which is of one commit and one target.
+func (s *Server) readDeployment(r *http.Request) (req resources.DeploymentStacksPayloadRequest, o origin, err error) {
+	if req, err = read[resources.DeploymentStacksPayloadRequest](r); err != nil {
+		return req, o, err
+	}
+	if err := req.Validate(); err != nil {
+		return req, o, bad("%v", err)
+	}
+	o.meta = req.Metadata
+	for i, st := range req.Stacks {
+		if err := s.validStack(&st.Stack); err != nil {
+			return req, o, err
+		}
+		if i > 0 && (st.CommitSHA != o.commit || st.Target != req.Stacks[0].Target) {
+			return req, o, bad("one deployment is of one commit and one target, not of several")
+		}
+		o.commit, o.url = st.CommitSHA, st.DeploymentURL
+	}
+	return req, o, nil
+}
+
+// announce records a deployment and has it announced. s.mu is held, but not for the latter:
+// others need not wait for the network.
+func (s *Server) announce(ctx context.Context, d *run, records []*note.Record) error {
+	if err := s.open(d, records...); err != nil {
+		return err
+	}
+	if err := s.store.Sync(); err != nil {
+		return s.undo(d, err, notRecorded)
+	}
+	if s.opt.Announce == nil || s.opt.DryRun {
+		return nil
+	}
+	s.mu.Unlock()
+	err := s.opt.Announce(ctx)
+	s.mu.Lock()
+	if err == nil && ctx.Err() != nil {
+		err = fmt.Errorf("terramate did not wait for the deployment to be announced: %w", ctx.Err())
+	}
+	if err != nil {
+		return s.undo(d, unavailable(fmt.Errorf("%w; nothing was executed", err)), "the run could not be announced: nothing was executed")
+	}
+	return nil
 }
 
 func (s *Server) known(is func(id string) bool) bool {

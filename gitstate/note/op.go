@@ -21,7 +21,7 @@ const (
 // parts are the operations after which what is there may be something else than what was
 // deployed, without being all of it: a part of a stack was applied or destroyed, a saved
 // plan that may be either, or the state was edited, so that the next apply has something
-// to do (runner.Recognise gives these names). They end a deployment, and are none.
+// to do (runner/command gives these names). They end a deployment, and are none.
 var parts = []Op{"apply", "destroy-target", "import", "state-edit", "taint", "untaint"}
 
 // Slot is what the results of a stack are kept apart for: FORMAT.md, "Slot".

@@ -31,104 +31,85 @@ func adoptCommand(env Env) *cli.Command {
 			&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "filter stacks by `TAGS` not being set"},
 			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` as which they are deployed"},
 		}, syncFlags(), storeFlags()),
-		Action: func(c *cli.Context) error { return adopt(c, env) },
+		Action: inClone(env, parseAdopt, adopt),
 	}
 }
 
-func adopt(c *cli.Context, env Env) error {
-	u := newUI(env)
-	reason := strings.TrimSpace(c.String("reason"))
-	sel := project.Selection{Tags: nonEmpty(c.StringSlice("tags")), NoTags: splitCommas(c.StringSlice("no-tags"))}
-	tagged := len(sel.Tags)+len(sel.NoTags) > 0
-	switch {
-	case !c.Bool("all") && !c.Args().Present() && !tagged:
-		return errors.New("which stacks? Name them or the folder they are in, filter with --tags, or take --all")
-	case c.Bool("all") && (c.Args().Present() || tagged):
-		return errors.New("--all means all stacks; leave it out, or the stacks that you named")
-	case reason == "":
-		return errors.New("adopting needs a reason: add --reason 'how it is known that they are deployed'")
+// adoptOptions is what the flags of adopt say, checked.
+type adoptOptions struct {
+	names          []string // of stacks, and of the folders that they are in
+	tags           *project.Selection
+	commit         string
+	target, reason string
+}
+
+func parseAdopt(c *cli.Context) (adoptOptions, error) {
+	o := adoptOptions{names: c.Args().Slice(), commit: c.String("commit"), target: c.String("target"), reason: strings.TrimSpace(c.String("reason"))}
+	if sel := (project.Selection{Tags: nonEmpty(c.StringSlice("tags")), NoTags: splitCommas(c.StringSlice("no-tags"))}); query.Narrowed(sel) {
+		o.tags = &sel
 	}
-	if err := project.ValidTarget(c.String("target")); err != nil {
+	narrowed := len(o.names) > 0 || o.tags != nil
+	switch {
+	case !c.Bool("all") && !narrowed:
+		return o, errors.New("which stacks? Name them or the folder they are in, filter with --tags, or take --all")
+	case c.Bool("all") && narrowed:
+		return o, errors.New("--all means all stacks; leave it out, or the stacks that you named")
+	case o.reason == "":
+		return o, errors.New("adopting needs a reason: add --reason 'how it is known that they are deployed'")
+	}
+	return o, project.ValidTarget(o.target)
+}
+
+func adopt(here *clone, o adoptOptions) error {
+	ctx := here.c.Context
+	commit, err := here.store.Resolve(o.commit)
+	if err != nil {
 		return err
 	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		commit, err := s.Resolve(c.String("commit"))
-		if err != nil {
-			return err
+	if err := here.load(project.Options{Terragrunt: true, Memory: here.store}); err != nil {
+		return err
+	}
+	stacks, err := here.selectStacks(o.names, true, o.tags)
+	if err != nil {
+		return err
+	}
+	if err := here.know(note.Deploy); err != nil {
+		return err
+	}
+	made := &query.Made{}
+	if made.In, err = inputsOf(ctx, here.store, here.project, commit.Hash); err != nil {
+		return err
+	}
+	if made.Triggers, err = here.project.Triggers(ctx, commit.Hash); err != nil {
+		return err
+	}
+	known := 0
+	records, err := here.recordsOf(byHand{commit: commit, status: note.OK, op: note.Deploy, target: o.target, reason: o.reason}, stacks, func(r *note.Record, l *gitstate.Latest) (bool, error) {
+		if _, err := made.In.Digest(r.Stack); err != nil {
+			return false, fmt.Errorf("%w; nothing was adopted (name the others, or another --commit)", err)
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: true, Memory: s})
-		if err != nil {
-			return err
+		if l.Status != note.Never {
+			known++
+			return false, nil
 		}
-		stacks, err := p.All()
-		if err != nil {
-			return err
-		}
-		if c.Args().Present() {
-			if stacks, err = query.NamedStacks(s, dir, stacks, c.Args().Slice(), true); err != nil {
-				return err
-			}
-		}
-		if tagged {
-			selected, err := p.List(sel)
-			if err != nil {
-				return err
-			}
-			stacks = query.Among(stacks, selected)
-		}
-		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy)
-		if err != nil {
-			return err
-		}
-		if err := fetchNotes(c.Context, s, u, plan); err != nil {
-			return err
-		}
-		st, err := s.State(c.Context)
-		if err != nil {
-			return err
-		}
-		s.Basis(st)
-		m := &query.Made{}
-		if m.In, err = inputsOf(c.Context, s, p, commit.Hash); err != nil {
-			return err
-		}
-		if m.Triggers, err = p.Triggers(c.Context, commit.Hash); err != nil {
-			return err
-		}
-		like := byHand(c, env, s, commit, note.OK, note.Deploy, reason)
-		var records []*note.Record
-		known := 0
-		for _, stack := range stacks {
-			if _, err := m.In.Digest(stack.Path); err != nil {
-				return fmt.Errorf("%w; nothing was adopted (name the others, or another --commit)", err)
-			}
-			r, l, err := like(st, stack)
-			if err != nil {
-				return err
-			}
-			if l.Status != note.Never {
-				known++
-				continue
-			}
-			m.Put(r, stack.Path)
-			records = append(records, r)
-		}
-		if known > 0 {
-			u.Say("%s left as recorded: `tmnotes status` says how, `tmnotes mark` changes it", runner.Plural(known, "stack"))
-		}
-		if len(records) == 0 {
-			u.Say("nothing to adopt")
-			return nil
-		}
-		if err := s.Append(commit.Hash, records...); err != nil {
-			return err
-		}
-		if err := finishEdit(c, s, u, plan); err != nil {
-			return err
-		}
-		u.Say("adopted %s as deployed at %s", runner.Plural(len(records), "stack"), note.Short(commit.Hash))
-		return nil
+		made.Put(r, r.Stack)
+		return true, nil
 	})
+	if err != nil {
+		return err
+	}
+	if known > 0 {
+		here.Say("%s left as recorded: `tmnotes status` says how, `tmnotes mark` changes it", runner.Plural(known, "stack"))
+	}
+	if len(records) == 0 {
+		here.Say("nothing to adopt")
+		return nil
+	}
+	if err := here.record(commit.Hash, records...); err != nil {
+		return err
+	}
+	here.Say("adopted %s as deployed at %s", runner.Plural(len(records), "stack"), note.Short(commit.Hash))
+	return nil
 }
 
 // inputsOf are the inputs at a commit; at HEAD with the code that git ignores, as a run

@@ -31,73 +31,75 @@ func blameCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "operation `NAME` that fails"},
 			formatFlag(),
 		}, storeFlags()),
-		Action: func(c *cli.Context) error { return blame(c, env) },
+		Action: inClone(env, parseBlame, blame),
 	}
 }
 
-func blame(c *cli.Context, env Env) error {
+// blameOptions is what the flags of blame say, checked.
+type blameOptions struct {
+	stack, op, target string
+}
+
+func parseBlame(c *cli.Context) (o blameOptions, err error) {
+	o = blameOptions{stack: c.Args().First(), target: c.String("target")}
 	switch {
 	case !c.Args().Present():
-		return errors.New("which stack? Name it by path, as in: tmnotes blame /prod/db")
+		return o, errors.New("which stack? Name it by path, as in: tmnotes blame /prod/db")
 	case c.Args().Len() > 1:
-		return fmt.Errorf("one stack at a time, not %d", c.Args().Len())
+		return o, fmt.Errorf("one stack at a time, not %d", c.Args().Len())
 	}
-	if err := errors.Join(checkFormat(c), setLogLevel(c), project.ValidTarget(c.String("target"))); err != nil {
+	if err := errors.Join(setLogLevel(c), project.ValidTarget(o.target)); err != nil {
+		return o, err
+	}
+	o.op, err = opFlag(c)
+	return o, err
+}
+
+func blame(here *clone, o blameOptions) error {
+	if err := here.readHere(); err != nil {
 		return err
 	}
-	op, err := opFlag(c)
+	if err := here.read(); err != nil {
+		return err
+	}
+	if err := here.load(project.Options{Memory: here.store}); err != nil {
+		return err
+	}
+	all, err := here.project.All()
 	if err != nil {
 		return err
 	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		age, err := readLocal(c, s)
-		if err != nil {
+	target := command.TargetOf(o.target, here.env.workspace())
+	stack, found := query.FindStack(here.store, here.dir, all, o.stack)
+	if !found {
+		if stack, err = query.GoneStack(here.store, here.dir, here.state, o.stack, target); err != nil {
 			return err
 		}
-		st, err := s.State(c.Context)
+	}
+	v, err := query.Investigate(here.c.Context, here.store, here.state, query.Suspect{Stack: stack, Op: o.op, Target: target}, inputChanges(here.project))
+	if err != nil {
+		return err
+	}
+	if here.json {
+		return terminal.PrintJSON(here.Out, v)
+	}
+	printVerdict(here.ui, v)
+	here.sayAge()
+	return nil
+}
+
+func inputChanges(p *project.Project) query.InputChanges {
+	return func(ctx context.Context, stack runner.Stack, from, to string) ([]string, error) {
+		in, err := p.InputsAt(ctx, to)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Memory: s})
+		differ, err := p.Differences(ctx, in, from)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		all, err := p.All()
-		if err != nil {
-			return err
-		}
-		target := command.TargetOf(c.String("target"), env.workspace())
-		stack, found := query.FindStack(s, dir, all, c.Args().First())
-		if !found {
-			if stack, err = query.GoneStack(s, dir, st, c.Args().First(), target); err != nil {
-				return err
-			}
-		}
-		var changes query.InputChanges = func(ctx context.Context, stack runner.Stack, from, to string) ([]string, error) {
-			in, err := p.InputsAt(ctx, to)
-			if err != nil {
-				return nil, err
-			}
-			differ, err := p.Differences(ctx, in, from)
-			if err != nil {
-				return nil, err
-			}
-			return differ(stack.Path), nil
-		}
-		v, err := query.Investigate(c.Context, s, st, stack, op, target, changes)
-		if err != nil {
-			return err
-		}
-		if c.String("format") == "json" {
-			return terminal.PrintJSON(env.Stdout, v)
-		}
-		u := newUI(env)
-		printVerdict(u, v)
-		if age != "" {
-			u.Say("%s", age)
-		}
-		return nil
-	})
+		return differ(stack.Path), nil
+	}
 }
 
 // printVerdict says it to somebody who was woken up by it: the verdict first.
@@ -113,13 +115,12 @@ func printVerdict(u *ui, v *query.Verdict) {
 	} else {
 		say("%s: %s since %s (%s), %s", name, verb(v.Latest), v.Since.Local().Format("2006-01-02 15:04:05"), terminal.Ago(time.Since(*v.Since)), runner.Plural(v.Runs, "run"))
 	}
-	rows := [][]string{{"WHAT", "AT", "COMMIT", "BY", "RUN", "WHY"}}
+	var rows [][]string
 	add := func(what string, h *query.Happened) {
 		if h == nil {
 			return
 		}
-		who, _, _ := strings.Cut(h.By, " <")
-		rows = append(rows, []string{what, h.Record.At.Local().Format("2006-01-02 15:04:05"), note.Short(h.Commit), who, h.Record.Run, whyOf(&h.Record)})
+		rows = append(rows, []string{what, h.Record.At.Local().Format(time.DateTime), note.Short(h.Commit), nameOf(h.By), h.Record.Run, whyOf(&h.Record)})
 	}
 	switch {
 	case v.Latest == nil:
@@ -136,12 +137,9 @@ func printVerdict(u *ui, v *query.Verdict) {
 	if v.Open != nil {
 		add(string(v.Status), v.Open)
 	}
-	if len(rows) > 1 {
-		u.Table(out, rows, func(i int) string {
-			_, status, _ := strings.Cut(rows[i][0], "-")
-			if i == 0 {
-				return terminal.Faint
-			}
+	if len(rows) > 0 {
+		u.Table(out, []string{"WHAT", "AT", "COMMIT", "BY", "RUN", "WHY"}, rows, func(what string) string {
+			_, status, _ := strings.Cut(what, "-")
 			return terminal.StatusColor(status)
 		})
 	}

@@ -162,21 +162,7 @@ func newApp(env Env) *cli.App {
 // and flags after what is no flag (`tmnotes log /a -n 5`); Go's flag package
 // knows none of it.
 func normalize(app *cli.App, args []string) []string {
-	valued, known := map[string]bool{}, map[string]bool{}
-	for _, cmd := range app.Commands { // those of `script run` are run's
-		for _, f := range cmd.Flags {
-			takes := false
-			if d, ok := f.(cli.DocGenerationFlag); ok {
-				takes = d.TakesValue()
-			}
-			for _, n := range f.Names() {
-				known[n] = true
-				valued[n] = valued[n] || takes
-			}
-		}
-	}
-	isCommand := func(s string) bool { return app.Command(s) != nil }
-
+	valued, known := flagNames(app)
 	if len(args) == 1 && args[0] == "--version" {
 		return []string{"version"}
 	}
@@ -194,7 +180,7 @@ loop:
 		case a == "--" || a == "-" || a == "":
 			break loop
 		case a[0] != '-':
-			if command == "" && isCommand(a) {
+			if command == "" && app.Command(a) != nil {
 				command = a
 				continue
 			}
@@ -241,6 +227,21 @@ loop:
 		rest = rest[1:] // the first word ends the flags already
 	}
 	return slices.Concat(strings.Split(command, " "), before, after, words, rest)
+}
+
+// flagNames are the flags of all commands: which there are, and which take a value.
+func flagNames(app *cli.App) (valued, known map[string]bool) {
+	valued, known = map[string]bool{}, map[string]bool{}
+	for _, cmd := range app.Commands { // those of `script run` are run's
+		for _, f := range cmd.Flags {
+			d, ok := f.(cli.DocGenerationFlag)
+			for _, n := range f.Names() {
+				known[n] = true
+				valued[n] = valued[n] || ok && d.TakesValue()
+			}
+		}
+	}
+	return valued, known
 }
 
 // openStore opens the store with the settings of the command line, the

@@ -44,7 +44,6 @@ func cloudCommand(env Env) *cli.Command {
 }
 
 func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
-	ctx := c.Context
 	argv := c.Args().Slice()
 	if len(argv) == 0 || argv[0] == "" {
 		return errors.New("no command given; write it after --, as in: tmnotes cloud -- terramate run --sync-deployment -- terraform apply -auto-approve")
@@ -63,70 +62,97 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if err != nil {
 		return fmt.Errorf("%w; nothing was executed (with this one, `tmnotes run -- COMMAND` and `terramate run -- tmnotes exec -- COMMAND` work)", err)
 	}
-	// A terramate that is to sync asks for its organizations before it does
-	// anything: until then it reads the project, as we do, and the notes travel.
-	fetched := make(chan error, 1)
-	fetch := func(ctx context.Context) error { return fetchNotes(ctx, s, h.ui, h.plans[note.Deploy]) }
-	if name := strings.TrimSuffix(filepath.Base(argv[0]), ".exe"); name == "terramate" && wants(argv, env.Getenv) != "" {
-		h.beginAhead()
-		go func(ctx context.Context) { fetched <- fetch(ctx) }(ctx)
-	} else {
-		if err := fetch(ctx); err != nil {
-			return err
-		}
-		fetched <- nil
+	g := &guest{cloudHost: h, token: rand.Text()}
+	if g.notes, err = h.fetchAhead(c.Context); err != nil {
+		return err
 	}
 	config, remove, err := quietConfig()
 	if err != nil {
 		return err
 	}
 	defer remove()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if g.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer g.listener.Close()
+	opt := g.apiOptions()
+	opt.Repository, opt.KeepLogs = repository, c.Bool("keep-logs")
+	opt.By, opt.Job, opt.Attempt = h.byAndJob(c.Context)
+	watch, told := h.onChange(settings.onChange.text(c, s))
+	defer told()
+	opt.Watch = watch
+	g.api = cloudapi.New(s, opt)
+	return g.run(c.Context, g.command(path, config))
+}
 
-	// The program is killed where its deployment is refused: in automation mode
-	// terramate would go on without one.
-	var program atomic.Pointer[runner.Program]
-	token := rand.Text()
-	opt := h.options(token)
-	opt.Repository, opt.KeepLogs, opt.Live = repository, c.Bool("keep-logs"), func(run string) (func(), error) {
-		mark, err := s.Live(run, "")
+// fetchAhead brings the notes, which wait waits for. A terramate that is to sync asks for
+// its organizations before it does anything: until then it reads the project, as we do,
+// and the notes travel.
+func (h *cloudHost) fetchAhead(ctx context.Context) (wait func() error, err error) {
+	fetch := func() error { return fetchNotes(ctx, h.store, h.ui, h.plans[note.Deploy]) }
+	if name := strings.TrimSuffix(filepath.Base(h.argv[0]), ".exe"); name != "terramate" || wants(h.argv, h.env.Getenv) == "" {
+		return func() error { return nil }, fetch()
+	}
+	h.beginAhead()
+	fetched := make(chan error, 1)
+	go func() { fetched <- fetch() }()
+	return sync.OnceValue(func() error { return <-fetched }), nil
+}
+
+// guest is the program that `tmnotes cloud` runs, with the API that it finds in the place
+// of Terramate Cloud.
+type guest struct {
+	*cloudHost
+	api      *cloudapi.Server
+	listener net.Listener
+	token    string
+	notes    func() error // waits for them
+	program  atomic.Pointer[runner.Program]
+}
+
+func (g *guest) apiOptions() cloudapi.Options {
+	opt := g.options(g.token)
+	opt.DryRun = isDryRun(g.argv, g.env.Getenv)
+	opt.Live = func(run string) (func(), error) {
+		mark, err := g.store.Live(run, "")
 		if err != nil {
 			return nil, err
 		}
 		return mark.Done, nil
 	}
-	opt.By, opt.Job, opt.Attempt = h.byAndJob(ctx)
-	watch, told := h.onChange(settings.onChange.text(c, s))
-	defer told()
-	opt.Watch = watch
-	opt.DryRun = isDryRun(argv, env.Getenv)
+	// The program is killed where its deployment is refused: in automation mode
+	// terramate would go on without one.
 	opt.Refused = func(err error) {
-		h.mu.Lock()
-		h.refused = err
-		h.mu.Unlock()
-		program.Load().Kill()
+		g.mu.Lock()
+		g.refused = err
+		g.mu.Unlock()
+		g.program.Load().Kill()
 	}
-	once := sync.OnceValue(func() error { return <-fetched })
 	opt.Begin = func() error {
-		if err := once(); err != nil {
+		if err := g.notes(); err != nil {
 			opt.Refused(err)
 			return err
 		}
-		return h.begin()
+		return g.begin()
 	}
-	api := cloudapi.New(s, opt)
-	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
-	started := make(chan struct{})
-	go func() {
-		<-started
-		_ = server.Serve(listener)
-	}()
-	defer server.Close()
+	return opt
+}
 
+// command is the program in an environment in which it finds the API.
+func (g *guest) command(path, config string) *exec.Cmd {
+	cmd := exec.Command(path, g.argv[1:]...)
+	cmd.Args[0] = g.argv[0]
+	cmd.Stdin = g.env.Stdin
+	cmd.Stdout, cmd.Stderr = g.env.outputs()
+	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
+	cmd.Env = append(without(g.env.Environ, "TMC_API_HOST"), served("http://"+g.listener.Addr().String(), g.token)...)
+	cmd.Env = append(cmd.Env, "CHECKPOINT_DISABLE=1", "TM_CLI_CONFIG_FILE="+config)
+	return cmd
+}
+
+// run executes the program to its end, and records what it left unsaid.
+func (g *guest) run(ctx context.Context, cmd *exec.Cmd) error {
+	name := g.argv[0]
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, runner.Interrupts...)
 	defer signal.Stop(signals)
@@ -134,36 +160,31 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return &exitError{exitInterrupted, errors.New("interrupted; nothing was executed")}
 	}
 	ctx = context.WithoutCancel(ctx) // what is known is always written down
-	reach := deploy.NewReach(ctx, h.ui, s, h.plans[note.Deploy].Remote, 0)
+	reach := deploy.NewReach(ctx, g.ui, g.store, g.plans[note.Deploy].Remote, 0)
 	defer reach.Done()
-	h.net = reach.Context
-	cmd := exec.Command(path, argv[1:]...)
-	cmd.Args[0] = argv[0]
+	g.net = reach.Context
 	runner.OutliveReader()
-	cmd.Stdin = env.Stdin
-	cmd.Stdout, cmd.Stderr = env.outputs()
-	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
-	cmd.Env = append(without(env.Environ, "TMC_API_HOST"), served("http://"+listener.Addr().String(), token)...)
-	cmd.Env = append(cmd.Env, "CHECKPOINT_DISABLE=1", "TM_CLI_CONFIG_FILE="+config)
-	p, err := runner.StartProgram(cmd, runner.Foreground(env.Stdin))
+	p, err := runner.StartProgram(cmd, runner.Foreground(g.env.Stdin))
 	if err != nil {
-		return fmt.Errorf("starting %s: %w; nothing was executed", argv[0], err)
+		return fmt.Errorf("starting %s: %w; nothing was executed", name, err)
 	}
-	program.Store(p)
-	close(started)
-	exit, waited := p.Wait(signals, func(os.Signal) { h.now() })
+	g.program.Store(p) // before it may be refused
+	server := &http.Server{Handler: g.api, ReadHeaderTimeout: 10 * time.Second}
+	defer server.Close()
+	go func() { _ = server.Serve(g.listener) }()
+	exit, waited := p.Wait(signals, func(os.Signal) { g.now() })
 	if waited != nil {
-		waited = fmt.Errorf("%s: %w", argv[0], waited)
+		waited = fmt.Errorf("%s: %w", name, waited)
 	}
-	if err := once(); err != nil && api.Seen().Members == 0 {
-		h.ui.Warn(err.Error()) // nobody asked for the notes
+	if err := g.notes(); err != nil && g.api.Seen().Members == 0 {
+		g.ui.Warn(err.Error()) // nobody asked for the notes
 	}
 	_ = server.Close()
-	open, err := api.Settle(fmt.Sprintf("%s ended (exit code %d) before it said what came of it", argv[0], exit))
+	open, err := g.api.Settle(fmt.Sprintf("%s ended (exit code %d) before it said what came of it", name, exit))
 	if open > 0 {
-		h.ui.Warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", argv[0], runner.Plural(open, "stack")))
+		g.ui.Warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", name, runner.Plural(open, "stack")))
 	}
-	return h.verdict(argv, exit, api.Seen(), errors.Join(waited, err, h.end(ctx, reach)))
+	return g.verdict(g.argv, exit, g.api.Seen(), errors.Join(waited, err, g.end(ctx, reach)))
 }
 
 // verdict is the exit code: the program's own, but where it does not know that

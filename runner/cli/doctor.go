@@ -147,8 +147,8 @@ func (d *doctor) print(env Env) error {
 			}
 			rows = append(rows, []string{f.Level, f.Check, line})
 		}
-		u.Table(env.Stdout, rows, func(i int) string {
-			return map[string]string{"ok": terminal.Green, "warning": terminal.Yellow, "problem": terminal.Red}[rows[i][0]]
+		u.Table(env.Stdout, nil, rows, func(level string) string {
+			return map[string]string{"ok": terminal.Green, "warning": terminal.Yellow, "problem": terminal.Red}[level]
 		})
 	}
 	if slices.ContainsFunc(d.found, func(f finding) bool { return f.Level == "problem" }) {

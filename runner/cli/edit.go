@@ -13,13 +13,9 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
-	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
 )
-
-// The two commands that change the state by hand. Both want a reason, which
-// stays in the notes.
 
 func markCommand(env Env) *cli.Command {
 	return &cli.Command{
@@ -34,142 +30,140 @@ func markCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "operation `NAME` to record"},
 			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` that it was done on"},
 		}, syncFlags(), storeFlags()),
-		Action: func(c *cli.Context) error { return mark(c, env) },
+		Action: inClone(env, parseMark, mark),
 	}
 }
 
-func mark(c *cli.Context, env Env) error {
-	u := newUI(env)
-	reason := strings.TrimSpace(c.String("reason"))
-	switch status := c.String("status"); {
-	case !c.Args().Present():
-		return errors.New("which stacks? Name them by path, as in: tmnotes mark --reason 'repaired by hand' /prod/db")
-	case reason == "":
-		return errors.New("a mark needs a reason: add --reason 'what happened'")
-	case !slices.Contains([]string{"ok", "failed", "canceled", "drifted"}, status):
-		return fmt.Errorf("--status: %q cannot be marked; use ok, failed, canceled or drifted", status)
+// markOptions is what the flags of mark say, checked.
+type markOptions struct {
+	names              []string
+	op, commit, target string
+	status             note.Status
+	reason             string
+}
+
+func parseMark(c *cli.Context) (o markOptions, err error) {
+	o = markOptions{names: c.Args().Slice(), commit: c.String("commit"), target: c.String("target"), status: note.Status(c.String("status")), reason: strings.TrimSpace(c.String("reason"))}
+	switch {
+	case len(o.names) == 0:
+		return o, errors.New("which stacks? Name them by path, as in: tmnotes mark --reason 'repaired by hand' /prod/db")
+	case o.reason == "":
+		return o, errors.New("a mark needs a reason: add --reason 'what happened'")
+	case !slices.Contains([]note.Status{note.OK, note.Failed, note.Canceled, note.Drifted}, o.status):
+		return o, fmt.Errorf("--status: %q cannot be marked; use ok, failed, canceled or drifted", o.status)
 	}
-	op, err := opFlag(c)
+	if o.op, err = opFlag(c); err != nil {
+		return o, err
+	}
+	return o, project.ValidTarget(o.target)
+}
+
+func mark(here *clone, o markOptions) error {
+	commit, err := here.store.Resolve(o.commit)
 	if err != nil {
 		return err
 	}
-	if err := project.ValidTarget(c.String("target")); err != nil {
+	if err := here.load(project.Options{}); err != nil {
 		return err
 	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		commit, err := s.Resolve(c.String("commit"))
-		if err != nil {
-			return err
+	all, err := here.project.All()
+	if err != nil {
+		return err
+	}
+	stacks := make([]runner.Stack, len(o.names))
+	for i, want := range o.names {
+		var found bool
+		// A stack that is gone can still be destroyed.
+		if stacks[i], found = query.FindStack(here.store, here.dir, all, want); !found && o.op != note.Destroy {
+			return fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was marked)", want, query.MeantStack(want, all))
 		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ})
-		if err != nil {
-			return err
-		}
-		all, err := p.All()
-		if err != nil {
-			return err
-		}
-		stacks := make([]runner.Stack, c.Args().Len())
-		for i, want := range c.Args().Slice() {
-			var found bool
-			// A stack that is gone can still be destroyed.
-			if stacks[i], found = query.FindStack(s, dir, all, want); !found && op != note.Destroy {
-				return fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was marked)", want, query.MeantStack(want, all))
+	}
+	if err := here.know(o.op); err != nil {
+		return err
+	}
+	for i, want := range o.names {
+		if stacks[i].Path == "" {
+			if stacks[i], err = query.GoneStack(here.store, here.dir, here.state, want, command.TargetOf(o.target, here.env.workspace())); err != nil {
+				return fmt.Errorf("%w (nothing was marked)", err)
 			}
 		}
-		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), op)
+	}
+	records, err := here.recordsOf(byHand{commit: commit, status: o.status, op: o.op, target: o.target, reason: o.reason}, stacks, nil)
+	if err != nil {
+		return err
+	}
+	if err := here.record(commit.Hash, records...); err != nil {
+		return err
+	}
+	here.Say("marked %s as %s at %s", runner.Plural(len(records), "stack"), o.status, note.Short(commit.Hash))
+	return nil
+}
+
+// byHand is what somebody says that became of stacks, without a run that executed anything.
+type byHand struct {
+	commit             gitstate.Commit
+	status             note.Status
+	op, target, reason string
+}
+
+// recordsOf makes the records of that, for the stacks that amend keeps. It is handed each
+// record, and what that follows.
+func (here *clone) recordsOf(what byHand, stacks []runner.Stack, amend func(*note.Record, *gitstate.Latest) (keep bool, err error)) (records []*note.Record, err error) {
+	who, run := cmp.Or(here.env.ci().By, here.store.Who(here.c.Context)), here.store.NewRun()
+	here.store.UseJournal(run)
+	reader := query.NewReader(here.c.Context, here.store.WorkTree())
+	for _, stack := range stacks {
+		target, err := targetHere(here.env, reader, stack, what.target)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := fetchNotes(c.Context, s, u, plan); err != nil {
-			return err
-		}
-		st, err := s.State(c.Context)
+		r := &note.Record{Status: what.status, Op: what.op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: what.reason,
+			By: who, Run: run, CommitTime: what.commit.Time.Unix()}
+		l, err := here.follow(r, what.target)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		s.Basis(st)
-		for i, want := range c.Args().Slice() {
-			if stacks[i].Path == "" {
-				if stacks[i], err = query.GoneStack(s, dir, st, want, command.TargetOf(c.String("target"), env.workspace())); err != nil {
-					return fmt.Errorf("%w (nothing was marked)", err)
-				}
-			}
+		keep := true
+		if amend != nil {
+			keep, err = amend(r, &l)
 		}
-		like := byHand(c, env, s, commit, note.Status(c.String("status")), op, reason)
-		var records []*note.Record
-		for _, stack := range stacks {
-			r, _, err := like(st, stack)
-			if err != nil {
-				return err
-			}
+		if err != nil {
+			return nil, err
+		}
+		if keep {
 			records = append(records, r)
 		}
-		if err := s.Append(commit.Hash, records...); err != nil {
-			return err
-		}
-		if err := finishEdit(c, s, u, plan); err != nil {
-			return err
-		}
-		u.Say("marked %s as %s at %s", runner.Plural(len(records), "stack"), c.String("status"), note.Short(commit.Hash))
-		return nil
-	})
+	}
+	return records, nil
 }
 
-// byHand makes the records of a run that executes nothing: somebody says what
-// became of stacks. Beside the record the function hands out what it follows.
-func byHand(c *cli.Context, env Env, s *gitstate.Store, commit gitstate.Commit, status note.Status, op, reason string) func(*gitstate.State, runner.Stack) (*note.Record, gitstate.Latest, error) {
-	who := cmp.Or(env.ci().By, s.Who(c.Context))
-	run := s.NewRun()
-	s.UseJournal(run)
-	reader := query.NewReader(c.Context, s.WorkTree())
-	return func(st *gitstate.State, stack runner.Stack) (*note.Record, gitstate.Latest, error) {
-		target, err := targetHere(env, reader, stack, c.String("target"))
+// follow has a record by hand follow what is recorded of its stack. base is --target.
+func (here *clone) follow(r *note.Record, base string) (gitstate.Latest, error) {
+	l, err := here.state.Latest(note.Slot{ID: r.ID, Path: r.Stack, Target: r.Target, Op: r.Op})
+	if err != nil {
+		return l, err
+	}
+	// Nobody says which backend is meant: it is every one that is recorded.
+	prev, backends := l.Runs(), 0
+	for _, p := range here.state.Places(note.Slot{ID: r.ID, Path: r.Stack, Target: base, Op: r.Op}) {
+		if p.Target != r.Target {
+			continue
+		}
+		at, err := here.state.LatestAt(note.Slot{ID: r.ID, Path: r.Stack, Target: r.Target, Op: r.Op}, p.Backend)
 		if err != nil {
-			return nil, gitstate.Latest{}, err
+			return l, err
 		}
-		l, err := st.Latest(note.Slot{ID: stack.ID, Path: stack.Path, Target: target, Op: op})
-		if err != nil {
-			return nil, l, err
-		}
-		// Nobody says which backend is meant: it is every one that is recorded.
-		prev, backends := l.Runs(), 0
-		for _, p := range st.Places(note.Slot{ID: stack.ID, Path: stack.Path, Target: c.String("target"), Op: op}) {
-			if p.Target != target {
-				continue
-			}
-			at, err := st.LatestAt(note.Slot{ID: stack.ID, Path: stack.Path, Target: target, Op: op}, p.Backend)
-			if err != nil {
-				return nil, l, err
-			}
-			prev, backends = append(prev, at.Runs()...), backends+min(len(p.Backend), 1)
-		}
-		slices.Sort(prev)
-		r := &note.Record{Status: status, Op: op, Target: target, Stack: stack.Path, ID: stack.ID, Reason: reason,
-			By: who, Prev: slices.Compact(prev), Run: run, CommitTime: commit.Time.Unix()}
-		// Whoever marks a stack as deployed means the command line that it is
-		// deployed with, which the record before this one has.
-		r.Variant = l.Variant
-		r.SetValues(l.Values())
-		if l.Status == note.Never || r.Variant == "" || backends > 1 {
-			r.Variant = gitstate.AnyVariant
-			r.SetValues("")
-		}
-		return r, l, nil
+		prev, backends = append(prev, at.Runs()...), backends+min(len(p.Backend), 1)
 	}
-}
-
-// finishEdit writes the notes and sends them.
-func finishEdit(c *cli.Context, s *gitstate.Store, u *ui, plan deploy.Route) error {
-	runner.OutliveReader()
-	if err := s.Flush(c.Context); err != nil {
-		return err
+	slices.Sort(prev)
+	r.Prev = slices.Compact(prev)
+	// Whoever marks a stack as deployed means the command line that it is
+	// deployed with, which the record before this one has.
+	r.Variant = l.Variant
+	r.SetValues(l.Values())
+	if l.Status == note.Never || r.Variant == "" || backends > 1 {
+		r.Variant = gitstate.AnyVariant
+		r.SetValues("")
 	}
-	if plan.Remote == "" {
-		return nil
-	}
-	if _, err := s.Remote(plan.Remote).Push(c.Context); err != nil {
-		return deploy.NotPushed(s, plan.Remote, err, u.env.ci())
-	}
-	return nil
+	return l, nil
 }

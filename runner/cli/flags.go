@@ -70,6 +70,14 @@ func formatFlag() cli.Flag {
 	return &cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of the output: text or json"}
 }
 
+// parseStacks reads which stacks are meant.
+func parseStacks(c *cli.Context) (sel project.Selection, filter query.StatusFilter, err error) {
+	if sel, err = selection(c); err == nil {
+		filter, err = parseStatusFilter(c)
+	}
+	return sel, filter, err
+}
+
 func selection(c *cli.Context) (project.Selection, error) {
 	sel := project.Selection{
 		Changed: c.Bool("changed"), ChangeBase: c.String("git-change-base"),

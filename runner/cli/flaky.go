@@ -27,73 +27,61 @@ func flakyCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "target", Usage: "only this `TARGET`"},
 			formatFlag(),
 		}, storeFlags()),
-		Action: func(c *cli.Context) error { return flaky(c, env) },
+		Action: inClone(env, parseFlaky, flaky),
 	}
 }
 
-func flaky(c *cli.Context, env Env) error {
-	if err := noArgs(c); err != nil {
+// flakyOptions is what the flags of flaky say, checked.
+type flakyOptions struct {
+	since string
+	which recordFilter
+}
+
+func parseFlaky(c *cli.Context) (flakyOptions, error) {
+	return flakyOptions{c.String("since"), parseRecordFilter(c)}, noArgs(c)
+}
+
+func flaky(here *clone, o flakyOptions) error {
+	var since time.Time
+	if o.since != "" {
+		var err error
+		if since, err = here.store.Date(here.c.Context, o.since, false); err != nil {
+			return fmt.Errorf("--since: %w", err)
+		}
+	}
+	if err := here.readHere(); err != nil {
 		return err
 	}
-	if err := checkFormat(c); err != nil {
-		return err
-	}
-	return withStore(c, env, func(s *gitstate.Store, _ string) error {
-		var since time.Time
-		if text := c.String("since"); text != "" {
-			var err error
-			if since, err = s.Date(c.Context, text, false); err != nil {
-				return fmt.Errorf("--since: %w", err)
+	var records []query.Logged
+	err := here.store.Notes(func(commit string, lines []gitstate.Line) error {
+		for _, l := range lines {
+			if r := l.Record; r.Status != "" && o.which.admits(&r) {
+				records = append(records, query.Logged{Commit: commit, Record: r})
 			}
-		}
-		age, err := readLocal(c, s)
-		if err != nil {
-			return err
-		}
-		var records []query.Logged
-		err = s.Notes(func(commit string, lines []gitstate.Line) error {
-			for _, l := range lines {
-				r := l.Record
-				if r.Status != "" && (c.String("op") == "" || r.Op == c.String("op")) && (!c.IsSet("target") || r.Target == c.String("target")) {
-					records = append(records, query.Logged{Commit: commit, Record: r})
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		found := query.FindFlaky(records, since)
-		if c.String("format") == "json" {
-			return terminal.PrintJSON(env.Stdout, found)
-		}
-		u := newUI(env)
-		if len(found) == 0 {
-			u.Say("no stack succeeded by being run again")
-		} else {
-			rows := [][]string{{"FLAKY", "STACK", "OP", "LAST", "COMMIT", "RUN", "WHY"}}
-			for _, f := range found {
-				op := f.Op
-				if f.Target != "" {
-					op += "@" + f.Target
-				}
-				why := f.Reasons
-				if len(why) > 3 {
-					why = append(slices.Clone(why[:3]), fmt.Sprintf("and %d more reasons", len(why)-3))
-				}
-				rows = append(rows, []string{fmt.Sprintf("%d of %d", f.Flaky, f.Of), f.Stack, op, f.Last.Local().Format("2006-01-02 15:04:05"),
-					note.Short(f.Commit), f.Run, strings.Join(why, "; ")})
-			}
-			u.Table(env.Stdout, rows, func(i int) string {
-				if i == 0 {
-					return terminal.Faint
-				}
-				return ""
-			})
-		}
-		if age != "" {
-			u.Say("%s", age)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	found := query.FindFlaky(records, since)
+	if here.json {
+		return terminal.PrintJSON(here.Out, found)
+	}
+	var rows [][]string
+	for _, f := range found {
+		why := f.Reasons
+		if len(why) > 3 {
+			why = append(slices.Clone(why[:3]), fmt.Sprintf("and %d more reasons", len(why)-3))
+		}
+		rows = append(rows, []string{fmt.Sprintf("%d of %d", f.Flaky, f.Of), f.Stack, opAt(f.Op, f.Target), f.Last.Local().Format(time.DateTime),
+			note.Short(f.Commit), f.Run, strings.Join(why, "; ")})
+	}
+	if len(rows) == 0 {
+		here.Say("no stack succeeded by being run again")
+	} else {
+		here.Table(here.Out, []string{"FLAKY", "STACK", "OP", "LAST", "COMMIT", "RUN", "WHY"}, rows, nil)
+	}
+	here.sayAge()
+	return nil
 }

@@ -38,66 +38,76 @@ func forgetCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be removed, and remove nothing"},
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask"},
 		}, syncFlags(), storeFlags()),
-		Action: func(c *cli.Context) error { return forget(c, env) },
+		Action: inClone(env, parseForget, forget),
 	}
 }
 
-func forget(c *cli.Context, env Env) error {
-	u := newUI(env)
-	reason := strings.TrimSpace(c.String("reason"))
-	switch named := c.String("stack") != "" || c.String("run") != "" || c.String("line") != ""; {
+// forgetOptions is what the flags of forget say, checked.
+type forgetOptions struct {
+	rev              string
+	stack, run, line string // whose lines; all of these have to be met
+	target           string
+	allTargets       bool
+	reason           string
+	dryRun, yes      bool
+}
+
+func parseForget(c *cli.Context) (forgetOptions, error) {
+	o := forgetOptions{rev: cmp.Or(c.Args().First(), "HEAD"), stack: c.String("stack"), run: c.String("run"), line: c.String("line"), target: c.String("target"),
+		allTargets: c.Bool("all-targets"), reason: strings.TrimSpace(c.String("reason")), dryRun: c.Bool("dry-run"), yes: c.Bool("yes")}
+	switch named := o.stack != "" || o.run != "" || o.line != ""; {
 	case c.Args().Len() > 1:
-		return errors.New("one commit at a time")
-	case reason == "":
-		return errors.New("forgetting needs a reason: add --reason 'what was wrong'")
+		return o, errors.New("one commit at a time")
+	case o.reason == "":
+		return o, errors.New("forgetting needs a reason: add --reason 'what was wrong'")
 	case !named && !c.Bool("all"):
-		return errors.New("which records? Add --stack, --run, --line or --all; `tmnotes show` lists them")
+		return o, errors.New("which records? Add --stack, --run, --line or --all; `tmnotes show` lists them")
 	case named && c.Bool("all"):
-		return errors.New("--all removes all lines of the commit; leave out --all, or --stack, --run and --line")
-	case c.Bool("all-targets") && c.String("target") != "":
-		return errors.New("--all-targets removes the records for every target; leave out --all-targets, or --target")
+		return o, errors.New("--all removes all lines of the commit; leave out --all, or --stack, --run and --line")
+	case o.allTargets && o.target != "":
+		return o, errors.New("--all-targets removes the records for every target; leave out --all-targets, or --target")
 	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
-		if err != nil {
-			return err
-		}
-		plan, err := planSync(c, s, "", env.ci(), note.Deploy)
-		if err != nil {
-			return err
-		}
-		if err := fetchNotes(c.Context, s, u, plan); err != nil {
-			return err
-		}
-		lines, err := s.Note(commit.Hash)
-		if err != nil {
-			return err
-		}
-		picked := pickLines(c, env, lines, query.StackMatcher(c.Context, s, dir, c.String("stack")))
-		if err := picked.show(u, commit.Hash); err != nil {
-			return err
-		}
-		if c.Bool("dry-run") {
-			u.Say("nothing was removed (--dry-run): %s on %s would be", runner.Plural(len(picked.lines), "line"), note.Short(commit.Hash))
-			return nil
-		}
-		if !c.Bool("yes") && terminal.IsTerminal(env.Stderr) && env.Stdin != nil && terminal.IsTerminal(env.Stdin) {
-			if err := ask(c.Context, env, fmt.Sprintf("Remove %s on %s for good, in every clone?", runner.Plural(len(picked.lines), "line"), note.Short(commit.Hash))); err != nil {
-				return err
-			}
-		}
-		by := note.Record{By: cmp.Or(env.ci().By, s.Who(c.Context)), Reason: reason, Run: s.NewRun()}
-		s.UseJournal(by.Run)
-		gone, err := s.Forget(c.Context, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
-		if err != nil {
-			return err
-		}
-		if err := finishEdit(c, s, u, plan); err != nil {
-			return err
-		}
-		u.Say("forgot %s on %s", runner.Plural(len(gone), "line"), note.Short(commit.Hash))
+	return o, nil
+}
+
+func forget(here *clone, o forgetOptions) error {
+	ctx := here.c.Context
+	commit, err := resolveAnnotated(here.store, o.rev)
+	if err != nil {
+		return err
+	}
+	if err := here.fetch(note.Deploy); err != nil {
+		return err
+	}
+	lines, err := here.store.Note(commit.Hash)
+	if err != nil {
+		return err
+	}
+	picked := pickLines(o, lines, query.StackMatcher(ctx, here.store, here.dir, o.stack), here.env.workspace())
+	if err := picked.show(here.ui, commit.Hash); err != nil {
+		return err
+	}
+	some, on := runner.Plural(len(picked.lines), "line"), note.Short(commit.Hash)
+	if o.dryRun {
+		here.Say("nothing was removed (--dry-run): %s on %s would be", some, on)
 		return nil
-	})
+	}
+	if !o.yes && terminal.IsTerminal(here.env.Stderr) && here.env.Stdin != nil && terminal.IsTerminal(here.env.Stdin) {
+		if err := ask(ctx, here.env, fmt.Sprintf("Remove %s on %s for good, in every clone?", some, on)); err != nil {
+			return err
+		}
+	}
+	by := note.Record{By: cmp.Or(here.env.ci().By, here.store.Who(ctx)), Reason: o.reason, Run: here.store.NewRun()}
+	here.store.UseJournal(by.Run)
+	gone, err := here.store.Forget(ctx, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
+	if err != nil {
+		return err
+	}
+	if err := here.send(); err != nil {
+		return err
+	}
+	here.Say("forgot %s on %s", runner.Plural(len(gone), "line"), on)
+	return nil
 }
 
 // pick is what forget is about to remove from a note.
@@ -111,20 +121,19 @@ type pick struct {
 // pickLines picks the lines that are to be removed: all conditions have to be met. The
 // stack's records for another target than the one that was named are not meant:
 // another place's state would be lost with them.
-func pickLines(c *cli.Context, env Env, lines []gitstate.Line, isStack func(*note.Record) bool) *pick {
-	p := &pick{texts: map[string]bool{}, target: c.String("target")}
+func pickLines(o forgetOptions, lines []gitstate.Line, isStack func(*note.Record) bool, workspace string) *pick {
+	p := &pick{texts: map[string]bool{}, target: o.target}
 	if !strings.Contains(p.target, "+") { // else the workspace is in it already
-		p.target = command.TargetOf(p.target, env.workspace())
+		p.target = command.TargetOf(p.target, workspace)
 	}
-	stack, run, text := c.String("stack"), c.String("run"), c.String("line")
-	limited := c.String("target") != "" || stack != "" && !c.Bool("all-targets")
+	limited := o.target != "" || o.stack != "" && !o.allTargets
 	for _, l := range lines {
 		r := l.Record
 		switch {
 		case r.Event == note.Forgotten,
-			stack != "" && (l.Err != nil || r.Stack == "" || !isStack(&r)),
-			run != "" && (l.Err != nil || r.Run != run),
-			text != "" && !strings.HasPrefix(l.Text, text) && note.Digest(l.Text) != text:
+			o.stack != "" && (l.Err != nil || r.Stack == "" || !isStack(&r)),
+			o.run != "" && (l.Err != nil || r.Run != o.run),
+			o.line != "" && !strings.HasPrefix(l.Text, o.line) && note.Digest(l.Text) != o.line:
 		case limited && r.Target != p.target:
 			if i, found := slices.BinarySearch(p.others, r.Target); !found {
 				p.others = slices.Insert(p.others, i, r.Target)
@@ -150,18 +159,16 @@ func (p *pick) show(u *ui, commit string) error {
 		return fmt.Errorf("no such record on %s; `tmnotes show %s` lists them", note.Short(commit), note.Short(commit))
 	}
 	var rows [][]string
-	var colors []string
 	for _, l := range p.lines {
 		r := l.Record
 		if l.Err != nil {
-			rows, colors = append(rows, []string{"-", l.Text}), append(colors, "")
+			rows = append(rows, []string{"-", l.Text})
 			continue
 		}
 		what := cmp.Or(string(r.Status), r.Event)
 		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), runner.Took(r.Took), r.Run})
-		colors = append(colors, terminal.StatusColor(what))
 	}
-	u.Table(u.Out, rows, func(i int) string { return colors[i] })
+	u.Table(u.Out, nil, rows, terminal.StatusColor)
 	if others != "" {
 		u.Say("the records for %s stay: name one with --target, or add --all-targets", others)
 	}

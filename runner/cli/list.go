@@ -27,7 +27,13 @@ func listCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "run-order", Usage: "sort by order of execution"},
 			formatFlag(),
 		}, syncFlags(), storeFlags()),
-		Action: func(c *cli.Context) error { return list(c, env) },
+		Action: func(c *cli.Context) error {
+			o, err := parseList(c)
+			if err != nil {
+				return err
+			}
+			return list(c, env, o)
+		},
 	}
 }
 
@@ -41,56 +47,65 @@ type listed struct {
 	Why    string   `json:"why,omitempty"`
 }
 
-func list(c *cli.Context, env Env) error {
-	u := newUI(env)
+// listOptions is what the flags of list say, checked.
+type listOptions struct {
+	sel                   project.Selection
+	filter                query.StatusFilter
+	op                    string
+	pending, why, byOrder bool
+}
+
+func parseList(c *cli.Context) (o listOptions, err error) {
+	o = listOptions{pending: c.Bool("pending"), why: c.Bool("why"), byOrder: c.Bool("run-order")}
 	if err := errors.Join(noArgs(c), checkFormat(c), setLogLevel(c)); err != nil {
-		return err
+		return o, err
 	}
-	sel, err := selection(c)
-	if err != nil {
-		return err
+	if o.sel, o.filter, err = parseStacks(c); err != nil {
+		return o, err
 	}
-	filter, err := parseStatusFilter(c)
-	if err != nil {
-		return err
+	if o.op, err = opFlag(c); err != nil {
+		return o, err
 	}
-	op, err := opFlag(c)
-	if err != nil {
-		return err
-	}
-	pending := c.Bool("pending")
 	switch {
-	case c.Bool("why") && !sel.Changed && !filter.Set() && !pending:
-		return errors.New("--why goes with --changed, --pending, or a filter on status")
-	case c.IsSet("op") && !pending:
-		return errors.New("--op goes with --pending")
+	case o.why && !o.sel.Changed && !o.asksNotes():
+		return o, errors.New("--why goes with --changed, --pending, or a filter on status")
+	case c.IsSet("op") && !o.pending:
+		return o, errors.New("--op goes with --pending")
 	}
+	return o, nil
+}
+
+// asksNotes reports whether the notes say which stacks are listed: else there may be no
+// repository.
+func (o *listOptions) asksNotes() bool { return o.filter.Set() || o.pending }
+
+// listing is what is found out of the stacks that list selects.
+type listing struct {
+	clone
+	o              listOptions
+	status, reason map[string]string // by path
+}
+
+func list(c *cli.Context, env Env, o listOptions) error {
 	dir, err := workingDir(c)
 	if err != nil {
 		return err
 	}
-	opt := project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt() || pending, Inputs: pending}
-	var s *gitstate.Store
-	if filter.Set() || pending {
-		if s, err = openStore(c, env, dir); err != nil {
+	l := &listing{clone{ui: newUI(env), c: c, dir: dir, json: c.String("format") == "json"}, o, map[string]string{}, map[string]string{}}
+	load := project.Options{Terragrunt: o.sel.Terragrunt() || o.pending, Inputs: o.pending}
+	if o.asksNotes() {
+		if l.store, err = openStore(c, env, dir); err != nil {
 			return err
 		}
-		defer s.Close()
-		opt.Memory = s
+		defer l.store.Close()
+		load.Memory = l.store
+		o.sel.Keep = l.keep
 	}
 	restore := project.RelaxGC(env.Environ)
-	p, err := project.Load(c.Context, opt)
-	if err != nil {
+	if err := l.load(load); err != nil {
 		return err
 	}
-	reason := map[string]string{}
-	status := map[string]string{}
-	if s != nil {
-		sel.Keep = func(stacks []runner.Stack) ([]runner.Stack, error) {
-			return keepListed(c, s, p, u, stacks, filter, sel.Target, op, status, reason)
-		}
-	}
-	selected, err := p.List(sel)
+	selected, err := l.project.List(o.sel)
 	if err != nil {
 		return err
 	}
@@ -98,89 +113,97 @@ func list(c *cli.Context, env Env) error {
 	stacks := make([]runner.Stack, len(selected))
 	for i, s := range selected {
 		stacks[i] = s.Stack
-		if reason[s.Path] == "" {
-			reason[s.Path] = s.Reason
+		if l.reason[s.Path] == "" {
+			l.reason[s.Path] = s.Reason
 		}
 	}
-	if c.Bool("run-order") {
-		g, err := p.Graph(stacks)
-		if err != nil {
+	if o.byOrder {
+		if err := l.sortByOrder(stacks); err != nil {
 			return err
 		}
-		rank := map[string]int{}
-		for i, path := range g.Order() {
-			rank[path] = i
-		}
-		slices.SortStableFunc(stacks, func(a, b runner.Stack) int { return rank[a.Path] - rank[b.Path] })
 	}
-	if c.String("format") == "json" {
+	return l.print(stacks)
+}
+
+func (l *listing) sortByOrder(stacks []runner.Stack) error {
+	g, err := l.project.Graph(stacks)
+	if err != nil {
+		return err
+	}
+	rank := map[string]int{}
+	for i, path := range g.Order() {
+		rank[path] = i
+	}
+	slices.SortStableFunc(stacks, func(a, b runner.Stack) int { return rank[a.Path] - rank[b.Path] })
+	return nil
+}
+
+func (l *listing) print(stacks []runner.Stack) error {
+	if l.json {
 		out := make([]listed, len(stacks))
 		for i, s := range stacks {
-			out[i] = listed{s.Path, s.ID, s.Name, s.Tags, status[s.Path], reason[s.Path]}
+			out[i] = listed{s.Path, s.ID, s.Name, s.Tags, l.status[s.Path], l.reason[s.Path]}
 		}
-		return terminal.PrintJSON(env.Stdout, out)
+		return terminal.PrintJSON(l.Out, out)
 	}
 	for _, s := range stacks {
-		line := terminal.Printable(p.Friendly(s.Path))
-		if c.Bool("why") {
-			line += " - " + terminal.Printable(reason[s.Path])
+		line := terminal.Printable(l.project.Friendly(s.Path))
+		if l.o.why {
+			line += " - " + terminal.Printable(l.reason[s.Path])
 		}
-		fmt.Fprintln(env.Stdout, line)
+		fmt.Fprintln(l.Out, line)
 	}
 	return nil
 }
 
-// keepListed keeps the stacks that the filters on status and --pending ask for, and
-// fills in what the notes say of them.
-func keepListed(c *cli.Context, s *gitstate.Store, p *project.Project, u *ui, stacks []runner.Stack, filter query.StatusFilter, target, op string, status, reason map[string]string) ([]runner.Stack, error) {
-	pending := c.Bool("pending")
-	plan, err := planSync(c, s, p.DefaultRemote(), u.env.ci(), note.Deploy)
+// keep keeps the stacks that the filters on status and --pending ask for, and learns what
+// the notes say of them.
+func (l *listing) keep(stacks []runner.Stack) ([]runner.Stack, error) {
+	if err := l.know(note.Deploy); err != nil {
+		return nil, err
+	}
+	views := query.ViewsOf(l.c.Context, l.env.Environ, l.state, l.project, l.o.sel.Target)
+	stacks, err := query.FilterStacks(stacks, l.o.filter, views.Of)
+	if err == nil && l.o.pending && len(stacks) > 0 {
+		stacks, err = l.keepPending(stacks, views)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if err := fetchNotes(c.Context, s, u, plan); err != nil {
-		return nil, err
-	}
-	st, err := s.State(c.Context)
-	if err != nil {
-		return nil, err
-	}
-	v := query.ViewsOf(c.Context, u.env.Environ, st, p, target)
-	if stacks, err = query.FilterStacks(stacks, filter, v.Of); err != nil {
-		return nil, err
-	}
-	if pending && len(stacks) > 0 {
-		if err := deploy.RefuseEmpty(st, op, c.Bool("init")); err != nil {
-			return nil, err
-		}
-		q, err := query.NewPendings(c.Context, s, p, st)
-		if err != nil {
-			return nil, err
-		}
-		q.Explain = c.Bool("why") || c.String("format") == "json"
-		late := 0
-		if stacks, late, err = q.Keep(stacks, reason, func(stack runner.Stack) (query.Asked, error) {
-			place, err := v.Place(stack)
-			return query.Asked{Base: target, Place: place, Op: op, As: gitstate.As{Variant: gitstate.AnyVariant}, Late: op == note.Deploy}, err
-		}); err != nil {
-			return nil, err
-		}
-		if q.Assumed > 0 {
-			u.Say("the place of %s is not known here: assumed to be the recorded one", runner.Plural(q.Assumed, "stack"))
-		}
-		if late > 0 {
-			u.Say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", runner.Plural(late, "stack"))
-		}
 	}
 	for _, stack := range stacks {
-		is, err := v.Of(stack)
+		is, err := views.Of(stack)
 		if err != nil {
 			return nil, err
 		}
-		status[stack.Path] = string(is.Status)
-		if reason[stack.Path] == "" && !c.Bool("changed") {
-			reason[stack.Path] = is.Why()
+		l.status[stack.Path] = string(is.Status)
+		if l.reason[stack.Path] == "" && !l.o.sel.Changed {
+			l.reason[stack.Path] = is.Why()
 		}
+	}
+	return stacks, nil
+}
+
+func (l *listing) keepPending(stacks []runner.Stack, views query.Views) ([]runner.Stack, error) {
+	if err := deploy.RefuseEmpty(l.state, l.o.op, l.c.Bool("init")); err != nil {
+		return nil, err
+	}
+	q, err := query.NewPendings(l.c.Context, l.store, l.project, l.state)
+	if err != nil {
+		return nil, err
+	}
+	q.Explain = l.o.why || l.json
+	stacks, late, err := q.Keep(stacks, l.reason, func(stack runner.Stack) (query.Asked, error) {
+		place, err := views.Place(stack)
+		return query.Asked{Base: l.o.sel.Target, Place: place, Op: l.o.op, As: gitstate.As{Variant: gitstate.AnyVariant}, Late: l.o.op == note.Deploy}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if q.Assumed > 0 {
+		l.Say("the place of %s is not known here: assumed to be the recorded one", runner.Plural(q.Assumed, "stack"))
+	}
+	if late > 0 {
+		l.Say("%s skipped: a newer commit is already deployed. `tmnotes run --pending --allow-rollback` deploys this older one.", runner.Plural(late, "stack"))
 	}
 	return stacks, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -29,89 +30,109 @@ func logCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "run", Usage: "only the run `ID`"},
 			formatFlag(),
 		}, storeFlags()),
-		Action: func(c *cli.Context) error { return logRecords(c, env) },
+		Action: inClone(env, parseLog, logRecords),
 	}
 }
 
-func logRecords(c *cli.Context, env Env) error {
+// recordFilter is which records are asked for, by the flags that log and flaky have.
+type recordFilter struct {
+	op, run, target string
+	anyTarget       bool
+}
+
+func parseRecordFilter(c *cli.Context) recordFilter {
+	return recordFilter{c.String("op"), c.String("run"), c.String("target"), !c.IsSet("target")}
+}
+
+func (f recordFilter) admits(r *note.Record) bool {
+	return (f.op == "" || r.Op == f.op) && (f.run == "" || r.Run == f.run) && (f.anyTarget || r.Target == f.target)
+}
+
+// logOptions is what the flags of log say, checked.
+type logOptions struct {
+	stack string // "" for all
+	which recordFilter
+	n     int
+}
+
+func parseLog(c *cli.Context) (logOptions, error) {
 	if c.Args().Len() > 1 {
-		return fmt.Errorf("one stack at a time, not %d", c.Args().Len())
+		return logOptions{}, fmt.Errorf("one stack at a time, not %d", c.Args().Len())
 	}
-	if err := checkFormat(c); err != nil {
+	return logOptions{c.Args().First(), parseRecordFilter(c), c.Int("n")}, nil
+}
+
+func logRecords(here *clone, o logOptions) error {
+	if err := here.readHere(); err != nil {
 		return err
 	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		age, err := readLocal(c, s)
-		if err != nil {
-			return err
-		}
-		is := func(r *note.Record) bool { return true }
-		if want := c.Args().First(); want != "" {
-			is = query.StackMatcher(c.Context, s, dir, want)
-		}
-		by := map[string]string{}
-		var found []query.Logged
-		recorded := map[string]bool{}
-		err = s.Notes(func(commit string, lines []gitstate.Line) error {
-			for _, l := range lines {
-				r := l.Record
-				recorded[r.Stack] = true
-				switch {
-				case l.Err != nil:
-				case r.Event == note.Started:
-					if r.Leg() == 0 || by[r.Run] == "" {
-						by[r.Run] = r.By
-					}
-				case r.Status == "" || !is(&r),
-					c.String("op") != "" && r.Op != c.String("op"),
-					c.IsSet("target") && r.Target != c.String("target"),
-					c.String("run") != "" && r.Run != c.String("run"):
-				default:
-					found = append(found, query.Logged{Commit: commit, Record: r})
+	found, err := findLogged(here, o)
+	if err != nil {
+		return err
+	}
+	if here.json {
+		return terminal.PrintJSON(here.Out, found)
+	}
+	var rows [][]string
+	for _, f := range found {
+		r := f.Record
+		rows = append(rows, []string{string(r.Status), r.At.Local().Format(time.DateTime), opAt(r.Op, r.Target), r.Stack, runner.Took(r.Took), note.Short(f.Commit), nameOf(f.By), r.Run, whyOf(&r)})
+	}
+	here.Table(here.Out, []string{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}, rows, terminal.StatusColor)
+	here.sayAge()
+	return nil
+}
+
+// findLogged finds the records that are asked for, the newest first, each with who made
+// it, which the head of its run says.
+func findLogged(here *clone, o logOptions) ([]query.Logged, error) {
+	is := func(r *note.Record) bool { return true }
+	if o.stack != "" {
+		is = query.StackMatcher(here.c.Context, here.store, here.dir, o.stack)
+	}
+	by := map[string]string{}
+	var found []query.Logged
+	recorded := map[string]bool{}
+	err := here.store.Notes(func(commit string, lines []gitstate.Line) error {
+		for _, l := range lines {
+			r := l.Record
+			recorded[r.Stack] = true
+			switch {
+			case l.Err != nil:
+			case r.Event == note.Started:
+				if r.Leg() == 0 || by[r.Run] == "" {
+					by[r.Run] = r.By
 				}
+			case r.Status != "" && is(&r) && o.which.admits(&r):
+				found = append(found, query.Logged{Commit: commit, Record: r})
 			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if len(found) == 0 && c.Args().Present() {
-			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", c.Args().First(), query.MeantRecorded(c.Args().First(), recorded))
-		}
-		slices.SortFunc(found, func(a, b query.Logged) int {
-			return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))
-		})
-		if n := c.Int("n"); n > 0 && len(found) > n {
-			found = found[:n]
-		}
-		for i := range found {
-			found[i].By = cmp.Or(found[i].Record.By, by[found[i].Record.Run])
-		}
-		if c.String("format") == "json" {
-			return terminal.PrintJSON(env.Stdout, found)
-		}
-		u := newUI(env)
-		rows := [][]string{{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}}
-		for _, f := range found {
-			r := f.Record
-			op := r.Op
-			if r.Target != "" {
-				op += "@" + r.Target
-			}
-			who, _, _ := strings.Cut(f.By, " <")
-			rows = append(rows, []string{string(r.Status), r.At.Local().Format("2006-01-02 15:04:05"), op, r.Stack, runner.Took(r.Took), note.Short(f.Commit), who, r.Run, whyOf(&r)})
-		}
-		u.Table(env.Stdout, rows, func(i int) string {
-			if i == 0 {
-				return terminal.Faint
-			}
-			return terminal.StatusColor(string(found[i-1].Record.Status))
-		})
-		if age != "" {
-			u.Say("%s", age)
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 && o.stack != "" {
+		return nil, noRecord(o.stack, recorded)
+	}
+	slices.SortFunc(found, func(a, b query.Logged) int {
+		return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))
+	})
+	if o.n > 0 && len(found) > o.n {
+		found = found[:o.n]
+	}
+	for i := range found {
+		found[i].By = cmp.Or(found[i].Record.By, by[found[i].Record.Run])
+	}
+	return found, nil
+}
+
+// opAt is an operation with its target, as tables have it.
+func opAt(op, target string) string {
+	if target != "" {
+		op += "@" + target
+	}
+	return op
 }
 
 func whyOf(r *note.Record) string {
@@ -144,36 +165,21 @@ func showCommand(env Env) *cli.Command {
 		}, storeFlags()),
 		Action: func(c *cli.Context) error {
 			if c.Bool("plan") || c.Bool("log") {
-				if err := checkFormat(c); err != nil {
-					return err
-				}
-				return showPlan(c, env)
+				return inClone(env, parseShowText, showText)(c)
 			}
-			if c.IsSet("run") || c.IsSet("target") {
-				return errors.New("--run and --target go with --plan; `tmnotes log` takes them, too")
-			}
-			if c.Args().Len() > 1 {
-				return errors.New("one commit at a time")
-			}
-			if err := checkFormat(c); err != nil {
-				return err
-			}
-			return withStore(c, env, func(s *gitstate.Store, _ string) error {
-				if _, err := readLocal(c, s); err != nil {
-					return err
-				}
-				commit, err := resolveAnnotated(s, cmp.Or(c.Args().First(), "HEAD"))
-				if err != nil {
-					return err
-				}
-				lines, err := s.Note(commit.Hash)
-				if err != nil {
-					return err
-				}
-				return show(c, env, commit, lines)
-			})
+			return inClone(env, parseShow, show)(c)
 		},
 	}
+}
+
+func parseShow(c *cli.Context) (rev string, err error) {
+	switch {
+	case c.IsSet("run") || c.IsSet("target"):
+		return "", errors.New("--run and --target go with --plan; `tmnotes log` takes them, too")
+	case c.Args().Len() > 1:
+		return "", errors.New("one commit at a time")
+	}
+	return cmp.Or(c.Args().First(), "HEAD"), nil
 }
 
 // resolveAnnotated finds a commit; the full name of one that is not here will
@@ -186,93 +192,121 @@ func resolveAnnotated(s *gitstate.Store, rev string) (gitstate.Commit, error) {
 	return commit, err
 }
 
-func show(c *cli.Context, env Env, commit gitstate.Commit, lines []gitstate.Line) error {
-	if c.String("format") == "json" {
+func show(here *clone, rev string) error {
+	if err := here.readHere(); err != nil {
+		return err
+	}
+	commit, err := resolveAnnotated(here.store, rev)
+	if err != nil {
+		return err
+	}
+	lines, err := here.store.Note(commit.Hash)
+	if err != nil {
+		return err
+	}
+	if here.json {
 		records := []note.Record{}
 		for _, l := range lines {
 			if l.Err == nil {
 				records = append(records, l.Record)
 			}
 		}
-		return terminal.PrintJSON(env.Stdout, map[string]any{"commit": commit.Hash, "records": records})
+		return terminal.PrintJSON(here.Out, map[string]any{"commit": commit.Hash, "records": records})
 	}
-	u := newUI(env)
-	fmt.Fprintf(env.Stdout, "commit %s %s\n", commit.Hash, terminal.Printable(commit.Subject))
+	fmt.Fprintf(here.Out, "commit %s %s\n", commit.Hash, terminal.Printable(commit.Subject))
 	if len(lines) == 0 {
-		u.Say("no records on this commit")
+		here.Say("no records on this commit")
 		return nil
 	}
-	heads := map[string]note.Record{}
-	var runs []string
-	of := map[string][]note.Record{}
-	var rest []string
-	for _, l := range lines {
-		switch {
-		case l.Err != nil:
-			rest = append(rest, l.Text)
-		case l.Record.Event == note.Started && l.Record.Leg() == 0:
-			heads[l.Record.Run] = l.Record
-			fallthrough
-		default:
-			if !slices.Contains(runs, l.Record.Run) {
-				runs = append(runs, l.Record.Run)
-			}
-			of[l.Record.Run] = append(of[l.Record.Run], l.Record)
-		}
-	}
+	runs, rest := runsOf(lines)
 	for _, run := range runs {
-		h := heads[run]
-		fmt.Fprintf(env.Stdout, "\nrun %s", run)
-		for _, part := range []string{h.Op, h.Target, h.By, h.Job} {
-			if part != "" {
-				fmt.Fprintf(env.Stdout, "  %s", terminal.Printable(part))
-			}
-		}
-		fmt.Fprintln(env.Stdout)
-		if h.Cmd != "" {
-			fmt.Fprintf(env.Stdout, "  $ %s\n", terminal.Printable(h.Cmd))
-		}
-		var rows [][]string
-		var colors []string
-		// The end may be of the same millisecond as the last result.
-		slices.SortStableFunc(of[run], func(a, b note.Record) int {
-			return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event))
-		})
-		for _, r := range of[run] {
-			what := string(r.Status)
-			switch r.Event {
-			case note.Started:
-				if r.Leg() == 0 {
-					continue
-				}
-				what = "started"
-			case note.Finished:
-				what = "finished"
-			case note.Forgotten:
-				if what = "forgotten"; r.Had == note.Queued {
-					what = "skipped" // it was announced, and need not be run
-				}
-			case gitstate.Unlocked:
-				what = "unlocked"
-			}
-			about := r.Stack
-			if r.Event != "" && r.Leg() > 0 {
-				about = fmt.Sprintf("leg %d", r.Leg())
-			}
-			rows = append(rows, []string{what, r.At.Local().Format("15:04:05"), about, runner.Took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
-			colors = append(colors, terminal.StatusColor(what))
-		}
-		if len(rows) > 0 {
-			u.Table(env.Stdout, rows, func(i int) string { return colors[i] })
-		}
+		run.print(here.ui)
 	}
 	if len(rest) > 0 {
-		fmt.Fprintln(env.Stdout, "\nlines that are no records:")
+		fmt.Fprintln(here.Out, "\nlines that are no records:")
 		for _, t := range rest {
-			fmt.Fprintf(env.Stdout, "  %s\n", terminal.Printable(t))
+			fmt.Fprintf(here.Out, "  %s\n", terminal.Printable(t))
 		}
 	}
 	return nil
+}
+
+// shownRun is what a note has of one run.
+type shownRun struct {
+	id      string
+	head    note.Record // not that of a leg
+	records []note.Record
+}
+
+// runsOf are the runs of a note, in the order in which they come in it, and its lines that
+// are no records.
+func runsOf(lines []gitstate.Line) (runs []*shownRun, rest []string) {
+	known := map[string]*shownRun{}
+	for _, l := range lines {
+		if l.Err != nil {
+			rest = append(rest, l.Text)
+			continue
+		}
+		run := known[l.Record.Run]
+		if run == nil {
+			run = &shownRun{id: l.Record.Run}
+			known[run.id], runs = run, append(runs, run)
+		}
+		if l.Record.Event == note.Started && l.Record.Leg() == 0 {
+			run.head = l.Record
+		}
+		run.records = append(run.records, l.Record)
+	}
+	return runs, rest
+}
+
+func (run *shownRun) print(u *ui) {
+	fmt.Fprintf(u.Out, "\nrun %s", run.id)
+	for _, part := range []string{run.head.Op, run.head.Target, run.head.By, run.head.Job} {
+		if part != "" {
+			fmt.Fprintf(u.Out, "  %s", terminal.Printable(part))
+		}
+	}
+	fmt.Fprintln(u.Out)
+	if run.head.Cmd != "" {
+		fmt.Fprintf(u.Out, "  $ %s\n", terminal.Printable(run.head.Cmd))
+	}
+	// The end may be of the same millisecond as the last result.
+	slices.SortStableFunc(run.records, func(a, b note.Record) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event))
+	})
+	var rows [][]string
+	for _, r := range run.records {
+		about := r.Stack
+		switch {
+		case r.Event == note.Started && r.Leg() == 0:
+			continue
+		case r.Event != "" && r.Leg() > 0:
+			about = fmt.Sprintf("leg %d", r.Leg())
+		}
+		rows = append(rows, []string{happened(&r), r.At.Local().Format(time.TimeOnly), about, runner.Took(r.Took), strings.TrimSpace(whyOf(&r) + " " + by(r))})
+	}
+	if len(rows) > 0 {
+		u.Table(u.Out, nil, rows, terminal.StatusColor)
+	}
+}
+
+// happened is what a record says, in a word.
+func happened(r *note.Record) string {
+	switch r.Event {
+	case note.Started:
+		return "started"
+	case note.Finished:
+		return "finished"
+	case note.Forgotten:
+		if r.Had == note.Queued {
+			return "skipped" // it was announced, and need not be run
+		}
+		return "forgotten"
+	case gitstate.Unlocked:
+		return "unlocked"
+	}
+	return string(r.Status)
 }
 
 func by(r note.Record) string {

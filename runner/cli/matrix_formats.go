@@ -29,7 +29,7 @@ func (m *matrixPlan) label(leg int) string {
 
 func (m *matrixPlan) text() []byte {
 	var b bytes.Buffer
-	rows := [][]string{{"LEG", "LEVEL", "TIME", "NEEDS", "STACKS"}}
+	var rows [][]string
 	for n, leg := range m.Legs {
 		needs := "-"
 		if len(leg.Needs) > 0 {
@@ -37,13 +37,8 @@ func (m *matrixPlan) text() []byte {
 		}
 		rows = append(rows, []string{strconv.Itoa(n + 1), strconv.Itoa(leg.Level), runner.Took(leg.Took), needs, strings.Join(leg.Stacks, " ")})
 	}
-	if len(m.Legs) > 0 {
-		m.u.Table(&b, rows, func(i int) string {
-			if i == 0 {
-				return terminal.Faint
-			}
-			return ""
-		})
+	if len(rows) > 0 {
+		m.u.Table(&b, []string{"LEG", "LEVEL", "TIME", "NEEDS", "STACKS"}, rows, nil)
 	}
 	return b.Bytes()
 }

@@ -160,102 +160,115 @@ type keptPlan struct {
 	Plan   string    `json:"plan"`
 }
 
-// showPlan prints the plan that is kept for a stack: of its newest drift run,
-// or else of its newest deployment, or else of anything.
-func showPlan(c *cli.Context, env Env) error {
-	if c.Args().Len() != 1 {
-		return errors.New("the plan of which stack? write it as in: tmnotes show --plan /prod/db")
-	}
-	kind := gitstate.PlanText
-	if c.Bool("log") {
-		kind = cloudapi.LogText
-	}
-	run := c.String("run")
-	if run != "" && !command.ValidRun(run) {
-		return fmt.Errorf("--run: %q is no id of a run; `tmnotes log` lists them", run)
-	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		age, err := readLocal(c, s)
-		if err != nil {
-			return err
-		}
-		want := c.Args().First()
-		is := query.StackMatcher(c.Context, s, dir, want)
-		var stack note.Record
-		recorded := map[string]bool{}
-		ops := map[string]time.Time{note.Drift: {}, note.Deploy: {}}
-		err = s.Notes(func(_ string, lines []gitstate.Line) error {
-			for _, l := range lines {
-				recorded[l.Record.Stack] = true
-				if r := l.Record; l.Err == nil && r.Status != "" && is(&r) {
-					if r.At.After(stack.At) {
-						stack = r
-					}
-					if r.At.After(ops[r.Op]) {
-						ops[r.Op] = r.At
-					}
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if stack.Run == "" {
-			return fmt.Errorf("no record of %s%s; `tmnotes status` lists the stacks, `tmnotes fetch` brings the remote's records", want, query.MeantRecorded(want, recorded))
-		}
-		first := func(op string) int { return slices.Index([]string{note.Deploy, note.Drift}, op) }
-		order := slices.SortedFunc(maps.Keys(ops), func(a, b string) int {
-			return cmp.Or(first(b)-first(a), ops[b].Compare(ops[a]), strings.Compare(a, b))
-		})
-		target := command.TargetOf(c.String("target"), env.workspace())
-		of := stack.Stack
-		if target != "" {
-			of += " and target " + target
-		}
-		for _, op := range order {
-			text, found, err := s.Text(gitstate.TextKey{Kind: kind, ID: stack.ID, Path: stack.Stack, Target: target, Op: op, Run: run})
-			if err != nil {
-				return err
-			}
-			if !found {
-				continue
-			}
-			if c.String("format") == "json" {
-				return terminal.PrintJSON(env.Stdout, keptPlan{stack.Stack, stack.ID, target, op, text.Run, text.At, text.Body})
-			}
-			u := newUI(env)
-			u.Say("%s: %s of the %s run %s, %s", of, kind, op, text.Run, terminal.Ago(time.Since(text.At)))
-			if run == "" {
-				if err := laterRun(c.Context, s, u, &stack, target, op, text.Run); err != nil {
-					return err
-				}
-			}
-			if age != "" {
-				u.Say("%s", age)
-			}
-			_, err = io.WriteString(env.Stdout, strings.TrimSuffix(text.Body, "\n")+"\n")
-			return err
-		}
-		if kind == cloudapi.LogText {
-			return fmt.Errorf("no output is kept for %s; `tmnotes cloud --keep-logs` keeps it, `tmnotes fetch` brings the remote's", of)
-		}
-		if run != "" {
-			return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", run, of, stack.Stack)
-		}
-		return fmt.Errorf("no plan is kept for %s; `tmnotes run --op drift -- terraform plan -detailed-exitcode` keeps one where it finds drift, `tmnotes fetch` brings the remote's", of)
-	})
+// textOptions is what the flags of show --plan and show --log say, checked.
+type textOptions struct {
+	stack, kind, run, target string
 }
 
-// laterRun says so where the plan is not that of the last run.
-func laterRun(ctx context.Context, s *gitstate.Store, u *ui, stack *note.Record, target, op, run string) error {
-	st, err := s.State(ctx)
+func parseShowText(c *cli.Context) (textOptions, error) {
+	o := textOptions{stack: c.Args().First(), kind: gitstate.PlanText, run: c.String("run"), target: c.String("target")}
+	if c.Bool("log") {
+		o.kind = cloudapi.LogText
+	}
+	switch {
+	case c.Args().Len() != 1:
+		return o, errors.New("the plan of which stack? write it as in: tmnotes show --plan /prod/db")
+	case o.run != "" && !command.ValidRun(o.run):
+		return o, fmt.Errorf("--run: %q is no id of a run; `tmnotes log` lists them", o.run)
+	}
+	return o, nil
+}
+
+// showText prints the plan that is kept for a stack, or its output.
+func showText(here *clone, o textOptions) error {
+	if err := here.readHere(); err != nil {
+		return err
+	}
+	stack, ops, err := lastRecorded(here, o.stack)
 	if err != nil {
 		return err
 	}
-	l, err := st.Latest(note.Slot{ID: stack.ID, Path: stack.Stack, Target: target, Op: op})
+	key := gitstate.TextKey{Kind: o.kind, ID: stack.ID, Path: stack.Stack, Target: command.TargetOf(o.target, here.env.workspace()), Run: o.run}
+	text, found := gitstate.Text{}, false
+	for _, op := range ops {
+		key.Op = op
+		if text, found, err = here.store.Text(key); err != nil {
+			return err
+		} else if found {
+			break
+		}
+	}
+	of := key.Path
+	if key.Target != "" {
+		of += " and target " + key.Target
+	}
+	if !found {
+		return noText(key, of)
+	}
+	if here.json {
+		return terminal.PrintJSON(here.Out, keptPlan{key.Path, key.ID, key.Target, key.Op, text.Run, text.At, text.Body})
+	}
+	here.Say("%s: %s of the %s run %s, %s", of, key.Kind, key.Op, text.Run, terminal.Ago(time.Since(text.At)))
+	if o.run == "" {
+		if err := sayLaterRun(here, key, text.Run); err != nil {
+			return err
+		}
+	}
+	here.sayAge()
+	_, err = io.WriteString(here.Out, strings.TrimSuffix(text.Body, "\n")+"\n")
+	return err
+}
+
+// lastRecorded is the newest record of a stack, and by which operation a text of it is
+// looked for first: by drift runs, or else by deployments, or else by whatever was last.
+func lastRecorded(here *clone, want string) (stack note.Record, ops []string, err error) {
+	is := query.StackMatcher(here.c.Context, here.store, here.dir, want)
+	recorded := map[string]bool{}
+	last := map[string]time.Time{note.Drift: {}, note.Deploy: {}}
+	err = here.store.Notes(func(_ string, lines []gitstate.Line) error {
+		for _, l := range lines {
+			recorded[l.Record.Stack] = true
+			if r := l.Record; l.Err == nil && r.Status != "" && is(&r) {
+				if r.At.After(stack.At) {
+					stack = r
+				}
+				if r.At.After(last[r.Op]) {
+					last[r.Op] = r.At
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return stack, nil, err
+	}
+	if stack.Run == "" {
+		return stack, nil, noRecord(want, recorded)
+	}
+	first := func(op string) int { return slices.Index([]string{note.Deploy, note.Drift}, op) }
+	return stack, slices.SortedFunc(maps.Keys(last), func(a, b string) int {
+		return cmp.Or(first(b)-first(a), last[b].Compare(last[a]), strings.Compare(a, b))
+	}), nil
+}
+
+func noText(key gitstate.TextKey, of string) error {
+	switch {
+	case key.Kind == cloudapi.LogText:
+		return fmt.Errorf("no output is kept for %s; `tmnotes cloud --keep-logs` keeps it, `tmnotes fetch` brings the remote's", of)
+	case key.Run != "":
+		return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", key.Run, of, key.Path)
+	}
+	return fmt.Errorf("no plan is kept for %s; `tmnotes run --op drift -- terraform plan -detailed-exitcode` keeps one where it finds drift, `tmnotes fetch` brings the remote's", of)
+}
+
+// sayLaterRun says so where a text is not that of the last run.
+func sayLaterRun(here *clone, key gitstate.TextKey, run string) error {
+	if err := here.read(); err != nil {
+		return err
+	}
+	l, err := here.state.Latest(note.Slot{ID: key.ID, Path: key.Path, Target: key.Target, Op: key.Op})
 	if err == nil && l.Status != note.Never && l.Run != run {
-		u.Say("%s: the last %s run is %s: %s", stack.Stack, l.Op, l.Run, l.Status)
+		here.Say("%s: the last %s run is %s: %s", key.Path, l.Op, l.Run, l.Status)
 	}
 	return err
 }

@@ -19,11 +19,11 @@ func (x *chosen) report(out *deploy.Outcome) {
 		return
 	}
 	const most = 40
-	rows := [][]string{{"STATUS", "STACK", "TIME", "WHY"}}
+	header := []string{"STATUS", "STACK", "TIME", "WHY"}
 	if x.Rollout.List[0].Name != "" {
-		rows[0] = slices.Insert(rows[0], 2, "WAVE")
+		header = slices.Insert(header, 2, "WAVE")
 	}
-	var colors []string
+	var rows [][]string
 	for _, r := range results {
 		if r.Status == runner.StatusOK && len(results) > most {
 			continue
@@ -45,16 +45,10 @@ func (x *chosen) report(out *deploy.Outcome) {
 			row = slices.Insert(row, 2, w)
 		}
 		rows = append(rows, row)
-		colors = append(colors, terminal.StatusColor(string(r.Status)))
 	}
 	fmt.Fprintln(u.Err)
-	if len(rows) > 1 {
-		u.Table(u.Err, rows, func(i int) string {
-			if i == 0 {
-				return terminal.Faint
-			}
-			return colors[i-1]
-		})
+	if len(rows) > 0 {
+		u.Table(u.Err, header, rows, terminal.StatusColor)
 	}
 	var parts []string
 	for _, st := range []runner.Status{runner.StatusOK, runner.StatusDrifted, runner.StatusFailed, runner.StatusBlocked, runner.StatusCanceled, runner.StatusSkipped} {

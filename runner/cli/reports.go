@@ -123,20 +123,12 @@ func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, 
 	if err != nil {
 		return nil, err
 	}
-	selected, err := p.List(sel)
-	if err != nil {
-		return nil, err
-	}
-	stacks := make([]query.StackView, len(selected))
-	for i, x := range selected {
-		stacks[i].Stack = x.Stack
-	}
 	target := command.TargetOf(sel.Target, env.workspace())
 	targets := []string{target}
 	if target == "" {
 		targets = query.AllTargets(st)
 	}
-	known, err := query.KnownStacks(c.Context, s, st, p, stacks, targets, query.Narrowed(sel))
+	known, err := query.KnownStacks(c.Context, s, st, p, sel, targets)
 	if err != nil {
 		return nil, err
 	}

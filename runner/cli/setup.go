@@ -19,37 +19,33 @@ func setupCommand(env Env) *cli.Command {
 		Usage: "make plain `git log` show the notes, and plain `git fetch` bring them",
 		Description: "Adds to this repository's git configuration: the remote's notes are fetched to a tracking ref (never onto your own),\n" +
 			"and git log shows that ref. --undo takes it out again.",
-		Flags: slices.Concat(chdirFlags(), []cli.Flag{&cli.BoolFlag{Name: "undo", Usage: "remove what setup added"}}, storeFlags()),
-		Action: func(c *cli.Context) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
-			return withStore(c, env, func(s *gitstate.Store, _ string) error {
-				remote, err := findRemote(c, s, "")
-				if err != nil {
-					return err
-				}
-				u := newUI(env)
-				changed, err := s.Remote(remote).Setup(c.Context, c.Bool("undo"))
-				if err != nil {
-					return err
-				}
-				for _, line := range changed {
-					u.Say("%s", line)
-				}
-				if len(changed) == 0 {
-					u.Say("nothing to change")
-				}
-				if remote == "" || c.Bool("undo") {
-					return nil
-				}
-				if _, err := s.Remote(remote).Fetch(c.Context); err != nil {
-					u.Warn(err.Error())
-				}
-				return nil
-			})
-		},
+		Flags:  slices.Concat(chdirFlags(), []cli.Flag{&cli.BoolFlag{Name: "undo", Usage: "remove what setup added"}}, storeFlags()),
+		Action: inClone(env, func(c *cli.Context) (bool, error) { return c.Bool("undo"), noArgs(c) }, setup),
 	}
+}
+
+func setup(here *clone, undo bool) error {
+	remote, err := findRemote(here.c, here.store, "")
+	if err != nil {
+		return err
+	}
+	changed, err := here.store.Remote(remote).Setup(here.c.Context, undo)
+	if err != nil {
+		return err
+	}
+	for _, line := range changed {
+		here.Say("%s", line)
+	}
+	if len(changed) == 0 {
+		here.Say("nothing to change")
+	}
+	if remote == "" || undo {
+		return nil
+	}
+	if _, err := here.store.Remote(remote).Fetch(here.c.Context); err != nil {
+		here.Warn(err.Error())
+	}
+	return nil
 }
 
 func checkCommand(env Env) *cli.Command {
@@ -58,50 +54,41 @@ func checkCommand(env Env) *cli.Command {
 		Usage:       "read all notes and name what is wrong with them",
 		Description: "Exits with 1 if something is found that needs a hand, and with 0 if not.",
 		Flags:       slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, storeFlags()),
-		Action: func(c *cli.Context) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
-			if err := checkFormat(c); err != nil {
-				return err
-			}
-			return withStore(c, env, func(s *gitstate.Store, _ string) error {
-				if err := s.Flush(c.Context); err != nil {
-					newUI(env).Warn(err.Error())
-				}
-				problems, err := s.Check(c.Context)
-				if err != nil {
-					return err
-				}
-				if c.String("format") == "json" {
-					if problems == nil {
-						problems = []gitstate.Problem{}
-					}
-					if err := terminal.PrintJSON(env.Stdout, problems); err != nil {
-						return err
-					}
-				} else {
-					for _, p := range problems {
-						line := p.What
-						if p.Commit != "" {
-							line = note.Short(p.Commit) + ": " + line
-						}
-						if p.Do != "" {
-							line += " (" + p.Do + ")"
-						}
-						fmt.Fprintln(env.Stdout, terminal.Printable(line))
-					}
-					if len(problems) == 0 {
-						fmt.Fprintf(env.Stdout, "%s is in order\n", s.Ref())
-					}
-				}
-				if slices.ContainsFunc(problems, func(p gitstate.Problem) bool { return p.Fatal }) {
-					return &exitError{code: exitFailed}
-				}
-				return nil
-			})
-		},
+		Action:      inClone(env, func(c *cli.Context) (struct{}, error) { return struct{}{}, noArgs(c) }, check),
 	}
+}
+
+func check(here *clone, _ struct{}) error {
+	if err := here.store.Flush(here.c.Context); err != nil {
+		here.Warn(err.Error())
+	}
+	problems, err := here.store.Check(here.c.Context)
+	if err != nil {
+		return err
+	}
+	if here.json {
+		if err := terminal.PrintJSON(here.Out, append([]gitstate.Problem{}, problems...)); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range problems {
+			line := p.What
+			if p.Commit != "" {
+				line = note.Short(p.Commit) + ": " + line
+			}
+			if p.Do != "" {
+				line += " (" + p.Do + ")"
+			}
+			fmt.Fprintln(here.Out, terminal.Printable(line))
+		}
+		if len(problems) == 0 {
+			fmt.Fprintf(here.Out, "%s is in order\n", here.store.Ref())
+		}
+	}
+	if slices.ContainsFunc(problems, func(p gitstate.Problem) bool { return p.Fatal }) {
+		return &exitError{code: exitFailed}
+	}
+	return nil
 }
 
 // Version is the version of this build, as the go command stamped it.

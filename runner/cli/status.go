@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
@@ -29,7 +27,7 @@ func statusCommand(env Env) *cli.Command {
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "at", Usage: "the state as of a commit or a date, `REV|DATE`"}, formatFlag(),
 		}, storeFlags()),
-		Action: func(c *cli.Context) error { return status(c, env) },
+		Action: inClone(env, parseStatus, status),
 	}
 }
 
@@ -53,119 +51,116 @@ type shown struct {
 	LastCommit string `json:"last_commit,omitempty"`
 }
 
-func status(c *cli.Context, env Env) error {
-	u := newUI(env)
-	if err := errors.Join(noArgs(c), checkFormat(c), setLogLevel(c)); err != nil {
-		return err
+// statusOptions is what the flags of status say, checked.
+type statusOptions struct {
+	sel    project.Selection
+	filter query.StatusFilter
+	at     string // "" for now
+}
+
+func parseStatus(c *cli.Context) (o statusOptions, err error) {
+	o = statusOptions{at: c.String("at")}
+	if err := errors.Join(noArgs(c), setLogLevel(c)); err != nil {
+		return o, err
 	}
-	sel, err := selection(c)
+	if o.sel, o.filter, err = parseStacks(c); err != nil {
+		return o, err
+	}
+	switch {
+	case o.at == "" && c.IsSet("at"):
+		return o, errors.New("--at: of which commit or date?")
+	case o.at != "" && o.filter.Stack == string(note.Orphaned):
+		return o, errors.New("--at and --status orphaned do not go together: what is gone is told by HEAD")
+	}
+	return o, nil
+}
+
+func status(here *clone, o statusOptions) error {
+	at, err := momentOf(here, o.at)
 	if err != nil {
 		return err
 	}
-	filter, err := parseStatusFilter(c)
+	stacks, err := viewStacks(here, o, at)
 	if err != nil {
 		return err
 	}
-	dir, err := workingDir(c)
-	if err != nil {
-		return err
-	}
-	s, err := openStore(c, env, dir)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	at, err := atFlag(c, s)
-	if err != nil {
-		return err
-	}
-	// The notes are read while Terramate reads the project.
-	type answer struct {
-		st  *gitstate.State
-		age string
-		err error
-	}
-	notes := make(chan answer, 1)
-	go func() {
-		age, err := readLocal(c, s)
-		var st *gitstate.State
-		if err == nil {
-			st, err = at.State(c.Context, s)
-		}
-		notes <- answer{st, age, err}
-	}()
-	p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt()})
-	if err != nil {
-		return err
-	}
-	selected, err := p.List(sel)
-	if err != nil {
-		return err
-	}
-	got := <-notes
-	if got.err != nil {
-		return got.err
-	}
-	target := command.TargetOf(sel.Target, env.workspace())
-	stacks := make([]query.StackView, len(selected))
-	views := query.ViewsOf(c.Context, env.Environ, got.st, p, sel.Target)
-	for i, stack := range selected {
-		stacks[i].Stack = stack.Stack
-		if stacks[i].View, err = views.Of(stack.Stack); err != nil {
-			return err
-		}
-		at.Clamp(&stacks[i].View)
-	}
-	if !query.Narrowed(sel) {
-		gone, err := query.Orphans(c.Context, s, got.st, p, stacks, target)
-		if err != nil {
-			return err
-		}
-		for _, o := range gone {
-			if at.Set() {
-				at.Clamp(&o.View) // what it was then; that it is gone is of today
-			} else {
-				o.Status = note.Orphaned
-			}
-			stacks = append(stacks, o)
-		}
-	}
-	stacks = slices.DeleteFunc(stacks, func(x query.StackView) bool { return !filter.Admits(x.View) })
-	if c.String("format") == "json" {
+	if here.json {
+		target := command.TargetOf(o.sel.Target, here.env.workspace())
 		out := make([]shown, len(stacks))
 		for i, x := range stacks {
 			out[i] = jsonOf(&x, target)
 		}
-		return terminal.PrintJSON(env.Stdout, out)
+		return terminal.PrintJSON(here.Out, out)
 	}
 	if at.Set() {
-		u.Say("%s", at.What)
+		here.Say("%s", at.What)
 	}
 	if len(stacks) == 0 {
-		u.Say("no stack is selected")
+		here.Say("no stack is selected")
 		return nil
 	}
-	rows := [][]string{{"STATUS", "STACK", "DEPLOYMENT", "COMMIT", "WHEN", "BY", "WHY"}}
+	var rows [][]string
 	now := time.Now()
 	for _, x := range stacks {
 		rows = append(rows, rowOf(&x, now))
 	}
-	u.Table(env.Stdout, rows, func(i int) string {
-		if i == 0 {
-			return terminal.Faint
-		}
-		return terminal.StatusColor(rows[i][0])
-	})
-	hintOrphans(u, stacks, sel.Target)
+	here.Table(here.Out, []string{"STATUS", "STACK", "DEPLOYMENT", "COMMIT", "WHEN", "BY", "WHY"}, rows, terminal.StatusColor)
+	hintOrphans(here.ui, stacks, o.sel.Target)
 	if !at.Set() {
-		if err := sayClaims(c, s, u, stacks, sel.Target); err != nil {
+		if err := sayClaims(here, stacks, o.sel.Target); err != nil {
 			return err
 		}
 	}
-	if got.age != "" {
-		u.Say("%s", got.age)
-	}
+	here.sayAge()
 	return nil
+}
+
+// viewStacks finds what the notes say of the selected stacks, and of those that are gone.
+func viewStacks(here *clone, o statusOptions, at query.AsOf) ([]query.StackView, error) {
+	ctx := here.c.Context
+	// The notes are read while Terramate reads the project.
+	read := make(chan error, 1)
+	go func() {
+		err := here.readHere()
+		if err == nil {
+			here.state, err = at.State(ctx, here.store)
+		}
+		read <- err
+	}()
+	if err := here.load(project.Options{Terragrunt: o.sel.Terragrunt()}); err != nil {
+		return nil, err
+	}
+	selected, err := here.project.List(o.sel)
+	if err != nil {
+		return nil, err
+	}
+	if err := <-read; err != nil {
+		return nil, err
+	}
+	stacks := make([]query.StackView, len(selected))
+	views := query.ViewsOf(ctx, here.env.Environ, here.state, here.project, o.sel.Target)
+	for i, stack := range selected {
+		stacks[i].Stack = stack.Stack
+		if stacks[i].View, err = views.Of(stack.Stack); err != nil {
+			return nil, err
+		}
+		at.Clamp(&stacks[i].View)
+	}
+	if !query.Narrowed(o.sel) {
+		gone, err := query.Orphans(ctx, here.store, here.state, here.project, stacks, command.TargetOf(o.sel.Target, here.env.workspace()))
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range gone {
+			if at.Set() {
+				at.Clamp(&x.View) // what it was then; that it is gone is of today
+			} else {
+				x.Status = note.Orphaned
+			}
+			stacks = append(stacks, x)
+		}
+	}
+	return slices.DeleteFunc(stacks, func(x query.StackView) bool { return !o.filter.Admits(x.View) }), nil
 }
 
 // jsonOf is a stack as --format json has it.
@@ -204,59 +199,26 @@ func rowOf(x *query.StackView, now time.Time) []string {
 	if l.Status != note.Never {
 		commit, when = note.Short(l.Commit), terminal.Ago(now.Sub(l.At))
 	}
-	by, _, _ := strings.Cut(l.By, " <")
-	return []string{string(x.Status), x.Path, deployment, commit, when, by, why}
+	return []string{string(x.Status), x.Path, deployment, commit, when, nameOf(l.By), why}
 }
 
-// atFlag reads --at, a commit or else a date.
+// momentOf is what --at means, a commit or else a date.
 //
 // Of a commit the results count that are recorded on it and on what it grew
 // from, whenever they came to be: that is what a branch that stands there has
 // deployed. Of a date those count that were recorded by then, on any commit.
-func atFlag(c *cli.Context, s *gitstate.Store) (a query.AsOf, err error) {
-	text := c.String("at")
+func momentOf(here *clone, text string) (a query.AsOf, err error) {
 	if text == "" {
-		if c.IsSet("at") {
-			return a, errors.New("--at: of which commit or date?")
-		}
 		return a, nil
 	}
-	if c.String("status") == string(note.Orphaned) {
-		return a, errors.New("--at and --status orphaned do not go together: what is gone is told by HEAD")
-	}
-	if commit, err := s.Resolve(text); err == nil {
+	if commit, err := here.store.Resolve(text); err == nil {
 		a.What = fmt.Sprintf("what is recorded on %s %q and the commits before it", note.Short(commit.Hash), commit.Subject)
-		a.On, err = s.Ancestors(c.Context, commit.Hash)
+		a.On, err = here.store.Ancestors(here.c.Context, commit.Hash)
 		return a, err
 	}
-	if a.Until, err = s.Date(c.Context, text, true); err != nil {
+	if a.Until, err = here.store.Date(here.c.Context, text, true); err != nil {
 		return a, fmt.Errorf("--at: %q is no commit that is here, and no date; write a date like 2026-11-20, 2026-11-20T14:00:00Z, yesterday or '3 days ago'", text)
 	}
 	a.What = "what was recorded until " + a.Until.Local().Format("2006-01-02 15:04:05 -0700")
 	return a, nil
-}
-
-// readLocal brings the journal and what a plain `git fetch` brought into the
-// notes, and says how old they are.
-func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
-	remote, err := findRemote(c, s, "")
-	if err != nil || remote == "" {
-		if err := s.Flush(c.Context); !errors.Is(err, gitstate.ErrSign) {
-			return "", err
-		}
-		return "", nil // it is read from the journal, too
-	}
-	if err := s.Remote(remote).Absorb(c.Context); errors.Is(err, gitstate.ErrSign) {
-		return fmt.Sprintf("what was fetched from %s may not be shown: %v", remote, err), nil
-	} else if err != nil {
-		return "", err
-	}
-	last := s.Remote(remote).LastFetch()
-	if last.IsZero() {
-		return fmt.Sprintf("the notes of %s were never fetched; `tmnotes fetch` brings them", remote), nil
-	}
-	if d := time.Since(last); d > time.Minute {
-		return fmt.Sprintf("as of the last fetch from %s, %s", remote, terminal.Ago(d)), nil
-	}
-	return "", nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
-	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
 )
@@ -33,134 +32,126 @@ func triggerCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "note", Usage: "record it as a note, without a file to commit"},
 			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "with --note: operation `NAME` that is pending"},
 		}, syncFlags(), storeFlags()),
-		Action: func(c *cli.Context) error { return trigger(c, env) },
+		Action: inClone(env, parseTrigger, trigger),
 	}
 }
 
-func trigger(c *cli.Context, env Env) error {
-	u := newUI(env)
+// triggerOptions is what the flags of trigger say, checked.
+type triggerOptions struct {
+	names           []string
+	below           bool // these, and the stacks below them
+	sel             *project.Selection
+	target          string
+	filter          query.StatusFilter
+	inNotes, ignore bool
+	op, reason      string
+}
+
+func parseTrigger(c *cli.Context) (o triggerOptions, err error) {
+	o = triggerOptions{names: c.Args().Slice(), below: c.Bool("recursive"), inNotes: c.Bool("note"), ignore: c.Bool("ignore-change"), reason: strings.TrimSpace(c.String("reason"))}
 	if err := setLogLevel(c); err != nil {
-		return err
+		return o, err
 	}
-	sel, err := selection(c)
+	sel, filter, err := parseStacks(c)
 	if err != nil {
-		return err
+		return o, err
 	}
-	filter, err := parseStatusFilter(c)
-	if err != nil {
-		return err
+	if o.op, err = opFlag(c); err != nil {
+		return o, err
 	}
-	op, err := opFlag(c)
-	if err != nil {
-		return err
-	}
-	if c.Args().Present() {
+	named := len(o.names) > 0
+	if named {
 		sel.Changed = false // as in terramate: who names a stack means it
 	}
-	inNotes, reason := c.Bool("note"), strings.TrimSpace(c.String("reason"))
-	filtered := filter.Set() || sel.Changed || len(sel.Tags)+len(sel.NoTags) > 0 || sel.Dependencies.HasDependencyFilters()
-	switch {
-	case !c.Args().Present() && !filtered:
-		return errors.New("which stacks? Name them, or filter, as in: tmnotes trigger --status failed")
-	case !c.Args().Present() && c.Bool("recursive"):
-		return errors.New("--recursive is about the stacks below a path; name it, as in: tmnotes trigger --recursive /prod")
-	case c.Bool("change") && c.Bool("ignore-change"):
-		return errors.New("--change and --ignore-change say opposite things; leave one out")
-	case inNotes && c.Bool("ignore-change"):
-		return errors.New("--note makes stacks pending, --ignore-change the opposite; leave one out")
-	case inNotes && reason == "":
-		return errors.New("a trigger without a commit needs a reason: add --reason 'what happened'")
-	case !inNotes && c.IsSet("op"):
-		return errors.New("--op goes with --note: a trigger file is for whatever runs next")
+	o.target, o.filter = sel.Target, filter
+	if o.filter.Set() || query.Narrowed(sel) {
+		o.sel = &sel
 	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt()})
-		if err != nil {
-			return err
-		}
-		all, err := p.All()
-		if err != nil {
-			return err
-		}
-		stacks := all
-		if c.Args().Present() {
-			if stacks, err = query.NamedStacks(s, dir, all, c.Args().Slice(), c.Bool("recursive")); err != nil {
-				return err
-			}
-		}
-		if filtered {
-			selected, err := p.List(sel)
-			if err != nil {
-				return err
-			}
-			stacks = query.Among(stacks, selected)
-		}
-
-		plan, err := planSync(c, s, p.DefaultRemote(), env.ci(), op)
-		if err != nil {
-			return err
-		}
-		var st *gitstate.State
-		if inNotes || filter.Set() {
-			read := plan
-			if read.Remote == "" {
-				if read, err = planSync(c, s, p.DefaultRemote(), env.ci(), note.Deploy); err != nil {
-					return err
-				}
-			}
-			if err := fetchNotes(c.Context, s, u, read); err != nil {
-				return err
-			}
-			if st, err = s.State(c.Context); err != nil {
-				return err
-			}
-			s.Basis(st)
-			if stacks, err = query.FilterStacks(stacks, filter, query.ViewsOf(c.Context, env.Environ, st, p, sel.Target).Of); err != nil {
-				return err
-			}
-		}
-		if len(stacks) == 0 {
-			u.Say("no stack is selected: nothing to trigger")
-			return nil
-		}
-		if inNotes {
-			return triggerByNote(c, s, u, st, stacks, op, reason, plan)
-		}
-		return triggerByFile(c, env, u, p, stacks, reason)
-	})
+	switch {
+	case !named && o.sel == nil:
+		return o, errors.New("which stacks? Name them, or filter, as in: tmnotes trigger --status failed")
+	case !named && o.below:
+		return o, errors.New("--recursive is about the stacks below a path; name it, as in: tmnotes trigger --recursive /prod")
+	case c.Bool("change") && o.ignore:
+		return o, errors.New("--change and --ignore-change say opposite things; leave one out")
+	case o.inNotes && o.ignore:
+		return o, errors.New("--note makes stacks pending, --ignore-change the opposite; leave one out")
+	case o.inNotes && o.reason == "":
+		return o, errors.New("a trigger without a commit needs a reason: add --reason 'what happened'")
+	case !o.inNotes && c.IsSet("op"):
+		return o, errors.New("--op goes with --note: a trigger file is for whatever runs next")
+	}
+	return o, nil
 }
 
-func triggerByFile(c *cli.Context, env Env, u *ui, p *project.Project, stacks []runner.Stack, reason string) error {
-	ignore := c.Bool("ignore-change")
+func trigger(here *clone, o triggerOptions) error {
+	if err := here.load(project.Options{Terragrunt: o.sel != nil && o.sel.Terragrunt()}); err != nil {
+		return err
+	}
+	stacks, err := here.selectStacks(o.names, o.below, o.sel)
+	if err != nil {
+		return err
+	}
+	if here.sync, err = here.plan(o.op); err != nil {
+		return err
+	}
+	if o.inNotes || o.filter.Set() {
+		if stacks, err = filterByNotes(here, o, stacks); err != nil {
+			return err
+		}
+	}
+	if len(stacks) == 0 {
+		here.Say("no stack is selected: nothing to trigger")
+		return nil
+	}
+	if o.inNotes {
+		return triggerByNote(here, o, stacks)
+	}
+	return triggerByFile(here, o, stacks)
+}
+
+// filterByNotes reads the notes, the remote's also where the trigger itself is not synced.
+func filterByNotes(here *clone, o triggerOptions, stacks []runner.Stack) (_ []runner.Stack, err error) {
+	from := here.sync
+	if from.Remote == "" {
+		if from, err = here.plan(note.Deploy); err != nil {
+			return nil, err
+		}
+	}
+	if err := fetchNotes(here.c.Context, here.store, here.ui, from); err != nil {
+		return nil, err
+	}
+	if err := here.read(); err != nil {
+		return nil, err
+	}
+	return query.FilterStacks(stacks, o.filter, query.ViewsOf(here.c.Context, here.env.Environ, here.state, here.project, o.target).Of)
+}
+
+func triggerByFile(here *clone, o triggerOptions, stacks []runner.Stack) error {
 	kind, sees := "change", "then `--changed` lists the stacks, in terramate as well"
-	if ignore {
+	if o.ignore {
 		kind, sees = "ignore", "then `--changed` does not list the stacks for what changed so far, in terramate as well"
 	}
-	reason = cmp.Or(reason, "Created by tmnotes trigger without a reason.")
+	reason := cmp.Or(o.reason, "Created by tmnotes trigger without a reason.")
 	for i, st := range stacks {
-		if err := p.Trigger(st, ignore, reason); err != nil {
+		if err := here.project.Trigger(st, o.ignore, reason); err != nil {
 			return fmt.Errorf("%w (%s written before)", err, runner.Plural(i, "trigger file"))
 		}
-		fmt.Fprintf(env.Stdout, "Created %s trigger for stack %q\n", kind, st.Path)
+		fmt.Fprintf(here.Out, "Created %s trigger for stack %q\n", kind, st.Path)
 	}
-	u.Say("commit .tmtriggers/ (git add .tmtriggers && git commit); %s", sees)
+	here.Say("commit .tmtriggers/ (git add .tmtriggers && git commit); %s", sees)
 	return nil
 }
 
-func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State, stacks []runner.Stack, op, reason string, plan deploy.Route) error {
-	head, err := s.Resolve("HEAD")
+func triggerByNote(here *clone, o triggerOptions, stacks []runner.Stack) error {
+	head, err := here.store.Resolve("HEAD")
 	if err != nil {
 		return err
 	}
-	like := byHand(c, u.env, s, head, note.Triggered, op, reason)
-	var records []*note.Record
-	for _, stack := range stacks {
-		r, l, err := like(st, stack)
-		if err != nil {
-			return err
-		}
+	what := byHand{commit: head, status: note.Triggered, op: o.op, target: o.target, reason: o.reason}
+	records, err := here.recordsOf(what, stacks, func(r *note.Record, l *gitstate.Latest) (bool, error) {
 		if l.Status == note.Queued || l.Status == note.Running {
-			u.Warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", stack.Path, l.Status, l.Run))
+			here.Warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", r.Stack, l.Status, l.Run))
 		}
 		if l.Status != note.Never {
 			r.Had, r.Was = l.Standing()
@@ -168,14 +159,14 @@ func triggerByNote(c *cli.Context, s *gitstate.Store, u *ui, st *gitstate.State,
 				r.Had = ""
 			}
 		}
-		records = append(records, r)
-	}
-	if err := s.Append(head.Hash, records...); err != nil {
+		return true, nil
+	})
+	if err != nil {
 		return err
 	}
-	if err := finishEdit(c, s, u, plan); err != nil {
+	if err := here.record(head.Hash, records...); err != nil {
 		return err
 	}
-	u.Say("triggered %s at %s: pending until the next %s", runner.Plural(len(records), "stack"), note.Short(head.Hash), op)
+	here.Say("triggered %s at %s: pending until the next %s", runner.Plural(len(records), "stack"), note.Short(head.Hash), o.op)
 	return nil
 }

@@ -31,7 +31,7 @@ func unlockCommand(env Env) *cli.Command {
 			settings.target.flagFor("only claims for this `TARGET`"),
 			formatFlag(),
 		}, storeFlags()),
-		Action: func(c *cli.Context) error { return unlock(c, env) },
+		Action: inClone(env, parseUnlock, unlock),
 	}
 }
 
@@ -50,83 +50,96 @@ type claimShown struct {
 	Until  time.Time `json:"until"` // when it is taken over, unless it is renewed
 }
 
-func unlock(c *cli.Context, env Env) error {
-	u := newUI(env)
-	if err := checkFormat(c); err != nil {
+// unlockOptions is what the flags of unlock say, checked.
+type unlockOptions struct {
+	names     []string
+	remove    bool // the claims on these, or all
+	target    string
+	anyTarget bool
+	reason    string
+}
+
+func parseUnlock(c *cli.Context) (unlockOptions, error) {
+	o := unlockOptions{names: c.Args().Slice(), remove: c.Args().Present() || c.Bool("all"), target: c.String("target"), anyTarget: !c.IsSet("target"),
+		reason: strings.TrimSpace(c.String("reason"))}
+	switch {
+	case len(o.names) > 0 && c.Bool("all"):
+		return o, errors.New("--all is all claims; leave out the stacks, or --all")
+	case o.remove && o.reason == "":
+		return o, errors.New("removing a claim needs a reason: add --reason 'the runner is gone'")
+	case !o.remove && o.reason != "":
+		return o, errors.New("which claims? Name the stacks, or add --all; `tmnotes unlock` lists them")
+	}
+	return o, nil
+}
+
+func unlock(here *clone, o unlockOptions) error {
+	ctx, s := here.c.Context, here.store
+	remote, err := findRemote(here.c, s, "")
+	if err != nil {
 		return err
 	}
-	reason := strings.TrimSpace(c.String("reason"))
-	remove := c.Args().Present() || c.Bool("all")
-	switch {
-	case c.Args().Present() && c.Bool("all"):
-		return errors.New("--all is all claims; leave out the stacks, or --all")
-	case remove && reason == "":
-		return errors.New("removing a claim needs a reason: add --reason 'the runner is gone'")
-	case !remove && reason != "":
-		return errors.New("which claims? Name the stacks, or add --all; `tmnotes unlock` lists them")
+	if remote == "" {
+		return errors.New("the repository has no remote, and claims are kept there")
 	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		remote, err := findRemote(c, s, "")
-		if err != nil {
-			return err
-		}
-		if remote == "" {
-			return errors.New("the repository has no remote, and claims are kept there")
-		}
-		if _, err := s.Remote(remote).Fetch(c.Context); err != nil {
-			return err
-		}
-		found, err := s.Remote(remote).Claims(c.Context)
-		if err != nil {
-			return err
-		}
-		if c.IsSet("target") {
-			found = slices.DeleteFunc(found, func(n gitstate.Claim) bool {
-				target, _, _ := strings.Cut(n.Target, "+")
-				return c.String("target") != target && c.String("target") != n.Target
-			})
-		}
-		if !remove {
-			return listClaims(c, env, remote, found)
-		}
-		if c.Args().Present() {
-			var named []gitstate.Claim
-			for _, want := range c.Args().Slice() {
-				is, n := query.StackMatcher(c.Context, s, dir, want), len(named)
-				for _, n := range found {
-					if is(&note.Record{Stack: n.Stack, ID: n.ID}) {
-						named = append(named, n)
-					}
-				}
-				if len(named) == n {
-					return fmt.Errorf("nobody has claimed %s on %s; `tmnotes unlock` lists the claims (nothing was removed)", want, remote)
-				}
-			}
-			found = named
-		}
-		if len(found) == 0 {
-			u.Say("no stack is claimed on %s", remote)
-			return nil
-		}
-		if err := s.Remote(remote).Unclaim(c.Context, found); err != nil {
-			return fmt.Errorf("the claims were not removed: %w; `tmnotes unlock` lists them as they are now", err)
-		}
-		s.UseJournal(s.NewRun())
-		who := cmp.Or(env.ci().By, s.Who(c.Context))
-		for _, n := range found {
-			u.Say("%s was claimed by %s %s", n.Stack, n.Who(), deploy.SinceWhen(&n))
-			if err := s.Append(n.Commit, n.Unlocked(who, reason)); err != nil {
-				return err
-			}
-		}
-		u.Say("removed %s", runner.Plural(len(found), "claim"))
-		return finishEdit(c, s, u, deploy.Route{Remote: remote})
+	if _, err := s.Remote(remote).Fetch(ctx); err != nil {
+		return err
+	}
+	found, err := s.Remote(remote).Claims(ctx)
+	if err != nil {
+		return err
+	}
+	found = slices.DeleteFunc(found, func(n gitstate.Claim) bool {
+		target, _, _ := strings.Cut(n.Target, "+")
+		return !o.anyTarget && o.target != target && o.target != n.Target
 	})
+	if !o.remove {
+		return listClaims(here, remote, found)
+	}
+	if len(o.names) > 0 {
+		if found, err = namedClaims(here, remote, found, o.names); err != nil {
+			return err
+		}
+	}
+	if len(found) == 0 {
+		here.Say("no stack is claimed on %s", remote)
+		return nil
+	}
+	if err := s.Remote(remote).Unclaim(ctx, found); err != nil {
+		return fmt.Errorf("the claims were not removed: %w; `tmnotes unlock` lists them as they are now", err)
+	}
+	s.UseJournal(s.NewRun())
+	who := cmp.Or(here.env.ci().By, s.Who(ctx))
+	for _, n := range found {
+		here.Say("%s was claimed by %s %s", n.Stack, n.Who(), deploy.SinceWhen(&n))
+		if err := s.Append(n.Commit, n.Unlocked(who, o.reason)); err != nil {
+			return err
+		}
+	}
+	here.Say("removed %s", runner.Plural(len(found), "claim"))
+	here.sync.Remote = remote
+	return here.send()
+}
+
+// namedClaims are the claims on stacks that were named.
+func namedClaims(here *clone, remote string, found []gitstate.Claim, names []string) (named []gitstate.Claim, err error) {
+	for _, want := range names {
+		is, n := query.StackMatcher(here.c.Context, here.store, here.dir, want), len(named)
+		for _, n := range found {
+			if is(&note.Record{Stack: n.Stack, ID: n.ID}) {
+				named = append(named, n)
+			}
+		}
+		if len(named) == n {
+			return nil, fmt.Errorf("nobody has claimed %s on %s; `tmnotes unlock` lists the claims (nothing was removed)", want, remote)
+		}
+	}
+	return named, nil
 }
 
 // sayClaims says who has claimed stacks that are shown as under way, by what was fetched
 // last.
-func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []query.StackView, target string) error {
+func sayClaims(here *clone, stacks []query.StackView, target string) error {
 	open := map[string]bool{}
 	for _, x := range stacks {
 		switch x.Deploy.Status {
@@ -134,11 +147,11 @@ func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []query.StackVie
 			open[x.Path] = true
 		}
 	}
-	remote, err := findRemote(c, s, "")
+	remote, err := findRemote(here.c, here.store, "")
 	if len(open) == 0 || err != nil || remote == "" {
 		return err
 	}
-	found, err := s.Remote(remote).Claims(c.Context)
+	found, err := here.store.Remote(remote).Claims(here.c.Context)
 	if err != nil {
 		return err
 	}
@@ -150,27 +163,25 @@ func sayClaims(c *cli.Context, s *gitstate.Store, u *ui, stacks []query.StackVie
 		if at := n.At.Add(n.Lease); at.After(time.Now()) {
 			until = "taken over at " + deploy.ClockTime(at) + " unless it is renewed"
 		}
-		u.Say("%s is claimed by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), deploy.SinceWhen(&n), until)
+		here.Say("%s is claimed by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), deploy.SinceWhen(&n), until)
 	}
 	return nil
 }
 
-func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) error {
-	if c.String("format") == "json" {
+func listClaims(here *clone, remote string, found []gitstate.Claim) error {
+	if here.json {
 		shown := make([]claimShown, len(found))
 		for i, n := range found {
 			shown[i] = claimShown{n.Stack, n.ID, n.Target, n.Run, n.By, n.Job, n.Commit, n.Since, n.At, n.Lease.String(), n.At.Add(n.Lease)}
 		}
-		return terminal.PrintJSON(env.Stdout, shown)
+		return terminal.PrintJSON(here.Out, shown)
 	}
-	u := newUI(env)
 	if len(found) == 0 {
-		u.Say("no stack is claimed on %s", remote)
+		here.Say("no stack is claimed on %s", remote)
 		return nil
 	}
-	rows := [][]string{{"STACK", "TARGET", "SINCE", "RENEWED", "TAKEN OVER", "COMMIT", "BY", "RUN", "JOB"}}
+	var rows [][]string
 	for _, n := range found {
-		who, _, _ := strings.Cut(n.By, " <")
 		renewed, until := "-", "when somebody waits"
 		if n.Renewed > 0 {
 			renewed = terminal.Ago(time.Since(n.At))
@@ -178,13 +189,8 @@ func listClaims(c *cli.Context, env Env, remote string, found []gitstate.Claim) 
 		if left := time.Until(n.At.Add(n.Lease)); left > 0 {
 			until = "in " + runner.Took(left) + " if not renewed"
 		}
-		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, note.Short(n.Commit), who, n.Run, cmp.Or(n.Job, "-")})
+		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, note.Short(n.Commit), nameOf(n.By), n.Run, cmp.Or(n.Job, "-")})
 	}
-	u.Table(env.Stdout, rows, func(i int) string {
-		if i == 0 {
-			return terminal.Faint
-		}
-		return ""
-	})
+	here.Table(here.Out, []string{"STACK", "TARGET", "SINCE", "RENEWED", "TAKEN OVER", "COMMIT", "BY", "RUN", "JOB"}, rows, nil)
 	return nil
 }

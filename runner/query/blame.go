@@ -53,8 +53,15 @@ type Verdict struct {
 // OK reports whether there is nobody to blame: the latest deployment succeeded.
 func (v *Verdict) OK() bool { return v.Latest != nil && v.Latest.Record.Status == note.OK }
 
+// Suspect is a stack, and what is done to it that fails.
+type Suspect struct {
+	Stack      runner.Stack
+	Op, Target string
+}
+
 // Investigate reads all notes for what happened to a stack.
-func Investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, stack runner.Stack, op, target string, changes InputChanges) (*Verdict, error) {
+func Investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, of Suspect, changes InputChanges) (*Verdict, error) {
+	stack, op, target := of.Stack, of.Op, of.Target
 	l, err := st.Latest(note.Slot{ID: stack.ID, Path: stack.Path, Target: target, Op: op})
 	if err != nil {
 		return nil, err

@@ -11,8 +11,8 @@ import (
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
-// flakyStack is how often a stack was flaky.
-type flakyStack struct {
+// FlakyStack is how often a stack was flaky.
+type FlakyStack struct {
 	Stack   string    `json:"stack"`
 	ID      string    `json:"id,omitempty"`
 	Op      string    `json:"op"`
@@ -27,7 +27,7 @@ type flakyStack struct {
 
 // FindFlaky finds what succeeded since a time although nothing had changed, the
 // most frequent first. Records are in any order.
-func FindFlaky(records []Logged, since time.Time) []flakyStack {
+func FindFlaky(records []Logged, since time.Time) []FlakyStack {
 	type slot struct{ stack, op, target string }
 	of := map[slot][]Logged{}
 	records = slices.Clone(records)
@@ -40,9 +40,9 @@ func FindFlaky(records []Logged, since time.Time) []flakyStack {
 		k := slot{ids.StackOf(&r.Record), r.Record.Op, r.Record.Target}
 		of[k] = append(of[k], r)
 	}
-	found := []flakyStack{}
+	found := []FlakyStack{}
 	for k, runs := range of {
-		f := flakyStack{Op: k.op, Target: k.target}
+		f := FlakyStack{Op: k.op, Target: k.target}
 		var failed []Logged // since the last success
 		for _, x := range runs {
 			r := x.Record
@@ -82,7 +82,7 @@ func FindFlaky(records []Logged, since time.Time) []flakyStack {
 			found = append(found, f)
 		}
 	}
-	slices.SortFunc(found, func(a, b flakyStack) int {
+	slices.SortFunc(found, func(a, b FlakyStack) int {
 		return cmp.Or(b.Flaky-a.Flaky, b.Last.Compare(a.Last), strings.Compare(a.Stack, b.Stack), strings.Compare(a.Op+" "+a.Target, b.Op+" "+b.Target))
 	})
 	return found

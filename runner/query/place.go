@@ -23,8 +23,8 @@ func NewReader(ctx context.Context, root string) *command.Reader {
 	return command.NewReader(root, project.Tracked(ctx, root))
 }
 
-// located is what is recorded of a stack at a place.
-type located struct {
+// Located is what is recorded of a stack at a place.
+type Located struct {
 	gitstate.Place
 	Latest gitstate.Latest
 }
@@ -38,11 +38,11 @@ type Whereabouts struct {
 // At is what is recorded of a stack for an operation at its place. Where the place is not
 // known, it is what is recorded at each of the places that it may be; assumed says that
 // something was made of that.
-func (w Whereabouts) At(stack runner.Stack, base string, place command.Place, op string) (found []located, assumed bool, err error) {
+func (w Whereabouts) At(stack runner.Stack, base string, place command.Place, op string) (found []Located, assumed bool, err error) {
 	target := command.TargetOf(base, place.Workspace)
 	one := func(at gitstate.Place) error {
 		l, err := w.State.LatestAt(note.Slot{ID: stack.ID, Path: stack.Path, Target: at.Target, Op: op}, at.Backend)
-		found = append(found, located{at, l})
+		found = append(found, Located{at, l})
 		return err
 	}
 	if place.Known() {
@@ -83,13 +83,13 @@ const Elsewhere = "unknown.0."
 // LeastDone picks what decides about a stack whose place may be one of several: what is not
 // done. Commands that choose their place themselves, and are the same as those of a
 // record, choose that one again.
-func LeastDone(found []located, chooses bool, done func(*gitstate.Latest) bool) located {
+func LeastDone(found []Located, chooses bool, done func(*gitstate.Latest) bool) Located {
 	for i := range found {
 		if done(&found[i].Latest) == chooses {
 			return found[i]
 		}
 	}
-	return slices.MaxFunc(found, func(a, b located) int { return a.Latest.At.Compare(b.Latest.At) })
+	return slices.MaxFunc(found, func(a, b Located) int { return a.Latest.At.Compare(b.Latest.At) })
 }
 
 // Views says what the notes say of stacks, each at the place where it is.
@@ -114,7 +114,6 @@ func (v Views) Of(stack runner.Stack) (out View, err error) {
 }
 
 // Place is where a stack is now, without a command that is about to run.
-// Place is where a stack would be deployed to.
 func (v Views) Place(stack runner.Stack) (command.Place, error) {
 	place, err := v.Reader.Place(command.Surroundings{Dir: stack.Dir, Env: v.env})
 	if err != nil {

@@ -27,16 +27,23 @@ func AllTargets(st *gitstate.State) []string {
 	return targets
 }
 
-// KnownStacks are the stacks with the targets that they have records for, or,
-// if there is one target only, for that; and those that are gone.
-func KnownStacks(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *project.Project, stacks []StackView, targets []string, narrowed bool) ([]report.Known, error) {
+// KnownStacks are the selected stacks with the targets that they have records for, or,
+// if there is one target only, for that; and, unless they were chosen by what those have
+// not, the stacks that are gone.
+func KnownStacks(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *project.Project, sel project.Selection, targets []string) ([]report.Known, error) {
+	selected, err := p.List(sel)
+	if err != nil {
+		return nil, err
+	}
+	stacks := make([]StackView, len(selected))
 	type place struct{ target, stack string }
 	has := map[place]bool{}
 	for _, slot := range st.Slots() {
 		has[place{slot.Target, cmp.Or(slot.ID, slot.Path)}] = true
 	}
 	var known []report.Known
-	for _, x := range stacks {
+	for i, x := range selected {
+		stacks[i].Stack = x.Stack
 		k := report.Known{Path: x.Path, ID: x.ID, Name: x.Name, Tags: x.Tags}
 		before := len(known)
 		for _, k.Target = range targets {
@@ -49,7 +56,7 @@ func KnownStacks(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *
 			known = append(known, k)
 		}
 	}
-	if !narrowed {
+	if !Narrowed(sel) {
 		for _, target := range targets {
 			gone, err := Orphans(ctx, s, st, p, stacks, target)
 			if err != nil {

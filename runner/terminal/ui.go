@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -119,9 +120,12 @@ func Printable(s string) string {
 	return strings.TrimSuffix(b.String(), "; ")
 }
 
-// Table prints aligned columns. Colour is put on the first column only, after
-// aligning, since a tabwriter counts escapes as width.
-func (u *Printer) Table(w io.Writer, rows [][]string, colorOf func(row int) string) {
+// Table prints aligned columns, below their header if there is one. colorOf colours the first
+// column by what it says, after aligning, since a tabwriter counts escapes as width.
+func (u *Printer) Table(w io.Writer, header []string, rows [][]string, colorOf func(first string) string) {
+	if header != nil {
+		rows = slices.Insert(slices.Clone(rows), 0, header)
+	}
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	for _, r := range rows {
@@ -134,10 +138,14 @@ func (u *Printer) Table(w io.Writer, rows [][]string, colorOf func(row int) stri
 	tw.Flush()
 	for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
 		line = strings.TrimRight(line, " ")
-		if colorOf != nil {
-			if first, rest, ok := strings.Cut(line, " "); ok {
-				line = u.Paint(colorOf(i), first) + " " + rest
+		if first, rest, ok := strings.Cut(line, " "); ok {
+			switch {
+			case i == 0 && header != nil:
+				first = u.Paint(Faint, first)
+			case colorOf != nil:
+				first = u.Paint(colorOf(rows[i][0]), first)
 			}
+			line = first + " " + rest
 		}
 		fmt.Fprintln(w, line)
 	}

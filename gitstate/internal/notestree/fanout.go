@@ -17,7 +17,7 @@ func (t *Tree) touch(d *treeDir) error {
 	if err := t.load(d); err != nil {
 		return err
 	}
-	d.touched, d.Hash = true, plumbing.ZeroHash
+	d.touched, d.hash = true, plumbing.ZeroHash
 	if len(d.notes) == 0 {
 		return nil
 	}
@@ -40,7 +40,7 @@ func (t *Tree) touch(d *treeDir) error {
 
 // balance gives d, which was touched, and what was touched below it the fan-out of git.
 func (t *Tree) balance(d *treeDir) error {
-	d.touched, d.Hash = false, plumbing.ZeroHash
+	d.touched, d.hash = false, plumbing.ZeroHash
 	if d.clash != nil {
 		return d.clash
 	}
@@ -148,7 +148,7 @@ func (t *Tree) lift(d, s *treeDir) (changed bool, err error) {
 	}
 	s.subs = slices.DeleteFunc(s.subs, (*treeDir).empty)
 	if changed {
-		s.Hash = plumbing.ZeroHash
+		s.hash = plumbing.ZeroHash
 	}
 	return changed, nil
 }
@@ -164,7 +164,7 @@ func (t *Tree) sink(d *treeDir, notes []treeNote) error {
 		return err
 	}
 	s.add(s.notes, notes)
-	s.touched, s.Hash = true, plumbing.ZeroHash
+	s.touched, s.hash = true, plumbing.ZeroHash
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -24,9 +23,6 @@ type Change struct {
 // ReadFunc returns the body of the object; it fails if it is missing or of another type.
 type ReadFunc func(h plumbing.Hash, t plumbing.ObjectType) ([]byte, error)
 
-// writeFunc stores an object and returns its name.
-type writeFunc func(t plumbing.ObjectType, body []byte) (plumbing.Hash, error)
-
 // Tree is the tree of a notes ref, read as far as it is needed and kept in
 // memory from then on. It is not safe for concurrent use.
 //
@@ -36,7 +32,7 @@ type writeFunc func(t plumbing.ObjectType, body []byte) (plumbing.Hash, error)
 // several notes (a mixed fan-out, AB/ beside ab/) they are one note in parts, in
 // the order in which git loads them: that of the entries in the tree, depth first.
 //
-// set leaves every directory on its path as `git notes add` and `git notes remove`
+// Set leaves every directory on its path as `git notes add` and `git notes remove`
 // (notes.c of git 2.39.5, determine_fanout) would: in directories of their own if under
 // each of the 16 first digits there are two notes or more, or a single
 // directory not looked into; all in one directory otherwise. The trees are
@@ -50,15 +46,15 @@ type writeFunc func(t plumbing.ObjectType, body []byte) (plumbing.Hash, error)
 //     note goes one level down;
 //   - what is no note in a directory that git looks into only as it writes: git
 //     drops it; here it stays, in AB/ if it was in AB/ and no note was beside it;
-//   - x in AB/ and in ab/, neither a note: git drops one; here set fails;
-//   - one of several notes of a commit cannot be read: git drops it; here write fails;
+//   - x in AB/ and in ab/, neither a note: git drops one; here Set fails;
+//   - one of several notes of a commit cannot be read: git drops it; here Write fails;
 //   - an odd mode (100664) of what is no note: git writes 100644; here it stays;
 //   - a note that is set to what it is already: git may fan out anew; here nothing changes.
 //
 // And git aborts ("prefix_len is too small") on some trees with both AB/ and ab/.
 type Tree struct {
 	read   ReadFunc
-	Root   *treeDir
+	root   *treeDir
 	broken error // a set that failed half-way: the tree must not be written
 }
 
@@ -66,7 +62,7 @@ type Tree struct {
 type treeDir struct {
 	prefix plumbing.Hash // the first depth bytes count
 	depth  int
-	Hash   plumbing.Hash // the stored tree it equals; zero: none, or changed since
+	hash   plumbing.Hash // the stored tree it equals; zero: none, or changed since
 
 	loaded bool // else only hash is known
 	notes  []treeNote
@@ -103,14 +99,17 @@ type treeItem struct {
 
 // Open opens the notes tree root; the zero hash is the empty tree.
 func Open(read ReadFunc, root plumbing.Hash) (*Tree, error) {
-	t := &Tree{read: read, Root: &treeDir{Hash: root}}
-	return t, t.load(t.Root)
+	t := &Tree{read: read, root: &treeDir{hash: root}}
+	return t, t.load(t.root)
 }
+
+// Hash is the name of the tree as it is stored, zero if it is not, or not any more.
+func (t *Tree) Hash() plumbing.Hash { return t.root.hash }
 
 // Get returns the blobs of the note of commit, nil if it has none. More than one are a note in
 // parts: git shows them with a blank line between, and leaves out empty ones.
 func (t *Tree) Get(commit plumbing.Hash) ([]plumbing.Hash, error) {
-	for d := t.Root; d != nil; d = d.sub(commit[d.depth]) {
+	for d := t.root; d != nil; d = d.sub(commit[d.depth]) {
 		if err := t.load(d); err != nil {
 			return nil, err
 		}
@@ -141,7 +140,7 @@ func (t *Tree) Set(commit, blob plumbing.Hash) error {
 }
 
 func (t *Tree) change(commit, blob plumbing.Hash) error {
-	d := t.Root
+	d := t.root
 	for {
 		if err := t.touch(d); err != nil {
 			return err
@@ -161,12 +160,12 @@ func (t *Tree) change(commit, blob plumbing.Hash) error {
 	case ok:
 		d.notes[i] = n
 	}
-	return t.balance(t.Root)
+	return t.balance(t.root)
 }
 
 // Each calls fn for every note, in the order of commits. It keeps nothing of what it reads.
 func (t *Tree) Each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) error) error {
-	return diffDirs(t.read, &treeDir{loaded: true}, t.Root, func(c plumbing.Hash, _, blobs []plumbing.Hash) error {
+	return diffDirs(t.read, &treeDir{loaded: true}, t.root, func(c plumbing.Hash, _, blobs []plumbing.Hash) error {
 		return fn(c, blobs)
 	})
 }
@@ -175,11 +174,11 @@ func (t *Tree) Each(fn func(commit plumbing.Hash, blobs []plumbing.Hash) error) 
 // order of commits; nil stands for no note, the zero hash for the empty tree. Of
 // directories that are the same in both nothing is read.
 func DiffTrees(read ReadFunc, a, b plumbing.Hash, fn func(commit plumbing.Hash, old, new []plumbing.Hash) error) error {
-	return diffDirs(read, &treeDir{Hash: a}, &treeDir{Hash: b}, fn)
+	return diffDirs(read, &treeDir{hash: a}, &treeDir{hash: b}, fn)
 }
 
 func diffDirs(read ReadFunc, a, b *treeDir, fn func(commit plumbing.Hash, old, new []plumbing.Hash) error) error {
-	if a.Hash == b.Hash && !a.Hash.IsZero() {
+	if a.hash == b.hash && !a.hash.IsZero() {
 		return nil
 	}
 	// Copies, so that what is read can be forgotten.
@@ -240,207 +239,9 @@ func (t *Tree) part(d *treeDir, b byte) (*treeDir, error) {
 	}
 	c := *sub
 	err := t.load(&c)
-	c.Hash = plumbing.ZeroHash
+	c.hash = plumbing.ZeroHash
 	c.add(slices.Clip(c.notes), d.notes[lo:hi])
 	return &c, err
-}
-
-// Write stores the directories that were changed and returns the name of the
-// tree; an empty tree is stored too.
-func (t *Tree) Write(write writeFunc) (plumbing.Hash, error) {
-	if t.broken != nil {
-		return plumbing.ZeroHash, t.broken
-	}
-	return t.store(t.Root, write)
-}
-
-func (t *Tree) store(d *treeDir, write writeFunc) (plumbing.Hash, error) {
-	if !d.Hash.IsZero() {
-		return d.Hash, nil
-	}
-	entries := make([]treeEntry, 0, len(d.subs)+len(d.notes)+len(d.others))
-	for _, s := range d.subs {
-		h, err := t.store(s, write)
-		if err != nil {
-			return h, err
-		}
-		name := hexByte(s.last())
-		if d.taken(name) {
-			name = strings.ToUpper(name) // as it was: AB/ beside a file ab
-		}
-		entries = append(entries, treeEntry{"40000", name, h})
-	}
-	for i := range d.notes {
-		n := &d.notes[i]
-		if err := t.join(n, write); err != nil {
-			return plumbing.ZeroHash, err
-		}
-		entries = append(entries, treeEntry{"100644", d.name(n.key), n.blob})
-	}
-	entries = append(entries, d.others...)
-	// As `git fsck` wants it: a directory is compared as if it ended in a slash.
-	slices.SortStableFunc(entries, func(a, b treeEntry) int { return strings.Compare(a.sortName(), b.sortName()) })
-	var body bytes.Buffer
-	for _, e := range entries {
-		body.WriteString(e.mode)
-		body.WriteByte(' ')
-		body.WriteString(e.name)
-		body.WriteByte(0)
-		body.Write(e.hash[:])
-	}
-	h, err := write(plumbing.TreeObject, body.Bytes())
-	if err != nil {
-		return h, err
-	}
-	d.Hash = h
-	return h, nil
-}
-
-// join makes one blob of a note in parts, as git does (notes.c,
-// combine_notes_concatenate): a blank line between, empty parts left out.
-func (t *Tree) join(n *treeNote, write writeFunc) error {
-	if len(n.more) == 0 {
-		return nil
-	}
-	var text []byte
-	blob := n.blob
-	for i, h := range n.blobs() {
-		if i > 0 && h == blob {
-			continue
-		}
-		part, err := t.read(h, plumbing.BlobObject)
-		if err != nil {
-			return fmt.Errorf("one of the notes of %s cannot be read: %w", n.key, err)
-		}
-		switch {
-		case len(part) == 0:
-		case len(text) == 0:
-			text, blob = slices.Clone(part), h
-		default:
-			text = append(append(bytes.TrimSuffix(text, []byte("\n")), "\n\n"...), part...)
-			if blob, err = write(plumbing.BlobObject, text); err != nil {
-				return err
-			}
-		}
-	}
-	n.blob, n.more = blob, nil
-	return nil
-}
-
-// load reads d where that was not done. Where notes and directories
-// overlap, those directories are read as well, and become one that is in no tree.
-func (t *Tree) load(d *treeDir) error {
-	if d.loaded {
-		return nil
-	}
-	if !d.Hash.IsZero() {
-		items, others, err := t.entries(d, d.Hash)
-		if err != nil {
-			return err
-		}
-		if err := t.fill(d, items); err != nil {
-			return err
-		}
-		d.others = others
-	}
-	d.loaded = true
-	return nil
-}
-
-// fill puts the items into d.
-func (t *Tree) fill(d *treeDir, items []treeItem) error {
-	byByte := func(a, b treeItem) int { return cmp.Compare(a.key[d.depth], b.key[d.depth]) }
-	slices.SortStableFunc(items, byByte)
-	notes, subs := make([]treeNote, 0, len(items)), []*treeDir{}
-	for len(items) > 0 {
-		n := 1
-		for n < len(items) && byByte(items[0], items[n]) == 0 {
-			n++
-		}
-		same := items[:n]
-		items = items[n:]
-		if !slices.ContainsFunc(same, func(i treeItem) bool { return i.sub }) {
-			slices.SortStableFunc(same, func(a, b treeItem) int { return CompareHash(a.key, b.key) })
-			for _, i := range same {
-				notes = addPart(notes, i)
-			}
-			continue
-		}
-		c := d.child(same[0].key[d.depth])
-		if n == 1 {
-			c.loaded, c.Hash = false, same[0].hash
-		} else if err := t.merge(c, same); err != nil {
-			return err
-		}
-		subs = append(subs, c)
-	}
-	d.notes, d.subs = notes, subs
-	return nil
-}
-
-// merge fills d with the notes and the content of the directories of items, as git
-// does: it looks into a directory as soon as something else has its prefix.
-func (t *Tree) merge(d *treeDir, items []treeItem) error {
-	var in []treeItem
-	for _, i := range items {
-		if !i.sub {
-			in = append(in, i)
-			continue
-		}
-		notes, others, err := t.entries(d, i.hash)
-		if err != nil {
-			return err
-		}
-		in = append(in, notes...)
-		for _, o := range others {
-			switch k := slices.IndexFunc(d.others, func(p treeEntry) bool { return p.name == o.name }); {
-			case k < 0:
-				d.others = append(d.others, o)
-			case d.others[k] != o:
-				d.clash = fmt.Errorf("the notes tree has two entries %q (neither is a note) in directories %q that differ in case only: remove one", o.name, hexByte(d.last()))
-			}
-		}
-	}
-	d.touched = true
-	return t.fill(d, in)
-}
-
-// addPart appends a note, or makes it a part of the last one if that is of the same commit.
-func addPart(notes []treeNote, i treeItem) []treeNote {
-	if n := len(notes); n > 0 && notes[n-1].key == i.key {
-		// git takes the same blob twice for one note.
-		if last := &notes[n-1]; len(last.more) > 0 || last.blob != i.hash {
-			last.more = append(last.more, i.hash)
-		}
-		return notes
-	}
-	return append(notes, treeNote{key: i.key, blob: i.hash})
-}
-
-// entries reads the tree h, which stands in the place of d.
-func (t *Tree) entries(d *treeDir, h plumbing.Hash) (items []treeItem, others []treeEntry, err error) {
-	body, err := t.read(h, plumbing.TreeObject)
-	if err != nil {
-		return nil, nil, fmt.Errorf("notes tree %s: %w", h, err)
-	}
-	for rest := body; len(rest) > 0; {
-		mode, tail, ok1 := bytes.Cut(rest, []byte(" "))
-		name, tail, ok2 := bytes.Cut(tail, []byte{0})
-		bits, err := strconv.ParseUint(string(mode), 8, 32)
-		if !ok1 || !ok2 || err != nil || len(name) == 0 || len(tail) < len(plumbing.ZeroHash) {
-			return nil, nil, fmt.Errorf("notes tree %s: malformed entry at byte %d: see git fsck", h, len(body)-len(rest))
-		}
-		i := treeItem{key: d.prefix, sub: len(name) == 2 && isDir(bits)}
-		rest = tail[copy(i.hash[:], tail):]
-		if !i.sub && (len(name) != 2*(len(i.key)-d.depth) || bits&0o170000 != 0o100000) ||
-			i.sub && d.depth == len(i.key)-1 || i.hash.IsZero() || !IsHex(name) {
-			others = append(others, treeEntry{string(mode), string(name), i.hash})
-			continue
-		}
-		_, _ = hex.Decode(i.key[d.depth:], name)
-		items = append(items, i)
-	}
-	return items, others, nil
 }
 
 func (d *treeDir) last() byte { return d.prefix[d.depth-1] }
