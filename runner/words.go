@@ -2,7 +2,9 @@ package runner
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Took is a duration as people say it.
@@ -24,4 +26,33 @@ func Plural(n int, one string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// Printable makes one line of a text, with nothing in it that a terminal would
+// take for a command.
+func Printable(s string) string {
+	clean := true
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n':
+			b.WriteString("; ")
+		case r == '\t':
+			b.WriteByte(' ')
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, "\\u%04x", r)
+		}
+	}
+	return strings.TrimSuffix(b.String(), "; ")
 }

@@ -105,7 +105,7 @@ func inputChanges(p *project.Project) query.InputChanges {
 // printVerdict says it to somebody who was woken up by it: the verdict first.
 func printVerdict(u *ui, v *query.Verdict) {
 	out := u.Out
-	say := func(format string, args ...any) { fmt.Fprintln(out, terminal.Printable(fmt.Sprintf(format, args...))) }
+	say := func(format string, args ...any) { fmt.Fprintln(out, runner.Printable(fmt.Sprintf(format, args...))) }
 	name := v.Stack
 	if v.Target != "" {
 		name += " (" + v.Target + ")"

@@ -185,7 +185,7 @@ func targetName(target string) string {
 
 // ask has a person on the terminal confirm what cannot be taken back.
 func ask(ctx context.Context, env Env, question string) error {
-	fmt.Fprintf(env.Stderr, "%s [y/N] ", terminal.Printable(question))
+	fmt.Fprintf(env.Stderr, "%s [y/N] ", runner.Printable(question))
 	answer := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(env.Stdin).ReadString('\n')

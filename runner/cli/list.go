@@ -147,9 +147,9 @@ func (l *listing) print(stacks []runner.Stack) error {
 		return terminal.PrintJSON(l.Out, out)
 	}
 	for _, s := range stacks {
-		line := terminal.Printable(l.project.Friendly(s.Path))
+		line := runner.Printable(l.project.Friendly(s.Path))
 		if l.o.why {
-			line += " - " + terminal.Printable(l.reason[s.Path])
+			line += " - " + runner.Printable(l.reason[s.Path])
 		}
 		fmt.Fprintln(l.Out, line)
 	}

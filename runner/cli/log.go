@@ -213,7 +213,7 @@ func show(here *clone, rev string) error {
 		}
 		return terminal.PrintJSON(here.Out, map[string]any{"commit": commit.Hash, "records": records})
 	}
-	fmt.Fprintf(here.Out, "commit %s %s\n", commit.Hash, terminal.Printable(commit.Subject))
+	fmt.Fprintf(here.Out, "commit %s %s\n", commit.Hash, runner.Printable(commit.Subject))
 	if len(lines) == 0 {
 		here.Say("no records on this commit")
 		return nil
@@ -225,7 +225,7 @@ func show(here *clone, rev string) error {
 	if len(rest) > 0 {
 		fmt.Fprintln(here.Out, "\nlines that are no records:")
 		for _, t := range rest {
-			fmt.Fprintf(here.Out, "  %s\n", terminal.Printable(t))
+			fmt.Fprintf(here.Out, "  %s\n", runner.Printable(t))
 		}
 	}
 	return nil
@@ -264,12 +264,12 @@ func (run *shownRun) print(u *ui) {
 	fmt.Fprintf(u.Out, "\nrun %s", run.id)
 	for _, part := range []string{run.head.Op, run.head.Target, run.head.By, run.head.Job} {
 		if part != "" {
-			fmt.Fprintf(u.Out, "  %s", terminal.Printable(part))
+			fmt.Fprintf(u.Out, "  %s", runner.Printable(part))
 		}
 	}
 	fmt.Fprintln(u.Out)
 	if run.head.Cmd != "" {
-		fmt.Fprintf(u.Out, "  $ %s\n", terminal.Printable(run.head.Cmd))
+		fmt.Fprintf(u.Out, "  $ %s\n", runner.Printable(run.head.Cmd))
 	}
 	// The end may be of the same millisecond as the last result.
 	slices.SortStableFunc(run.records, func(a, b note.Record) int {

@@ -11,13 +11,12 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/matrix"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // label says for a person which stacks a leg has.
 func (m *matrixPlan) label(leg int) string {
 	stacks := m.Legs[leg].Stacks
-	text := terminal.Printable(stacks[0])
+	text := runner.Printable(stacks[0])
 	if r := []rune(text); len(r) > 60 {
 		text = string(r[:59]) + "…"
 	}

@@ -20,9 +20,9 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/report"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // livePage shows the report of a repository as it is now. It only reads.
@@ -147,7 +147,7 @@ func (l *livePage) send(w http.ResponseWriter, r *http.Request, kind string, par
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("Vary", "Accept-Encoding, Cookie, Authorization")
 	if err != nil {
-		http.Error(w, terminal.Printable(err.Error()), http.StatusServiceUnavailable)
+		http.Error(w, runner.Printable(err.Error()), http.StatusServiceUnavailable)
 		return
 	}
 	h.Set("ETag", now.etag)

@@ -104,7 +104,7 @@ func (o *runOptions) scriptTasks(u *ui, labels []string, p *project.Project, n *
 			}
 			if !o.quiet {
 				at := fmt.Sprintf("%s (script:%d job:%d.%d)> ", st.Path, script.Index, c.Job, c.Num)
-				cmd.Line = u.Paint(terminal.Green, terminal.Printable(at)) + u.Paint(terminal.Yellow, terminal.Printable(strings.Join(c.Args, " ")))
+				cmd.Line = u.Paint(terminal.Green, runner.Printable(at)) + u.Paint(terminal.Yellow, runner.Printable(strings.Join(c.Args, " ")))
 			}
 			task.Commands = append(task.Commands, cmd)
 		}

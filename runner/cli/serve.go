@@ -22,7 +22,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/deploy"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func serveCommand(env Env) *cli.Command {
@@ -104,7 +103,7 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", terminal.Printable(listener.Addr().String()), cloudapi.Organization, shellQuote(file))
+	fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", runner.Printable(listener.Addr().String()), cloudapi.Organization, shellQuote(file))
 	h.ui.Say("serving %s; Ctrl-C ends it", cmp.Or(repository, s.GitDir()))
 	h.ui.Say("the page is at http://%s/ and asks for the token in %s", listener.Addr(), file)
 	err = nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -79,7 +80,7 @@ func check(here *clone, _ struct{}) error {
 			if p.Do != "" {
 				line += " (" + p.Do + ")"
 			}
-			fmt.Fprintln(here.Out, terminal.Printable(line))
+			fmt.Fprintln(here.Out, runner.Printable(line))
 		}
 		if len(problems) == 0 {
 			fmt.Fprintf(here.Out, "%s is in order\n", here.store.Ref())

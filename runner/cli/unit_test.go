@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
 
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/deploy"
-	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // Terramate's users write short flags with their values, several at once, and
@@ -93,7 +93,7 @@ func TestPrintable(t *testing.T) {
 		"\u009b31m":          `\u009b31m`,
 		"abc\u202edcba":      `abc\u202edcba`,
 	} {
-		got := terminal.Printable(in)
+		got := runner.Printable(in)
 		if got != want {
 			t.Errorf("printable(%q) = %q, want %q", in, got, want)
 		}

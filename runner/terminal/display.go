@@ -56,7 +56,7 @@ func (u *Printer) HasView() bool {
 // NewDisplay has the runner's options say how output is shown.
 func NewDisplay(x *runner.Options, u *Printer, how, ci string, tasks map[string]runner.Task) *Display {
 	d := &Display{How: how, U: u, Ci: ci, Tasks: tasks}
-	x.Prefix = func(s runner.Stack) string { return u.Paint(Faint, Printable(s.Path)+" | ") }
+	x.Prefix = func(s runner.Stack) string { return u.Paint(Faint, runner.Printable(s.Path)+" | ") }
 	x.GroupStart, x.GroupEnd = d.GroupStart, d.GroupEnd
 	switch d.How {
 	case OutputGrouped:
@@ -159,7 +159,7 @@ func (d *Display) Event(e runner.Event) {
 // ::add-mask:: has to be heard, and since GitHub took set-env and add-path away, what is left
 // can spoil no more than the looks of a log.
 func (d *Display) GroupStart(s runner.Stack, r runner.Result) string {
-	title := Printable(s.Path) + ": " + Printable(CommandLine(d.Tasks[s.Path]))
+	title := runner.Printable(s.Path) + ": " + runner.Printable(CommandLine(d.Tasks[s.Path]))
 	switch {
 	case d.Ci == "github":
 		return "::group::" + escapeData(title)
@@ -174,7 +174,7 @@ func (d *Display) GroupStart(s runner.Stack, r runner.Result) string {
 	}
 	text := ""
 	for _, line := range d.enter(s.Path) {
-		text += "tmnotes: " + Printable(line) + "\n"
+		text += "tmnotes: " + runner.Printable(line) + "\n"
 	}
 	return text
 }
@@ -200,7 +200,7 @@ func (d *Display) GroupEnd(s runner.Stack, r runner.Result) string {
 
 // resultLine says what became of a stack: status, path, time, tries, reason.
 func (d *Display) resultLine(r runner.Result) string {
-	line := "tmnotes: " + d.U.Paint(StatusColor(string(r.Status)), string(r.Status)) + " " + Printable(r.Stack.Path)
+	line := "tmnotes: " + d.U.Paint(StatusColor(string(r.Status)), string(r.Status)) + " " + runner.Printable(r.Stack.Path)
 	if !r.Started.IsZero() {
 		line += " " + runner.Took(max(r.Took, 1))
 	}
@@ -208,7 +208,7 @@ func (d *Display) resultLine(r runner.Result) string {
 		line += fmt.Sprintf(", %d tries", r.Tries)
 	}
 	if why := (&note.Record{Cause: r.Cause, Reason: r.Reason}).Why(); why != "" {
-		line += ": " + Printable(why)
+		line += ": " + runner.Printable(why)
 	}
 	return line + "\n"
 }
@@ -218,14 +218,14 @@ func (d *Display) annotation(r runner.Result) string {
 	if d.Ci != "github" || r.Status != runner.StatusFailed {
 		return ""
 	}
-	message := Printable(r.Stack.Path) + " failed after " + runner.Took(max(r.Took, 1))
+	message := runner.Printable(r.Stack.Path) + " failed after " + runner.Took(max(r.Took, 1))
 	if r.Tries > 1 {
 		message += fmt.Sprintf(" and %d tries", r.Tries)
 	}
 	if reason := r.Reason; reason != "" {
-		message += ": " + Printable(reason)
+		message += ": " + runner.Printable(reason)
 	}
-	return "::error title=" + escapeProperty("tmnotes: "+Printable(r.Stack.Path)+" failed") + "::" + escapeData(message) + "\n"
+	return "::error title=" + escapeProperty("tmnotes: "+runner.Printable(r.Stack.Path)+" failed") + "::" + escapeData(message) + "\n"
 }
 
 // What a workflow command carries is escaped as in @actions/core (command.ts, escapeData and

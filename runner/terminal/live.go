@@ -208,21 +208,21 @@ func (l *View) frame(width, height int) string {
 				last = last[max(0, len(last)-details):]
 				details -= len(last)
 				for _, line := range last {
-					rows = append(rows, liveRow{rest: "│ " + Printable(line), sub: true})
+					rows = append(rows, liveRow{rest: "│ " + runner.Printable(line), sub: true})
 				}
 			}
 		}
 	}
 	add(failed, forFailed, "failed", func(s *liveStack) liveRow {
-		return liveRow{status: "failed", path: s.path, time: runner.Took(s.result.Took), rest: tries(s.result) + Printable(s.result.Reason)}
+		return liveRow{status: "failed", path: s.path, time: runner.Took(s.result.Took), rest: tries(s.result) + runner.Printable(s.result.Reason)}
 	})
 	add(running, forRunning, "running", func(s *liveStack) liveRow {
 		r := liveRow{status: "running", path: s.path, time: clock(now.Sub(s.started))}
 		switch {
 		case now.Before(s.again):
-			r.rest = fmt.Sprintf("try %d failed, next in %s: %s", s.result.Tries, clock(s.again.Sub(now)+time.Second-1), Printable(s.result.Reason))
+			r.rest = fmt.Sprintf("try %d failed, next in %s: %s", s.result.Tries, clock(s.again.Sub(now)+time.Second-1), runner.Printable(s.result.Reason))
 		case !s.again.IsZero():
-			r.rest = fmt.Sprintf("try %d; %s", s.result.Tries+1, Printable(s.result.Reason))
+			r.rest = fmt.Sprintf("try %d; %s", s.result.Tries+1, runner.Printable(s.result.Reason))
 		case s.usual > 0:
 			r.rest = "of about " + clock(s.usual)
 		}
@@ -241,7 +241,7 @@ func (l *View) waitsFor(s *liveStack) string {
 	var names []string
 	for _, p := range s.preds {
 		if !l.stacks[p].final() {
-			names = append(names, Printable(l.stacks[p].path))
+			names = append(names, runner.Printable(l.stacks[p].path))
 		}
 	}
 	switch {
@@ -250,9 +250,9 @@ func (l *View) waitsFor(s *liveStack) string {
 	case len(names) > 0:
 		return "for " + strings.Join(names, ", ")
 	case s.hold != "":
-		return Printable(s.hold)
+		return runner.Printable(s.hold)
 	case s.wave > l.wave():
-		return "for the wave " + Printable(l.waves[l.wave()])
+		return "for the wave " + runner.Printable(l.waves[l.wave()])
 	}
 	return "for its turn"
 }
@@ -286,7 +286,7 @@ type liveRow struct {
 func (l *View) layout(rows []liveRow, width int) []string {
 	paths, times := 0, 0
 	for _, r := range rows {
-		paths, times = max(paths, ansi.StringWidth(Printable(r.path))), max(times, len(r.time))
+		paths, times = max(paths, ansi.StringWidth(runner.Printable(r.path))), max(times, len(r.time))
 	}
 	paths = min(paths, max(width/2, 12))
 	lines := make([]string, 0, len(rows))
@@ -298,7 +298,7 @@ func (l *View) layout(rows []liveRow, width int) []string {
 		case r.status == "":
 			line = "         " + r.rest
 		default:
-			line = l.u.Paint(StatusColor(r.status), r.status) + strings.Repeat(" ", 9-len(r.status)) + pad(Printable(r.path), paths)
+			line = l.u.Paint(StatusColor(r.status), r.status) + strings.Repeat(" ", 9-len(r.status)) + pad(runner.Printable(r.path), paths)
 			if times > 0 {
 				line += "  " + strings.Repeat(" ", times-len(r.time)) + r.time
 			}

@@ -162,7 +162,7 @@ func TestLiveFrameFits(t *testing.T) {
 			rt.Fatalf("%d lines of %d", len(lines), height)
 		}
 		for _, l := range lines {
-			if ansi.StringWidth(l) > width || Printable(l) != l {
+			if ansi.StringWidth(l) > width || runner.Printable(l) != l {
 				rt.Fatalf("%q has %d columns of %d", l, ansi.StringWidth(l), width)
 			}
 		}

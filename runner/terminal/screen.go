@@ -17,6 +17,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/terminal/noprobe"
 )
 
@@ -258,7 +259,7 @@ func (m teaModel) View() (frame string) {
 	// A crash of the view costs the view, not the run, nor what is printed above it.
 	defer func() {
 		if r := recover(); r != nil {
-			frame = Printable(fmt.Sprintf("this view does not work: %v", r))
+			frame = runner.Printable(fmt.Sprintf("this view does not work: %v", r))
 		}
 	}()
 	// The last column stays free: what is erased behind a full line takes its last

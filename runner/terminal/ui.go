@@ -10,9 +10,10 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"golang.org/x/term"
+
+	"github.com/tmnotes/tmnotes/runner"
 )
 
 // The rules of the user interface:
@@ -49,18 +50,18 @@ func IsTerminal(w io.Writer) bool {
 // Say prints a line of ours, unless --quiet.
 func (u *Printer) Say(format string, args ...any) {
 	if !u.Quiet {
-		fmt.Fprintf(u.Err, "tmnotes: %s\n", Printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(u.Err, "tmnotes: %s\n", runner.Printable(fmt.Sprintf(format, args...)))
 	}
 }
 
 // Warn prints a warning, also with --quiet.
 func (u *Printer) Warn(message string) {
-	fmt.Fprintf(u.Err, "tmnotes: %s: %s\n", u.Paint(Yellow, "warning"), Printable(message))
+	fmt.Fprintf(u.Err, "tmnotes: %s: %s\n", u.Paint(Yellow, "warning"), runner.Printable(message))
 }
 
 // Fail prints an error.
 func (u *Printer) Fail(err error) {
-	fmt.Fprintf(u.Err, "tmnotes: %s\n", u.Paint(Red, Printable(err.Error())))
+	fmt.Fprintf(u.Err, "tmnotes: %s\n", u.Paint(Red, runner.Printable(err.Error())))
 }
 
 const (
@@ -91,35 +92,6 @@ func StatusColor(status string) string {
 	return ""
 }
 
-// Printable makes one line of a text, with nothing in it that a terminal would
-// take for a command.
-func Printable(s string) string {
-	clean := true
-	for _, r := range s {
-		if !unicode.IsPrint(r) {
-			clean = false
-			break
-		}
-	}
-	if clean {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n':
-			b.WriteString("; ")
-		case r == '\t':
-			b.WriteByte(' ')
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			fmt.Fprintf(&b, "\\u%04x", r)
-		}
-	}
-	return strings.TrimSuffix(b.String(), "; ")
-}
-
 // Table prints aligned columns, below their header if there is one. colorOf colours the first
 // column by what it says, after aligning, since a tabwriter counts escapes as width.
 func (u *Printer) Table(w io.Writer, header []string, rows [][]string, colorOf func(first string) string) {
@@ -131,7 +103,7 @@ func (u *Printer) Table(w io.Writer, header []string, rows [][]string, colorOf f
 	for _, r := range rows {
 		cells := make([]string, len(r))
 		for i, c := range r {
-			cells[i] = Printable(c)
+			cells[i] = runner.Printable(c)
 		}
 		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}
