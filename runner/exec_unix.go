@@ -110,7 +110,7 @@ func lookPath(name, dir string, env []string) (string, error) {
 		}
 		return name, nil // os/exec changes the directory first
 	}
-	for _, d := range filepath.SplitList(getenv(env, "PATH")) {
+	for _, d := range filepath.SplitList(Getenv(env, "PATH")) {
 		if !filepath.IsAbs(d) {
 			d = filepath.Join(dir, d)
 		}
@@ -144,8 +144,8 @@ func executable(path string) error {
 	return err
 }
 
-// getenv returns the last value of a name in env.
-func getenv(env []string, name string) string {
+// Getenv returns the last value of a name in env.
+func Getenv(env []string, name string) string {
 	for i := len(env) - 1; i >= 0; i-- {
 		if k, v, ok := strings.Cut(env[i], "="); ok && k == name {
 			return v

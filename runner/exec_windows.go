@@ -176,7 +176,7 @@ func Foreground(stdin *os.File) bool {
 // directory, as the child itself would, and never finds one there that is not
 // asked for by a path.
 func lookPath(name, dir string, env []string) (string, error) {
-	exts := strings.Split(strings.ToLower(getenv(env, "PATHEXT")), ";")
+	exts := strings.Split(strings.ToLower(Getenv(env, "PATHEXT")), ";")
 	if len(exts) == 1 && exts[0] == "" {
 		exts = []string{".com", ".exe", ".bat", ".cmd"}
 	}
@@ -191,7 +191,7 @@ func lookPath(name, dir string, env []string) (string, error) {
 		}
 		return ""
 	}
-	dirs := filepath.SplitList(getenv(env, "PATH"))
+	dirs := filepath.SplitList(Getenv(env, "PATH"))
 	if strings.ContainsAny(name, `:\/`) {
 		dirs = []string{""}
 	}
@@ -212,8 +212,8 @@ func isFile(path string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// getenv returns the last value of a name in env, in whatever case it is written.
-func getenv(env []string, name string) string {
+// Getenv returns the last value of a name in env, in whatever case it is written.
+func Getenv(env []string, name string) string {
 	for i := len(env) - 1; i >= 0; i-- {
 		if k, v, ok := strings.Cut(env[i], "="); ok && strings.EqualFold(k, name) {
 			return v

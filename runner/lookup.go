@@ -52,7 +52,7 @@ func (p *Programs) Find(t Task) error {
 	if p.known == nil {
 		p.known = map[[2]string]error{}
 	}
-	path := getenv(t.Env, "PATH")
+	path := Getenv(t.Env, "PATH")
 	for i, c := range t.Commands {
 		if len(c.Args) == 0 {
 			continue

@@ -281,7 +281,9 @@ func (r *recorder) env() []string {
 func TestCloudCallsNobody(t *testing.T) {
 	t.Parallel()
 	w := newCloudWorld(t, "/a", "/b")
-	w.env = without(w.env, "TM_CLI_CONFIG_FILE", "CHECKPOINT_DISABLE")
+	w.env = slices.DeleteFunc(slices.Clone(w.env), func(kv string) bool {
+		return strings.HasPrefix(kv, "TM_CLI_CONFIG_FILE=") || strings.HasPrefix(kv, "CHECKPOINT_DISABLE=")
+	})
 	config := fmt.Sprintf("user_terramate_dir = %q\ndisable_telemetry = false\n", w.path("home", "tm"))
 	if err := os.WriteFile(w.path("home", "own"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)

@@ -76,6 +76,8 @@ func TestImports(t *testing.T) {
 				bad = in(dep, "runner/cli") || in(dep, "runner/terminal") || in(dep, "runner/matrix") || in(dep, "runner/deploy")
 			case p.ImportPath == module+"/runner/deploy": // it knows no flag and no colour
 				bad = in(dep, "runner/cli") || in(dep, "runner/terminal") || in(dep, "runner/matrix")
+			case p.ImportPath == module+"/runner/serve": // it prints nothing, and knows no flag
+				bad = in(dep, "runner/cli") || in(dep, "runner/terminal") || in(dep, "runner/matrix")
 			case p.ImportPath == module+"/runner/matrix":
 				bad = strings.HasPrefix(dep, terramate) || strings.HasPrefix(dep, urfave) || in(dep, "gitstate") || in(dep, "runner/cli") || in(dep, "runner/project")
 			case p.ImportPath == module+"/runner":

@@ -18,6 +18,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/deploy"
+	"github.com/tmnotes/tmnotes/runner/serve"
 )
 
 func onChangeFlag() cli.Flag {
@@ -224,39 +225,38 @@ func (h *changeHook) end() {
 // mostWaiting is how many changes may wait for --on-change of a server.
 const mostWaiting = 1000
 
-// onChange has the command told of the stacks whose status terramate changes.
-// watch is called before records are made, and what it returns after that; end
-// as that of a session.
-func (h *cloudHost) onChange(command string) (watch func(commit string, records []*note.Record) func(), end func()) {
+// hostChanges has the command told of the stacks whose status terramate changes; end is as that
+// of a session.
+func hostChanges(u *ui, s *gitstate.Store, command string) (watch serve.Watch, end func()) {
 	if command == "" {
 		return nil, func() {}
 	}
 	type place struct{ run, op, target, stack string }
 	before := map[place]standing{} // of the stacks that a run has taken up
 	var mu sync.Mutex
-	hook := newChangeHook(h.ui, h.store, command, mostWaiting)
+	hook := newChangeHook(u, s, command, mostWaiting)
 	of := func(r *note.Record) place { return place{r.Run, r.Op, r.Target, r.Stack} }
 	return func(commit string, records []*note.Record) func() {
 		mu.Lock()
 		defer mu.Unlock()
-		x := standings{store: h.store}
+		x := standings{store: s}
 		for _, r := range records {
 			if _, has := before[of(r)]; has || r.Status == "" {
 				continue
 			}
 			var err error
 			if x.st == nil {
-				x.st, err = h.store.State(context.Background())
+				x.st, err = s.State(context.Background())
 			}
-			var s standing
+			var was standing
 			if err == nil {
-				s, err = x.of(r.ID, r.Stack, r.Target)
+				was, err = x.of(r.ID, r.Stack, r.Target)
 			}
 			if err != nil {
-				h.ui.Warn(fmt.Sprintf("--on-change: what was before is not known: %v", err))
+				u.Warn(fmt.Sprintf("--on-change: what was before is not known: %v", err))
 				return func() {}
 			}
-			before[of(r)] = s
+			before[of(r)] = was
 		}
 		return func() {
 			mu.Lock()

@@ -2,26 +2,25 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
-	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/gitstate/report"
 	"github.com/tmnotes/tmnotes/runner"
-	"github.com/tmnotes/tmnotes/runner/deploy"
+	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
+	"github.com/tmnotes/tmnotes/runner/serve"
 )
 
 func serveCommand(env Env) *cli.Command {
@@ -37,16 +36,14 @@ func serveCommand(env Env) *cli.Command {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			return withStore(c, env, func(s *gitstate.Store, dir string) error { return serve(c, env, s, dir) })
+			return withStore(c, env, func(s *gitstate.Store, dir string) error { return serveAPI(c, env, s, dir) })
 		},
 	}
 }
 
-func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
-	ctx := c.Context
+func serveAPI(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	address := settings.listen.text(c, s)
-	host, _, err := net.SplitHostPort(address)
-	if err != nil || host == "" {
+	if host, _, err := net.SplitHostPort(address); err != nil || host == "" {
 		return fmt.Errorf("--listen: %q is no address; use HOST:PORT, as in 127.0.0.1:3006 (0.0.0.0:3006 for everybody)", address)
 	}
 	file := c.String("token-file")
@@ -57,71 +54,52 @@ func serve(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if err != nil {
 		return err
 	}
-	h, err := newCloudHost(c, env, s, dir)
+	u := newUI(env)
+	h, err := newHost(c, u, s, dir)
 	if err != nil {
 		return err
 	}
-	repository, err := cloudRepository(c, s)
+	repository, err := h.Repository(c.Context)
 	if err != nil {
-		h.ui.Warn(err.Error())
+		u.Warn(err.Error())
 	}
-	if err := fetchNotes(ctx, s, h.ui, h.plans[note.Deploy]); err != nil {
+	if err := h.Fetch(c.Context); err != nil {
 		return err
 	}
 	registry, err := metrics(c, s)
 	if err != nil {
 		return err
 	}
-	opt := h.options(token)
-	opt.Repository, opt.KeepLogs = repository, c.Bool("keep-logs")
-	watch, told := h.onChange(settings.onChange.text(c, s))
+	watch, told := hostChanges(u, s, settings.onChange.text(c, s))
 	defer told()
-	opt.Watch = watch
-	api := cloudapi.New(s, opt)
-	mux := http.NewServeMux()
-	mux.Handle("/v1/", api)
-	mux.Handle("/v2/", api)
-	mux.Handle("/.well-known/", api)
-	page := newLivePage(c, h, token)
-	page.register(mux, api.Authorize)
-	mux.Handle("GET /metrics", api.Authorize(h.metricsHandler(registry)))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := s.State(r.Context()); err != nil {
-			h.ui.Warn(err.Error())
-			http.Error(w, "the notes cannot be read", http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
+	server := serve.Server{Host: h, Address: address, Token: token, Repository: repository, KeepLogs: c.Bool("keep-logs"), Watch: watch, Metrics: registry,
+		Report: func() (*report.Report, error) { return reportNow(c, env, s, dir) }}
+	return server.Run(c.Context, func(at net.Addr) {
+		fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", runner.Printable(at.String()), cloudapi.Organization, shellQuote(file))
+		u.Say("serving %s; Ctrl-C ends it", cmp.Or(repository, s.GitDir()))
+		u.Say("the page is at http://%s/ and asks for the token in %s", at, file)
 	})
-	runner.OutliveReader()
-	listener, err := net.Listen("tcp", address)
+}
+
+// reportNow is the report of all stacks. A bare repository has no project that
+// could be read: there the records say which stacks there are.
+func reportNow(c *cli.Context, env Env, s *gitstate.Store, dir string) (*report.Report, error) {
+	if s.WorkTree() != "" {
+		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ})
+		if err != nil {
+			return nil, err
+		}
+		return makeReport(c, env, s, p, project.Selection{}, query.StatusFilter{})
+	}
+	st, err := s.State(c.Context)
 	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
+		return nil, err
 	}
-	// A deployment is announced on the remote before its request is answered.
-	server := &http.Server{Handler: onlyHosts(host, mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, WriteTimeout: 10 * time.Minute,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", runner.Printable(listener.Addr().String()), cloudapi.Organization, shellQuote(file))
-	h.ui.Say("serving %s; Ctrl-C ends it", cmp.Or(repository, s.GitDir()))
-	h.ui.Say("the page is at http://%s/ and asks for the token in %s", listener.Addr(), file)
-	err = nil
-	select {
-	case err = <-failed:
-		err = fmt.Errorf("serving: %w", err)
-	case <-ctx.Done():
+	opt := report.Options{Repository: query.RepositoryName(c.Context, s, "")}
+	for _, k := range st.Stacks() {
+		opt.Stacks = append(opt.Stacks, report.Known{Path: k.Path, ID: k.ID, Target: k.Target})
 	}
-	ctx = context.WithoutCancel(ctx)
-	reach := deploy.NewReach(ctx, h.ui, s, h.plans[note.Deploy].Remote, 1)
-	defer reach.Done()
-	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if server.Shutdown(wait) != nil {
-		_ = server.Close() // which ends what is still being asked
-	}
-	page.end()
-	return errors.Join(err, api.Close(), h.end(ctx, reach))
+	return report.Build(c.Context, s, st, opt)
 }
 
 // tokenFrom reads the token, and makes the file with a new one where it is not
@@ -152,22 +130,4 @@ func tokenFrom(file string) (string, error) {
 		return "", fmt.Errorf("--token-file: what is in %s is too short for a token; delete the file, and a new one is made", file)
 	}
 	return token, nil
-}
-
-// onlyHosts answers requests that name the server as it may be named: by an
-// address, as localhost, or as --listen has it. A page in somebody's browser
-// cannot make a name of its own point here and have it answer (DNS rebinding).
-func onlyHosts(listen string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := r.Host
-		if host, _, err := net.SplitHostPort(name); err == nil {
-			name = host
-		}
-		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
-		if net.ParseIP(name) == nil && !strings.EqualFold(name, "localhost") && !strings.EqualFold(name, listen) {
-			http.Error(w, "this server does not go by that name", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/expfmt"
 	"github.com/urfave/cli/v2"
 
@@ -173,22 +171,3 @@ func checkMetricsFile(file string) error {
 	}
 	return nil
 }
-
-// metricsHandler answers a scrape. The remote's notes are brought first, for as long as a
-// scrape can wait; when that was done last is a metric. State that cannot be read fails the scrape.
-func (h *cloudHost) metricsHandler(r *prometheus.Registry) http.Handler {
-	answer := promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, ErrorLog: metricsLog{h.ui}, MaxRequestsInFlight: 4})
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		ctx, cancel := context.WithTimeout(req.Context(), 4*time.Second)
-		err := h.refresh(ctx)
-		cancel()
-		if err != nil && req.Context().Err() == nil {
-			h.ui.Warn(fmt.Sprintf("metrics: %v", err))
-		}
-		answer.ServeHTTP(w, req)
-	})
-}
-
-type metricsLog struct{ *ui }
-
-func (l metricsLog) Println(v ...any) { l.Warn("metrics: " + strings.TrimSpace(fmt.Sprintln(v...))) }

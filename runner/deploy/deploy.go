@@ -16,6 +16,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/tmnotes/tmnotes/runner"
 )
 
 // World is what a run gets from outside, so that a caller can give it another one.
@@ -32,6 +34,9 @@ type Voice interface {
 	Say(format string, args ...any)
 	Warn(text string)
 }
+
+// Getenv is the value of a variable, "" where it is not set.
+func (w *World) Getenv(name string) string { return runner.Getenv(w.Environ, name) }
 
 // with is the environment with more variables, for a child.
 func (w *World) with(more ...string) []string { return append(slices.Clip(w.Environ), more...) }

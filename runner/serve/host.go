@@ -1,4 +1,7 @@
-package cli
+// Package serve is where the state meets programs that ask for it: the API in the place of Terramate
+// Cloud, for `tmnotes cloud` ([Guest]) and `tmnotes serve` ([Server]), with the page and
+// the metrics of the latter. A [Host] says when notes travel, and what the files of the project say.
+package serve
 
 import (
 	"cmp"
@@ -11,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/note"
@@ -23,18 +24,23 @@ import (
 	"github.com/tmnotes/tmnotes/runner/query"
 )
 
-// cloudHost is what the API of cloudapi and the rest of the program have in
+// Options are what a host is told.
+type Options struct {
+	deploy.World
+	Store    *gitstate.Store
+	Dir      string   // where it is started
+	Command  []string // of the program that is served, if there is one
+	Sync     deploy.Sync
+	Interval time.Duration // between pushes
+}
+
+// Host is what the API of cloudapi and the rest of the program have in
 // common, for `cloud` and for `serve`: when notes travel, and what the files of
 // the project say.
-type cloudHost struct {
-	env      Env
-	store    *gitstate.Store
-	net      context.Context // of all that goes to the remote
-	ui       *ui
-	dir      string
-	argv     []string // of the program that is served, if there is one
-	plans    map[string]deploy.Route
-	interval time.Duration
+type Host struct {
+	Options
+	net    context.Context // of all that goes to the remote
+	routes map[string]deploy.Route
 
 	mu      sync.Mutex      // guards what follows
 	push    *deploy.Courier // nil until something is recorded
@@ -50,27 +56,32 @@ type cloudHost struct {
 // freshFor is how long the notes that were fetched count as what the remote has.
 const freshFor = 10 * time.Second
 
-func newCloudHost(c *cli.Context, env Env, s *gitstate.Store, dir string) (*cloudHost, error) {
-	h := &cloudHost{env: env, store: s, net: context.Background(), ui: newUI(env), dir: dir, plans: map[string]deploy.Route{}}
+// NewHost makes ready to record what is asked for.
+func NewHost(ctx context.Context, opt Options) (*Host, error) {
+	h := &Host{Options: opt, net: context.Background(), routes: map[string]deploy.Route{}}
 	var err error
 	for _, op := range []string{note.Deploy, note.Drift, "preview"} {
-		if h.plans[op], err = planSync(c, s, "", env.ci(), op); err != nil {
+		if h.routes[op], err = opt.Sync.Route(opt.Store, "", opt.CI, op); err != nil {
 			return nil, err
 		}
 	}
-	if err = s.TrySign(c.Context); err != nil {
+	if err = opt.Store.TrySign(ctx); err != nil {
 		return nil, err
 	}
-	h.interval, err = settings.pushInterval.duration(c, s)
-	s.UseJournal(s.NewRun()) // a file of its own
-	return h, err
+	opt.Store.UseJournal(opt.Store.NewRun()) // a file of its own
+	return h, nil
+}
+
+// Fetch brings the notes by which deployments are answered for.
+func (h *Host) Fetch(ctx context.Context) error {
+	return h.World.Fetch(ctx, h.Store, h.routes[note.Deploy])
 }
 
 // options are those of the API that come from here.
-func (h *cloudHost) options(token string) cloudapi.Options {
-	opt := cloudapi.Options{Token: token, Environ: h.env.Environ, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
-		CommandLine: h.argv, See: h.see, Reason: runner.Reason, Warn: h.ui.Warn}
-	if h.store.WorkTree() != "" {
+func (h *Host) options(token string) cloudapi.Options {
+	opt := cloudapi.Options{Token: token, Environ: h.Environ, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
+		CommandLine: h.Command, See: h.see, Reason: runner.Reason, Warn: h.Out.Warn}
+	if h.Store.WorkTree() != "" {
 		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
 			h.treeMu.Lock()
 			if h.tree == nil {
@@ -86,10 +97,10 @@ func (h *cloudHost) options(token string) cloudapi.Options {
 
 // begin looks at the project anew: another terramate has started. It does so
 // while that one reads the project, too.
-func (h *cloudHost) begin() error {
+func (h *Host) begin() error {
 	h.treeMu.Lock()
 	defer h.treeMu.Unlock()
-	if h.store.WorkTree() == "" || h.ahead {
+	if h.Store.WorkTree() == "" || h.ahead {
 		h.ahead = false
 		return nil
 	}
@@ -101,18 +112,18 @@ func (h *cloudHost) begin() error {
 
 // beginAhead is begin where it is known that a terramate starts now, and finds
 // the project as it is.
-func (h *cloudHost) beginAhead() {
+func (h *Host) beginAhead() {
 	_ = h.begin()
 	h.ahead = true
 }
 
-func (h *cloudHost) load() func() (*workTree, error) {
+func (h *Host) load() func() (*workTree, error) {
 	return sync.OnceValues(func() (*workTree, error) {
-		p, err := project.Load(context.Background(), project.Options{Dir: h.dir, Environ: h.env.Environ})
+		p, err := project.Load(context.Background(), project.Options{Dir: h.Dir, Environ: h.Environ})
 		if err != nil {
 			return nil, err
 		}
-		w := &workTree{env: h.env, store: h.store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: query.NewReader(context.Background(), p.Root())}
+		w := &workTree{environ: h.Environ, store: h.Store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: query.NewReader(context.Background(), p.Root())}
 		if w.stacks, err = p.All(); err != nil {
 			return nil, err
 		}
@@ -124,50 +135,50 @@ func (h *cloudHost) load() func() (*workTree, error) {
 }
 
 // refresh brings the remote's notes, unless they were brought just now.
-func (h *cloudHost) refresh(ctx context.Context) error {
+func (h *Host) refresh(ctx context.Context) error {
 	h.fetching.Lock()
 	defer h.fetching.Unlock()
-	plan := h.plans[note.Deploy]
-	if plan.Remote == "" || time.Since(h.store.Remote(plan.Remote).LastFetch()) < freshFor {
+	plan := h.routes[note.Deploy]
+	if plan.Remote == "" || time.Since(h.Store.Remote(plan.Remote).LastFetch()) < freshFor {
 		return nil
 	}
-	_, err := h.store.Remote(plan.Remote).Fetch(ctx)
+	_, err := h.Store.Remote(plan.Remote).Fetch(ctx)
 	return err
 }
 
 // announce brings the head of a deployment and its queued stacks to the remote.
-func (h *cloudHost) announce(ctx context.Context) error {
-	remote := h.plans[note.Deploy].Remote
+func (h *Host) announce(ctx context.Context) error {
+	remote := h.routes[note.Deploy].Remote
 	if remote == "" {
 		return nil
 	}
-	tr, err := h.store.Remote(remote).Announce(ctx, true) // refresh fetched
+	tr, err := h.Store.Remote(remote).Announce(ctx, true) // refresh fetched
 	if err != nil {
-		return deploy.NotAnnounced(err, remote, h.store.Ref(), h.env.ci())
+		return deploy.NotAnnounced(err, remote, h.Store.Ref(), h.CI)
 	}
 	if tr.Spooled {
-		h.ui.Warn(deploy.Spooled(remote, h.store.Ref()))
+		h.Out.Warn(deploy.Spooled(remote, h.Store.Ref()))
 	}
 	return nil
 }
 
 // recorded sees to it that what was recorded comes to the disk, into the notes,
 // and, if its operation is synced, to the remote.
-func (h *cloudHost) recorded(op string) {
+func (h *Host) recorded(op string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if remote := h.plans[op].Remote; h.push == nil || remote != "" && h.push.Remote == "" {
+	if remote := h.routes[op].Remote; h.push == nil || remote != "" && h.push.Remote == "" {
 		if h.push != nil {
 			h.push.End()
 		}
-		h.push = deploy.NewCourier(h.store, remote, h.interval)
+		h.push = deploy.NewCourier(h.Store, remote, h.Interval)
 		h.push.Start(h.net)
 	}
 	h.push.Recorded()
 }
 
 // now sends what is known at once, without waiting for it.
-func (h *cloudHost) now() {
+func (h *Host) now() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.push != nil {
@@ -177,7 +188,7 @@ func (h *cloudHost) now() {
 
 // end writes everything down, and sends it where anything was recorded that is
 // to be sent.
-func (h *cloudHost) end(ctx context.Context, reach *deploy.Reach) error {
+func (h *Host) end(ctx context.Context, reach *deploy.Reach) error {
 	h.mu.Lock()
 	push, remote := h.push, ""
 	h.push = nil // it ends once
@@ -185,28 +196,28 @@ func (h *cloudHost) end(ctx context.Context, reach *deploy.Reach) error {
 	if push != nil {
 		remote = push.Remote
 	}
-	reach.End(h.ui, remote)
+	reach.End(h.Out, remote)
 	if push != nil {
 		push.End()
 	}
-	if err := h.store.Sync(); err != nil {
+	if err := h.Store.Sync(); err != nil {
 		return err
 	}
 	if remote == "" {
-		err := h.store.Flush(ctx)
-		h.store.Tidy()
+		err := h.Store.Flush(ctx)
+		h.Store.Tidy()
 		return err
 	}
-	to := h.store.Remote(remote)
+	to := h.Store.Remote(remote)
 	send := to.Push
 	if time.Since(to.LastFetch()) < freshFor {
 		send = to.PushFetched
 	}
 	if _, err := send(reach.Context); err != nil {
-		if err := h.store.Flush(ctx); err != nil {
+		if err := h.Store.Flush(ctx); err != nil {
 			return err
 		}
-		return deploy.NotPushed(h.store, remote, err, h.env.ci())
+		return deploy.NotPushed(h.Store, remote, err, h.CI)
 	}
 	return nil
 }
@@ -214,12 +225,12 @@ func (h *cloudHost) end(ctx context.Context, reach *deploy.Reach) error {
 // see is what `tmnotes run -- COMMAND` sees and records. For deployments the CLI sends the
 // words joined; where its own command line ends in these words, they are known as they
 // were.
-func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight, err error) {
+func (h *Host) see(path, joined string, argv []string) (seen cloudapi.Sight, err error) {
 	if argv == nil {
 		argv = strings.Fields(joined)
-		for i := range h.argv {
-			if strings.Join(h.argv[i:], " ") == joined {
-				argv = h.argv[i:]
+		for i := range h.Command {
+			if strings.Join(h.Command[i:], " ") == joined {
+				argv = h.Command[i:]
 				break
 			}
 		}
@@ -227,7 +238,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 	h.treeMu.Lock()
 	load := h.tree
 	h.treeMu.Unlock()
-	env, reader, at := h.env.Environ, command.NewReader("", nil), command.Surroundings{}
+	env, reader, at := h.Environ, command.NewReader("", nil), command.Surroundings{}
 	if load != nil {
 		tree, err := load()
 		if err != nil {
@@ -244,7 +255,7 @@ func (h *cloudHost) see(path, joined string, argv []string) (seen cloudapi.Sight
 
 // workTree is the project as one invocation of terramate finds it.
 type workTree struct {
-	env     Env
+	environ []string
 	store   *gitstate.Store
 	project *project.Project
 	stacks  []runner.Stack
@@ -272,7 +283,7 @@ func (w *workTree) Env(path string) ([]string, string) {
 	stack, here := w.byPath[path]
 	env, ok := w.seen[path]
 	if !ok {
-		env = w.env.Environ
+		env = w.environ
 		if here {
 			if own, err := w.project.Env(stack); err == nil {
 				env = own
@@ -357,24 +368,22 @@ func without(env []string, names ...string) []string {
 	})
 }
 
-// cloudRepository is how terramate calls the repository, by the remote that it
-// looks at.
-func cloudRepository(c *cli.Context, s *gitstate.Store) (string, error) {
-	remote, err := findRemote(c, s, "")
+// Repository is how terramate calls the repository, by the remote that it looks at.
+func (h *Host) Repository(ctx context.Context) (string, error) {
+	remote, err := h.Sync.Find(h.Store, "")
 	if err != nil {
 		return "", err
 	}
 	if remote == "" {
 		return "", errors.New("terramate does not use its cloud features without a remote")
 	}
-	url, err := s.Remote(remote).URL(c.Context)
+	url, err := h.Store.Remote(remote).URL(ctx)
 	if err != nil {
 		return "", err
 	}
 	return project.CloudRepository(url)
 }
 
-func (h *cloudHost) byAndJob(ctx context.Context) (by, job string, attempt int) {
-	ci := h.env.ci()
-	return cmp.Or(ci.By, h.store.Who(ctx)), ci.Job, ci.Attempt
+func (h *Host) byAndJob(ctx context.Context) (by, job string, attempt int) {
+	return cmp.Or(h.CI.By, h.Store.Who(ctx)), h.CI.Job, h.CI.Attempt
 }

@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"bytes"
@@ -16,13 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
-	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/report"
 	"github.com/tmnotes/tmnotes/runner"
-	"github.com/tmnotes/tmnotes/runner/project"
-	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // livePage shows the report of a repository as it is now. It only reads.
@@ -37,7 +32,7 @@ import (
 // The page asks for itself again every few seconds, and is sent only if it is
 // another one. That needs no connection that stays, and works behind any proxy.
 type livePage struct {
-	host   *cloudHost
+	host   *Host
 	token  string
 	report func() (*report.Report, error)
 
@@ -54,31 +49,6 @@ type livePage struct {
 type madePage struct {
 	etag             string
 	html, zipped, js []byte
-}
-
-func newLivePage(c *cli.Context, h *cloudHost, token string) *livePage {
-	return &livePage{host: h, token: token, report: func() (*report.Report, error) { return reportNow(c, h.env, h.store, h.dir) }}
-}
-
-// reportNow is the report of all stacks. A bare repository has no project that
-// could be read: there the records say which stacks there are.
-func reportNow(c *cli.Context, env Env, s *gitstate.Store, dir string) (*report.Report, error) {
-	if s.WorkTree() != "" {
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ})
-		if err != nil {
-			return nil, err
-		}
-		return makeReport(c, env, s, p, project.Selection{}, query.StatusFilter{})
-	}
-	st, err := s.State(c.Context)
-	if err != nil {
-		return nil, err
-	}
-	opt := report.Options{Repository: query.RepositoryName(c.Context, s, "")}
-	for _, k := range st.Stacks() {
-		opt.Stacks = append(opt.Stacks, report.Known{Path: k.Path, ID: k.ID, Target: k.Target})
-	}
-	return report.Build(c.Context, s, st, opt)
 }
 
 // register adds the page to a server. authorize lets through who has the token as
