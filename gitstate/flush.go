@@ -192,7 +192,8 @@ func (s *Store) retryMovedRef(ctx context.Context, ref string, f func() error) e
 	return fmt.Errorf("%s: %w; if no git process is at work, a stale %s.lock is in the way", ref, err, filepath.Join(s.repo.CommonDir, ref))
 }
 
-// backoff is a random time up to base·2^try, at most limit.
+// backoff is a random time between a quarter and five quarters of base·2^try, which is at most
+// limit. It is never none, as full jitter may be: others have to be through first.
 func backoff(try int, base, limit time.Duration) time.Duration {
 	d := limit
 	if try < 20 {

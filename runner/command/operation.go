@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/mattn/go-shellwords"
 )
 
 // Operation says what a command does to a stack, as far as that can be told from
@@ -313,11 +315,11 @@ func (environment) keys(sub string) []string {
 }
 
 // args are the arguments that the environment adds to a subcommand, and why they
-// could not be understood.
+// could not be understood: then Terraform does not run (main.go, mergeEnvArgs).
 func (e environment) args(sub string) (args []string, problem string) {
 	for _, k := range e.keys(sub) {
-		words, ok := splitWords(e.cliArgs[k])
-		if !ok {
+		words, err := splitWords(e.cliArgs[k])
+		if err != nil {
 			return nil, k + " is not understood"
 		}
 		args = append(args, words...)
@@ -336,7 +338,7 @@ func (e environment) raw(sub string) (words []string) {
 // of normal.
 func (e environment) foreignWords(normal func(options) []string) (words []string) {
 	for k, v := range e.cliArgs {
-		if args, ok := splitWords(v); ok {
+		if args, err := splitWords(v); err == nil {
 			if args = normal(parseOptions(args)); len(args) == 0 {
 				continue
 			}
@@ -350,37 +352,6 @@ func (e environment) foreignWords(normal func(options) []string) (words []string
 	return words
 }
 
-// splitWords splits as a shell would, as far as quotes go; false where more of a
-// shell would be needed, or a quote is open.
-func splitWords(s string) (words []string, ok bool) {
-	var word []byte
-	inWord := false
-	quote := byte(0)
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case c == '\\' && quote != '\'':
-			if i++; i == len(s) {
-				return nil, false
-			}
-			word, inWord = append(word, s[i]), true
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote == 0 && (c == '\'' || c == '"'):
-			quote, inWord = c, true
-		case c == '`' && quote != '\'', quote == 0 && strings.IndexByte("()<>|&;", c) >= 0:
-			return nil, false
-		case quote == 0 && strings.IndexByte(" \t\r\n", c) >= 0:
-			if inWord {
-				words = append(words, string(word))
-			}
-			word, inWord = nil, false
-		default:
-			word, inWord = append(word, c), true
-		}
-	}
-	if inWord {
-		words = append(words, string(word))
-	}
-	return words, quote == 0
-}
+// splitWords is Terraform's and OpenTofu's own way to split: no variable is replaced, no
+// command executed, and what is behind an operator of a shell is dropped.
+func splitWords(s string) ([]string, error) { return new(shellwords.Parser).Parse(s) }

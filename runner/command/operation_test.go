@@ -1,6 +1,9 @@
 package command
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
 	"reflect"
 	"regexp"
 	"slices"
@@ -34,6 +37,7 @@ func TestRecognise(t *testing.T) {
 		{"terraform apply -destroy=false", "TF_CLI_ARGS_apply=-destroy", "deploy", ""},
 		{"terraform apply", "TF_CLI_ARGS_plan=-destroy -target=x", "deploy", ""},
 		{"terraform apply", "TF_CLI_ARGS=-var 'a=b c'|TF_CLI_ARGS_apply=-var \"x=\\\"y\\\"\"", "deploy", ""},
+		{"terraform apply", "TF_CLI_ARGS_apply=-no-color; -target=x", "deploy", ""}, // Terraform drops what is behind the semicolon
 		{"terragrunt apply", "", "deploy", ""},
 		{"terragrunt apply --terragrunt-config x.hcl --terragrunt-non-interactive -auto-approve", "", "deploy", ""},
 		{"terragrunt --working-dir x --log-level=debug apply", "", "deploy", ""},
@@ -49,7 +53,6 @@ func TestRecognise(t *testing.T) {
 		{"terraform apply", "TF_CLI_ARGS=-target=x", "apply", "-target"},
 		{"terraform apply", "TF_CLI_ARGS_apply=-no-color '-target=x y'", "apply", "-target"},
 		{"terragrunt apply", "TF_CLI_ARGS_apply=-target=x", "apply", "-target"},
-		{"terraform apply", "TF_CLI_ARGS_apply=-no-color; -target=x", "apply", "TF_CLI_ARGS_apply is not understood"},
 		{"terraform apply", "TF_CLI_ARGS='-no-color", "apply", "TF_CLI_ARGS is not understood"},
 		{"terraform apply", "TF_CLI_ARGS=plan.out", "apply", "saved plan"},
 		{"tofu apply -exclude=x", "", "apply", "-exclude"},
@@ -214,24 +217,46 @@ func TestVariant(t *testing.T) {
 	}
 }
 
-func TestSplitWords(t *testing.T) {
+// TF_CLI_ARGS means to us what it means to Terraform, which is asked where it is installed:
+// what stands behind an operator of a shell is dropped without a word.
+func TestArgsAreTerraforms(t *testing.T) {
 	t.Parallel()
-	for s, want := range map[string][]string{
-		"":                       nil,
+	terraform, _ := exec.LookPath("terraform")
+	for value, want := range map[string][]string{
 		" a  b\tc\n":             {"a", "b", "c"},
 		`-var 'a=b c' "d e"f`:    {"-var", "a=b c", "d ef"},
 		`'' ""`:                  {"", ""},
-		`a\ b "c\"d" 'e\f'`:      {"a b", `c"d`, `e\f`},
+		`a\ b "c\"d" 'e\f' g\nh`: {"a b", `c"d`, `e\f`, "gnh"},
 		`-var='x={"a"=["b;c"]}'`: {`-var=x={"a"=["b;c"]}`},
-		`-var a=$HOME`:           {"-var", "a=$HOME"},
+		"$HOME ${HOME} #x *":     {"$HOME", "${HOME}", "#x", "*"},
+		"`x y` a$(x y)b \"`x`\"": {"`x y`", "a$(x y)b", "`x`"},
+		"a; b":                   {"a"},
+		"a && b":                 {"a"},
+		"a|b":                    {"a"},
+		"a 2>b":                  {"a"},
+		"'":                      nil,
+		`"a`:                     nil,
+		`a\`:                     nil,
+		"`x":                     nil,
+		"f(x)":                   nil,
+		"x)":                     nil,
 	} {
-		if got, ok := splitWords(s); !ok || !slices.Equal(got, want) {
-			t.Errorf("%q: %q %v, want %q", s, got, ok, want)
+		got, problem := tfEnv([]string{"TF_CLI_ARGS_version=" + value}).args("version")
+		if !slices.Equal(got, want) || (problem == "") != (want != nil) {
+			t.Errorf("%q: %q %q, want %q", value, got, problem, want)
 		}
-	}
-	for _, s := range []string{`'`, `"a`, `a\`, "a;b", "a && b", "`x`", "\"`x`\"", "$(x)", "a > b"} {
-		if got, ok := splitWords(s); ok {
-			t.Errorf("%q: %q", s, got)
+		if terraform == "" {
+			continue
+		}
+		cmd := exec.Command(terraform, "version")
+		cmd.Env = append(os.Environ(), "TF_LOG=info", "CHECKPOINT_DISABLE=1", "TF_CLI_ARGS=", "TF_CLI_ARGS_version="+value)
+		log, _ := cmd.CombinedOutput()
+		says := fmt.Sprintf("CLI command args: %#v\n", append([]string{"version"}, want...))
+		if want == nil {
+			says = "Error parsing extra CLI args from TF_CLI_ARGS_version"
+		}
+		if !strings.Contains(string(log), says) {
+			t.Errorf("%q: no %s in\n%s", value, says, log)
 		}
 	}
 }

@@ -3,13 +3,17 @@ package matrix
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+
+	"gopkg.in/yaml.v3"
 
 	"github.com/tmnotes/tmnotes/runner"
 )
@@ -141,76 +145,83 @@ const mostNeeds = 50
 
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
 
-// forGitLab is a child pipeline of a job for each leg. A job needs the jobs that have
-// what its stacks come after. It runs also where one of them failed: that blocks the
-// stacks that depend on what failed, and no others, and has to be on record.
+type fields = map[string]any
+
+// forGitLab is a child pipeline of a job for each leg (docs.gitlab.com/ci/yaml). A job needs
+// the jobs that have what its stacks come after. It runs also where one of them failed: that
+// blocks the stacks that depend on what failed, and no others, and has to be on record.
 func forGitLab(d *Document) ([]byte, error) {
-	tree := d.GitLab.Tree
-	dir, err := inside(tree, d.Dir)
+	dir, err := inside(d.GitLab.Tree, d.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("--out: %w; artifacts are inside of the project", err)
 	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "# %s\n", d.GitLab.Title)
+	pipeline := yaml.Node{Kind: yaml.MappingNode}
+	add := func(name, about string, what any) {
+		var value yaml.Node
+		err = errors.Join(err, value.Encode(what))
+		pipeline.Content = append(pipeline.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name, LineComment: about}, &value)
+	}
 	if template := d.GitLab.Template; template != "" {
-		if _, err := os.Stat(template); err != nil {
+		local, err := d.GitLab.local(template)
+		if err != nil {
 			return nil, fmt.Errorf("--job-template: %w", err)
 		}
-		abs, err := filepath.Abs(template)
-		if err != nil {
-			return nil, err
-		}
-		local, err := inside(tree, abs)
-		if err != nil {
-			return nil, fmt.Errorf("--job-template: %w; GitLab includes what is in the commit", err)
-		}
-		fmt.Fprintf(&b, "include:\n  - local: %s\n", quoted("/"+local))
+		add("include", "", []fields{{"local": local}})
 	} else {
-		b.WriteString(".tmnotes-leg: {}\n")
+		add(".tmnotes-leg", "", fields{})
 	}
-	fmt.Fprintf(&b, `workflow:
-  rules:
-    - when: always
-stages: [deploy]
-.tmnotes:
-  stage: deploy
-  when: always
-  variables:
-    GIT_DEPTH: "0"
-  script:
-    - %s
-`, quoted(d.GitLab.Script))
+	add("workflow", "", fields{"rules": []fields{{"when": "always"}}})
+	add("stages", "", []string{"deploy"})
+	add(".tmnotes", "", fields{"stage": "deploy", "when": "always", "variables": fields{"GIT_DEPTH": "0"}, "script": []string{d.GitLab.Script}})
+	extends := []string{".tmnotes", ".tmnotes-leg"}
+	idle := func(script string) fields {
+		return fields{"extends": extends, "before_script": []string{}, "after_script": []string{}, "variables": fields{"GIT_STRATEGY": "none"}, "script": []string{script}}
+	}
 	if len(d.Legs) == 0 {
 		// GitLab refuses a pipeline without jobs.
-		b.WriteString("nothing-to-do:\n  extends: [.tmnotes, .tmnotes-leg]\n  before_script: []\n  after_script: []\n" +
-			"  variables:\n    GIT_STRATEGY: none\n  script:\n    - \"echo 'no stack has to run'\"\n")
-		return b.Bytes(), nil
+		add("nothing-to-do", "", idle("echo 'no stack has to run'"))
 	}
-	// The files are an artifact of this very job, in the parent pipeline.
-	artifact := ""
-	if job, pipeline := d.GitLab.Job, d.GitLab.Pipeline; job != "" && pipeline != "" {
-		artifact = fmt.Sprintf("    - pipeline: %s\n      job: %s\n", quoted(pipeline), quoted(job))
+	files := []fields{} // an artifact of this very job, in the parent pipeline
+	if d.GitLab.Job != "" && d.GitLab.Pipeline != "" {
+		files = append(files, fields{"pipeline": d.GitLab.Pipeline, "job": d.GitLab.Job})
 	}
-	needs, barriers := needsOf(d.Legs, mostNeeds-strings.Count(artifact, "job:"))
-	list := func(jobs []string, first string) {
-		if len(jobs) == 0 && first == "" {
-			b.WriteString("  needs: []\n")
-			return
-		}
-		b.WriteString("  needs:\n" + first)
+	after := func(jobs []string, needs []fields) []fields {
 		for _, j := range jobs {
-			fmt.Fprintf(&b, "    - job: %s\n      artifacts: false\n", j)
+			needs = append(needs, fields{"job": j, "artifacts": false})
 		}
+		return needs
 	}
+	needs, barriers := needsOf(d.Legs, mostNeeds-len(files))
 	for _, bar := range barriers {
-		fmt.Fprintf(&b, "%s:\n  extends: [.tmnotes, .tmnotes-leg]\n  before_script: []\n  after_script: []\n  variables:\n    GIT_STRATEGY: none\n  script:\n    - \"true\"\n", bar.name)
-		list(bar.needs, "")
+		wait := idle("true")
+		wait["needs"] = after(bar.needs, nil)
+		add(bar.name, "", wait)
 	}
 	for n := range d.Legs {
-		fmt.Fprintf(&b, "leg-%d: # %s, about %s\n  extends: [.tmnotes, .tmnotes-leg]\n  variables:\n    TMNOTES_LEG_FILE: %s\n", n+1, d.Label(n), d.About(n), quoted(dir+"/"+File(n+1)))
-		list(needs[n], artifact)
+		add(fmt.Sprintf("leg-%d", n+1), fmt.Sprintf("%s, about %s", d.Label(n), d.About(n)),
+			fields{"extends": extends, "variables": fields{"TMNOTES_LEG_FILE": dir + "/" + File(n+1)}, "needs": after(needs[n], slices.Clip(files))})
 	}
-	return b.Bytes(), nil
+	b := bytes.NewBufferString("# " + d.GitLab.Title + "\n")
+	enc := yaml.NewEncoder(b)
+	enc.SetIndent(2)
+	err = errors.Join(err, enc.Encode(&pipeline))
+	return b.Bytes(), err
+}
+
+// local is a template as GitLab includes it: a file of the commit.
+func (g GitLab) local(template string) (string, error) {
+	if _, err := os.Stat(template); err != nil {
+		return "", err
+	}
+	abs, err := filepath.Abs(template)
+	if err != nil {
+		return "", err
+	}
+	path, err := inside(g.Tree, abs)
+	if err != nil {
+		return "", fmt.Errorf("%w; GitLab includes what is in the commit", err)
+	}
+	return "/" + path, nil
 }
 
 // barrier is a job that does nothing, and is there when the jobs that it needs are over.
@@ -268,15 +279,4 @@ func inside(tree, path string) (string, error) {
 		return "", fmt.Errorf("%q: use letters, digits, dots, - and _", rel)
 	}
 	return rel, nil
-}
-
-// quoted is a string as JSON and YAML have it.
-func quoted(s string) string {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(s); err != nil {
-		panic(err) // a string has a form
-	}
-	return strings.TrimSuffix(b.String(), "\n")
 }

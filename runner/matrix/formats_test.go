@@ -2,9 +2,11 @@ package matrix
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"testing"
 
+	"gopkg.in/yaml.v3"
 	"pgregory.net/rapid"
 )
 
@@ -80,4 +82,22 @@ func TestGitLabNeeds(t *testing.T) {
 			rt.Fatalf("barriers that nobody needs: %v", barriers)
 		}
 	})
+}
+
+// The command of a leg is the same when GitLab has read it, whatever it means to YAML.
+func TestGitLabScript(t *testing.T) {
+	t.Parallel()
+	tree := t.TempDir()
+	for _, script := range []string{`run -- deploy 'it'\''s' "$x": #1`, "true", "1:20", "- a", "two\nlines\n", "tab\t, bell\a, delete\x7f, next line\u0085, 世😀"} {
+		out, err := forGitLab(&Document{Plan: &Plan{}, Dir: filepath.Join(tree, "legs"), GitLab: GitLab{Title: "Made for a test.", Tree: tree, Script: script}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Common struct{ Script []string } `yaml:".tmnotes"`
+		}
+		if err := yaml.Unmarshal(out, &got); err != nil || !slices.Equal(got.Common.Script, []string{script}) {
+			t.Errorf("%q: %v %q in\n%s", script, err, got.Common.Script, out)
+		}
+	}
 }
