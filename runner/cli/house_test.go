@@ -110,6 +110,45 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// A function that fits on a screen is understood; who is handed six things is handed a type that
+// has no name yet; and a file has one reason.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	const mostLines, mostParameters, mostInFile = 80, 6, 500
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() != ".." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		files := token.NewFileSet()
+		file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		if n := files.Position(file.End()).Line; n > mostInFile {
+			t.Errorf("%s has %d lines", path, n)
+		}
+		for _, d := range file.Decls {
+			f, is := d.(*ast.FuncDecl)
+			if !is {
+				continue
+			}
+			lines, parameters := files.Position(f.End()).Line-files.Position(f.Pos()).Line+1, f.Type.Params.NumFields()
+			if lines > mostLines || parameters > mostParameters {
+				t.Errorf("%s: %s has %d lines and %d parameters", path, f.Name.Name, lines, parameters)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A new entry at the top needs a reason as strong as these have.
 func TestTopLevel(t *testing.T) {
 	t.Parallel()

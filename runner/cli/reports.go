@@ -46,74 +46,76 @@ func reportCommand(env Env) *cli.Command {
 		Description: "FILE may be - for stdout. Reads what is here; `tmnotes fetch` brings what is on the remote. Without --target it has all\n" +
 			"targets that something is recorded for.",
 		Flags:  slices.Concat(flags, chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), storeFlags()),
-		Action: func(c *cli.Context) error { return writeReports(c, env) },
+		Action: inClone(env, parseReport, writeReports),
 	}
 }
 
-func writeReports(c *cli.Context, env Env) error {
+// reportOptions is what the flags of `report` say, checked.
+type reportOptions struct {
+	files   map[string]string // by format
+	metrics string            // the file
+	sel     project.Selection
+	filter  query.StatusFilter
+}
+
+func parseReport(c *cli.Context) (o reportOptions, err error) {
 	if err := errors.Join(noArgs(c), setLogLevel(c)); err != nil {
-		return err
+		return o, err
 	}
-	files := map[string]string{} // by format
+	o.files = map[string]string{}
 	var names []string
 	for _, f := range reportFormats {
 		names = append(names, "--"+f.name+" FILE")
 		if c.IsSet(f.name) {
-			if files[f.name] = c.String(f.name); files[f.name] == "" {
-				return fmt.Errorf("--%s: to which file? - is stdout", f.name)
+			if o.files[f.name] = c.String(f.name); o.files[f.name] == "" {
+				return o, fmt.Errorf("--%s: to which file? - is stdout", f.name)
 			}
 		}
 	}
-	prom := c.String("prometheus")
+	o.metrics = c.String("prometheus")
 	if c.IsSet("prometheus") {
-		if err := checkMetricsFile(prom); err != nil {
-			return err
+		if err := checkMetricsFile(o.metrics); err != nil {
+			return o, err
 		}
 	}
-	if len(files) == 0 && prom == "" {
-		return fmt.Errorf("a report in which form? Use %s or --prometheus FILE; - is stdout", strings.Join(names, ", "))
+	if len(o.files) == 0 && o.metrics == "" {
+		return o, fmt.Errorf("a report in which form? Use %s or --prometheus FILE; - is stdout", strings.Join(names, ", "))
 	}
 	if c.Int("commits") < 1 {
-		return fmt.Errorf("--commits: %d is too few; use at least 1", c.Int("commits"))
+		return o, fmt.Errorf("--commits: %d is too few; use at least 1", c.Int("commits"))
 	}
-	sel, err := selection(c)
+	if o.sel, err = selection(c); err != nil {
+		return o, err
+	}
+	o.filter, err = parseStatusFilter(c)
+	return o, err
+}
+
+func writeReports(here *clone, o reportOptions) error {
+	if err := here.readHere(); err != nil {
+		return err
+	}
+	if o.metrics != "" {
+		if err := writeMetrics(here.c, here.env, here.store, o.metrics); err != nil || len(o.files) == 0 {
+			return err
+		}
+	}
+	if err := here.load(project.Options{Terragrunt: o.sel.Terragrunt()}); err != nil {
+		return err
+	}
+	r, err := makeReport(here.c, here.env, here.store, here.project, o.sel, o.filter)
 	if err != nil {
 		return err
 	}
-	filter, err := parseStatusFilter(c)
-	if err != nil {
-		return err
+	for _, f := range reportFormats {
+		if to := o.files[f.name]; to != "" {
+			if err := writeFile(here.env, to, func(w io.Writer) error { return f.write(r, w) }); err != nil {
+				return fmt.Errorf("--%s: %w", f.name, err)
+			}
+		}
 	}
-	return withStore(c, env, func(s *gitstate.Store, dir string) error {
-		age, err := readLocal(c, s)
-		if err != nil {
-			return err
-		}
-		if prom != "" {
-			if err := writeMetrics(c, env, s, prom); err != nil || len(files) == 0 {
-				return err
-			}
-		}
-		p, err := project.Load(c.Context, project.Options{Dir: dir, Environ: env.Environ, Terragrunt: sel.Terragrunt()})
-		if err != nil {
-			return err
-		}
-		r, err := makeReport(c, env, s, p, sel, filter)
-		if err != nil {
-			return err
-		}
-		for _, f := range reportFormats {
-			if to := files[f.name]; to != "" {
-				if err := writeFile(env, to, func(w io.Writer) error { return f.write(r, w) }); err != nil {
-					return fmt.Errorf("--%s: %w", f.name, err)
-				}
-			}
-		}
-		if age != "" {
-			newUI(env).Say("%s", age)
-		}
-		return nil
-	})
+	here.sayAge()
+	return nil
 }
 
 // makeReport reports the selected stacks of a project, and, unless they were

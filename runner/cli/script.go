@@ -71,12 +71,7 @@ func (o *runOptions) scriptTasks(u *ui, labels []string, p *project.Project, n *
 			of[path] = s
 		}
 	}
-	var having []runner.Stack
-	for _, st := range stacks {
-		if _, has := of[st.Path]; has {
-			having = append(having, st)
-		}
-	}
+	having := slices.DeleteFunc(slices.Clone(stacks), func(st runner.Stack) bool { _, has := of[st.Path]; return !has })
 	envs, err := p.Envs(having)
 	if err != nil {
 		return nil, err
@@ -87,9 +82,9 @@ func (o *runOptions) scriptTasks(u *ui, labels []string, p *project.Project, n *
 		commands := script.Stacks[st.Path]
 		env := append(slices.Clone(envs[st.Path]), "TMNOTES_RUN="+n.RunID)
 		op := recogniseScript(labels, commands, env, o.Op)
-		drift := driftCommands(op, commands)
 		secrets := note.NewRedactor(env)
 		task := runner.Task{Stack: st, Env: env, Secrets: secrets}
+		drift := driftCommands(op, commands)
 		for i, c := range commands {
 			secrets.LearnCommands(c.Args)
 			cmd := runner.Command{Args: c.Args}

@@ -112,15 +112,13 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	case errors.Is(err, gitstate.ErrClaims):
 		return nil, AdmitError{fmt.Errorf("stacks cannot be claimed: %w (--claims=off does without, and does not see other jobs)", err)}
 	case errors.Is(err, gitstate.ErrRemote):
-		if k.unreachable.IsZero() {
-			k.unreachable = time.Now()
-		}
-		if time.Since(k.unreachable) > k.opt.Lease {
-			return nil, AdmitError{fmt.Errorf("stacks cannot be claimed: %w", err)}
+		later, err := k.later(err)
+		if err != nil {
+			return nil, err
 		}
 		for _, c := range want {
-			if answers[at[c.Stack]] == (runner.Admission{}) {
-				answers[at[c.Stack]] = runner.Admission{Later: k.soon(), Reason: query.OneLine(err)}
+			if i := at[c.Stack]; answers[i] == (runner.Admission{}) {
+				answers[i] = later
 			}
 		}
 		return answers, nil
@@ -129,6 +127,17 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	}
 	k.unreachable = time.Time{}
 	return answers, nil
+}
+
+// later has a stack wait for a remote that cannot be asked, for as long as a lease.
+func (k *claims) later(unreachable error) (runner.Admission, error) {
+	if k.unreachable.IsZero() {
+		k.unreachable = time.Now()
+	}
+	if time.Since(k.unreachable) > k.opt.Lease {
+		return runner.Admission{}, AdmitError{fmt.Errorf("stacks cannot be claimed: %w", unreachable)}
+	}
+	return runner.Admission{Later: k.soon(), Reason: query.OneLine(unreachable)}, nil
 }
 
 // soon is when to look again: not all at once.
