@@ -105,6 +105,11 @@ func list(c *cli.Context, env Env, o listOptions) error {
 	if err := l.load(load); err != nil {
 		return err
 	}
+	if o.filter.Set() {
+		if err := l.project.NeedsTarget(o.sel.Target); err != nil {
+			return err
+		}
+	}
 	selected, err := l.project.List(o.sel)
 	if err != nil {
 		return err

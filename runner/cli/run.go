@@ -86,7 +86,8 @@ func choose(c *cli.Context, env Env, command []string, tasks work) (x *chosen, e
 		u.Say("--continue-on-error is the default here, and stacks that depend on a failed one do not run")
 	}
 	e := deploy.Engine{World: env.world(u), Store: s, Dir: dir}
-	p, err := e.Plan(c.Context, o.Request, tasks(u, &o))
+	made := tasks(u, &o)
+	p, err := e.Plan(c.Context, o.Request, made)
 	if err != nil {
 		return nil, err
 	}

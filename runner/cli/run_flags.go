@@ -109,6 +109,7 @@ func (o *runOptions) parseSelection(c *cli.Context, env Env) (err error) {
 		return err
 	}
 	o.Pending, o.Init = c.Bool("pending"), c.Bool("init")
+	o.Targeted = o.Filter.Set() || c.Bool("sync-deployment") || c.Bool("sync-drift-status")
 	o.Force, o.Resume, o.Rollback, o.Reverse = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), c.Bool("reverse")
 	if o.Pending && o.Force {
 		return errPendingForce

@@ -88,6 +88,11 @@ func trigger(here *clone, o triggerOptions) error {
 	if err := here.load(project.Options{Terragrunt: o.sel != nil && o.sel.Terragrunt()}); err != nil {
 		return err
 	}
+	if o.filter.Set() {
+		if err := here.project.NeedsTarget(o.target); err != nil {
+			return err
+		}
+	}
 	stacks, err := here.selectStacks(o.names, o.below, o.sel)
 	if err != nil {
 		return err

@@ -87,6 +87,11 @@ func (e *Engine) begin(ctx context.Context, req Request, tasks Tasks) (*Plan, er
 	if err != nil {
 		return nil, err
 	}
+	if req.Targeted && req.Leg == nil {
+		if err := p.NeedsTarget(req.Select.Target); err != nil {
+			return nil, err
+		}
+	}
 	n := &Session{World: e.World, Store: e.Store, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, p.Root()), courier: NewCourier(e.Store, "", req.Interval)}
 	n.Store.UseJournal(n.RunID)
 	if req.Leg != nil && !req.Leg.Aside {

@@ -26,6 +26,8 @@ type Request struct {
 	Wait        bool   // for stacks of other legs,
 	WaitTimeout time.Duration
 
+	Targeted bool // it is about the state of a target, of which there has to be one where the project has them
+
 	Pending bool // select what is not deployed;
 	Init    bool // and that is everything
 

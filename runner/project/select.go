@@ -57,6 +57,21 @@ type Selected struct {
 	Reason string
 }
 
+// outputs reports whether stacks are added by the outputs that others take (sharing).
+func (sel *Selection) outputs() bool {
+	//lint:ignore SA1019 Terramate deprecates the two filters and takes them all the same
+	return sel.Dependencies.IncludeOutputDependencies || sel.Dependencies.OnlyOutputDependencies
+}
+
+// NeedsTarget is the error for what was asked of the state of a project that has targets, without one
+// (engine.CheckTargetsConfiguration).
+func (p *Project) NeedsTarget(target string) error {
+	if target != "" || !p.root().HasExperiment("targets") || !p.root().IsTargetsEnabled() {
+		return nil
+	}
+	return errors.New("the project's state is kept for each target (terramate.config.cloud.targets.enabled): name one with --target")
+}
+
 // ValidTarget returns an error for a target that Terramate would refuse
 // (engine.CheckTargetsConfiguration). The empty target is valid: there is none.
 func ValidTarget(target string) error {
@@ -90,7 +105,8 @@ func (p *Project) Select(sel Selection) ([]Selected, error) {
 }
 
 // List returns the stacks that `terramate list` would list, sorted by path: as
-// [Project.Select] without those that are only wanted by others.
+// [Project.Select] without those that are only wanted by others. What an output filter adds
+// comes last, as it does there.
 // Selection.NoRecursive, which `terramate list` has not, is as in Select.
 func (p *Project) List(sel Selection) ([]Selected, error) {
 	if sel.NoRecursive {
@@ -104,7 +120,9 @@ func (p *Project) List(sel Selection) ([]Selected, error) {
 		return nil, err
 	}
 	selected, err := p.selected(sel, entries, sortable(entries))
-	slices.SortFunc(selected, func(a, b Selected) int { return strings.Compare(a.Path, b.Path) })
+	if !sel.outputs() {
+		slices.SortFunc(selected, func(a, b Selected) int { return strings.Compare(a.Path, b.Path) })
+	}
 	return selected, err
 }
 
