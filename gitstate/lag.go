@@ -36,16 +36,11 @@ func (r Remote) Announce(ctx context.Context, fetched bool) (Traveled, error) {
 func (r Remote) FetchCurrent(ctx context.Context) (Traveled, error) {
 	s, remote := r.store, r.name
 	tr := Traveled{Remote: remote}
-	if s.readOnly != nil {
-		return tr, s.readOnly
-	}
-	unlock, err := s.lockSync(ctx, remote)
+	ctx, done, err := s.turn(ctx, remote, s.lagPatience)
 	if err != nil {
 		return tr, err
 	}
-	defer unlock()
-	ctx, cancel := s.bounded(ctx, s.lagPatience)
-	defer cancel()
+	defer done()
 	tips, err := s.fetch(ctx, remote, notesAndSpool, &tr)
 	if err != nil || !s.mayLag(ctx, remote) {
 		return tr, err

@@ -103,35 +103,34 @@ func (r Remote) Fetch(ctx context.Context) (Traveled, error) {
 
 func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Traveled, error) {
 	tr := Traveled{Remote: remote}
-	if s.readOnly != nil {
-		return tr, s.readOnly
-	}
-	unlock, err := s.lockSync(ctx, remote)
+	ctx, done, err := s.turn(ctx, remote, 0)
 	if err != nil {
 		return tr, err
 	}
-	defer unlock()
-	ctx, cancel := s.bounded(ctx, 0)
-	defer cancel()
+	defer done()
 	_, err = s.fetch(ctx, remote, what, &tr)
 	return tr, err
 }
 
-// lockSync keeps apart those who fetch and push, in this process and in others of this
-// clone.
-func (s *Store) lockSync(ctx context.Context, remote string) (unlock func(), err error) {
+// turn waits until nobody else fetches or pushes, in this process and in others of this
+// clone. The context that it returns is then for as long as a remote is waited for, and
+// more.
+func (s *Store) turn(ctx context.Context, remote string, more time.Duration) (bounded context.Context, done func(), err error) {
+	if s.readOnly != nil {
+		return nil, nil, s.readOnly
+	}
 	select {
 	case s.syncing <- struct{}{}:
 	case <-ctx.Done():
-		return nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
+		return nil, nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
 	}
-	done := func() { <-s.syncing }
-	open, err := git.Lock(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+	unlock, err := git.Lock(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
 	if err != nil {
-		done()
-		return nil, err
+		<-s.syncing
+		return nil, nil, err
 	}
-	return func() { open(); done() }, nil
+	bounded, cancel := s.bounded(ctx, more)
+	return bounded, func() { cancel(); unlock(); <-s.syncing }, nil
 }
 
 // scope is what a fetch asks the remote for.
@@ -164,22 +163,10 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	if what != everything {
 		refspecs = append(refspecs, "^"+s.claimsPrefix()+"*")
 	}
-	for range 20 {
-		if what == nothing {
-			break
+	if what != nothing {
+		if err := s.gitFetch(ctx, remote, refspecs); err != nil {
+			return before, remoteError("fetching the notes from "+remote, remote, err)
 		}
-		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
-			"--refmap=", remote}, refspecs...)...)
-		if vanished(err) {
-			continue
-		}
-		// The tracking ref may be locked by a fetch that was killed.
-		if !git.LockedOut(err) || !s.repo.BreakLock(s.tracking(remote)) && !s.repo.BreakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
-			break
-		}
-	}
-	if err != nil {
-		return before, remoteError("fetching the notes from "+remote, remote, err)
 	}
 	after, err := s.fetchedTips(ctx, remote)
 	if err != nil {
@@ -207,6 +194,22 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	}
 	s.touch("fetched-" + strings.ReplaceAll(remote, "/", "%"))
 	return after, nil
+}
+
+// gitFetch runs git fetch, again where what is in its way may be gone the next time.
+func (s *Store) gitFetch(ctx context.Context, remote string, refspecs []string) (err error) {
+	for range 20 {
+		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
+			"--refmap=", remote}, refspecs...)...)
+		if vanished(err) {
+			continue
+		}
+		// The tracking ref may be locked by a fetch that was killed.
+		if !git.LockedOut(err) || !s.repo.BreakLock(s.tracking(remote)) && !s.repo.BreakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
+			break
+		}
+	}
+	return err
 }
 
 // vanished reports whether a ref that the remote had listed was gone when its
