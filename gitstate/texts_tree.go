@@ -147,6 +147,15 @@ func (t *textTree) putDir(depth int, entries map[string]plumbing.Hash) plumbing.
 	return t.put(plumbing.TreeObject, body.Bytes())
 }
 
+// putText makes the tree of one text.
+func (t *textTree) putText(w waitingText, body []byte) plumbing.Hash {
+	h := t.put(plumbing.BlobObject, body)
+	for depth, name := range slices.Backward([]string{w.slot[:2], w.slot, w.kind, w.name}) {
+		h = t.putDir(depth, map[string]plumbing.Hash{name: h})
+	}
+	return h
+}
+
 // write hands on what was made and is part of the directory.
 func (t *textTree) write(w *git.ObjectWriter, depth int, dir plumbing.Hash) error {
 	if t.made[dir] == nil {
