@@ -26,8 +26,7 @@ const maxLag = time.Minute
 // be read: it waits a while for them, and then is an ErrLagging. fetched is as with
 // PushFetched.
 func (r Remote) Announce(ctx context.Context, fetched bool) (Traveled, error) {
-	s, remote := r.store, r.name
-	return s.pushAll(ctx, remote, pushMode{fetched: fetched, announce: true})
+	return r.store.pushAll(ctx, r.name, pushMode{fetched: fetched, announce: true})
 }
 
 // FetchCurrent is Fetch for who must know what is there now, as does one who has claimed a

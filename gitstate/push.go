@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,15 +20,13 @@ import (
 // writer's own. If neither is taken the error wraps ErrNotPushed; if the
 // remote cannot be reached, ErrRemote too. Either way nothing is lost here.
 func (r Remote) Push(ctx context.Context) (Traveled, error) {
-	s, remote := r.store, r.name
-	return s.pushAll(ctx, remote, pushMode{})
+	return r.store.pushAll(ctx, r.name, pushMode{})
 }
 
 // PushFetched is Push for who fetched a moment ago: the remote is asked again
 // only where it has moved on, and does not take the push.
 func (r Remote) PushFetched(ctx context.Context) (Traveled, error) {
-	s, remote := r.store, r.name
-	return s.pushAll(ctx, remote, pushMode{fetched: true})
+	return r.store.pushAll(ctx, r.name, pushMode{fetched: true})
 }
 
 type pushMode struct {
@@ -237,7 +236,7 @@ func (s *Store) gitPush(ctx context.Context, remote string, options, refspecs []
 func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
 	if len(tips.spool) > 0 {
 		var leases, deletes []string
-		for _, ref := range sortedKeys(tips.spool) {
+		for _, ref := range slices.Sorted(maps.Keys(tips.spool)) {
 			leases = append(leases, "--force-with-lease="+ref+":"+tips.spool[ref].String())
 			deletes = append(deletes, ":"+ref)
 		}

@@ -232,7 +232,7 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 	out.Status = heads[0].Record.Status
 	out.By = out.Record.By
 	if head := st.x.runs[runKey{out.Run, out.Commit}].head(); head.Run != "" {
-		out.By, out.Job, out.Cmd = cmpOr(out.By, head.By), head.Job, head.Cmd
+		out.By, out.Job, out.Cmd = cmp.Or(out.By, head.By), head.Job, head.Cmd
 	}
 	if out.Status.Open() {
 		over, err := st.abandoned(&out.Stored)

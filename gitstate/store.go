@@ -1,9 +1,11 @@
 package gitstate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,7 +133,7 @@ func (s *Store) configure(ctx context.Context, opt Options) (err error) {
 	if err := s.checkIdentity(); err != nil {
 		return err
 	}
-	s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, s.Config("ref"), DefaultRef))
+	s.ref, err = s.fullRef(ctx, cmp.Or(opt.Ref, s.Config("ref"), DefaultRef))
 	return err
 }
 
@@ -179,15 +181,6 @@ func writable(dir string) error {
 		return err
 	}
 	return f.Close()
-}
-
-func cmpOr(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 // fullRef is what `git notes --ref` makes of a name (git-notes(1)).
@@ -261,12 +254,8 @@ func (s *Store) ConfigKeys() (git, file []string) {
 			git = append(git, k)
 		}
 	}
-	for k := range s.repo.Committed {
-		file = append(file, k)
-	}
 	slices.Sort(git)
-	slices.Sort(file)
-	return git, file
+	return git, slices.Sorted(maps.Keys(s.repo.Committed))
 }
 
 // Commit is a commit that can be annotated.

@@ -109,14 +109,8 @@ func (t *textTree) merge(depth int, a, b plumbing.Hash) (plumbing.Hash, error) {
 
 // keepNewest leaves the newest text of each of the newest runs.
 func keepNewest(texts map[string]plumbing.Hash) {
-	names := make([]string, 0, len(texts))
-	for name := range texts {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	slices.Reverse(names)
 	runs, last := 0, ""
-	for _, name := range names {
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(texts))) {
 		run, _, _ := strings.Cut(name, ".")
 		if run == last || runs == textRuns {
 			delete(texts, name)

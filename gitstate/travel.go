@@ -3,6 +3,7 @@ package gitstate
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,8 +98,7 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 // Nothing local is lost, and nothing is pushed. An unreachable remote is an
 // ErrRemote; a remote without notes is Traveled.Empty.
 func (r Remote) Fetch(ctx context.Context) (Traveled, error) {
-	s, remote := r.store, r.name
-	return s.fetchLocked(ctx, remote, everything)
+	return r.store.fetchLocked(ctx, r.name, everything)
 }
 
 func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Traveled, error) {
@@ -179,7 +179,7 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	tr.Empty = after.base.IsZero() && len(after.spool) == 0
 	tr.Fetched = tr.Fetched || after.main != before.main || len(after.spool) > 0
 	sources := []plumbing.Hash{after.main, before.main, after.base}
-	for _, ref := range sortedKeys(after.spool) {
+	for _, ref := range slices.Sorted(maps.Keys(after.spool)) {
 		sources = append(sources, after.spool[ref])
 	}
 	if err := s.merge(ctx, remote, after.main, sources); err != nil {
@@ -217,15 +217,6 @@ func (s *Store) gitFetch(ctx context.Context, remote string, refspecs []string) 
 func vanished(err error) bool {
 	var ge *git.Error
 	return errors.As(err, &ge) && (strings.Contains(ge.Stderr, "not our ref") || strings.Contains(ge.Stderr, "no such remote ref"))
-}
-
-func sortedKeys(m map[string]plumbing.Hash) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func (s *Store) touch(name string) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -233,27 +234,19 @@ func (v *pageView) stacks() {
 		}
 	}
 	v.Legend = append(v.Legend, "destroyed")
-	v.Tags = sorted(tags)
+	v.Tags = slices.Sorted(maps.Keys(tags))
 	if len(targets) > 1 {
-		for _, t := range sorted(targets) {
+		for _, t := range slices.Sorted(maps.Keys(targets)) {
 			v.Targets = append(v.Targets, option{"=" + t, cmp.Or(visible(t), "no target")})
 		}
 	}
 	v.Ops = []option{{note.Deploy, "deployments"}}
-	for _, op := range sorted(ops) {
+	for _, op := range slices.Sorted(maps.Keys(ops)) {
 		v.Ops = append(v.Ops, option{op, visible(op)})
 	}
 	if longer {
 		v.HistoryNote = fmt.Sprintf("the newest %d", v.recent)
 	}
-}
-
-func sorted(set map[string]bool) (all []string) {
-	for s := range set {
-		all = append(all, s)
-	}
-	slices.Sort(all)
-	return all
 }
 
 func (v *pageView) commit(hash string) commitView {
