@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -247,7 +248,7 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string)
 func (r Remote) Claims(ctx context.Context) ([]Claim, error) {
 	s, remote := r.store, r.name
 	found, bad, err := s.trackedClaims(ctx, remote)
-	for _, ref := range sortedErrors(bad) {
+	for _, ref := range slices.Sorted(maps.Keys(bad)) {
 		s.warn(unreadableClaim(remote, ref, bad[ref]).Error())
 	}
 	return found, err

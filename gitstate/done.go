@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -38,14 +39,14 @@ func (as As) differs(l *Latest) string {
 	case as.Variant == AnyVariant:
 		return another(otherValues(l.Values(), as.Values, true))
 	case !strings.HasPrefix(l.Variant, variantVersion):
-		if l.Variant != cmpOr(as.Legacy, as.Variant) {
+		if l.Variant != cmp.Or(as.Legacy, as.Variant) {
 			return "another command line"
 		}
 		return ""
 	case l.Variant == as.Variant:
 		return ""
 	}
-	return cmpOr(another(otherValues(l.Values(), as.Values, false)), "another command line")
+	return cmp.Or(another(otherValues(l.Values(), as.Values, false)), "another command line")
 }
 
 func another(kinds []string) string {

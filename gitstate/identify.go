@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"sync"
@@ -25,5 +26,5 @@ var thisMachine = sync.OnceValue(func() string {
 		return id
 	}
 	name, _ := os.Hostname()
-	return cmpOr(name, "unknown")
+	return cmp.Or(name, "unknown")
 })

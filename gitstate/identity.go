@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -69,7 +70,7 @@ func (s *Store) gitUser(ctx context.Context) string {
 func (s *Store) signature(ctx context.Context) object.Signature {
 	user := s.Config("committer")
 	if user == "" {
-		user = cmpOr(s.gitUser(ctx), unknownUser)
+		user = cmp.Or(s.gitUser(ctx), unknownUser)
 	}
 	name, mail, _ := splitUser(user)
 	return object.Signature{Name: name, Email: mail, When: s.now()}
@@ -77,7 +78,7 @@ func (s *Store) signature(ctx context.Context) object.Signature {
 
 // Who is the user as git knows them, "Name <mail>".
 func (s *Store) Who(ctx context.Context) string {
-	return cmpOr(s.gitUser(ctx), s.Config("committer"), unknownUser)
+	return cmp.Or(s.gitUser(ctx), s.Config("committer"), unknownUser)
 }
 
 // message is what a commit says: its subject in the words of tmnotes.message, in which

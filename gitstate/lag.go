@@ -26,8 +26,7 @@ const maxLag = time.Minute
 // be read: it waits a while for them, and then is an ErrLagging. fetched is as with
 // PushFetched.
 func (r Remote) Announce(ctx context.Context, fetched bool) (Traveled, error) {
-	s, remote := r.store, r.name
-	return s.pushAll(ctx, remote, pushMode{fetched: fetched, announce: true})
+	return r.store.pushAll(ctx, r.name, pushMode{fetched: fetched, announce: true})
 }
 
 // FetchCurrent is Fetch for who must know what is there now, as does one who has claimed a
@@ -36,16 +35,11 @@ func (r Remote) Announce(ctx context.Context, fetched bool) (Traveled, error) {
 func (r Remote) FetchCurrent(ctx context.Context) (Traveled, error) {
 	s, remote := r.store, r.name
 	tr := Traveled{Remote: remote}
-	if s.readOnly != nil {
-		return tr, s.readOnly
-	}
-	unlock, err := s.lockSync(ctx, remote)
+	ctx, done, err := s.turn(ctx, remote, s.lagPatience)
 	if err != nil {
 		return tr, err
 	}
-	defer unlock()
-	ctx, cancel := s.bounded(ctx, s.lagPatience)
-	defer cancel()
+	defer done()
 	tips, err := s.fetch(ctx, remote, notesAndSpool, &tr)
 	if err != nil || !s.mayLag(ctx, remote) {
 		return tr, err

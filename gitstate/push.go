@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,15 +20,13 @@ import (
 // writer's own. If neither is taken the error wraps ErrNotPushed; if the
 // remote cannot be reached, ErrRemote too. Either way nothing is lost here.
 func (r Remote) Push(ctx context.Context) (Traveled, error) {
-	s, remote := r.store, r.name
-	return s.pushAll(ctx, remote, pushMode{})
+	return r.store.pushAll(ctx, r.name, pushMode{})
 }
 
 // PushFetched is Push for who fetched a moment ago: the remote is asked again
 // only where it has moved on, and does not take the push.
 func (r Remote) PushFetched(ctx context.Context) (Traveled, error) {
-	s, remote := r.store, r.name
-	return s.pushAll(ctx, remote, pushMode{fetched: true})
+	return r.store.pushAll(ctx, r.name, pushMode{fetched: true})
 }
 
 type pushMode struct {
@@ -37,23 +36,33 @@ type pushMode struct {
 
 func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Traveled, error) {
 	tr := Traveled{Remote: remote}
-	if s.readOnly != nil {
-		return tr, s.readOnly
-	}
-	unlock, err := s.lockSync(ctx, remote)
-	if err != nil {
-		return tr, err
-	}
-	defer unlock()
 	more := time.Duration(0)
 	if mode.announce {
 		more = s.lagPatience
 	}
-	ctx, cancel := s.bounded(ctx, more)
-	defer cancel()
+	ctx, done, err := s.turn(ctx, remote, more)
+	if err != nil {
+		return tr, err
+	}
+	defer done()
+	err = s.pushShared(ctx, remote, mode, &tr)
+	if err == nil {
+		return tr, nil
+	}
+	contended, refused := errors.Is(err, errContended), errors.Is(err, errRefused)
+	if !contended && !refused || CauseOf(err) == Denied || s.pushSpool(ctx, remote, &tr) != nil {
+		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
+	}
+	tr.Pushed, tr.Spooled, tr.Refused = true, true, refused
+	return tr, nil
+}
+
+// pushShared pushes to the ref that all share, a few times where others do as well. It
+// succeeds, too, where the last of these was to a ref of this writer's own.
+func (s *Store) pushShared(ctx context.Context, remote string, mode pushMode, tr *Traveled) error {
 	var texts textTips
 	ask := !mode.fetched
-	for try := 0; try < pushTries; try++ {
+	for try := 0; ; try++ {
 		what := nothing
 		switch {
 		case ask && try > 0:
@@ -63,54 +72,44 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 		case ask:
 			what = notesAndSpool
 		}
-		tips, ferr := s.fetch(ctx, remote, what, &tr)
-		if ferr != nil {
-			return tr, fmt.Errorf("%w: %w", ErrNotPushed, ferr)
+		tips, err := s.fetch(ctx, remote, what, tr)
+		if err != nil {
+			return err
 		}
 		texts.ours, texts.theirs = tips.texts.ours, tips.texts.theirs
 		spool := ""
 		if try > 0 {
 			spool = s.spoolRef()
 		}
-		taken := false
-		if taken, err = s.pushOnce(ctx, remote, tips, &texts, spool, &tr); err == nil {
+		taken, err := s.pushOnce(ctx, remote, tips, &texts, spool, tr)
+		if err == nil {
 			tr.Pushed = tr.Pushed || taken
 			s.settle(ctx, remote, tips)
-			s.pushTexts(ctx, remote, &texts, &tr)
-			return tr, nil
+			s.pushTexts(ctx, remote, &texts, tr)
+			return nil
 		}
 		ask = true
 		if mode.announce && errors.Is(err, errBehind) {
-			if lerr := s.catchUp(ctx, remote, tips.main, &tr); lerr != nil {
-				return tr, fmt.Errorf("%w: %w", ErrNotPushed, lerr)
+			if err := s.catchUp(ctx, remote, tips.main, tr); err != nil {
+				return err
 			}
 			ask = false
 		}
 		if errors.Is(err, errSpooled) {
 			tr.Pushed, tr.Spooled = true, true
-			return tr, nil
+			return nil
 		}
-		if !errors.Is(err, errContended) {
-			break
-		}
-		if mode.fetched {
+		if mode.fetched && errors.Is(err, errContended) {
 			mode.fetched, try = false, -1
 			continue
 		}
-		if try < pushTries-1 {
-			if perr := pause(ctx, backoff(try, 30*time.Millisecond, 2*time.Second)); perr != nil {
-				return tr, fmt.Errorf("%w: %w", ErrNotPushed, perr)
-			}
+		if try == pushTries-1 || !errors.Is(err, errContended) {
+			return err
+		}
+		if err := pause(ctx, backoff(try, 30*time.Millisecond, 2*time.Second)); err != nil {
+			return err
 		}
 	}
-	if !errors.Is(err, errContended) && !errors.Is(err, errRefused) || CauseOf(err) == Denied {
-		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
-	}
-	if serr := s.pushSpool(ctx, remote, &tr); serr != nil {
-		return tr, fmt.Errorf("%w: %w", ErrNotPushed, err)
-	}
-	tr.Pushed, tr.Spooled, tr.Refused = true, true, errors.Is(err, errRefused)
-	return tr, nil
 }
 
 var (
@@ -237,7 +236,7 @@ func (s *Store) gitPush(ctx context.Context, remote string, options, refspecs []
 func (s *Store) settle(ctx context.Context, remote string, tips remoteTips) {
 	if len(tips.spool) > 0 {
 		var leases, deletes []string
-		for _, ref := range sortedKeys(tips.spool) {
+		for _, ref := range slices.Sorted(maps.Keys(tips.spool)) {
 			leases = append(leases, "--force-with-lease="+ref+":"+tips.spool[ref].String())
 			deletes = append(deletes, ":"+ref)
 		}

@@ -2,6 +2,7 @@ package gitstate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func gitBool(value string) (bool, error) {
 // newSigner reads git's configuration of what signs commits. committer is whose key an
 // OpenPGP program takes where none is configured.
 func (s *Store) newSigner(ctx context.Context, committer string) (*signer, error) {
-	sg := &signer{format: cmpOr(strings.ToLower(s.repo.GitOwn("gpg.format")), formatOpenPGP), dir: cmpOr(s.repo.WorkTree, s.repo.CommonDir)}
+	sg := &signer{format: cmp.Or(strings.ToLower(s.repo.GitOwn("gpg.format")), formatOpenPGP), dir: cmp.Or(s.repo.WorkTree, s.repo.CommonDir)}
 	programs := map[string]string{formatOpenPGP: "gpg", formatX509: "gpgsm", formatSSH: "ssh-keygen"}
 	if programs[sg.format] == "" {
 		return nil, fmt.Errorf("%w: gpg.format is %q; set it to openpgp, x509 or ssh", ErrSign, s.repo.GitOwn("gpg.format"))
@@ -141,7 +142,7 @@ func (sg *signer) defaultKey(ctx context.Context, command string) (string, error
 	}
 	out, stderr, err := sg.run(ctx, nil, argv)
 	if err != nil {
-		return "", fmt.Errorf("%w: gpg.ssh.defaultKeyCommand %q failed: %s", ErrSign, command, cmpOr(stderr, err.Error()))
+		return "", fmt.Errorf("%w: gpg.ssh.defaultKeyCommand %q failed: %s", ErrSign, command, cmp.Or(stderr, err.Error()))
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
 	if _, literal := literalKey(line); !literal {
@@ -263,7 +264,7 @@ func complaint(stderr string, err error) error {
 	case err != nil && !errors.As(err, &exit):
 		return err
 	case err == nil:
-		return errors.New(git.LastLines(cmpOr(stderr, "it made no signature"), 0))
+		return errors.New(git.LastLines(cmp.Or(stderr, "it made no signature"), 0))
 	}
 	return errors.New(git.LastLines(stderr, exit.ExitCode()))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,17 +137,9 @@ func (s *Store) strangeRefs(ctx context.Context) (found []Problem, err error) {
 		if err != nil {
 			return found, err
 		}
-		for _, ref := range sortedErrors(bad) {
+		for _, ref := range slices.Sorted(maps.Keys(bad)) {
 			found = append(found, Problem{What: fmt.Sprintf("the claim %s on %s cannot be read: %v", ref, remote, bad[ref]), Do: fmt.Sprintf("git push %s :%s", remote, ref)})
 		}
 	}
 	return found, nil
-}
-
-func sortedErrors(m map[string]error) (keys []string) {
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

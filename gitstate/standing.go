@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
@@ -67,7 +68,7 @@ func Attempted(deploy, drift Latest) note.Status {
 func (l *Latest) Standing() (note.Status, time.Time) {
 	switch {
 	case l.Status == note.Triggered:
-		return note.Status(cmpOr(string(l.Had), string(note.Never))), l.Was
+		return cmp.Or(l.Had, note.Never), l.Was
 	case (l.Status == note.Blocked || l.Status == note.Canceled) && l.Had == note.OK:
 		return note.OK, l.Was
 	}

@@ -232,7 +232,7 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 	out.Status = heads[0].Record.Status
 	out.By = out.Record.By
 	if head := st.x.runs[runKey{out.Run, out.Commit}].head(); head.Run != "" {
-		out.By, out.Job, out.Cmd = cmpOr(out.By, head.By), head.Job, head.Cmd
+		out.By, out.Job, out.Cmd = cmp.Or(out.By, head.By), head.Job, head.Cmd
 	}
 	if out.Status.Open() {
 		over, err := st.abandoned(&out.Stored)
@@ -386,51 +386,27 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 	ask := map[string]bool{}
 	for _, l := range latest {
 		if l.OKCommit != "" && l.OKCommit != head {
-			ask[l.OKCommit] = false
+			ask[l.OKCommit] = true
 		}
 	}
 	if len(ask) == 0 {
 		return late, 0, nil
 	}
-	r := st.s.repo
-	const ahead, behind, unknown = 1, 2, 3
-	verdict := map[string]int{}
-	stdin := strings.Builder{}
-	stdin.WriteString("^" + head + "\n")
-	for c := range ask {
-		_, t, _, err := r.Lookup(c)
-		if errors.Is(err, git.ErrMissing) || err == nil && t != plumbing.CommitObject {
-			verdict[c] = unknown
-			continue
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		verdict[c] = behind
-		if r.Shallow {
-			verdict[c] = unknown
-		}
-		stdin.WriteString(c + "\n")
-	}
-	out, err := r.Git(ctx, strings.NewReader(stdin.String()), "rev-list", "--ancestry-path", "--stdin")
+	after, untold, err := st.descendants(ctx, head, ask)
 	if err != nil {
-		return nil, 0, fmt.Errorf("comparing HEAD with what is deployed: %w", err)
+		return nil, 0, err
 	}
-	for c := range strings.Lines(out) {
-		if c = strings.TrimSpace(c); verdict[c] != 0 {
-			verdict[c] = ahead
-		}
-	}
+	r := st.s.repo
 	var headTime int64
 	for i, l := range latest {
-		switch verdict[l.OKCommit] {
-		case ahead:
+		switch {
+		case after[l.OKCommit]:
 			late[i] = true
-		case unknown:
+		case untold[l.OKCommit]:
 			if r.Shallow {
 				// An ancestor that is there can still be told from a descendant.
 				if _, err := r.Git(ctx, nil, "merge-base", "--is-ancestor", l.OKCommit, head); err == nil {
-					verdict[l.OKCommit] = behind
+					untold[l.OKCommit] = false
 					continue
 				}
 			}
@@ -446,4 +422,33 @@ func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (
 		}
 	}
 	return late, guessed, nil
+}
+
+// descendants finds those of the commits that are descendants of head, and those for which
+// the history that is here cannot tell.
+func (st *State) descendants(ctx context.Context, head string, commits map[string]bool) (after, untold map[string]bool, err error) {
+	r := st.s.repo
+	after, untold = map[string]bool{}, map[string]bool{}
+	stdin := strings.Builder{}
+	stdin.WriteString("^" + head + "\n")
+	for c := range commits {
+		_, t, _, err := r.Lookup(c)
+		if errors.Is(err, git.ErrMissing) || err == nil && t != plumbing.CommitObject {
+			untold[c] = true
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		untold[c] = r.Shallow
+		stdin.WriteString(c + "\n")
+	}
+	out, err := r.Git(ctx, strings.NewReader(stdin.String()), "rev-list", "--ancestry-path", "--stdin")
+	if err != nil {
+		return nil, nil, fmt.Errorf("comparing HEAD with what is deployed: %w", err)
+	}
+	for c := range strings.Lines(out) {
+		after[strings.TrimSpace(c)] = true
+	}
+	return after, untold, nil
 }

@@ -1,9 +1,11 @@
 package gitstate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,53 +100,19 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{repo: r, private: filepath.Join(r.CommonDir, "tmnotes"), now: opt.Now, staleAfter: opt.StaleAfter, warn: opt.Warn,
+	s := &Store{repo: r, private: filepath.Join(r.CommonDir, "tmnotes"), now: opt.Now, warn: opt.Warn,
 		redactor: note.NewRedactor(opt.Environ), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if v := r.Setting("tmnotes.staleAfter"); v != "" && s.staleAfter <= 0 {
-		if s.staleAfter, err = time.ParseDuration(v); err != nil || s.staleAfter <= 0 {
-			r.Close()
-			return nil, fmt.Errorf("%s: %q is no duration; write it like 90m or 6h", s.ConfigName("staleAfter"), v)
-		}
-	}
-	if s.staleAfter <= 0 {
-		s.staleAfter = DefaultStaleAfter
-	}
-	if err := s.setNetworkTimeout(opt.NetworkTimeout); err != nil {
-		r.Close()
-		return nil, err
-	}
-	r.Patience = s.networkTimeout
 	if s.warn == nil {
 		s.warn = func(string) {}
 	}
-	if err := s.checkIdentity(); err != nil {
+	if err := s.configure(ctx, opt); err != nil {
 		r.Close()
 		return nil, err
 	}
-	if s.ref, err = s.fullRef(ctx, cmpOr(opt.Ref, r.Setting("tmnotes.ref"), DefaultRef)); err != nil {
-		r.Close()
-		return nil, err
-	}
-	s.journal = &journal.Journal{Dir: filepath.Join(s.private, "journal"), Say: s.warn}
-	s.localJournal = &journal.Journal{Dir: filepath.Join(s.private, "local-journal"), Say: s.warn}
-	if s.ref != DefaultRef {
-		s.journal.Dir += "-" + s.refName()
-		s.localJournal.Dir += "-" + s.refName()
-	}
-	if _, err := os.Stat(s.journal.Dir); errors.Is(err, os.ErrNotExist) {
-		if err = os.MkdirAll(s.journal.Dir, 0o777); err == nil {
-			err = errors.Join(git.SyncDir(s.private), git.SyncDir(r.CommonDir))
-		}
-		if err != nil {
-			s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
-		}
-	} else if err := writable(s.private); err != nil {
-		s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
-	}
-	s.journal.Name, s.localJournal.Name = "local.log", "local.log"
+	s.openJournals()
 	if err := s.mend(ctx); err != nil {
 		r.Close()
 		return nil, err
@@ -152,18 +120,57 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) setNetworkTimeout(given time.Duration) (err error) {
-	s.networkTimeout = given
-	if v := s.Config("networkTimeout"); v != "" && given <= 0 {
-		if s.networkTimeout, err = time.ParseDuration(v); err != nil || s.networkTimeout <= 0 {
-			return fmt.Errorf("%s: %q is no duration; write it like 90s or 5m", s.ConfigName("networkTimeout"), v)
-		}
+// configure takes what the options leave open from git's configuration.
+func (s *Store) configure(ctx context.Context, opt Options) (err error) {
+	if s.staleAfter, err = s.duration(opt.StaleAfter, "staleAfter", "90m or 6h", DefaultStaleAfter); err != nil {
+		return err
 	}
-	if s.networkTimeout <= 0 {
-		s.networkTimeout = DefaultNetworkTimeout
+	if s.networkTimeout, err = s.duration(opt.NetworkTimeout, "networkTimeout", "90s or 5m", DefaultNetworkTimeout); err != nil {
+		return err
 	}
 	s.lagPatience = min(maxLag, s.networkTimeout/2)
-	return nil
+	s.repo.Patience = s.networkTimeout
+	if err := s.checkIdentity(); err != nil {
+		return err
+	}
+	s.ref, err = s.fullRef(ctx, cmp.Or(opt.Ref, s.Config("ref"), DefaultRef))
+	return err
+}
+
+// duration is a time that is given, else that of a key of the configuration, else usual.
+func (s *Store) duration(given time.Duration, key, like string, usual time.Duration) (time.Duration, error) {
+	v := s.Config(key)
+	switch {
+	case given > 0:
+		return given, nil
+	case v == "":
+		return usual, nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%s: %q is no duration; write it like %s", s.ConfigName(key), v, like)
+	}
+	return d, nil
+}
+
+// openJournals makes the folder of the journal. Where that cannot be, or nothing can be
+// made in it, the store is only read.
+func (s *Store) openJournals() {
+	s.journal = &journal.Journal{Dir: filepath.Join(s.private, "journal"), Name: "local.log", Say: s.warn}
+	s.localJournal = &journal.Journal{Dir: filepath.Join(s.private, "local-journal"), Name: "local.log", Say: s.warn}
+	if s.ref != DefaultRef {
+		s.journal.Dir += "-" + s.refName()
+		s.localJournal.Dir += "-" + s.refName()
+	}
+	_, err := os.Stat(s.journal.Dir)
+	if !errors.Is(err, os.ErrNotExist) {
+		err = writable(s.private)
+	} else if err = os.MkdirAll(s.journal.Dir, 0o777); err == nil {
+		err = errors.Join(git.SyncDir(s.private), git.SyncDir(s.repo.CommonDir))
+	}
+	if err != nil {
+		s.readOnly = fmt.Errorf("%w: %v", ErrReadOnly, err)
+	}
 }
 
 // writable tries whether files can be made in a folder, by one that is needed
@@ -174,15 +181,6 @@ func writable(dir string) error {
 		return err
 	}
 	return f.Close()
-}
-
-func cmpOr(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 // fullRef is what `git notes --ref` makes of a name (git-notes(1)).
@@ -256,12 +254,8 @@ func (s *Store) ConfigKeys() (git, file []string) {
 			git = append(git, k)
 		}
 	}
-	for k := range s.repo.Committed {
-		file = append(file, k)
-	}
 	slices.Sort(git)
-	slices.Sort(file)
-	return git, file
+	return git, slices.Sorted(maps.Keys(s.repo.Committed))
 }
 
 // Commit is a commit that can be annotated.

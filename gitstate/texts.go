@@ -327,11 +327,7 @@ func (s *Store) gatherTexts(ctx context.Context, ref, dir string, theirs plumbin
 			if err != nil {
 				return err
 			}
-			one := t.put(plumbing.BlobObject, body)
-			for depth, name := range slices.Backward([]string{w.slot[:2], w.slot, w.kind, w.name}) {
-				one = t.putDir(depth, map[string]plumbing.Hash{name: one})
-			}
-			if root, err = t.merge(0, root, one); err != nil {
+			if root, err = t.merge(0, root, t.putText(w, body)); err != nil {
 				return err
 			}
 		}

@@ -109,14 +109,8 @@ func (t *textTree) merge(depth int, a, b plumbing.Hash) (plumbing.Hash, error) {
 
 // keepNewest leaves the newest text of each of the newest runs.
 func keepNewest(texts map[string]plumbing.Hash) {
-	names := make([]string, 0, len(texts))
-	for name := range texts {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	slices.Reverse(names)
 	runs, last := 0, ""
-	for _, name := range names {
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(texts))) {
 		run, _, _ := strings.Cut(name, ".")
 		if run == last || runs == textRuns {
 			delete(texts, name)
@@ -145,6 +139,15 @@ func (t *textTree) putDir(depth int, entries map[string]plumbing.Hash) plumbing.
 		fmt.Fprintf(&body, "%s %s\x00%s", mode, name, h[:])
 	}
 	return t.put(plumbing.TreeObject, body.Bytes())
+}
+
+// putText makes the tree of one text.
+func (t *textTree) putText(w waitingText, body []byte) plumbing.Hash {
+	h := t.put(plumbing.BlobObject, body)
+	for depth, name := range slices.Backward([]string{w.slot[:2], w.slot, w.kind, w.name}) {
+		h = t.putDir(depth, map[string]plumbing.Hash{name: h})
+	}
+	return h
 }
 
 // write hands on what was made and is part of the directory.

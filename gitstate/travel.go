@@ -3,6 +3,7 @@ package gitstate
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,41 +98,39 @@ func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, err
 // Nothing local is lost, and nothing is pushed. An unreachable remote is an
 // ErrRemote; a remote without notes is Traveled.Empty.
 func (r Remote) Fetch(ctx context.Context) (Traveled, error) {
-	s, remote := r.store, r.name
-	return s.fetchLocked(ctx, remote, everything)
+	return r.store.fetchLocked(ctx, r.name, everything)
 }
 
 func (s *Store) fetchLocked(ctx context.Context, remote string, what scope) (Traveled, error) {
 	tr := Traveled{Remote: remote}
-	if s.readOnly != nil {
-		return tr, s.readOnly
-	}
-	unlock, err := s.lockSync(ctx, remote)
+	ctx, done, err := s.turn(ctx, remote, 0)
 	if err != nil {
 		return tr, err
 	}
-	defer unlock()
-	ctx, cancel := s.bounded(ctx, 0)
-	defer cancel()
+	defer done()
 	_, err = s.fetch(ctx, remote, what, &tr)
 	return tr, err
 }
 
-// lockSync keeps apart those who fetch and push, in this process and in others of this
-// clone.
-func (s *Store) lockSync(ctx context.Context, remote string) (unlock func(), err error) {
+// turn waits until nobody else fetches or pushes, in this process and in others of this
+// clone. The context that it returns is then for as long as a remote is waited for, and
+// more.
+func (s *Store) turn(ctx context.Context, remote string, more time.Duration) (bounded context.Context, done func(), err error) {
+	if s.readOnly != nil {
+		return nil, nil, s.readOnly
+	}
 	select {
 	case s.syncing <- struct{}{}:
 	case <-ctx.Done():
-		return nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
+		return nil, nil, remoteError("waiting for another fetch or push of this run", remote, context.Cause(ctx))
 	}
-	done := func() { <-s.syncing }
-	open, err := git.Lock(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
+	unlock, err := git.Lock(ctx, filepath.Join(s.private, "sync.lock"), s.warn)
 	if err != nil {
-		done()
-		return nil, err
+		<-s.syncing
+		return nil, nil, err
 	}
-	return func() { open(); done() }, nil
+	bounded, cancel := s.bounded(ctx, more)
+	return bounded, func() { cancel(); unlock(); <-s.syncing }, nil
 }
 
 // scope is what a fetch asks the remote for.
@@ -164,22 +163,10 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	if what != everything {
 		refspecs = append(refspecs, "^"+s.claimsPrefix()+"*")
 	}
-	for range 20 {
-		if what == nothing {
-			break
+	if what != nothing {
+		if err := s.gitFetch(ctx, remote, refspecs); err != nil {
+			return before, remoteError("fetching the notes from "+remote, remote, err)
 		}
-		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
-			"--refmap=", remote}, refspecs...)...)
-		if vanished(err) {
-			continue
-		}
-		// The tracking ref may be locked by a fetch that was killed.
-		if !git.LockedOut(err) || !s.repo.BreakLock(s.tracking(remote)) && !s.repo.BreakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
-			break
-		}
-	}
-	if err != nil {
-		return before, remoteError("fetching the notes from "+remote, remote, err)
 	}
 	after, err := s.fetchedTips(ctx, remote)
 	if err != nil {
@@ -192,7 +179,7 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	tr.Empty = after.base.IsZero() && len(after.spool) == 0
 	tr.Fetched = tr.Fetched || after.main != before.main || len(after.spool) > 0
 	sources := []plumbing.Hash{after.main, before.main, after.base}
-	for _, ref := range sortedKeys(after.spool) {
+	for _, ref := range slices.Sorted(maps.Keys(after.spool)) {
 		sources = append(sources, after.spool[ref])
 	}
 	if err := s.merge(ctx, remote, after.main, sources); err != nil {
@@ -209,20 +196,27 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	return after, nil
 }
 
+// gitFetch runs git fetch, again where what is in its way may be gone the next time.
+func (s *Store) gitFetch(ctx context.Context, remote string, refspecs []string) (err error) {
+	for range 20 {
+		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
+			"--refmap=", remote}, refspecs...)...)
+		if vanished(err) {
+			continue
+		}
+		// The tracking ref may be locked by a fetch that was killed.
+		if !git.LockedOut(err) || !s.repo.BreakLock(s.tracking(remote)) && !s.repo.BreakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
+			break
+		}
+	}
+	return err
+}
+
 // vanished reports whether a ref that the remote had listed was gone when its
 // commit was asked for: claims and spool refs come and go.
 func vanished(err error) bool {
 	var ge *git.Error
 	return errors.As(err, &ge) && (strings.Contains(ge.Stderr, "not our ref") || strings.Contains(ge.Stderr, "no such remote ref"))
-}
-
-func sortedKeys(m map[string]plumbing.Hash) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func (s *Store) touch(name string) {

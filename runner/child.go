@@ -233,28 +233,7 @@ func (x *execution) run(t Task, cmd Command, hold context.Context, env []string,
 		pipes.abandon()
 		return outcome{exit: -1, reason: oneLine(t.hide(startError(s, cmd, err)))}
 	}
-	killAfter := x.opt.KillAfter
-	if killAfter <= 0 {
-		killAfter = 30 * time.Second
-	}
-	if timeout > 0 {
-		c.limit(timeout, killAfter)
-	}
-	if hold != nil {
-		defer context.AfterFunc(hold, func() { c.end(&c.lost, killAfter) })()
-	}
-	pipes.copy()
-	_ = c.wait() // ProcessState says it all
-	x.mu.Lock()
-	delete(x.children, c)
-	x.mu.Unlock()
-	if !pipes.drain(pipeGrace) && (c.timedOut || c.lost) {
-		// What a child leaves behind may live on, but not where it was to end.
-		c.killRest()
-	}
-	c.release()
-	pipes.close()
-
+	x.await(c, pipes, hold, timeout)
 	o := outcome{
 		exit:     c.cmd.ProcessState.ExitCode(),
 		signal:   endingSignal(c.cmd.ProcessState),
@@ -266,6 +245,31 @@ func (x *execution) run(t Task, cmd Command, hold context.Context, env []string,
 		o.reason, o.last = streams.said(o.signal != "", t.hide)
 	}
 	return o
+}
+
+// await returns when c and its output have ended, and ends c when its time or its hold does.
+func (x *execution) await(c *child, p *pipes, hold context.Context, timeout time.Duration) {
+	killAfter := x.opt.KillAfter
+	if killAfter <= 0 {
+		killAfter = 30 * time.Second
+	}
+	if timeout > 0 {
+		c.limit(timeout, killAfter)
+	}
+	if hold != nil {
+		defer context.AfterFunc(hold, func() { c.end(&c.lost, killAfter) })()
+	}
+	p.copy()
+	_ = c.wait() // ProcessState says it all
+	x.mu.Lock()
+	delete(x.children, c)
+	x.mu.Unlock()
+	if !p.drain(pipeGrace) && (c.timedOut || c.lost) {
+		// What a child leaves behind may live on, but not where it was to end.
+		c.killRest()
+	}
+	c.release()
+	p.close()
 }
 
 // startChild starts c, unless the run was stopped before, and adds it to those that

@@ -240,50 +240,11 @@ func (b *bench) oneRecord() {
 	dir := b.history("record", notes, 3)
 	b.git(dir, "repack", "-adq")
 	head := strings.TrimSpace(b.git(dir, "rev-parse", "HEAD"))
-	ctx := context.Background()
 	var ratios []float64
 	var ours, git time.Duration
 	for range *pairs {
-		s, err := gitstate.Open(ctx, gitstate.Options{Dir: dir})
-		if err != nil {
-			fatal(err)
-		}
-		st, err := s.State(ctx)
-		if err != nil {
-			fatal(err)
-		}
-		s.Basis(st)
-		run := s.NewRun()
-		s.UseJournal(run)
-		exit := 0
+		a := recordRun(dir, head, stacks) / time.Duration(stacks)
 		start := time.Now()
-		for i := range stacks {
-			for _, st := range []note.Status{note.Running, note.OK} {
-				r := &note.Record{Status: st, Op: "deploy", Stack: fmt.Sprintf("/g%d/s%d", i/50, i), Run: run, Variant: "00000000"}
-				if st == note.OK {
-					r.Exit = &exit
-				}
-				if err := s.AppendLazily(head, r); err != nil {
-					fatal(err)
-				}
-			}
-			// As a run does while stacks finish: the disk ten times a second, the
-			// notes every two. A stack that takes no time is the worst case; here
-			// the notes are written four times for the whole run.
-			if i%20 == 19 {
-				if err := s.Sync(); err != nil {
-					fatal(err)
-				}
-			}
-			if (i+1)%max(stacks/4, 1) == 0 {
-				if err := s.Flush(ctx); err != nil {
-					fatal(err)
-				}
-			}
-		}
-		a := time.Since(start) / time.Duration(stacks)
-		s.Close()
-		start = time.Now()
 		const appends = 20
 		for i := range appends {
 			b.git(dir, "notes", "--ref=tmnotes", "append", "-m", fmt.Sprintf("line %d", i), "HEAD~1")
@@ -293,6 +254,51 @@ func (b *bench) oneRecord() {
 		ours, git = a, g
 	}
 	b.row(name, median(ratios), 1.0/15, "x", fmt.Sprintf("%v / %v", ours, git))
+}
+
+// recordRun records what a run of so many stacks does, and is how long that takes.
+func recordRun(dir, head string, stacks int) time.Duration {
+	ctx := context.Background()
+	s, err := gitstate.Open(ctx, gitstate.Options{Dir: dir})
+	if err != nil {
+		fatal(err)
+	}
+	st, err := s.State(ctx)
+	if err != nil {
+		fatal(err)
+	}
+	s.Basis(st)
+	run := s.NewRun()
+	s.UseJournal(run)
+	exit := 0
+	start := time.Now()
+	for i := range stacks {
+		for _, st := range []note.Status{note.Running, note.OK} {
+			r := &note.Record{Status: st, Op: "deploy", Stack: fmt.Sprintf("/g%d/s%d", i/50, i), Run: run, Variant: "00000000"}
+			if st == note.OK {
+				r.Exit = &exit
+			}
+			if err := s.AppendLazily(head, r); err != nil {
+				fatal(err)
+			}
+		}
+		// As a run does while stacks finish: the disk ten times a second, the
+		// notes every two. A stack that takes no time is the worst case; here
+		// the notes are written four times for the whole run.
+		if i%20 == 19 {
+			if err := s.Sync(); err != nil {
+				fatal(err)
+			}
+		}
+		if (i+1)%max(stacks/4, 1) == 0 {
+			if err := s.Flush(ctx); err != nil {
+				fatal(err)
+			}
+		}
+	}
+	took := time.Since(start)
+	s.Close()
+	return took
 }
 
 // status compares status with and without history, and with git log.

@@ -164,7 +164,7 @@ func spread(dir string, commits int) {
 		if r.Status != note.OK {
 			continue
 		}
-		l, err := st.Latest(r.ID, r.Stack, "", note.Deploy)
+		l, err := st.Latest(note.Slot{ID: r.ID, Path: r.Stack, Op: note.Deploy})
 		if err != nil {
 			fatal(err)
 		}

@@ -26,65 +26,72 @@ func (b *bench) service() {
 	if !b.want(name) {
 		return
 	}
-	type figures struct {
-		pipelines, records       int
-		size                     int64 // of the notes, packed, in bytes
-		fetch, more, cold, again time.Duration
-		work                     time.Duration // of the processors, for again: it says more where the machine has other things to do
-	}
-	var all []figures
+	var all []serviceFigures
 	fmt.Printf("%s, 30 of them deployed by each pipeline:\n", name)
 	fmt.Printf("  %10s %10s %12s %14s %14s %14s %14s %14s\n", "pipelines", "results", "notes, MB", "fetch all", "fetch one", "first matrix", "next matrix", "CPU of that")
 	for _, pipelines := range []int{b.n(10), b.n(100), b.n(1000)} {
-		dir := b.deployed(fmt.Sprintf("service-%d", pipelines), stacks, pipelines)
-		origin := filepath.Join(b.dir, fmt.Sprintf("service-%d.git", pipelines))
-		b.git(b.dir, "clone", "-q", "--mirror", dir, origin)
-		b.git(origin, "gc", "-q", "--prune=now")
-		f := figures{pipelines: pipelines, records: stacks + 30*pipelines}
-		used, err := strconv.ParseInt(strings.TrimSpace(b.git(origin, "rev-list", "--disk-usage", "--objects", "refs/notes/tmnotes")), 10, 64)
-		if err != nil {
-			fatal(err)
-		}
-		f.size = used
-		matrix := []string{*tmnotes, "matrix", "--pending", "--jobs", "8", "--format", "json", "--", "terraform", "apply"}
-		var fetch, more, cold, again, work []time.Duration
-		for i := range *pairs {
-			clone := filepath.Join(b.dir, "clone")
-			os.RemoveAll(clone)
-			b.git(b.dir, "clone", "-q", "--single-branch", "file://"+origin, clone)
-			fetch = append(fetch, b.must(clone, *tmnotes, "fetch"))
-			cold = append(cold, b.must(clone, matrix...))
-			next := exec.Command(matrix[0], matrix[1:]...)
-			next.Dir = clone
-			start := time.Now()
-			if out, err := next.CombinedOutput(); err != nil {
-				fatal(err, string(out))
-			}
-			again, work = append(again, time.Since(start)), append(work, next.ProcessState.UserTime()+next.ProcessState.SystemTime())
-			pending := map[int]bool{}
-			for l := range min(300, stacks) {
-				pending[changed(pipelines, l, stacks)] = true
-			}
-			list := exec.Command(*tmnotes, "list", "--pending", "--sync=off")
-			list.Dir = clone
-			if out, err := list.Output(); err != nil || strings.Count(string(out), "\n") != len(pending) {
-				fatal(fmt.Sprintf("%d stacks are pending, and not %d as they should: %v", strings.Count(string(out), "\n"), len(pending), err))
-			}
-			// Somebody else deploys one stack.
-			b.must(dir, *tmnotes, "mark", "--sync=off", "--reason", fmt.Sprint("another ", i), "/g0/s1")
-			b.git(dir, "push", "-q", "-f", origin, "refs/notes/tmnotes")
-			more = append(more, b.must(clone, *tmnotes, "fetch"))
-		}
-		f.fetch, f.more, f.cold, f.again, f.work = median(fetch), median(more), median(cold), median(again), median(work)
+		f := b.servicePipelines(stacks, pipelines)
 		all = append(all, f)
 		ms := func(d time.Duration) string { return d.Round(time.Millisecond).String() }
 		fmt.Printf("  %10d %10d %12.2f %14s %14s %14s %14s %14s\n", f.pipelines, f.records, float64(f.size)/1e6, ms(f.fetch), ms(f.more), ms(f.cold), ms(f.again), ms(f.work))
-		os.RemoveAll(dir)
-		os.RemoveAll(origin)
 	}
 	first, last := all[0], all[len(all)-1]
 	b.row(name+": bytes a result, all of history", float64(last.size)/float64(last.records), 100, "B", "")
 	b.row(name+fmt.Sprintf(": CPU of a matrix after %d pipelines / after %d", last.pipelines, first.pipelines), float64(last.work)/float64(first.work), 1.3, "x", "")
+}
+
+// serviceFigures are what it costs after so many pipelines.
+type serviceFigures struct {
+	pipelines, records       int
+	size                     int64 // of the notes, packed, in bytes
+	fetch, more, cold, again time.Duration
+	work                     time.Duration // of the processors, for again: it says more where the machine has other things to do
+}
+
+func (b *bench) servicePipelines(stacks, pipelines int) serviceFigures {
+	dir := b.deployed(fmt.Sprintf("service-%d", pipelines), stacks, pipelines)
+	origin := filepath.Join(b.dir, fmt.Sprintf("service-%d.git", pipelines))
+	b.git(b.dir, "clone", "-q", "--mirror", dir, origin)
+	b.git(origin, "gc", "-q", "--prune=now")
+	f := serviceFigures{pipelines: pipelines, records: stacks + 30*pipelines}
+	used, err := strconv.ParseInt(strings.TrimSpace(b.git(origin, "rev-list", "--disk-usage", "--objects", "refs/notes/tmnotes")), 10, 64)
+	if err != nil {
+		fatal(err)
+	}
+	f.size = used
+	matrix := []string{*tmnotes, "matrix", "--pending", "--jobs", "8", "--format", "json", "--", "terraform", "apply"}
+	var fetch, more, cold, again, work []time.Duration
+	for i := range *pairs {
+		clone := filepath.Join(b.dir, "clone")
+		os.RemoveAll(clone)
+		b.git(b.dir, "clone", "-q", "--single-branch", "file://"+origin, clone)
+		fetch = append(fetch, b.must(clone, *tmnotes, "fetch"))
+		cold = append(cold, b.must(clone, matrix...))
+		next := exec.Command(matrix[0], matrix[1:]...)
+		next.Dir = clone
+		start := time.Now()
+		if out, err := next.CombinedOutput(); err != nil {
+			fatal(err, string(out))
+		}
+		again, work = append(again, time.Since(start)), append(work, next.ProcessState.UserTime()+next.ProcessState.SystemTime())
+		pending := map[int]bool{}
+		for l := range min(300, stacks) {
+			pending[changed(pipelines, l, stacks)] = true
+		}
+		list := exec.Command(*tmnotes, "list", "--pending", "--sync=off")
+		list.Dir = clone
+		if out, err := list.Output(); err != nil || strings.Count(string(out), "\n") != len(pending) {
+			fatal(fmt.Sprintf("%d stacks are pending, and not %d as they should: %v", strings.Count(string(out), "\n"), len(pending), err))
+		}
+		// Somebody else deploys one stack.
+		b.must(dir, *tmnotes, "mark", "--sync=off", "--reason", fmt.Sprint("another ", i), "/g0/s1")
+		b.git(dir, "push", "-q", "-f", origin, "refs/notes/tmnotes")
+		more = append(more, b.must(clone, *tmnotes, "fetch"))
+	}
+	f.fetch, f.more, f.cold, f.again, f.work = median(fetch), median(more), median(cold), median(again), median(work)
+	os.RemoveAll(dir)
+	os.RemoveAll(origin)
+	return f
 }
 
 // deployed makes a project whose commits each changed thirty stacks, with the notes of a pipeline on

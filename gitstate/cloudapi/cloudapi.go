@@ -339,8 +339,7 @@ func answer(w http.ResponseWriter, v any) {
 	_, _ = w.Write(body)
 }
 
-// read decodes a request's body, and has Terramate's own rules for it checked.
-func read[T resources.Resource](r *http.Request) (v T, err error) {
+func decode[T resources.Resource](r *http.Request) (v T, err error) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
@@ -351,6 +350,17 @@ func read[T resources.Resource](r *http.Request) (v T, err error) {
 	}
 	if err := json.Unmarshal(body, &v); err != nil {
 		return v, bad("reading the request: %v", err)
+	}
+	return v, nil
+}
+
+// read decodes a request's body, and has Terramate's own rules for it checked.
+func read[T resources.Resource](r *http.Request) (v T, err error) {
+	if v, err = decode[T](r); err != nil {
+		return v, err
+	}
+	if err := v.Validate(); err != nil {
+		return v, bad("%v", err)
 	}
 	return v, nil
 }

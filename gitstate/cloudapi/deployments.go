@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,26 +51,14 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err := s.refresh(ctx); err != nil {
 		return nil, err
 	}
-	wt, err := s.workTree(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var paths []string
-	for _, st := range req.Stacks {
-		paths = append(paths, st.Path)
-	}
-	dirty, err := wt.Dirty(commit.Hash, paths)
-	if err != nil {
-		return nil, err
-	}
-	inputs, err := wt.Inputs(commit.Hash, paths)
+	wt, dirty, inputs, err := s.codeOf(ctx, commit.Hash, req.Stacks)
 	if err != nil {
 		return nil, err
 	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if is := func(id string) bool { return gitstate.RunIsFor(id, name) }; s.known(is) {
+	if slices.ContainsFunc(slices.Collect(maps.Keys(s.runs)), func(id string) bool { return gitstate.RunIsFor(id, name) }) {
 		return nil, &wireError{http.StatusConflict, fmt.Errorf("the deployment %s is there already", name)}
 	}
 	st, err := s.store.State(ctx)
@@ -104,9 +93,6 @@ func (s *Server) readDeployment(r *http.Request) (req resources.DeploymentStacks
 	if req, err = read[resources.DeploymentStacksPayloadRequest](r); err != nil {
 		return req, o, err
 	}
-	if err := req.Validate(); err != nil {
-		return req, o, bad("%v", err)
-	}
 	o.meta = req.Metadata
 	for i, st := range req.Stacks {
 		if err := s.validStack(&st.Stack); err != nil {
@@ -118,6 +104,22 @@ func (s *Server) readDeployment(r *http.Request) (req resources.DeploymentStacks
 		o.commit, o.url = st.CommitSHA, st.DeploymentURL
 	}
 	return req, o, nil
+}
+
+// codeOf is the work tree, with which of the stacks have uncommitted changes there, and the
+// digests of their inputs.
+func (s *Server) codeOf(ctx context.Context, commit string, stacks resources.DeploymentStackRequests) (wt WorkTree, dirty map[string]bool, inputs map[string]string, err error) {
+	if wt, err = s.workTree(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	var paths []string
+	for _, st := range stacks {
+		paths = append(paths, st.Path)
+	}
+	if dirty, err = wt.Dirty(commit, paths); err == nil {
+		inputs, err = wt.Inputs(commit, paths)
+	}
+	return wt, dirty, inputs, err
 }
 
 // announce records a deployment and has it announced. s.mu is held, but not for the latter:
@@ -142,15 +144,6 @@ func (s *Server) announce(ctx context.Context, d *run, records []*note.Record) e
 		return s.undo(d, unavailable(fmt.Errorf("%w; nothing was executed", err)), "the run could not be announced: nothing was executed")
 	}
 	return nil
-}
-
-func (s *Server) known(is func(id string) bool) bool {
-	for id := range s.runs {
-		if is(id) {
-			return true
-		}
-	}
-	return false
 }
 
 func deploymentUUID(r *http.Request) (string, error) {
@@ -185,9 +178,6 @@ func (s *Server) updateDeployment(r *http.Request) (any, error) {
 	req, err := read[resources.UpdateDeploymentStacks](r)
 	if err != nil {
 		return nil, err
-	}
-	if err := req.Validate(); err != nil {
-		return nil, bad("%v", err)
 	}
 	for _, u := range req.Stacks {
 		if _, ok := statusOf[u.Status]; !ok {

@@ -25,9 +25,6 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := req.Validate(); err != nil {
-		return nil, bad("%v", err)
-	}
 	if err := s.validStack(&req.Stack); err != nil {
 		return nil, err
 	}
@@ -49,17 +46,9 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	_, workspace := wt.Env(req.Stack.Path)
 	target := join(req.Stack.Target, workspace)
 	key := driftKey{commit.Hash, target, joined(req.Command)}
-	s.evict() // what is hours old is another run
-	d, fresh := s.drifts[key], false
-	if d != nil && d.stacks[stackID(target, req.Stack.MetaID)] != nil {
-		if err := s.closeDrift(key); err != nil {
-			return nil, err
-		}
-		d = nil
-	}
-	if d == nil {
-		fresh = true
-		d = &run{id: s.store.NewRun(), op: note.Drift, commit: commit.Hash, stacks: map[int64]*entry{}}
+	d, fresh, err := s.driftRun(key, stackID(target, req.Stack.MetaID))
+	if err != nil {
+		return nil, err
 	}
 	st, err := s.store.State(ctx)
 	if err != nil {
@@ -85,6 +74,19 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	return resources.DriftCheckRunStartResponse{DriftUUID: resources.UUID(runAndStack(d.id, n))}, nil
 }
 
+// driftRun is the run that a stack's drift run is one of: that which has not had the stack
+// yet, or else a new one.
+func (s *Server) driftRun(key driftKey, stack int64) (d *run, fresh bool, err error) {
+	s.evict() // what is hours old is another run
+	if d = s.drifts[key]; d != nil && d.stacks[stack] == nil {
+		return d, false, nil
+	}
+	if d != nil {
+		err = s.closeDrift(key)
+	}
+	return &run{id: s.store.NewRun(), op: note.Drift, commit: key.commit, stacks: map[int64]*entry{}}, true, err
+}
+
 // closeDrift ends a run of drift runs: it takes up no further stack.
 func (s *Server) closeDrift(key driftKey) error {
 	d := s.drifts[key]
@@ -108,9 +110,6 @@ func (s *Server) updateDrift(r *http.Request) (any, error) {
 	req, err := read[resources.UpdateDriftPayloadRequest](r)
 	if err != nil {
 		return nil, err
-	}
-	if err := req.Validate(); err != nil {
-		return nil, bad("%v", err)
 	}
 	status, ok := map[drift.Status]note.Status{drift.OK: note.OK, drift.Drifted: note.Drifted, drift.Failed: note.Failed, drift.Running: note.Running}[req.Status]
 	if !ok {

@@ -45,7 +45,7 @@ func (o *output) add(lines resources.CommandLogs, keep bool) {
 }
 
 func readLogs(r *http.Request) (resources.CommandLogs, error) {
-	lines, err := read[resources.CommandLogs](r)
+	lines, err := decode[resources.CommandLogs](r)
 	if err != nil {
 		return nil, err
 	}

@@ -14,27 +14,9 @@ import (
 // well, and no record: nothing is done to them.
 func (s *Server) createPreview(r *http.Request) (any, error) {
 	ctx := r.Context()
-	req, err := read[resources.CreatePreviewPayloadRequest](r)
+	req, err := s.readPreview(r)
 	if err != nil {
 		return nil, err
-	}
-	for i := range req.Stacks {
-		if req.Stacks[i].Cmd == nil { // left out by the CLI where it is empty
-			req.Stacks[i].Cmd = []string{}
-		}
-	}
-	if err := req.Validate(); err != nil {
-		return nil, bad("%v", err)
-	}
-	for i := range req.Stacks {
-		if err := s.validStack(&req.Stacks[i].Stack); err != nil {
-			return nil, err
-		}
-		switch st := req.Stacks[i].PreviewStatus; st {
-		case preview.StackStatusAffected, preview.StackStatusPending:
-		default:
-			return nil, bad("%q is no status that a preview begins with", st)
-		}
 	}
 	o := origin{meta: req.Metadata, commit: req.CommitSHA}
 	commit, err := s.commitOf(o)
@@ -77,6 +59,29 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	return res, nil
 }
 
+func (s *Server) readPreview(r *http.Request) (req resources.CreatePreviewPayloadRequest, err error) {
+	if req, err = decode[resources.CreatePreviewPayloadRequest](r); err != nil {
+		return req, err
+	}
+	for i := range req.Stacks {
+		if req.Stacks[i].Cmd == nil { // left out by the CLI where it is empty
+			req.Stacks[i].Cmd = []string{}
+		}
+	}
+	if err := req.Validate(); err != nil {
+		return req, bad("%v", err)
+	}
+	for i := range req.Stacks {
+		if err := s.validStack(&req.Stacks[i].Stack); err != nil {
+			return req, err
+		}
+		if st := req.Stacks[i].PreviewStatus; st != preview.StackStatusAffected && st != preview.StackStatusPending {
+			return req, bad("%q is no status that a preview begins with", st)
+		}
+	}
+	return req, nil
+}
+
 // changedExit is the exit code of `terraform plan -detailed-exitcode` that finds
 // changes (preview.DerivePreviewStatus).
 const changedExit = 2
@@ -87,9 +92,6 @@ func (s *Server) updatePreview(r *http.Request) (any, error) {
 	req, err := read[resources.UpdateStackPreviewPayloadRequest](r)
 	if err != nil {
 		return nil, err
-	}
-	if err := req.Validate(); err != nil {
-		return nil, bad("%v", err)
 	}
 	var status note.Status
 	var exit *int

@@ -222,64 +222,75 @@ func (b *builder) latest(st *gitstate.State) ([]*row, error) {
 	}
 	var rows []*row
 	for _, k := range b.opt.Stacks {
-		x := &row{Stack: &Stack{Path: k.Path, ID: strings.ToLower(k.ID), Name: k.Name, Tags: k.Tags, Target: k.Target, LastCommit: k.LastCommit}, live: map[runOf]note.Status{}}
 		path := k.Path
 		if k.Gone && k.ID != "" && here[rowKey{k.Target, k.Path}] {
 			path = "" // another stack stands there by now, with a history of its own
 		}
-		ask := func(op string) (gitstate.Latest, error) {
-			l, err := st.Latest(note.Slot{ID: x.ID, Path: path, Target: x.Target, Op: op})
-			if err == nil && l.Status != note.Never {
-				x.live[runOf{l.Run, l.Commit}] = l.Status
-				x.Latest = append(x.Latest, Result{Commit: l.Commit, Status: l.Status, By: l.By, Record: l.Record})
-			}
-			return l, err
-		}
-		deploy, err := ask(note.Deploy)
+		x, err := b.row(st, k, path, others)
 		if err != nil {
 			return nil, err
 		}
-		drift, err := ask(note.Drift)
-		if err != nil {
-			return nil, err
-		}
-		own := gitstate.StackStatus(deploy, drift)
-		if k.Gone {
-			own = note.Orphaned
-		}
-		if b.opt.Keep != nil && !b.opt.Keep(deploy, drift, own) {
+		if x == nil {
 			continue
 		}
-		x.Status, x.DeploymentStatus, x.DriftStatus = own, deploy.Status, drift.Status
-		x.Diverged = deploy.Conflicts
-		key := rowKey{k.Target, keyOf(k.ID, k.Path)}
-		ops := others[key]
-		if path != "" {
-			ops = slices.Concat(ops, others[rowKey{k.Target, path}])
-		}
-		slices.Sort(ops)
-		for _, op := range slices.Compact(ops) {
-			if _, err := ask(op); err != nil {
-				return nil, err
-			}
-		}
-		for _, k := range []rowKey{key, {k.Target, path}} {
-			l := b.last[k]
-			if l == nil {
-				continue
-			}
-			x.LastOK, x.LastFailure, x.LastDrift = cmp.Or(x.LastOK, l.ok), cmp.Or(x.LastFailure, l.failure), cmp.Or(x.LastDrift, l.drift)
-		}
-		if d := x.Deployment(); deploy.Status == note.Interrupted && (x.LastFailure == nil || d.Record.At.After(x.LastFailure.Record.At)) {
-			x.LastFailure = d
-		}
-		b.rows[key] = x
+		b.rows[rowKey{k.Target, keyOf(k.ID, k.Path)}] = x
 		if !k.Gone {
 			b.paths[rowKey{k.Target, k.Path}] = x
 		}
 		rows = append(rows, x)
 	}
 	return rows, nil
+}
+
+// row is a stack with its latest results, nil if it is not kept. path is where its
+// records from before it had an id may stand, "" if nowhere.
+func (b *builder) row(st *gitstate.State, k Known, path string, others map[rowKey][]string) (*row, error) {
+	x := &row{Stack: &Stack{Path: k.Path, ID: strings.ToLower(k.ID), Name: k.Name, Tags: k.Tags, Target: k.Target, LastCommit: k.LastCommit}, live: map[runOf]note.Status{}}
+	ask := func(op string) (gitstate.Latest, error) {
+		l, err := st.Latest(note.Slot{ID: x.ID, Path: path, Target: x.Target, Op: op})
+		if err == nil && l.Status != note.Never {
+			x.live[runOf{l.Run, l.Commit}] = l.Status
+			x.Latest = append(x.Latest, Result{Commit: l.Commit, Status: l.Status, By: l.By, Record: l.Record})
+		}
+		return l, err
+	}
+	deploy, err := ask(note.Deploy)
+	if err != nil {
+		return nil, err
+	}
+	drift, err := ask(note.Drift)
+	if err != nil {
+		return nil, err
+	}
+	own := gitstate.StackStatus(deploy, drift)
+	if k.Gone {
+		own = note.Orphaned
+	}
+	if b.opt.Keep != nil && !b.opt.Keep(deploy, drift, own) {
+		return nil, nil
+	}
+	x.Status, x.DeploymentStatus, x.DriftStatus = own, deploy.Status, drift.Status
+	x.Diverged = deploy.Conflicts
+	key := rowKey{k.Target, keyOf(k.ID, k.Path)}
+	ops := others[key]
+	if path != "" {
+		ops = slices.Concat(ops, others[rowKey{k.Target, path}])
+	}
+	slices.Sort(ops)
+	for _, op := range slices.Compact(ops) {
+		if _, err := ask(op); err != nil {
+			return nil, err
+		}
+	}
+	for _, k := range []rowKey{key, {k.Target, path}} {
+		if l := b.last[k]; l != nil {
+			x.LastOK, x.LastFailure, x.LastDrift = cmp.Or(x.LastOK, l.ok), cmp.Or(x.LastFailure, l.failure), cmp.Or(x.LastDrift, l.drift)
+		}
+	}
+	if d := x.Deployment(); deploy.Status == note.Interrupted && (x.LastFailure == nil || d.Record.At.After(x.LastFailure.Record.At)) {
+		x.LastFailure = d
+	}
+	return x, nil
 }
 
 func keyOf(id, path string) string {

@@ -30,8 +30,7 @@ const tenth = 100 * time.Millisecond
 // packFrom is the size from which data is compressed.
 const packFrom = 128 << 10
 
-// data is the element that holds the data, of the newest columns. size is that
-// of the results in it.
+// data is the element that holds the data, of the newest columns.
 func (v *pageView) data(columns int) (element template.HTML, size int, err error) {
 	r := v.R
 	d := pageData{At: r.At.Unix(), Commits: [][]any{}, Runs: [][]any{}, Texts: []string{""}, Rows: [][]int64{}}
@@ -78,6 +77,12 @@ func (v *pageView) data(columns int) (element template.HTML, size int, err error
 		}
 		d.Rows = append(d.Rows, append([]int64{}, slices.Concat(columnsOf[:]...)...))
 	}
+	return d.element()
+}
+
+// element is the script element that holds the data. size is how many bytes of it are
+// packed, 0 where it is not large enough for that.
+func (d *pageData) element() (element template.HTML, size int, err error) {
 	text, err := json.Marshal(d) // which escapes <, > and &
 	if err != nil {
 		return "", 0, fmt.Errorf("encoding the page's data: %w", err)

@@ -12,8 +12,7 @@ import (
 func figures(r *Report, since time.Time) Figures {
 	f := Figures{Since: since, Until: r.At}
 	counts := func(at time.Time) bool { return since.IsZero() || at.After(since) }
-	type outcome struct{ ran, failed, open bool }
-	runs := map[runOf]*outcome{}
+	runs := map[runOf]outcome{}
 	var took, recovered []time.Duration
 	for i := range r.Stacks {
 		var failing time.Time // since when
@@ -28,9 +27,8 @@ func figures(r *Report, since time.Time) Figures {
 			if !note.Op(h.Record.Op).Deploys() {
 				continue
 			}
-			failed := h.Status == note.Failed || h.Status == note.Interrupted
 			switch {
-			case failed && failing.IsZero():
+			case isFailure(h.Status) && failing.IsZero():
 				failing = at
 			case h.Status == note.OK && !failing.IsZero():
 				if h.Record.Op == note.Deploy {
@@ -42,13 +40,7 @@ func figures(r *Report, since time.Time) Figures {
 				continue
 			}
 			k := runOf{h.Record.Run, h.Commit}
-			if runs[k] == nil {
-				runs[k] = &outcome{}
-			}
-			o := runs[k]
-			o.ran = o.ran || failed || h.Status == note.OK
-			o.failed = o.failed || failed
-			o.open = o.open || isOpen(h.Status)
+			runs[k] = runs[k].and(h.Status)
 			if h.Status == note.OK && h.Record.Took > 0 {
 				took = append(took, h.Record.Took)
 			}
@@ -57,6 +49,23 @@ func figures(r *Report, since time.Time) Figures {
 			f.Failing++
 		}
 	}
+	f.count(runs)
+	f.Recoveries, f.TimeToRecover = len(recovered), Duration(quantile(recovered, 0.5))
+	f.Took = summary(took)
+	return f
+}
+
+func isFailure(s note.Status) bool { return s == note.Failed || s == note.Interrupted }
+
+// outcome is what came of the deployments of a run on a commit.
+type outcome struct{ ran, failed, open bool }
+
+func (o outcome) and(s note.Status) outcome {
+	return outcome{o.ran || isFailure(s) || s == note.OK, o.failed || isFailure(s), o.open || isOpen(s)}
+}
+
+// count counts the runs that are over, and how often they succeed.
+func (f *Figures) count(runs map[runOf]outcome) {
 	for _, o := range runs {
 		switch {
 		case o.open || !o.ran:
@@ -73,9 +82,6 @@ func figures(r *Report, since time.Time) Figures {
 		days := max(f.Until.Sub(f.Since).Hours()/24, 1)
 		f.PerDay = float64(f.Deployments-f.Failed) / days
 	}
-	f.Recoveries, f.TimeToRecover = len(recovered), Duration(quantile(recovered, 0.5))
-	f.Took = summary(took)
-	return f
 }
 
 // durations are of the deployments that succeeded.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -185,11 +186,27 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 	}
 	v.figures()
 	v.runs()
+	v.stacks()
+	var err error
+	if v.Data, v.packed, err = v.data(columns); err != nil {
+		return nil, err
+	}
+	if r.OlderCommits > 0 {
+		v.Notes = append(v.Notes, fmt.Sprintf("The history is that of the %d commits on which something was recorded last; %d older ones have records, too (tmnotes report --commits N).", len(r.Commits), r.OlderCommits))
+	}
+	if columns < len(r.Commits) {
+		v.Notes = append(v.Notes, fmt.Sprintf("The grid has the newest %d of %d commits: with all of them this page would be too large. The figures and the lists are of all of them.", columns, len(r.Commits)))
+	}
+	return v, nil
+}
+
+// stacks makes the rows, and of all of them what there is to filter them by.
+func (v *pageView) stacks() {
 	counts := map[note.Status]int{}
 	targets, tags, ops := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	longer := false
-	for i := range r.Stacks {
-		s := &r.Stacks[i]
+	for i := range v.R.Stacks {
+		s := &v.R.Stacks[i]
 		counts[s.Status]++
 		targets[s.Target] = true
 		for _, t := range s.Tags {
@@ -217,38 +234,19 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 		}
 	}
 	v.Legend = append(v.Legend, "destroyed")
-	v.Tags = sorted(tags)
+	v.Tags = slices.Sorted(maps.Keys(tags))
 	if len(targets) > 1 {
-		for _, t := range sorted(targets) {
+		for _, t := range slices.Sorted(maps.Keys(targets)) {
 			v.Targets = append(v.Targets, option{"=" + t, cmp.Or(visible(t), "no target")})
 		}
 	}
 	v.Ops = []option{{note.Deploy, "deployments"}}
-	for _, op := range sorted(ops) {
+	for _, op := range slices.Sorted(maps.Keys(ops)) {
 		v.Ops = append(v.Ops, option{op, visible(op)})
 	}
 	if longer {
 		v.HistoryNote = fmt.Sprintf("the newest %d", v.recent)
 	}
-	var err error
-	if v.Data, v.packed, err = v.data(columns); err != nil {
-		return nil, err
-	}
-	if r.OlderCommits > 0 {
-		v.Notes = append(v.Notes, fmt.Sprintf("The history is that of the %d commits on which something was recorded last; %d older ones have records, too (tmnotes report --commits N).", len(r.Commits), r.OlderCommits))
-	}
-	if columns < len(r.Commits) {
-		v.Notes = append(v.Notes, fmt.Sprintf("The grid has the newest %d of %d commits: with all of them this page would be too large. The figures and the lists are of all of them.", columns, len(r.Commits)))
-	}
-	return v, nil
-}
-
-func sorted(set map[string]bool) (all []string) {
-	for s := range set {
-		all = append(all, s)
-	}
-	slices.Sort(all)
-	return all
 }
 
 func (v *pageView) commit(hash string) commitView {

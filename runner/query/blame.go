@@ -66,32 +66,10 @@ func Investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, of 
 	if err != nil {
 		return nil, err
 	}
-	var all []Logged
-	heads := map[[2]string]note.Record{}
-	err = s.Notes(func(commit string, lines []gitstate.Line) error {
-		for _, line := range lines {
-			switch r := line.Record; {
-			case r.Event == note.Started:
-				if r.Leg() == 0 {
-					heads[[2]string{r.Run, commit}] = r
-				}
-			case r.Status != "" && r.Target == target && (r.Op == op || note.Op(r.Op).Deploys() && note.Op(op).Deploys()):
-				all = append(all, Logged{Commit: commit, Record: r})
-			}
-		}
-		return nil
-	})
+	all, heads, err := recordsOf(s, of)
 	if err != nil {
 		return nil, err
 	}
-	sortByTime(all)
-	ids := idsOfPaths(all)
-	key := gitstate.PathIDs(nil).StackOf(&note.Record{Stack: stack.Path, ID: stack.ID})
-	all = slices.DeleteFunc(all, func(x Logged) bool {
-		// A stack that has an id has the records of its path from before.
-		return ids.StackOf(&x.Record) != key && !(x.Record.ID == "" && x.Record.Stack == stack.Path)
-	})
-
 	v := Convict(all, &l)
 	v.Stack, v.ID, v.Op, v.Target = stack.Path, stack.ID, op, target
 	v.Diverged = l.Conflicts
@@ -122,6 +100,34 @@ func Investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, of 
 	}
 	v.Commits, err = s.Between(ctx, from, to, MostCommits+1, unique(paths)...)
 	return v, err
+}
+
+// recordsOf are those of a suspect, by time, and the heads of all runs, by run and commit.
+func recordsOf(s *gitstate.Store, of Suspect) (all []Logged, heads map[[2]string]note.Record, err error) {
+	heads = map[[2]string]note.Record{}
+	err = s.Notes(func(commit string, lines []gitstate.Line) error {
+		for _, line := range lines {
+			switch r := line.Record; {
+			case r.Event == note.Started:
+				if r.Leg() == 0 {
+					heads[[2]string{r.Run, commit}] = r
+				}
+			case r.Status != "" && r.Target == of.Target && (r.Op == of.Op || note.Op(r.Op).Deploys() && note.Op(of.Op).Deploys()):
+				all = append(all, Logged{Commit: commit, Record: r})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	sortByTime(all)
+	ids := idsOfPaths(all)
+	key := gitstate.PathIDs(nil).StackOf(&note.Record{Stack: of.Stack.Path, ID: of.Stack.ID})
+	return slices.DeleteFunc(all, func(x Logged) bool {
+		// A stack that has an id has the records of its path from before.
+		return ids.StackOf(&x.Record) != key && !(x.Record.ID == "" && x.Record.Stack == of.Stack.Path)
+	}), heads, nil
 }
 
 // MostCommits is how many commits blame shows: who has to look at more of them

@@ -40,19 +40,9 @@ func Orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *proj
 	if rel, err := filepath.Rel(p.Root(), p.Dir()); err == nil && rel != "." {
 		below = "/" + filepath.ToSlash(rel)
 	}
-	ids, paths := map[string]bool{}, map[string]bool{}
-	has := func(x runner.Stack) { ids[x.ID], paths[x.Path] = true, true }
-	for _, x := range selected {
-		has(x.Stack)
-	}
-	if below != "/" { // else all are selected
-		all, err := p.All()
-		if err != nil {
-			return nil, err
-		}
-		for _, x := range all {
-			has(x)
-		}
+	ids, paths, err := present(p, selected, below)
+	if err != nil {
+		return nil, err
 	}
 	var gone []StackView
 	goneByID := map[string]bool{}
@@ -73,7 +63,6 @@ func Orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *proj
 	}
 	adopted := map[string]bool{}
 	if len(bare) > 0 {
-		var err error
 		if adopted, err = adoptedPaths(s, st, bare, target); err != nil {
 			return nil, err
 		}
@@ -88,24 +77,44 @@ func Orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *proj
 		if paths[x.Path] {
 			as.Path = ""
 		}
-		var err error
 		if x.View, err = viewOf(st, as, target); err != nil {
 			return nil, err
 		}
 		if destroyed(x.Deploy) {
 			continue
 		}
-		x.Gone = &Removal{Last: x.Deploy.Commit}
-		removed, last, err := s.Removed(ctx, x.Path, x.Deploy.Commit)
-		if err != nil {
+		if x.Gone, err = removal(ctx, s, x.Path, x.Deploy.Commit); err != nil {
 			return nil, err
-		}
-		if removed != "" {
-			x.Gone.removed, x.Gone.Last = removed, last
 		}
 		left = append(left, x)
 	}
 	return left, nil
+}
+
+// present are the ids and paths of HEAD's stacks.
+func present(p *project.Project, selected []StackView, below string) (ids, paths map[string]bool, err error) {
+	ids, paths = map[string]bool{}, map[string]bool{}
+	has := func(x runner.Stack) { ids[x.ID], paths[x.Path] = true, true }
+	for _, x := range selected {
+		has(x.Stack)
+	}
+	if below == "/" { // all are selected
+		return ids, paths, nil
+	}
+	all, err := p.All()
+	for _, x := range all {
+		has(x)
+	}
+	return ids, paths, err
+}
+
+// removal is when a stack that a commit had went from HEAD.
+func removal(ctx context.Context, s *gitstate.Store, path, commit string) (*Removal, error) {
+	removed, last, err := s.Removed(ctx, path, commit)
+	if removed == "" {
+		last = commit
+	}
+	return &Removal{removed, last}, err
 }
 
 // destroyed reports whether nothing is left of a stack, as far as is known.

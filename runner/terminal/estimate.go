@@ -15,16 +15,17 @@ import (
 func (l *View) left(now time.Time) (time.Duration, bool) {
 	if now.Sub(l.leftSince) >= time.Second || l.leftSince.IsZero() {
 		l.leftSince = now
-		var d time.Duration
-		if d, l.leftKnown = l.simulate(now); l.leftKnown {
-			l.leftAt = now.Add(d)
+		var median time.Duration
+		if median, l.leftKnown = l.median(); l.leftKnown {
+			l.leftAt = now.Add(l.simulate(now, median))
 		}
 	}
 	return max(l.leftAt.Sub(now), 0), l.leftKnown
 }
 
-// simulate runs what is left on paper.
-func (l *View) simulate(now time.Time) (time.Duration, bool) {
+// median is what a stack takes, for those of which that is not known. There is none unless
+// it is known of half of the stacks that are not done.
+func (l *View) median() (time.Duration, bool) {
 	var known []time.Duration
 	open, told := 0, 0
 	for i := range l.stacks {
@@ -45,8 +46,11 @@ func (l *View) simulate(now time.Time) (time.Duration, bool) {
 		return 0, false
 	}
 	slices.Sort(known)
-	median := known[len(known)/2]
+	return known[len(known)/2], true
+}
 
+// simulate runs what is left on paper.
+func (l *View) simulate(now time.Time, median time.Duration) time.Duration {
 	// Times are from now on.
 	pending := make([]int, len(l.stacks))
 	succs := make([][]int, len(l.stacks))
@@ -90,7 +94,7 @@ func (l *View) simulate(now time.Time) (time.Duration, bool) {
 			for wave++; wave < len(later) && len(later[wave]) == 0; wave++ {
 			}
 			if wave >= len(later) {
-				return at, true
+				return at
 			}
 			ready, at = later[wave], at+l.soak
 			continue

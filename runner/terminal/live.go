@@ -166,18 +166,7 @@ func (l *View) frame(width, height int) string {
 	now := l.now()
 	room := max(min(height-1, max(height/2, 8)), 1) - 1 // beside the summary
 
-	var running, waiting []int
-	for i := range l.stacks {
-		switch s := &l.stacks[i]; s.status {
-		case runner.StatusRunning:
-			running = append(running, i)
-		case "":
-			if !s.doomed && l.halt == "" {
-				waiting = append(waiting, i)
-			}
-		}
-	}
-	slices.SortStableFunc(running, func(a, b int) int { return l.stacks[a].started.Compare(l.stacks[b].started) })
+	running, waiting := l.open()
 	failed := slices.Clone(l.failed)
 	slices.Reverse(failed) // the newest first
 
@@ -216,24 +205,44 @@ func (l *View) frame(width, height int) string {
 	add(failed, forFailed, "failed", func(s *liveStack) liveRow {
 		return liveRow{status: "failed", path: s.path, time: runner.Took(s.result.Took), rest: tries(s.result) + runner.Printable(s.result.Reason)}
 	})
-	add(running, forRunning, "running", func(s *liveStack) liveRow {
-		r := liveRow{status: "running", path: s.path, time: clock(now.Sub(s.started))}
-		switch {
-		case now.Before(s.again):
-			r.rest = fmt.Sprintf("try %d failed, next in %s: %s", s.result.Tries, clock(s.again.Sub(now)+time.Second-1), runner.Printable(s.result.Reason))
-		case !s.again.IsZero():
-			r.rest = fmt.Sprintf("try %d; %s", s.result.Tries+1, runner.Printable(s.result.Reason))
-		case s.usual > 0:
-			r.rest = "of about " + clock(s.usual)
-		}
-		return r
-	})
+	add(running, forRunning, "running", func(s *liveStack) liveRow { return s.running(now) })
 	add(waiting, forWaiting, "waiting", func(s *liveStack) liveRow {
 		return liveRow{status: "waiting", path: s.path, rest: l.waitsFor(s)}
 	})
 	lines := l.layout(rows, width)
 	lines = append(lines, ansi.Truncate(l.summary(now, len(running), len(waiting)), width, "…"))
 	return strings.Join(lines, "\n")
+}
+
+// open are the stacks that run, in the order in which they started, and those that may
+// still start.
+func (l *View) open() (running, waiting []int) {
+	for i := range l.stacks {
+		switch s := &l.stacks[i]; s.status {
+		case runner.StatusRunning:
+			running = append(running, i)
+		case "":
+			if !s.doomed && l.halt == "" {
+				waiting = append(waiting, i)
+			}
+		}
+	}
+	slices.SortStableFunc(running, func(a, b int) int { return l.stacks[a].started.Compare(l.stacks[b].started) })
+	return running, waiting
+}
+
+// running is the row of a stack that runs.
+func (s *liveStack) running(now time.Time) liveRow {
+	r := liveRow{status: "running", path: s.path, time: clock(now.Sub(s.started))}
+	switch {
+	case now.Before(s.again):
+		r.rest = fmt.Sprintf("try %d failed, next in %s: %s", s.result.Tries, clock(s.again.Sub(now)+time.Second-1), runner.Printable(s.result.Reason))
+	case !s.again.IsZero():
+		r.rest = fmt.Sprintf("try %d; %s", s.result.Tries+1, runner.Printable(s.result.Reason))
+	case s.usual > 0:
+		r.rest = "of about " + clock(s.usual)
+	}
+	return r
 }
 
 // waitsFor says what keeps a stack from starting.

@@ -242,7 +242,7 @@ func TestLiveWaves(t *testing.T) {
 	r.Divide([]string{"tag:canary", "tag:none", "*"}, map[string]int{"/a": 0, "/b": 0, "/c": 2, "/d": 2}, time.Minute)
 	check := func(when string, left time.Duration, frame ...string) {
 		t.Helper()
-		if got, ok := r.simulate(r.clock); !ok || got != left {
+		if got, ok := r.left(r.clock); !ok || got != left {
 			t.Errorf("%s: %v left, %v, want %v", when, got, ok, left)
 		}
 		got := r.frame(80, 24)

@@ -77,20 +77,7 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
 	wait.Wait()
 	if err != nil {
-		var ge *Error
-		if errors.As(err, &ge) {
-			switch low := strings.ToLower(ge.Stderr); {
-			case strings.Contains(low, "refstorage") || strings.Contains(low, "reftable"):
-				return nil, fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
-			case strings.Contains(low, "dubious ownership"):
-				return nil, notOwned(ge.Stderr)
-			case strings.Contains(low, "not a git repository") && r.Getenv("GIT_DIR") != "":
-				return nil, fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, r.Getenv("GIT_DIR"), dir)
-			case strings.Contains(low, "not a git repository"):
-				return nil, fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", ErrNoRepository, dir)
-			}
-		}
-		return nil, fmt.Errorf("opening the repository: %w", err)
+		return nil, r.notOpened(err)
 	}
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 	if len(lines) != 5 {
@@ -120,24 +107,30 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 	if f := r.Setting("extensions.refstorage"); f != "" && f != "files" {
 		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
 	}
-	if r.WorkTree == "" {
-		return r, nil
+	if r.WorkTree != "" {
+		if err := r.readConfigFile(ctx); err != nil {
+			return nil, err
+		}
 	}
-	file := filepath.Join(r.WorkTree, ConfigFile)
-	info, err := os.Lstat(file)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return r, nil
-	case err != nil:
-		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
-	case !info.Mode().IsRegular(): // a link would have another repository's file read
-		return nil, fmt.Errorf("%s must be a file, and no link to one", ConfigFile)
-	}
-	if out, err = r.Git(ctx, nil, "config", "--file", file, "--no-includes", "-z", "--list"); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", ConfigFile, err)
-	}
-	r.Committed = parseConfig(out, nil)
 	return r, nil
+}
+
+// notOpened says why git finds no repository that it can open.
+func (r *Repo) notOpened(err error) error {
+	var ge *Error
+	if errors.As(err, &ge) {
+		switch low := strings.ToLower(ge.Stderr); {
+		case strings.Contains(low, "refstorage") || strings.Contains(low, "reftable"):
+			return fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
+		case strings.Contains(low, "dubious ownership"):
+			return notOwned(ge.Stderr)
+		case strings.Contains(low, "not a git repository") && r.Getenv("GIT_DIR") != "":
+			return fmt.Errorf("%w: GIT_DIR=%s is set in the environment, as it is in a server's hook, and there is none from %s; unset GIT_DIR first", ErrNoRepository, r.Getenv("GIT_DIR"), r.Dir)
+		case strings.Contains(low, "not a git repository"):
+			return fmt.Errorf("%w: %s; run this inside the repository of your Terramate project", ErrNoRepository, r.Dir)
+		}
+	}
+	return fmt.Errorf("opening the repository: %w", err)
 }
 
 // notOwned passes on what git advises where somebody else owns the repository.
@@ -149,6 +142,26 @@ func notOwned(stderr string) error {
 		}
 	}
 	return errors.New(said)
+}
+
+// readConfigFile reads ConfigFile, if there is one.
+func (r *Repo) readConfigFile(ctx context.Context) error {
+	file := filepath.Join(r.WorkTree, ConfigFile)
+	info, err := os.Lstat(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading %s: %w", ConfigFile, err)
+	case !info.Mode().IsRegular(): // a link would have another repository's file read
+		return fmt.Errorf("%s must be a file, and no link to one", ConfigFile)
+	}
+	out, err := r.Git(ctx, nil, "config", "--file", file, "--no-includes", "-z", "--list")
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", ConfigFile, err)
+	}
+	r.Committed = parseConfig(out, nil)
+	return nil
 }
 
 // parseConfig reads what git config -z prints. Keys of a remote are handed on.
