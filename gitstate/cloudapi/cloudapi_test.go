@@ -327,6 +327,52 @@ func TestPreview(t *testing.T) {
 	}
 }
 
+// The CLI compares ids as they are written with ids in lower case, and says of a stack whose id has
+// capitals that it is only affected. It is planned and reported on all the same: also after the
+// others have ended, and where there are no others.
+func TestPreviewOfCapitals(t *testing.T) {
+	t.Parallel()
+	for _, beside := range []bool{false, true} {
+		r := gittest.New(t)
+		s := serve(t, r.Dir, nil)
+		capital := newStack("up")
+		capital.MetaID = "up-1"
+		opts := cloud.CreatePreviewOpts{OrgUUID: org, AffectedStacks: map[string]resources.Stack{"up-1": capital},
+			Runs: []cloud.RunContext{{StackID: "UP-1", Cmd: []string{"terraform", "plan"}}}, PushedAt: 1, CommitSHA: r.Head(),
+			Technology: "terraform", TechnologyLayer: "default", Metadata: metadata(r.Head()), ReviewRequest: &resources.ReviewRequest{Repository: repo}}
+		report := func(preview, stack string, statuses ...preview.StackStatus) {
+			for _, status := range statuses {
+				if err := s.UpdateStackPreview(t.Context(), cloud.UpdateStackPreviewOpts{OrgUUID: org, StackPreviewID: preview, Status: status}); err != nil {
+					t.Errorf("%s of %s: %v", status, stack, err)
+				}
+			}
+		}
+		if beside {
+			opts.AffectedStacks["id-a"] = newStack("a")
+			opts.Runs = append(opts.Runs, cloud.RunContext{StackID: "id-a", Cmd: []string{"terraform", "plan"}})
+		}
+		p, err := s.CreatePreview(t.Context(), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if beside {
+			report(p.StackPreviewsByMetaID["id-a"], "/a", preview.StackStatusRunning, preview.StackStatusUnchanged)
+		} else if got := s.note(r.Head()); got != "" {
+			t.Errorf("what nobody reported on is on record:\n%s", got)
+		}
+		report(p.StackPreviewsByMetaID["up-1"], "/up", preview.StackStatusRunning, preview.StackStatusChanged)
+		got := s.note(r.Head())
+		for _, want := range []string{" event=started op=preview ", " status=ok op=preview stack=/up id=up-1 exit=2 ", " event=finished "} {
+			if !strings.Contains(got, want) {
+				t.Errorf("with others %v: there is no%sin\n%s", beside, want, got)
+			}
+		}
+		if strings.Contains(got, "canceled") || beside && !strings.Contains(got, "status=ok op=preview stack=/a ") {
+			t.Errorf("with others %v: the note is\n%s", beside, got)
+		}
+	}
+}
+
 func TestWhoAsks(t *testing.T) {
 	t.Parallel()
 	r := gittest.New(t)

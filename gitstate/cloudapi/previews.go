@@ -1,7 +1,12 @@
 package cloudapi
 
 import (
+	"context"
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/terramate-io/terramate/cloud/api/preview"
 	"github.com/terramate-io/terramate/cloud/api/resources"
@@ -11,7 +16,9 @@ import (
 
 // createPreview is POST /v1/previews/{org}: the stacks that a review affects,
 // of which those that are pending are planned now. The others have an id as
-// well, and no record: nothing is done to them.
+// well, and no record: nothing is done to them. But the CLI compares ids as they are written with
+// ids in lower case (client_preview.go), and takes one with capitals for one of those,
+// which it plans all the same: that is recorded when it says so.
 func (s *Server) createPreview(r *http.Request) (any, error) {
 	ctx := r.Context()
 	req, err := s.readPreview(r)
@@ -34,7 +41,7 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 		return nil, err
 	}
 	s.store.Basis(st)
-	p := &run{id: s.store.NewRun(), op: previewOp, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
+	p := &run{id: s.store.NewRun(), op: previewOp, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true, affected: map[int64]*entry{}}
 	res := resources.CreatePreviewResponse{PreviewID: p.id, Stacks: resources.ResponsePreviewStacks{}}
 	var records []*note.Record
 	var last *entry
@@ -47,6 +54,8 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 		if stack.PreviewStatus == preview.StackStatusPending {
 			p.stacks[n], last = e, e
 			records = append(records, &e.rec)
+		} else {
+			p.affected[n] = e
 		}
 	}
 	if len(records) > 0 {
@@ -54,6 +63,11 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 		if err := s.open(p, append([]*note.Record{head}, records...)...); err != nil {
 			return nil, err
 		}
+	}
+	if len(records) == 0 && len(p.affected) > 0 {
+		any := slices.Collect(maps.Values(p.affected))[0]
+		p.head = s.head(ctx, p, o, commit, any, 1)
+		p.done, p.asked, s.runs[p.id] = func() {}, s.opt.Now(), p
 	}
 	s.seen.Previews++
 	return res, nil
@@ -80,6 +94,33 @@ func (s *Server) readPreview(r *http.Request) (req resources.CreatePreviewPayloa
 		}
 	}
 	return req, nil
+}
+
+// planned is the entry of a stack that is planned. One that was only affected so far is recorded.
+func (s *Server) planned(ctx context.Context, id string) (*run, *entry, error) {
+	runID, number, _ := strings.Cut(id, "-")
+	n, err := strconv.ParseInt(number, 10, 64)
+	p := s.runs[runID]
+	if err != nil || p == nil || p.affected[n] == nil {
+		return s.entryOf(ctx, id, previewOp)
+	}
+	e := p.affected[n]
+	records := []*note.Record{&e.rec}
+	if p.head != nil {
+		records = []*note.Record{p.head, &e.rec}
+	}
+	if !p.live {
+		p.finished = false
+		if err := s.begin(p); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := s.append(p, records...); err != nil {
+		return nil, nil, err
+	}
+	p.stacks[n], p.head = e, nil
+	delete(p.affected, n)
+	return p, e, nil
 }
 
 // changedExit is the exit code of `terraform plan -detailed-exitcode` that finds
@@ -111,7 +152,7 @@ func (s *Server) updatePreview(r *http.Request) (any, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, e, err := s.entryOf(r.Context(), r.PathValue("id"), previewOp)
+	p, e, err := s.planned(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}

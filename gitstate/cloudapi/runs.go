@@ -28,7 +28,9 @@ const previewOp = "preview"
 type run struct {
 	id, op, commit string
 	stacks         map[int64]*entry
-	closed         bool // no further stack is taken up: when all have ended, the run has
+	affected       map[int64]*entry // of a preview: of which it is not clear that nothing is done to them
+	head           *note.Record     // where nothing of the run is recorded yet
+	closed         bool             // no further stack is taken up: when all have ended, the run has
 	finished       bool
 	undone         string    // why it is over before it began, where that could not be recorded yet
 	live           bool      // this process answers for it: see Options.Live
@@ -443,7 +445,7 @@ func (s *Server) finish(r *run) error {
 			return nil
 		}
 	}
-	if !r.closed || r.finished {
+	if !r.closed || r.finished || r.head != nil {
 		return nil
 	}
 	end.SetSkipped(skipped)

@@ -160,7 +160,7 @@ func newApp(env Env) *cli.App {
 // normalize brings an argv into the form that urfave/cli reads. Terramate's
 // users write -j4 and -C/dir, flags before the command (`terramate -C dir run`),
 // and flags after what is no flag (`tmnotes log /a -n 5`); Go's flag package
-// knows none of it.
+// knows none of it. (It is long since it is one loop over the words, whose cases stand side by side.)
 func normalize(app *cli.App, args []string) []string {
 	valued, known := flagNames(app)
 	if len(args) == 1 && args[0] == "--version" {

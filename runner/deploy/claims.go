@@ -64,7 +64,8 @@ func (k *claims) of(path string) (gitstate.Claim, bool) {
 	return gitstate.Claim{Stack: path, ID: r.Stack.ID, Target: r.Target, Announced: k.n.shared && k.n.queued[path] != nil}, note.Op(r.Op.Name).Deploys()
 }
 
-// admit claims the stacks that are ready and decides again whether they need to run.
+// admit claims the stacks that are ready and decides again whether they need to run. (It is long since
+// each way for the remote to answer is one for all that were asked about.)
 func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error) {
 	answers := make([]runner.Admission, len(ready))
 	at := map[string]int{}
