@@ -14,7 +14,7 @@ import (
 // of another stack may have come between, and when it has ended: a script may have
 // chosen another place. What is recorded is what the command that deployed has seen.
 
-// of is what records of a stack say now.
+// Planned is what records of a stack say now.
 func (n *Session) Planned(path string) Planned {
 	if now, is := n.now.Load(path); is {
 		return now.(Planned)

@@ -44,6 +44,7 @@ const (
 	pushInterval  = 10 * time.Second
 )
 
+// NewCourier makes ready to carry what a store records, to a remote unless that is "".
 func NewCourier(s *gitstate.Store, remote string, interval time.Duration) *Courier {
 	return &Courier{store: s, Remote: remote, interval: interval, kicked: make(chan struct{}, 1), woken: make(chan struct{}, 1), stop: make(chan struct{})}
 }
@@ -57,9 +58,10 @@ func (p *Courier) Start(ctx context.Context) {
 	}
 }
 
-// noted says that something was recorded, and recorded that it is to be on the disk soon.
+// noted says that something was recorded.
 func (p *Courier) noted() { p.changed.Store(true) }
 
+// Recorded says that a result was recorded, which is to be on the disk soon.
 func (p *Courier) Recorded() {
 	p.changed.Store(true)
 	p.unsynced.Store(true)

@@ -131,7 +131,7 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 	return a, final, nil
 }
 
-// Latest is the latest record of another leg's stack. The place that the matrix assumed
+// latest is the latest record of another leg's stack. The place that the matrix assumed
 // for it may be another one than where that leg deploys it.
 func (g *legGate) latest(u *LegStack) (gitstate.Latest, error) {
 	assumed, err := g.State.Latest(note.Slot{ID: u.ID, Path: u.Stack, Target: u.Target, Op: u.Op})

@@ -54,6 +54,7 @@ type LegStack struct {
 	After   []string `json:"after,omitempty"`     // stacks of other legs
 }
 
+// Check looks at what was read from a file: nothing that stands in it is believed.
 func (l *Leg) Check() error {
 	switch {
 	case !command.ValidRun(l.Run):
@@ -168,4 +169,5 @@ func (l *Leg) moved(st *gitstate.State, n *Session) error {
 	return nil
 }
 
+// ErrWavesInLegs is of waves where a run is divided into legs.
 var ErrWavesInLegs = errors.New("waves are for one run that has all of its stacks; with legs, make a matrix for each wave, as in: tmnotes matrix --tags canary")

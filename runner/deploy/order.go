@@ -14,7 +14,7 @@ import (
 )
 
 // Of pipelines that overlap the newer commit's deployment is to stand at the end. A
-// stack of which a later commit is deployed is superseded (takeOff). That says
+// stack of which a later commit is deployed is superseded (decide). That says
 // nothing of a stack that a later commit's pipeline left alone, since what was
 // deployed was what it has: there, to deploy an earlier commit would be a step back,
 // too, and nobody would come after it.

@@ -22,7 +22,7 @@ func RefuseEmpty(st *gitstate.State, op string, init bool) error {
 	return errors.New("no deployment is recorded yet, so every stack would be pending. If stacks are already live: tmnotes adopt --all --reason …; if nothing is: add --init")
 }
 
-// Asked is whether the stack is pending for what the session does to it.
+// asked is whether the stack is pending for what the session does to it.
 func (r *Planned) asked() query.Asked {
 	return query.Asked{Base: r.base, Place: r.place, Op: r.Op.Name, As: r.as(), Chooses: r.Op.Chooses}
 }
@@ -32,7 +32,7 @@ func (r *Planned) asked() query.Asked {
 func (n *Session) pending(q *query.Pendings, req *Request, stacks []runner.Stack, why map[string]string) ([]runner.Stack, error) {
 	kept, late, err := q.Keep(stacks, why, func(stack runner.Stack) (query.Asked, error) {
 		r := n.Stacks[stack.Path]
-		a := r.asked() // takeOff has more to say of those that are late
+		a := r.asked() // decide has more to say of those that are late
 		if op := query.PendingFor(req.Op, r.Op.Name); op != r.Op.Name {
 			a.Op, a.As, a.Late = op, gitstate.As{Variant: gitstate.AnyVariant}, !req.Rollback
 		}

@@ -3,12 +3,37 @@ package deploy
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/query"
 )
+
+// Planned is a stack in a run: what is done to it and where, which is what every record of it says.
+type Planned struct {
+	Stack     runner.Stack
+	Op        command.Operation
+	Deploying []bool        // of a script: which commands are said to deploy
+	Target    string        // with the workspace, as in records
+	Dirty     bool          // it has uncommitted changes
+	Usual     time.Duration // what the latest took, if it succeeded
+
+	base    string            // --target
+	backend string            // as in records
+	place   command.Place     // where it is deployed to, as far as that is seen,
+	assumed bool              // or taken to be because it is recorded
+	maybe   []gitstate.Latest // at the other places that it may be at, where that is not known
+	look    func(command.Operation) (command.Operation, command.Place, error)
+
+	was     gitstate.Latest // when it was selected
+	prev    []string        // the runs that it follows
+	since   time.Time       // of a drift series: FORMAT.md, "since"
+	seen    int
+	driftAs note.Status
+}
 
 // RecordedAs takes down what is done to a stack, and how to look at it again.
 func (n *Session) RecordedAs(stack runner.Stack, op command.Operation, base string, env, runEnv []string) error {
@@ -28,7 +53,7 @@ func (n *Session) RecordedAs(stack runner.Stack, op command.Operation, base stri
 	return nil
 }
 
-// As is what a deployment is held against.
+// as is what a deployment is held against.
 func (r *Planned) as() gitstate.As {
 	return gitstate.As{Variant: r.Op.Variant, Legacy: r.Op.Legacy, Values: r.Op.Values}
 }
@@ -58,7 +83,7 @@ func (n *Session) Locate(st *gitstate.State, r *Planned) (gitstate.Latest, error
 	return of.Latest, nil
 }
 
-// Latest is the latest record of a stack where it is now known to be.
+// latest is the latest record of a stack where it is now known to be.
 func (n *Session) latest(st *gitstate.State, path string) (gitstate.Latest, error) {
 	r := n.Planned(path)
 	return n.Locate(st, &r)

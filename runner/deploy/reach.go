@@ -96,6 +96,7 @@ func (r *Reach) End(out Voice, remote string) {
 	}
 }
 
+// Done ends it: nothing more is sent.
 func (r *Reach) Done() {
 	close(r.stop)
 	for _, t := range r.timers {

@@ -20,63 +20,48 @@ type Session struct {
 	Store     *gitstate.Store
 	Commit    gitstate.Commit
 	RunID     string
-	Stacks    map[string]Planned // by path
-	made      *query.Made        // what they are made of, where that is known
-	Rollout   *Waves             // in which they run; nil before that is known
 	LegNumber int                // which leg of the run this is; 0 where the run is not in legs
-	// waitsForLegs says whether a stack comes after one of another leg.
-	waitsForLegs func(path string) bool
-	legs         map[string]int  // of a run that others execute in legs: which leg has which stack
-	net          context.Context // of all that goes to the remote once the run was announced
-	courier      *Courier        // carries what is recorded
-
-	by           string                  // who, as its head says
-	queued       map[string]*note.Record // what was announced, by path
-	shared       bool                    // and is on the ref that all share
-	follows      sync.Map                // path → []string: what a stack follows, as far as that is newer than its prev
-	mu           sync.Mutex              // guards the two
-	settledState *gitstate.State
-	settledAt    time.Time
-	guard        stillSo         // whether stacks are what they were; nil where nobody looks
-	touched      sync.Map        // path → true: stacks that are not
-	left         sync.Map        // path → true: stacks that another job is at
-	Basis        *gitstate.State // by which the stacks were selected
-	newer        *newer          // pipelines of later commits
-	pendings     *query.Pendings // by which they were, with --pending
-	reader       *command.Reader // of what commands see
-	now          sync.Map        // path → recorded: what was seen since, where that is something else
-	running      sync.Map        // path → *gitstate.Record: the line that says that it runs
-	requeued     sync.Map        // path → *gitstate.Record: what took the place of its line in queued
-	seen         sync.Map        // path → seen
-	reselect     bool            // the selection is by what is deployed, so that others' runs may change it
+	Basis     *gitstate.State    // by which the stacks were selected
+	Stacks    map[string]Planned // by path, as they were selected; see Session.Planned
+	Rollout   *Waves             // in which they run; nil before that is known
 
 	// Watch is told of every event of the run once it is on record, from one
 	// goroutine at a time, which starts nothing meanwhile: it must be quick.
 	Watch []func(runner.Event)
 	// Last is the record of the last result, for who is told of it.
 	Last *note.Record
+
+	reader   *command.Reader // of what commands see
+	pendings *query.Pendings // by which the stacks were selected, with --pending
+	reselect bool            // the selection is by what is deployed, so that others' runs may change it
+	newer    *newer          // pipelines of later commits
+	made     *query.Made     // what the stacks are made of, where that is known
+	guard    stillSo         // whether they are what they were; nil where nobody looks
+	legs     map[string]int  // of a run that others execute in legs: which leg has which stack
+	// waitsForLegs says whether a stack comes after one of another leg.
+	waitsForLegs func(path string) bool
+
+	by      string                  // who, as its head says
+	queued  map[string]*note.Record // what was announced, by path
+	shared  bool                    // and is on the ref that all share
+	net     context.Context         // of all that goes to the remote once the run was announced
+	courier *Courier                // carries what is recorded
+	course
 }
 
-// recorded is what every record of a stack in this run says.
-type Planned struct {
-	Stack   runner.Stack
-	Op      command.Operation
-	base    string            // --target
-	place   command.Place     // where it is deployed to, as far as that is seen,
-	assumed bool              // or taken to be because it is recorded
-	maybe   []gitstate.Latest // at the other places that it may be at, where that is not known
-	Target  string            // with the workspace, as in records
-	backend string
-	look    func(command.Operation) (command.Operation, command.Place, error)
-	// Of a script: which commands are said to deploy.
-	Deploying []bool
-	Dirty     bool
-	prev      []string
-	was       gitstate.Latest // when it was selected
-	since     time.Time       // of a drift series: FORMAT.md, "since"
-	seen      int
-	driftAs   note.Status
-	Usual     time.Duration // what the latest took, if it succeeded
+// course is what happens to the stacks of a session while it lasts; all maps are by path.
+type course struct {
+	now      sync.Map // Planned: what was seen since it was selected, where that is something else
+	follows  sync.Map // []string: the runs that it follows, as far as that is newer than its prev
+	requeued sync.Map // *note.Record: what took the place of its line in queued
+	running  sync.Map // *note.Record: the line that says that it runs
+	seen     sync.Map // seen: by the command that deploys
+	touched  sync.Map // true: its files, or HEAD, are not what they were
+	left     sync.Map // true: another job is at it
+
+	mu           sync.Mutex // guards the two
+	settledState *gitstate.State
+	settledAt    time.Time
 }
 
 // head is the first record of a run.

@@ -16,13 +16,13 @@ type Sync struct {
 	Remote string // "" for the project's, or the only one
 }
 
-// syncPlan is whether, and with which remote, an operation syncs.
+// Route is whether, and with which remote, an operation syncs.
 type Route struct {
 	Remote string // "" for none
 	Why    string // why there is none, for people
 }
 
-// plan decides by the operations. auto: deploy and destroy sync wherever the
+// Route decides by the operations. auto: deploy and destroy sync wherever the
 // project's remote exists, drift in CI; other operations stay local, so that a pull
 // request's plan needs no permission to write.
 func (y Sync) Route(s *gitstate.Store, projectRemote string, ci CI, ops ...string) (Route, error) {

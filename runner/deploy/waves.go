@@ -40,6 +40,7 @@ type Waves struct {
 	aside func() (out io.Writer, resume func()) // see Display
 }
 
+// Wave is a part of the stacks, which runs after those before it.
 type Wave struct {
 	Name   string
 	stacks []string      // of those that are selected, in order
@@ -140,7 +141,7 @@ func (w *Waves) standing(st *gitstate.State, n *Session, skip map[string]bool) e
 	return nil
 }
 
-// name is the wave that a stack's records name, "" where there are none.
+// NameOf is the wave that a stack's records name, "" where there are none.
 func (w *Waves) NameOf(path string) string {
 	if i, ok := w.WaveOf[path]; ok {
 		return w.List[i].Name
@@ -179,6 +180,7 @@ func Only(x runner.Options, g *runner.Graph, paths []string) runner.Options {
 	return x
 }
 
+// ParseLimit reads --max-failures: a number of stacks, or of percent.
 func ParseLimit(text string) (l failureLimit, err error) {
 	if text == "" {
 		return l, nil
