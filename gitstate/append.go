@@ -49,7 +49,7 @@ func (s *Store) entries(commit string, records []*note.Record) ([]journal.Entry,
 		return nil, s.readOnly
 	}
 	if !plumbing.IsHash(commit) {
-		return nil, fmt.Errorf("%q is no full name of a commit", commit)
+		return nil, fmt.Errorf("%q is not the full name of a commit", commit)
 	}
 	entries := make([]journal.Entry, 0, len(records))
 	s.mu.Lock()

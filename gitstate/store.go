@@ -148,7 +148,7 @@ func (s *Store) duration(given time.Duration, key, like string, usual time.Durat
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%s: %q is no duration; write it like %s", s.ConfigName(key), v, like)
+		return 0, fmt.Errorf("%s: %q is not a duration; write it like %s", s.ConfigName(key), v, like)
 	}
 	return d, nil
 }
@@ -197,7 +197,7 @@ func (s *Store) fullRef(ctx context.Context, name string) (string, error) {
 		return ref, nil
 	}
 	if _, err := s.repo.Git(ctx, nil, "check-ref-format", ref); err != nil {
-		return "", fmt.Errorf("%q is no name of a notes ref; use one like refs/notes/tmnotes", name)
+		return "", fmt.Errorf("%q is not the name of a notes ref; use one like refs/notes/tmnotes", name)
 	}
 	if strings.HasSuffix(ref, textsSuffix) {
 		return "", fmt.Errorf("%s is where the texts that belong to %s are kept; use another name", ref, strings.TrimSuffix(ref, textsSuffix))

@@ -72,7 +72,7 @@ func (s *Store) keepText(dir string, key TextKey, text string, r Hider, at time.
 	}
 	name := key.Run + "." + fmt.Sprintf("%013d", at.UnixMilli())
 	if !isTextName(textDepth, name) {
-		return fmt.Errorf("%q is no id of a run", key.Run)
+		return fmt.Errorf("%q is not the id of a run", key.Run)
 	}
 	whole := note.Excerpt{Limit: TextLimit}
 	_, _ = whole.Write([]byte(r.Hide(note.PlainText(text))))

@@ -181,7 +181,7 @@ func (s *Server) updateDeployment(r *http.Request) (any, error) {
 	}
 	for _, u := range req.Stacks {
 		if _, ok := statusOf[u.Status]; !ok {
-			return nil, bad("%v is no status of a deployment", u.Status)
+			return nil, bad("%v is not a status of a deployment", u.Status)
 		}
 	}
 	s.mu.Lock()

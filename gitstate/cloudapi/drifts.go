@@ -113,7 +113,7 @@ func (s *Server) updateDrift(r *http.Request) (any, error) {
 	}
 	status, ok := map[drift.Status]note.Status{drift.OK: note.OK, drift.Drifted: note.Drifted, drift.Failed: note.Failed, drift.Running: note.Running}[req.Status]
 	if !ok {
-		return nil, bad("%v is no status of a drift run", req.Status)
+		return nil, bad("%v is not a status of a drift run", req.Status)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -235,7 +235,7 @@ func (s *Server) showDrift(r *http.Request) (any, error) {
 func numberOf(r *http.Request, name string) (int64, error) {
 	n, err := strconv.ParseInt(r.PathValue(name), 10, 64)
 	if err != nil || n <= 0 {
-		return 0, bad("%q is no number of a %s", r.PathValue(name), name)
+		return 0, bad("%q is not the number of a %s", r.PathValue(name), name)
 	}
 	return n, nil
 }

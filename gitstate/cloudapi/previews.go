@@ -90,7 +90,7 @@ func (s *Server) readPreview(r *http.Request) (req resources.CreatePreviewPayloa
 			return req, err
 		}
 		if st := req.Stacks[i].PreviewStatus; st != preview.StackStatusAffected && st != preview.StackStatusPending {
-			return req, bad("%q is no status that a preview begins with", st)
+			return req, bad("%q is not a status that a preview begins with", st)
 		}
 	}
 	return req, nil
@@ -148,7 +148,7 @@ func (s *Server) updatePreview(r *http.Request) (any, error) {
 	case preview.StackStatusFailed:
 		status = note.Failed
 	default:
-		return nil, bad("%q is no status of a preview", req.Status)
+		return nil, bad("%q is not a status of a preview", req.Status)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -123,7 +123,7 @@ func (s *Server) validStack(st *resources.Stack) error {
 	case !path.IsAbs(st.Path) || path.Clean(st.Path) != st.Path || !utf8.ValidString(st.Path) || len(st.Path) > maxName:
 		return bad("%q is no path of a stack", st.Path)
 	case !utf8.ValidString(st.MetaID) || len(st.MetaID) > maxName:
-		return bad("%q is no id of a stack", st.MetaID)
+		return bad("%q is not the id of a stack", st.MetaID)
 	}
 	for _, t := range []string{st.Target, st.FromTarget} {
 		if err := validTarget(t); err != nil {
@@ -465,7 +465,7 @@ func (s *Server) entryOf(ctx context.Context, id, op string) (*run, *entry, erro
 	runID, number, ok := strings.Cut(id, "-")
 	n, err := strconv.ParseInt(number, 10, 64)
 	if !ok || err != nil || len(runID) != 26 {
-		return nil, nil, bad("%q is no id that this server gave out", id)
+		return nil, nil, bad("%q is not an id that this server gave out", id)
 	}
 	r, err := s.find(ctx, func(have string) bool { return have == runID })
 	if err != nil {

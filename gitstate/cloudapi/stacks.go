@@ -117,7 +117,7 @@ func paging(r *http.Request) (page, per int64, err error) {
 		}
 		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil || n < 1 {
-			return 1, 0, bad("%s=%q is no number of one", name, v)
+			return 1, 0, bad("%s=%q is not a number", name, v)
 		}
 		*to = n
 	}

@@ -23,7 +23,7 @@ import (
 func doctorCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
-		Usage: "try what a deployment needs before it needs it, and say how to mend what it lacks",
+		Usage: "check that this machine can deploy, and say how to fix what is missing",
 		Description: "Asks the remote whether it would take the notes, with all that it checks then, and looks at git, the clone, the project\n" +
 			"and the CI job. Nothing is changed, here or there. Exits with 1 if something is a problem, and with 0 where there\n" +
 			"are warnings only. Run it as a step of the job that is to deploy.",
@@ -219,7 +219,7 @@ func (d *doctor) settings() {
 		d.warn("tmnotes help settings lists those that there are", "nothing reads the variable %s", name)
 	}
 	if len(d.found) == before {
-		d.ok("all are known")
+		d.ok("valid")
 	}
 }
 
@@ -356,7 +356,7 @@ func (d *doctor) safeguards() {
 	err = d.p.CheckSafeguards(d.c.Context, sf, project.Selection{}, false)
 	switch {
 	case err == nil:
-		d.ok("none refuses")
+		d.ok("none would block")
 	case d.ci.Name != "":
 		d.problem("", "tmnotes run would refuse: %v", err)
 	default: // somebody is working here
@@ -404,7 +404,7 @@ func (d *doctor) job() {
 	case d.ci.Name == "ci":
 		d.warn("", "CI is set, but it is none that tmnotes knows: the records do not name the job, and a run that vanishes is noticed after --stale-after only")
 	case d.ci.Name == "":
-		d.ok("this is no CI job; records name %s", d.who())
+		d.ok("not running in CI; records name %s", d.who())
 	default:
 		d.ok("%s, job %s, started by %s", d.ci.Name, d.ci.Job, d.ci.By)
 	}

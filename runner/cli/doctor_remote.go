@@ -129,7 +129,7 @@ func (d *doctor) push() {
 	}
 	switch err := try.Notes; {
 	case err == nil:
-		d.ok("%s takes %s from here (tried with all that it checks, and taken back)", d.remote, d.s.Ref())
+		d.ok("you can push %s to %s (a test push passed its hooks; nothing was changed)", d.s.Ref(), d.remote)
 	case gitstate.Untested(err):
 		d.warn("", "whether %s takes a push is not known: %v", d.remote, err)
 	case try.Spool:

@@ -62,7 +62,7 @@ func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err e
 		return o, err
 	}
 	if o.Run = env.Getenv("TMNOTES_RUN"); o.Run != "" && !command.ValidRun(o.Run) {
-		return o, fmt.Errorf("TMNOTES_RUN=%q is no id of a run; unset it, or take one from `tmnotes log`", o.Run)
+		return o, fmt.Errorf("TMNOTES_RUN=%q is not the id of a run; unset it, or take one from `tmnotes log`", o.Run)
 	}
 	o.Rules = deploy.Rules{Force: c.Bool("force"), Resume: c.Bool("resume"), Rollback: c.Bool("allow-rollback")}
 	o.Sync, o.onChange = syncSetting(c, s), settings.onChange.text(c, s)

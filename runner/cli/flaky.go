@@ -17,7 +17,7 @@ import (
 func flakyCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "flaky",
-		Usage: "list stacks that succeeded when they were just run again",
+		Usage: "list flaky stacks: failed, then succeeded without a change",
 		Description: "A success counts that took several tries, and one that followed a failure of the same command with the same\n" +
 			"inputs: on the same commit, or with the same digest. What was marked by hand does not count, nor what had\n" +
 			"uncommitted changes.",

@@ -20,7 +20,7 @@ import (
 func listCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "list",
-		Usage: "list stacks, by changes and by what the notes say of them",
+		Usage: "list stacks, filtered by changes or by recorded status",
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "with --pending: pending for the operation `NAME`"},
 			&cli.BoolFlag{Name: "why", Usage: "with --changed: why the stack changed; with --pending: why it is; with a filter on status: what the notes say"},

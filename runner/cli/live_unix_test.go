@@ -281,7 +281,7 @@ exit 1
 	if _, err := e.pty.WriteString("\x03"); err != nil {
 		t.Fatal(err)
 	}
-	e.sees(`^tmnotes: interrupt: nothing further starts; waiting for what runs`, `^interrupt: nothing further starts; 0 of 3 done, 2 running`)
+	e.sees(`^tmnotes: interrupt: no further stacks start; waiting for those that run`, `^interrupt: no further stacks start; 0 of 3 done, 2 running`)
 	w.await("the signals", func() bool { b, _ := os.ReadFile(w.path("signals")); return len(b) >= 8 })
 	w.run(".", "touch", w.path("release"))
 	e.ends(exitInterrupted)

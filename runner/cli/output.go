@@ -18,7 +18,7 @@ import (
 func parseOutput(c *cli.Context, s *gitstate.Store) (string, error) {
 	how := settings.output.text(c, s)
 	if how != "" && !slices.Contains(terminal.Outputs, how) {
-		return "", fmt.Errorf("--output: unknown way %q; use one of %s", how, strings.Join(terminal.Outputs, ", "))
+		return "", fmt.Errorf("--output: %q is not one of %s", how, strings.Join(terminal.Outputs, ", "))
 	}
 	return how, nil
 }

@@ -57,7 +57,7 @@ func parsePlanFile(c *cli.Context) (p planFile, err error) {
 		p.program = "terragrunt"
 	}
 	if strings.HasPrefix(p.name, "-") {
-		return p, fmt.Errorf("--plan-file: %q is no file; write ./%s if it is one", p.name, p.name)
+		return p, fmt.Errorf("--plan-file: %q is not a file; write ./%s if it is one", p.name, p.name)
 	}
 	return p, nil
 }
@@ -174,7 +174,7 @@ func parseShowText(c *cli.Context) (textOptions, error) {
 	case c.Args().Len() != 1:
 		return o, errors.New("the plan of which stack? write it as in: tmnotes show --plan /prod/db")
 	case o.run != "" && !command.ValidRun(o.run):
-		return o, fmt.Errorf("--run: %q is no id of a run; `tmnotes log` lists them", o.run)
+		return o, fmt.Errorf("--run: %q is not the id of a run; `tmnotes log` lists them", o.run)
 	}
 	return o, nil
 }

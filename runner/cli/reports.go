@@ -79,7 +79,7 @@ func parseReport(c *cli.Context) (o reportOptions, err error) {
 		}
 	}
 	if len(o.files) == 0 && o.metrics == "" {
-		return o, fmt.Errorf("a report in which form? Use %s or --prometheus FILE; - is stdout", strings.Join(names, ", "))
+		return o, fmt.Errorf("which format? Use %s or --prometheus FILE; - is stdout", strings.Join(names, ", "))
 	}
 	if c.Int("commits") < 1 {
 		return o, fmt.Errorf("--commits: %d is too few; use at least 1", c.Int("commits"))

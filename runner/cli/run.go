@@ -86,8 +86,7 @@ func choose(c *cli.Context, env Env, command []string, tasks work) (x *chosen, e
 		u.Say("--continue-on-error is the default here, and stacks that depend on a failed one do not run")
 	}
 	e := deploy.Engine{World: env.world(u), Store: s, Dir: dir}
-	made := tasks(u, &o)
-	p, err := e.Plan(c.Context, o.Request, made)
+	p, err := e.Plan(c.Context, o.Request, tasks(u, &o))
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ import (
 func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "no-recursive", EnvVars: []string{"TM_ARG_RUN_NO_RECURSIVE"}, Usage: "only the stack in the working directory"},
-		&cli.BoolFlag{Name: "continue-on-error", EnvVars: []string{"TM_ARG_RUN_CONTINUE_ON_ERROR"}, Usage: "accepted for Terramate's sake: it is the default, and dependents of a failed stack do not run"},
+		&cli.BoolFlag{Name: "continue-on-error", EnvVars: []string{"TM_ARG_RUN_CONTINUE_ON_ERROR"}, Usage: "no effect: tmnotes always continues with the stacks that do not depend on a failed one"},
 		&cli.BoolFlag{Name: "dry-run", EnvVars: []string{"TM_ARG_RUN_DRY_RUN"}, Usage: "plan the execution but do not execute it"},
 		&cli.BoolFlag{Name: "reverse", EnvVars: []string{"TM_ARG_RUN_REVERSE"}, Usage: "reverse the order of execution"},
 		settings.parallel.flag(),
@@ -58,7 +58,7 @@ func executionFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "force", Usage: "run also what is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
 		&cli.BoolFlag{Name: "resume", Usage: "skip what succeeded at this commit, also for commands that are no deployment"},
 		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
-		&cli.BoolFlag{Name: "fail-fast", Usage: "start nothing further after the first failure"},
+		&cli.BoolFlag{Name: "fail-fast", Usage: "start no further stacks after the first failure"},
 		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), onChangeFlag(), runReportFlag(),
 	}
 }
@@ -129,7 +129,7 @@ func (o *runOptions) parseExecution(c *cli.Context, env Env, s *gitstate.Store) 
 		return err
 	}
 	if o.Exec.Parallel < 0 {
-		return fmt.Errorf("--parallel: %d is no number of stacks", o.Exec.Parallel)
+		return fmt.Errorf("--parallel must be 0 or more, not %d", o.Exec.Parallel)
 	}
 	o.Exec.FailFast, o.Exec.DryRun = c.Bool("fail-fast"), c.Bool("dry-run")
 	if o.Claims, err = parseClaims(c, s); err != nil {
@@ -154,11 +154,11 @@ func parseExecution(c *cli.Context, s *gitstate.Store) (x runner.Options, err er
 	}
 	switch {
 	case x.Retries < 0:
-		return x, fmt.Errorf("--retry: %d is no number of tries", x.Retries)
+		return x, fmt.Errorf("--retry must be 0 or more, not %d", x.Retries)
 	case x.RetryOn != nil && x.Retries == 0:
 		return x, errors.New("--retry-on says when to try again; how often is missing: add --retry N")
 	case x.Timeout < 0:
-		return x, fmt.Errorf("--timeout: %v is no time to wait", x.Timeout)
+		return x, fmt.Errorf("--timeout must be 0 or more, not %v", x.Timeout)
 	}
 	return x, nil
 }
@@ -178,7 +178,7 @@ func opFlag(c *cli.Context) (string, error) {
 	}
 	for _, r := range op {
 		if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.') {
-			return "", fmt.Errorf("--op: %q is no name of an operation; use lower-case letters, digits, dots, - and _", op)
+			return "", fmt.Errorf("--op: %q is not a name for an operation; use lower-case letters, digits, dots, - and _", op)
 		}
 	}
 	return op, nil
@@ -209,7 +209,7 @@ func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w deploy.Waves, err
 		return w, err
 	}
 	if w.Soak < 0 {
-		return w, fmt.Errorf("--soak: %v is no time to wait", w.Soak)
+		return w, fmt.Errorf("--soak must be 0 or more, not %v", w.Soak)
 	}
 	w.Gate = settings.gate.text(c, s)
 	for _, o := range []*setting{settings.soak, settings.gate} {
@@ -317,7 +317,7 @@ func readLeg(c *cli.Context, env Env, shown []string) (*deploy.Leg, error) {
 		MadeBy  string `json:"made_by"`
 	}
 	if err := json.Unmarshal(data, &form); err != nil {
-		return nil, fmt.Errorf("--stacks-from: %s is no leg of tmnotes matrix: %w", file, err)
+		return nil, fmt.Errorf("--stacks-from: %s is not a leg of tmnotes matrix: %w", file, err)
 	}
 	if form.Version != deploy.LegVersion {
 		return nil, fmt.Errorf("--stacks-from: %s was made by another version of tmnotes (%s); use the same one for the matrix and its legs", file, cmp.Or(form.MadeBy, "unknown"))
@@ -325,14 +325,14 @@ func readLeg(c *cli.Context, env Env, shown []string) (*deploy.Leg, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
-		return nil, fmt.Errorf("--stacks-from: %s is no leg of tmnotes matrix: %w", file, err)
+		return nil, fmt.Errorf("--stacks-from: %s is not a leg of tmnotes matrix: %w", file, err)
 	}
 	l.File = file
 	if err := l.Check(); err != nil {
-		return nil, fmt.Errorf("--stacks-from: %s is no leg of tmnotes matrix: %w", file, err)
+		return nil, fmt.Errorf("--stacks-from: %s is not a leg of tmnotes matrix: %w", file, err)
 	}
 	if c.Duration("wait-timeout") < 0 {
-		return nil, fmt.Errorf("--wait-timeout: %v is no time to wait", c.Duration("wait-timeout"))
+		return nil, fmt.Errorf("--wait-timeout must be 0 or more, not %v", c.Duration("wait-timeout"))
 	}
 	for _, f := range slices.Concat(selectionFlags(), statusFlags(), pendingFlags(), runFlags()[:1]) {
 		name := f.Names()[0]
@@ -374,7 +374,7 @@ func runOf(c *cli.Context, env Env, s *gitstate.Store, l *deploy.Leg) (string, e
 	}
 	switch {
 	case id != "" && !command.ValidRun(id):
-		return "", fmt.Errorf("%s=%q is no id of a run; leave it out, or take one from `tmnotes log`", from, id)
+		return "", fmt.Errorf("%s=%q is not the id of a run; leave it out, or take one from `tmnotes log`", from, id)
 	case l != nil && l.Aside:
 		return s.NewRun(), nil
 	case l != nil && id != "" && id != l.Run:

@@ -56,7 +56,7 @@ func parseRunReports(spec, within string) (reports []runReport, err error) {
 		i := slices.IndexFunc(reportFormats, func(f reportFormat) bool { return f.name == name })
 		switch {
 		case i < 0 || file == "":
-			return nil, fmt.Errorf("--report: %q is no FORMAT=FILE; the formats are %s", part, strings.Join(formatNames(), ", "))
+			return nil, fmt.Errorf("--report: %q is not FORMAT=FILE; the formats are %s", part, strings.Join(formatNames(), ", "))
 		case file == "-":
 			return nil, fmt.Errorf("--report: %s: name a file; stdout is for the commands' output", part)
 		}

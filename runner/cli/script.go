@@ -50,7 +50,6 @@ func scriptCommand(env Env) *cli.Command {
 // of all its jobs.
 func scriptTasks(labels []string) work {
 	return func(u *ui, o *runOptions) deploy.Tasks {
-		o.Targeted = true // as terramate has it: any script may be synced
 		return func(p *project.Project, n *deploy.Session, stacks []runner.Stack) (map[string]runner.Task, error) {
 			return o.scriptTasks(u, labels, p, n, stacks)
 		}

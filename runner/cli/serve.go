@@ -44,7 +44,7 @@ func serveCommand(env Env) *cli.Command {
 func serveAPI(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	address := settings.listen.text(c, s)
 	if host, _, err := net.SplitHostPort(address); err != nil || host == "" {
-		return fmt.Errorf("--listen: %q is no address; use HOST:PORT, as in 127.0.0.1:3006 (0.0.0.0:3006 for everybody)", address)
+		return fmt.Errorf("--listen: %q is not an address; use HOST:PORT, as in 127.0.0.1:3006 (0.0.0.0:3006 for everybody)", address)
 	}
 	file := c.String("token-file")
 	if file == "" {

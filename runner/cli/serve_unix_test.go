@@ -157,7 +157,7 @@ func TestServeRefuses(t *testing.T) {
 		args []string
 		says string
 	}{
-		{[]string{"--listen", ":3006"}, "is no address"},
+		{[]string{"--listen", ":3006"}, "is not an address"},
 		{[]string{"--listen", taken.Addr().String()}, "address already in use"},
 		{[]string{"--token-file", w.path("open")}, "others may read"},
 		{[]string{"--token-file", w.path("short")}, "too short for a token"},

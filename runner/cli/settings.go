@@ -99,9 +99,9 @@ func newSettings() (t settingsTable) {
 	t.wave = add(setting{name: "wave", variables: []string{"TMNOTES_WAVES"}, kind: aList, defText: "one wave",
 		meaning: "run the stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave"})
 	t.maxFailures = add(setting{name: "maxFailures", defText: "no limit, with waves 0",
-		meaning: "start nothing further once more than `N` stacks of the run, or P% of a wave's, have failed"})
+		meaning: "start no further stacks once more than `N` of the run's, or P% of a wave's, have failed"})
 	t.soak = add(setting{name: "soak", kind: aDuration, meaning: "wait for `DURATION` after a wave"})
-	t.gate = add(setting{name: "gate", meaning: "after a wave, and its --soak, run `CMD` in sh with the wave's records on stdin; where it fails nothing further starts"})
+	t.gate = add(setting{name: "gate", meaning: "after a wave, and its --soak, run `CMD` in sh with the wave's records on stdin; where it fails no further stacks start"})
 	t.onChange = add(setting{name: "onChange",
 		meaning: "run the shell command `CMD` for each stack whose status changes (ok to failed, failed to ok, drifted), with its record as JSON on stdin"})
 	t.report = add(setting{name: "report", meaning: "write reports of the run when it has ended, `FORMAT=FILE`,...: " + strings.Join(formatNames(), ", ")})
@@ -189,7 +189,7 @@ func (o *setting) duration(c *cli.Context, s *gitstate.Store) (time.Duration, er
 	v := cmp.Or(o.configured(s), o.def, "0")
 	d, err := time.ParseDuration(v)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %q is no duration; write it like 90s or 5m", s.ConfigName(o.name), v)
+		return 0, fmt.Errorf("%s: %q is not a duration; write it like 90s or 5m", s.ConfigName(o.name), v)
 	}
 	return d, nil
 }
@@ -201,7 +201,7 @@ func (o *setting) number(c *cli.Context, s *gitstate.Store) (int, error) {
 	v := cmp.Or(o.configured(s), o.def)
 	n, err := strconv.Atoi(v)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %q is no number", s.ConfigName(o.name), v)
+		return 0, fmt.Errorf("%s: %q is not a number", s.ConfigName(o.name), v)
 	}
 	return n, nil
 }

@@ -116,7 +116,7 @@ func metrics(c *cli.Context, s *gitstate.Store) (*prometheus.Registry, error) {
 		return nil, err
 	}
 	if most < 0 {
-		return nil, fmt.Errorf("--metrics-stacks: %d is no number of stacks", most)
+		return nil, fmt.Errorf("--metrics-stacks must be 0 or more, not %d", most)
 	}
 	remote, err := findRemote(c, s, "")
 	if err != nil {

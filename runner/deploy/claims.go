@@ -78,7 +78,7 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 		c, is := k.of(s.Path)
 		if after := k.afterElsewhere(s.Path); after != "" {
 			k.elsewhere[s.Path] = true
-			answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: "it comes after " + after + ", which another job is at"}
+			answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: "it depends on " + after + ", which another job is deploying"}
 		} else if a, decided := k.ahead.take(c); is && decided {
 			if answers[i] = a; a.Hold == nil {
 				k.let.now(c)

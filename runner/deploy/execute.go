@@ -160,7 +160,7 @@ func (e *execution) observe(ev runner.Event) error {
 	case runner.Interrupted:
 		e.out.Interrupted = true
 		e.courier.Now()
-		e.Out.Say("%v: nothing further starts; waiting for what runs (twice more kills it)", ev.Signal)
+		e.Out.Say("%v: no further stacks start; waiting for those that run (twice more kills them)", ev.Signal)
 	case runner.Finished:
 		if !ev.Result.Started.IsZero() {
 			e.recheck(path)

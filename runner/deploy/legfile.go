@@ -58,11 +58,11 @@ type LegStack struct {
 func (l *Leg) Check() error {
 	switch {
 	case !command.ValidRun(l.Run):
-		return fmt.Errorf("%q is no id of a run", l.Run)
+		return fmt.Errorf("%q is not the id of a run", l.Run)
 	case l.Leg < 1 || l.Leg > l.Legs:
 		return fmt.Errorf("leg %d of %d", l.Leg, l.Legs)
 	case len(l.Commit) != 40 || strings.Trim(l.Commit, "0123456789abcdef") != "":
-		return fmt.Errorf("%q is no full name of a commit", l.Commit)
+		return fmt.Errorf("%q is not the full name of a commit", l.Commit)
 	case len(l.Stacks) == 0:
 		return errors.New("it has no stacks")
 	}

@@ -238,7 +238,7 @@ func (r *rollout) pass(k int, todo []string) {
 		return
 	}
 	if r.over.Status == runner.StatusBlocked {
-		r.n.Out.Say("%s; nothing further starts", r.over.Reason)
+		r.n.Out.Say("%s; no further stacks start", r.over.Reason)
 	}
 }
 

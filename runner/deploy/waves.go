@@ -188,7 +188,7 @@ func ParseLimit(text string) (l failureLimit, err error) {
 	digits, percent := strings.CutSuffix(text, "%")
 	n, err := strconv.Atoi(digits)
 	if err != nil || n < 0 || percent && n > 100 {
-		return l, fmt.Errorf("--max-failures: %q is no number of stacks, and no percentage from 0%% to 100%%", text)
+		return l, fmt.Errorf("--max-failures: %q is not a number of stacks, or a percentage from 0%% to 100%%", text)
 	}
 	return failureLimit{true, n, percent}, nil
 }

@@ -49,11 +49,11 @@ type ScriptCommand struct {
 // where the scripts experiment is not enabled, and, as in stock, where targets are enabled and there is no target.
 func (p *Project) Scripts(labels []string, target string, stacks []runner.Stack) ([]Script, error) {
 	name := strings.Join(labels, " ")
-	switch {
-	case !p.root().HasExperiment(script.ExperimentName):
+	if !p.root().HasExperiment(script.ExperimentName) {
 		return nil, errors.New(`the "scripts" feature is not enabled: set terramate.config.experiments = ["scripts"]`)
-	case target == "" && p.root().HasExperiment("targets") && p.root().IsTargetsEnabled():
-		return nil, errors.New("--target is required when terramate.config.cloud.targets.enabled is true")
+	}
+	if err := p.NeedsTarget(target); err != nil {
+		return nil, err
 	}
 	selected := make(config.List[*config.SortableStack], len(stacks))
 	for i, s := range stacks {

@@ -69,7 +69,7 @@ func (p *Project) NeedsTarget(target string) error {
 	if target != "" || !p.root().HasExperiment("targets") || !p.root().IsTargetsEnabled() {
 		return nil
 	}
-	return errors.New("the project's state is kept for each target (terramate.config.cloud.targets.enabled): name one with --target")
+	return errors.New("--target is required where terramate.config.cloud.targets.enabled is true")
 }
 
 // ValidTarget returns an error for a target that Terramate would refuse
@@ -146,7 +146,7 @@ func (p *Project) entries(sel Selection, checkFiles bool) ([]stack.Entry, error)
 	}
 	if sel.Changed && sel.ChangeBase != "" {
 		if _, err := p.engine.Project().Git.Wrapper.RevParse(sel.ChangeBase); err != nil {
-			return nil, fmt.Errorf("--git-change-base: %q is no revision that is here; `git fetch` may bring it (in a shallow clone: git fetch --unshallow)", sel.ChangeBase)
+			return nil, fmt.Errorf("--git-change-base: %q is not a revision in this clone; `git fetch` may bring it (in a shallow clone: git fetch --unshallow)", sel.ChangeBase)
 		}
 	}
 	report, err := p.engine.ListStacks(git, sel.Target, resources.NoStatusFilters(), checkFiles)

@@ -275,7 +275,7 @@ func (l *View) summary(now time.Time, running, waiting int) string {
 	}
 	parts = append(parts, fmt.Sprintf("%d running", running))
 	if l.halt != "" {
-		return l.u.Paint(Yellow, l.halt) + ": nothing further starts; " + strings.Join(parts, ", ")
+		return l.u.Paint(Yellow, l.halt) + ": no further stacks start; " + strings.Join(parts, ", ")
 	}
 	line := strings.Join(append(parts, fmt.Sprintf("%d waiting", waiting)), ", ") + "; " + clock(now.Sub(l.began))
 	if left, ok := l.left(now); ok {
