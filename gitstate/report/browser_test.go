@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -96,10 +97,13 @@ func TestPage(t *testing.T) {
 
 	// The grid of deployments, and of drift runs.
 	const cells = `[...document.querySelectorAll("#grid tbody tr")].map(tr => [...tr.querySelectorAll(".c")].map(c => c.className.replace(/^c s-/, "")).join(",")).join("|")`
-	is("the cells", cells, "ok||ok|interrupted,ok more,ok|ok more,ok more,ok|ok,ok")
+	// They are drawn once their rows come into view, which a browser says when it has time.
+	drawn := func(want string) { t.Helper(); tab.Wait(cells + " === " + strconv.Quote(want)) }
+	drawn("ok||ok|interrupted,ok more,ok|ok more,ok more,ok|ok,ok")
 	choose("op", "drift")
-	is("of drift runs", cells, "||||ok|drifted")
+	drawn("||||ok|drifted")
 	choose("op", "deploy")
+	drawn("ok||ok|interrupted,ok more,ok|ok more,ok more,ok|ok,ok")
 	is("a cell by name", `document.querySelectorAll("#grid tbody tr")[4].querySelectorAll(".c")[1].getAttribute("aria-label").replace(/\d\d:\d\d/, "")`,
 		"ok, /prod/db, commit "+short(p.build(opt).Commits[1].Hash)+" a larger database, 2026-01-03 , by Alice, took 12.4s, 2 results on this commit")
 
