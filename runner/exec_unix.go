@@ -144,16 +144,6 @@ func executable(path string) error {
 	return err
 }
 
-// Getenv returns the last value of a name in env.
-func Getenv(env []string, name string) string {
-	for i := len(env) - 1; i >= 0; i-- {
-		if k, v, ok := strings.Cut(env[i], "="); ok && k == name {
-			return v
-		}
-	}
-	return ""
-}
-
 // endingNumber is the number of the signal that ended a process.
 func endingNumber(s *os.ProcessState) int {
 	ws, _ := s.Sys().(syscall.WaitStatus)

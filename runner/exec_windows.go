@@ -212,15 +212,5 @@ func isFile(path string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// Getenv returns the last value of a name in env, in whatever case it is written.
-func Getenv(env []string, name string) string {
-	for i := len(env) - 1; i >= 0; i-- {
-		if k, v, ok := strings.Cut(env[i], "="); ok && strings.EqualFold(k, name) {
-			return v
-		}
-	}
-	return ""
-}
-
 // endingNumber: no signal ends a process here.
 func endingNumber(*os.ProcessState) int { return 0 }

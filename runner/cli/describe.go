@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -129,5 +128,3 @@ func describePending(u *ui, todo []string, why map[string]string, list string) {
 		}
 	}
 }
-
-var errNoCommand = errors.New("no command given; write it after --, as in: tmnotes run -- terraform apply -auto-approve")

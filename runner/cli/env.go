@@ -3,9 +3,7 @@ package cli
 import (
 	"io"
 	"os"
-	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
@@ -27,24 +25,7 @@ func Process() Env {
 }
 
 // Getenv is the value of a variable, "" where it is not set.
-func (env Env) Getenv(name string) string {
-	value, _ := env.lookup(name)
-	return value
-}
-
-func (env Env) lookup(name string) (value string, set bool) {
-	for _, kv := range slices.Backward(env.Environ) {
-		if len(kv) > len(name) && kv[len(name)] == '=' && sameVariable(kv[:len(name)], name) {
-			return kv[len(name)+1:], true
-		}
-	}
-	return "", false
-}
-
-// sameVariable: Windows does not tell Path from PATH.
-func sameVariable(a, b string) bool {
-	return a == b || runtime.GOOS == "windows" && strings.EqualFold(a, b)
-}
+func (env Env) Getenv(name string) string { return runner.Getenv(env.Environ, name) }
 
 // with is the environment with more variables, for a child.
 func (env Env) with(more ...string) []string { return append(slices.Clip(env.Environ), more...) }

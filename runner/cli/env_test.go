@@ -3,6 +3,8 @@ package cli
 import (
 	"slices"
 	"testing"
+
+	"github.com/tmnotes/tmnotes/runner"
 )
 
 func TestEnv(t *testing.T) {
@@ -14,7 +16,7 @@ func TestEnv(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]bool{"A": true, "EMPTY": true, "odd": false, "B": false} {
-		if _, got := env.lookup(name); got != want {
+		if _, got := runner.LookupEnv(env.Environ, name); got != want {
 			t.Errorf("%s is set: %v, not %v", name, got, want)
 		}
 	}

@@ -74,7 +74,7 @@ func helpCommand(env Env) *cli.Command {
 
 func unknownTopic(app *cli.App, typed string) error {
 	meant := query.DidYouMean(typed, slices.Concat(commandNames(app), topicNames()), "`tmnotes help %s`")
-	return fmt.Errorf("%q is no command and no topic%s; the topics are %s, and `tmnotes help` lists the commands", typed, meant, strings.Join(topicNames(), ", "))
+	return fmt.Errorf("%q is not a command or a topic%s; the topics are %s, and `tmnotes help` lists the commands", typed, meant, strings.Join(topicNames(), ", "))
 }
 
 // settingsHelp lists the settings for a terminal.

@@ -130,7 +130,7 @@ func TestHelpTopics(t *testing.T) { // not in parallel: urfave/cli shares its --
 		"help settings":    "\n--push-interval DURATION\n    push results every DURATION while stacks finish; 0: at the start and the end only\n    TMNOTES_PUSH_INTERVAL, git config tmnotes.pushInterval; default: 10s\n",
 		"help exit-codes":  "   125  exec: an error of tmnotes itself",
 		"help deployments": "| `./deploy.sh` and any other program | `deploy.sh` |",
-		"help setting": "\"setting\" is no command and no topic (did you mean `tmnotes help settings`?); " +
+		"help setting": "\"setting\" is not a command or a topic (did you mean `tmnotes help settings`?); " +
 			"the topics are deployments, exit-codes, settings, and `tmnotes help` lists the commands\n",
 	} {
 		var out bytes.Buffer

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -224,3 +225,5 @@ func commandTasks(_ *ui, o *runOptions) deploy.Tasks {
 		return tasks, nil
 	}
 }
+
+var errNoCommand = errors.New("no command given; write it after --, as in: tmnotes run -- terraform apply -auto-approve")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/telemetry"
+	"github.com/tmnotes/tmnotes/runner"
 )
 
 // setting is a row of settings: its flag, variables, key, help and line in the README are
@@ -304,7 +305,7 @@ func dropEmpty(f cli.Flag, env Env) {
 	names := envVars(f)
 	if names != nil {
 		*names = slices.DeleteFunc(slices.Clone(*names), func(name string) bool {
-			value, set := env.lookup(name)
+			value, set := runner.LookupEnv(env.Environ, name)
 			return set && value == ""
 		})
 	}
@@ -317,7 +318,7 @@ func dropEmpty(f cli.Flag, env Env) {
 // Go's words for it, which urfave/cli takes, are others.
 func readYesOrNo(f *cli.BoolFlag, env Env) {
 	for _, name := range f.EnvVars {
-		value, set := env.lookup(name)
+		value, set := runner.LookupEnv(env.Environ, name)
 		if !set {
 			continue
 		}

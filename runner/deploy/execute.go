@@ -90,13 +90,7 @@ func (x *Plan) Execute(ctx context.Context, show func(*runner.Options) Display) 
 	defer e.show.End()
 	x.Rollout.aside = e.show.Aside
 	e.gates(&opt, head)
-	r := &rollout{Waves: x.Rollout, n: x.Session, graph: x.Graph, tasks: x.Tasks, x: opt, target: x.Select.Target, tell: func(ev runner.Event) error {
-		err := e.observe(ev)
-		for _, watch := range x.Watch {
-			watch(ev)
-		}
-		return err
-	}}
+	r := &rollout{Waves: x.Rollout, n: x.Session, graph: x.Graph, tasks: x.Tasks, x: opt, target: x.Select.Target, tell: x.watched(e.observe)}
 	results, err := r.execute(ctx)
 	e.settle(ctx, results, err)
 	return &e.out, nil

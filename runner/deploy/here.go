@@ -172,14 +172,10 @@ func (h *Here) Execute(ctx context.Context) (result runner.Result, interrupted b
 	opt := h.req.Exec
 	opt.Inherit, opt.Signals, opt.Foreground = mark.Inherited(), signals, runner.Foreground(h.Stdin)
 	opt.Stdin, opt.Stdout, opt.Stderr, opt.Output = h.Stdin, h.Stdout, h.Stderr, runner.OutputDirect
-	results, err := runner.Execute(ctx, graph, h.Tasks, opt, func(e runner.Event) error {
+	results, err := runner.Execute(ctx, graph, h.Tasks, opt, h.watched(func(e runner.Event) error {
 		interrupted = interrupted || e.Kind == runner.Interrupted
-		err := h.observe(e)
-		for _, watch := range h.Watch {
-			watch(e)
-		}
-		return err
-	})
+		return h.observe(e)
+	}))
 	if serr := h.Store.Sync(); err == nil {
 		err = serr
 	}

@@ -64,6 +64,17 @@ type course struct {
 	settledAt    time.Time
 }
 
+// watched is what the runner tells of a run: it is put on record, and then those are told who watch.
+func (n *Session) watched(record func(runner.Event) error) func(runner.Event) error {
+	return func(e runner.Event) error {
+		err := record(e)
+		for _, watch := range n.Watch {
+			watch(e)
+		}
+		return err
+	}
+}
+
 // head is the first record of a run.
 func (n *Session) head(ctx context.Context, op, target string, stacks int, cmd []string) *note.Record {
 	by := n.CI.By

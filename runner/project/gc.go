@@ -2,15 +2,15 @@ package project
 
 import (
 	"runtime/debug"
-	"slices"
-	"strings"
+
+	"github.com/tmnotes/tmnotes/runner"
 )
 
 // RelaxGC holds the garbage collector back while a project is loaded: a quarter
 // of that time is collection of what is kept anyway. It is not for reading a
 // long history, of which next to nothing is kept.
 func RelaxGC(environ []string) (restore func()) {
-	if slices.ContainsFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, "GOGC=") && kv != "GOGC=" }) {
+	if runner.Getenv(environ, "GOGC") != "" {
 		return func() {}
 	}
 	old := debug.SetGCPercent(400)
