@@ -1,11 +1,14 @@
 package project
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -275,6 +278,45 @@ func TestSafeguardsAsStock(t *testing.T) {
 				t.Errorf("%d refusals", refused)
 			}
 		})
+	}
+}
+
+// Terramate's safeguards ask `git status`, which would refresh the index under
+// its lock; who is killed meanwhile would leave that lock to the user's git add.
+func TestSafeguardsLeaveTheIndexAlone(t *testing.T) {
+	t.Parallel()
+	root := repo(t, map[string]string{"a/stack.tm": "stack {\n}\n"})
+	index := filepath.Join(root, ".git", "index")
+	stale := func() []byte { // another time of change, the same content: a status may refresh it
+		t.Helper()
+		when := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(filepath.Join(root, "a", "stack.tm"), when, when); err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	before := stale()
+	p := load(t, root, false)
+	sf, err := ParseSafeguards(false, nil, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Select(Selection{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CheckSafeguards(t.Context(), sf, Selection{}, false); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(index); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the index was written: %v", err)
+	}
+	git(t, root, "status") // which it could have been
+	if after, err := os.ReadFile(index); err != nil || bytes.Equal(before, after) {
+		t.Errorf("git status did not write the index either: %v", err)
 	}
 }
 
