@@ -17,7 +17,8 @@ import (
 // Stacks that are ready start in g's order, so with one at a time exactly in g's
 // order. A failed stack blocks what depends on it, directly or not, and nothing
 // else; its dependents get StatusBlocked with the stack that failed as Cause (the
-// one behind the first predecessor in g's order, if several failed).
+// one behind the first predecessor in g's order, if several failed), but for those
+// that run regardless.
 //
 // The first signal, or the end of ctx (as a SIGINT), stops the run: no stack and
 // no further try or command of a stack is started, what was not done is canceled,
@@ -203,10 +204,11 @@ func (x *execution) arrive(i int) {
 		x.release(i)
 	case x.results[i].Status == StatusBlocked: // from the start
 		x.release(i)
-	case cause != "":
+	case cause != "" && !x.tasks[i].Regardless:
 		x.finishBlocked(i, cause)
 		x.release(i)
 	default:
+		x.cause[i] = cause // to be handed on
 		heap.Push(&x.ready, i)
 	}
 }

@@ -67,9 +67,10 @@ func TestExecuteRandomGraphs(t *testing.T) {
 				opt.Blocked[p] = "/root"
 				cause[p], status = "/root", StatusBlocked
 			}
+			task.Regardless = rapid.IntRange(0, 3).Draw(rt, "regardless") == 0
 			switch {
 			case opt.Skip[p]:
-			case cause[p] != "":
+			case cause[p] != "" && (!task.Regardless || status == StatusBlocked):
 				want[p] = Result{Status: StatusBlocked, Cause: cause[p]}
 			default:
 				want[p] = Result{Status: status}

@@ -56,6 +56,11 @@ type Task struct {
 	// It learns what Prepare adds to the environment.
 	Secrets Secrets
 
+	// Regardless has it run also where what it comes after failed, for which it
+	// still waits. What comes after it is blocked by that failure all the same,
+	// unless it runs regardless, too.
+	Regardless bool
+
 	// After, if set, is called once, after the last try of a stack of which
 	// something was started, and returns before Finished is observed. Several
 	// stacks' may run side by side. ctx ends with the first interrupt.

@@ -32,6 +32,7 @@ func matrixCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "out", Usage: "announce the run, and write leg-1.json, leg-2.json, ... to `DIR`"},
 			&cli.IntFlag{Name: "jobs", DefaultText: "a leg for each stack, as far as the engine takes them", Usage: "at most `N` legs at once, of even length"},
 			&cli.IntFlag{Name: "levels", DefaultText: "github: 8; else as many as there are", Usage: "at most `N` legs one after the other"},
+			&cli.DurationFlag{Name: "min-leg", DefaultText: "none", Usage: "no more legs than last `DURATION` each: quick stacks share a machine"},
 			&cli.StringFlag{Name: "job-template", Usage: "gitlab: include the project's `FILE`, where a job .tmnotes-leg says what the legs' jobs have besides (image, before_script, tags)"},
 			&cli.BoolFlag{Name: "script", Usage: "the words are the labels of a Terramate script"},
 		}, chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), matrixRunFlags(), commandFlags(), syncFlags(), storeFlags()),
@@ -66,6 +67,8 @@ func makeMatrix(c *cli.Context, env Env) error {
 		return fmt.Errorf("--format: unknown format %q; use text, json, github or gitlab", format)
 	case c.IsSet("jobs") && jobs < 1 || c.IsSet("levels") && levels < 1:
 		return errors.New("--jobs, --levels: at least one leg is needed")
+	case c.Duration("min-leg") < 0:
+		return fmt.Errorf("--min-leg must be 0 or more, not %v", c.Duration("min-leg"))
 	case engine.Jobs > 0 && jobs > engine.Jobs:
 		return fmt.Errorf("--jobs %d: a matrix of GitHub Actions has at most %d jobs; use --jobs %d or less", jobs, engine.Jobs, engine.Jobs)
 	case engine.Files && c.String("out") == "":
@@ -105,12 +108,12 @@ func matrixOnce(c *cli.Context, env Env, engine matrix.Engine, command []string,
 	if m.Took, m.known, err = x.Durations(); err != nil {
 		return false, err
 	}
-	m.Divide(engine, c.Int("jobs"), c.Int("levels"))
+	m.Divide(engine, matrix.Limits{Jobs: c.Int("jobs"), Levels: c.Int("levels"), MinLeg: c.Duration("min-leg")})
 	describe(x)
 	if x.Pending {
 		describePending(x.u, x.Todo, x.Why, listPending(c))
 	}
-	x.u.Say("%s in %s, %s one after the other: about %s", runner.Plural(len(m.Todo), "stack"), runner.Plural(len(m.Legs), "leg"), runner.Plural(m.Levels(), "level"), runner.Took(m.Whole))
+	x.u.Say("%s in %s and %s: about %s", runner.Plural(len(m.Todo), "stack"), runner.Plural(len(m.Legs), "leg"), runner.Plural(m.Levels(), "level"), runner.Took(m.Whole))
 	if dir := c.String("out"); dir != "" {
 		if m.dir, err = filepath.Abs(dir); err != nil {
 			return false, err

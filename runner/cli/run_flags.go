@@ -58,6 +58,7 @@ func executionFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "force", Usage: "run also what is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
 		&cli.BoolFlag{Name: "resume", Usage: "skip what succeeded at this commit, also for commands that are no deployment"},
 		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
+		&cli.BoolFlag{Name: "respect-order", Usage: "a failed stack blocks its dependents also where the command changes nothing (plan, validate, init, --op drift)"},
 		&cli.BoolFlag{Name: "fail-fast", Usage: "start no further stacks after the first failure"},
 		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), onChangeFlag(), runReportFlag(),
 	}
@@ -111,6 +112,7 @@ func (o *runOptions) parseSelection(c *cli.Context, env Env) (err error) {
 	o.Pending, o.Init = c.Bool("pending"), c.Bool("init")
 	o.Targeted = o.Filter.Set() || c.Bool("sync-deployment") || c.Bool("sync-drift-status")
 	o.Force, o.Resume, o.Rollback, o.Reverse = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), c.Bool("reverse")
+	o.RespectOrder = c.Bool("respect-order")
 	if o.Pending && o.Force {
 		return errPendingForce
 	}

@@ -85,6 +85,8 @@ func (g *legGate) admit(ctx context.Context, ready []runner.Stack) ([]runner.Adm
 		waited := time.Since(g.started[path])
 		if g.Wait && (g.WaitTimeout == 0 || waited < g.WaitTimeout) && g.failed < patience {
 			a = runner.Admission{Later: min(max(waited/4, 500*time.Millisecond), 15*time.Second), Reason: a.Reason}
+		} else if g.Tasks[path].Regardless {
+			a = runner.Admission{}
 		} else if g.Wait && g.failed < patience {
 			a.Reason += fmt.Sprintf("; it was waited for, for %s", runner.Took(g.WaitTimeout))
 		}
@@ -121,6 +123,7 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 		cause, reason, known := g.stands(other, &l)
 		switch {
 		case cause == "":
+		case known && g.Tasks[path].Regardless:
 		case known: // it is blocked, whatever becomes of the others
 			return runner.Admission{Status: runner.StatusBlocked, Cause: cause, Reason: reason}, true, nil
 		case final:

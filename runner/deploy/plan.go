@@ -3,12 +3,12 @@ package deploy
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
 )
@@ -138,8 +138,16 @@ func (x *Plan) selectStacks(ctx context.Context) ([]runner.Stack, error) {
 // prepare makes the tasks of stacks, and returns those that have one.
 func (x *Plan) prepare(stacks []runner.Stack) ([]runner.Stack, error) {
 	more, err := x.make(x.project, x.Session, stacks)
-	maps.Copy(x.Tasks, more)
+	for path, task := range more {
+		task.Regardless = !x.RespectOrder && changesNothing(task, x.Stacks[path].Op)
+		x.Tasks[path] = task
+	}
 	return slices.DeleteFunc(slices.Clone(stacks), func(s runner.Stack) bool { _, has := more[s.Path]; return !has }), err
+}
+
+// changesNothing reports whether what a task does to a stack is known to leave it as it is.
+func changesNothing(task runner.Task, op command.Operation) bool {
+	return op.Name == note.Drift || !slices.ContainsFunc(task.Commands, func(c runner.Command) bool { return !command.Harmless(c.Args, task.Env) })
 }
 
 // keep leaves out what the filters on state say.

@@ -32,6 +32,8 @@ type Request struct {
 	Init    bool // and that is everything
 
 	Force, Resume, Rollback, Reverse bool
+
+	RespectOrder bool // a failure blocks also what changes nothing
 }
 
 // rules are those that it says.

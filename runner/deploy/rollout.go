@@ -16,17 +16,17 @@ import (
 
 // blockedBy is, for what depends on a stack that failed, or was canceled by itself, the
 // one that did so in the first place.
-func blockedBy(g *runner.Graph, came map[string]runner.Result, canceled bool) map[string]string {
+func (r *rollout) blockedBy(came map[string]runner.Result, canceled bool) map[string]string {
 	cause := map[string]string{}
-	for _, p := range g.Order() {
-		switch r, has := came[p]; {
-		case has && (r.Status == runner.StatusFailed || r.Status == runner.StatusCanceled && canceled):
+	for _, p := range r.graph.Order() {
+		switch res, has := came[p]; {
+		case has && (res.Status == runner.StatusFailed || res.Status == runner.StatusCanceled && canceled):
 			cause[p] = p
-		case has && r.Status == runner.StatusBlocked:
-			cause[p] = r.Cause
-		case has:
+		case has && res.Status == runner.StatusBlocked:
+			cause[p] = res.Cause
+		case has && !r.tasks[p].Regardless:
 		default:
-			for _, q := range g.Predecessors(p) {
+			for _, q := range r.graph.Predecessors(p) {
 				if cause[p] = cause[q]; cause[p] != "" {
 					break
 				}
@@ -62,7 +62,7 @@ func (r *rollout) execute(ctx context.Context) (results []runner.Result, err err
 		if k > 0 && r.over == nil {
 			r.pass(k, todo)
 		}
-		blocked := blockedBy(r.graph, came, r.over == nil)
+		blocked := r.blockedBy(came, r.over == nil)
 		step := r.leave
 		if r.over == nil {
 			step = func(todo []string, blocked map[string]string) ([]runner.Result, error) {
@@ -89,7 +89,7 @@ func (r *rollout) run(ctx context.Context, k int, todo []string, blocked map[str
 	x := Only(r.x, r.graph, todo)
 	x.Blocked = map[string]string{}
 	for _, p := range todo {
-		if blocked[p] != "" {
+		if blocked[p] != "" && !r.tasks[p].Regardless {
 			x.Blocked[p] = blocked[p]
 		}
 	}

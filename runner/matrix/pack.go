@@ -19,25 +19,31 @@ type Leg struct {
 	Took   time.Duration // the sum of what its stacks are expected to take
 }
 
+// Limits are how a run may be divided.
+type Limits struct {
+	Jobs   int           // legs of a level at most; less than 1: one for each stack
+	Levels int           // at most; less than 1: as many as the longest chain of stacks has
+	MinLeg time.Duration // a machine is worth no less: a shorter leg is alone in its level
+}
+
 // Pack divides the stacks of g into legs, in the order of their levels. took is
 // how long a stack is expected to take.
 //
-// A level has at most jobs legs, of lengths that are as even as the longest
-// stack lets them be; jobs less than 1 is one leg for each stack. There are at most so many
-// levels; less than 1 is as many as the longest chain of stacks has. Where
-// that is too many, levels that follow each other become one, and then a leg
+// The legs of a level are of lengths that are as even as the longest stack lets
+// them be. Where there are too many levels, or one is shorter than a leg may be,
+// levels that follow each other become one, and then a leg
 // holds all or none of the stacks that are tied to each other in it. So jobs
 // that start when those of lower levels have ended wait for nobody, however few
 // run at once.
-func Pack(g *runner.Graph, took func(path string) time.Duration, jobs, levels int) []Leg {
+func Pack(g *runner.Graph, took func(path string) time.Duration, limits Limits) []Leg {
 	order := g.Order()
-	p := &packing{preds: predecessors(g, order), took: make([]time.Duration, len(order)), jobs: jobs, root: make([]int, len(order)), level: make([]int, len(order))}
+	p := &packing{preds: predecessors(g, order), took: make([]time.Duration, len(order)), limits: limits, root: make([]int, len(order)), level: make([]int, len(order))}
 	for i, path := range order {
 		p.took[i] = max(took(path), 0)
 	}
 	var legs []Leg
 	of := make([]int, len(order)) // the leg of each stack
-	for n, l := range p.levels(levels) {
+	for n, l := range p.levels() {
 		from := len(legs)
 		for _, bin := range p.bins(l) {
 			leg := Leg{Level: n}
@@ -76,12 +82,12 @@ func predecessors(g *runner.Graph, order []string) [][]int {
 }
 
 type packing struct {
-	preds [][]int // of each stack in order of execution, by index
-	took  []time.Duration
-	jobs  int
-	root  []int // of union-find, while a level is looked at
-	level []int // i+1: node i belongs to the level that is looked at
-	round int
+	preds  [][]int // of each stack in order of execution, by index
+	took   []time.Duration
+	limits Limits
+	root   []int // of union-find, while a level is looked at
+	level  []int // i+1: node i belongs to the level that is looked at
+	round  int
 }
 
 // unit is what has to stay in one leg.
@@ -91,13 +97,15 @@ type unit struct {
 }
 
 type level struct {
-	nodes []int // ascending
-	cost  time.Duration
+	nodes []int         // ascending
+	cost  time.Duration // how long it takes at least
+	sum   time.Duration // of what its stacks take
 }
 
 // levels divides the nodes by the longest chain that leads to them, and then
-// joins neighbours, where that lengthens the whole least, until there are few enough.
-func (p *packing) levels(most int) []level {
+// joins neighbours, where that lengthens the whole least, until there are few enough
+// and none is shorter than a leg may be.
+func (p *packing) levels() []level {
 	depth := make([]int, len(p.preds))
 	var all []level
 	for i, preds := range p.preds {
@@ -109,27 +117,32 @@ func (p *packing) levels(most int) []level {
 		}
 		all[depth[i]].nodes = append(all[depth[i]].nodes, i)
 	}
-	if most < 1 || len(all) <= most {
-		return all
-	}
 	for i := range all {
-		all[i].cost = p.cost(all[i].nodes)
+		all[i] = p.weigh(all[i].nodes)
+	}
+	tooMany := func() bool { return p.limits.Levels > 0 && len(all) > p.limits.Levels }
+	short := func(l level) bool { return l.sum < p.limits.MinLeg }
+	if !tooMany() && !slices.ContainsFunc(all, short) {
+		return all
 	}
 	join := func(i int) level {
 		nodes := slices.Concat(all[i].nodes, all[i+1].nodes)
 		slices.Sort(nodes)
-		return level{nodes, p.cost(nodes)}
+		return p.weigh(nodes)
 	}
 	joined := make([]level, len(all)-1) // of i and i+1
 	for i := range joined {
 		joined[i] = join(i)
 	}
-	for len(all) > most {
-		best := 0
+	for len(all) > 1 && (tooMany() || slices.ContainsFunc(all, short)) {
+		best := -1
 		for i := range joined {
+			if !tooMany() && !short(all[i]) && !short(all[i+1]) {
+				continue
+			}
 			// Of joins that cost the same the smallest, so that they stay even.
 			longer := func(i int) time.Duration { return joined[i].cost - all[i].cost - all[i+1].cost }
-			if cmp.Or(cmp.Compare(longer(i), longer(best)), cmp.Compare(len(joined[i].nodes), len(joined[best].nodes))) < 0 {
+			if best < 0 || cmp.Or(cmp.Compare(longer(i), longer(best)), cmp.Compare(len(joined[i].nodes), len(joined[best].nodes))) < 0 {
 				best = i
 			}
 		}
@@ -145,17 +158,27 @@ func (p *packing) levels(most int) []level {
 	return all
 }
 
-// cost is how long a level takes at least.
-func (p *packing) cost(nodes []int) time.Duration {
-	var longest, all time.Duration
-	for _, u := range p.units(nodes) {
-		longest = max(longest, u.took)
-		all += u.took
+// weigh is the level of some nodes.
+func (p *packing) weigh(nodes []int) level {
+	l := level{nodes: nodes}
+	units := p.units(nodes)
+	for _, u := range units {
+		l.cost = max(l.cost, u.took)
+		l.sum += u.took
 	}
-	if p.jobs < 1 {
-		return longest
+	l.cost = max(l.cost, l.sum/time.Duration(p.width(len(units), l.sum)))
+	return l
+}
+
+// width is how many legs a level has.
+func (p *packing) width(units int, sum time.Duration) int {
+	if p.limits.Jobs > 0 {
+		units = min(units, p.limits.Jobs)
 	}
-	return max(longest, all/time.Duration(p.jobs))
+	if p.limits.MinLeg > 0 {
+		units = min(units, int(sum/p.limits.MinLeg))
+	}
+	return max(units, 1)
 }
 
 // units are the nodes of a level, those that edges join in one.
@@ -196,21 +219,33 @@ func (p *packing) units(nodes []int) []unit {
 	return units
 }
 
-// bins divides a level among the jobs: the longest first, each to who has least
-// to do (LPT: at most 4/3 of the best there is; R. L. Graham, Bounds on
-// Multiprocessing Timing Anomalies, 1969). Bins are in the order of their first node.
-func (p *packing) bins(l level) [][]int {
+// bins divides a level among as many jobs as there may be and are worth it. Bins are in
+// the order of their first node.
+func (p *packing) bins(l level) (bins [][]int) {
 	units := p.units(l.nodes)
 	slices.SortStableFunc(units, func(a, b unit) int { return cmp.Compare(b.took, a.took) })
-	n := len(units)
-	if p.jobs > 0 {
-		n = min(n, p.jobs)
+	for n := p.width(len(units), l.sum); ; n-- {
+		var least time.Duration
+		if bins, least = share(units, n); n == 1 || least >= p.limits.MinLeg {
+			break
+		}
 	}
+	for _, b := range bins {
+		slices.Sort(b)
+	}
+	slices.SortFunc(bins, func(a, b []int) int { return a[0] - b[0] })
+	return bins
+}
+
+// share divides units, the longest first, each to who has least to do, and says how much
+// that one has in the end (LPT: at most 4/3 of the best there is; R. L. Graham, Bounds on
+// Multiprocessing Timing Anomalies, 1969).
+func share(units []unit, n int) (bins [][]int, least time.Duration) {
 	free := make(loads, n)
 	for i := range free {
 		free[i].bin = i
 	}
-	bins := make([][]int, n)
+	bins = make([][]int, n)
 	for _, u := range units {
 		bin := free[0].bin
 		bins[bin] = append(bins[bin], u.nodes...)
@@ -218,11 +253,7 @@ func (p *packing) bins(l level) [][]int {
 		free[0].stacks += len(u.nodes)
 		heap.Fix(&free, 0)
 	}
-	for _, b := range bins {
-		slices.Sort(b)
-	}
-	slices.SortFunc(bins, func(a, b []int) int { return a[0] - b[0] })
-	return bins
+	return bins, free[0].took
 }
 
 // loads is a heap of what the bins of a level hold, the emptiest on top. What

@@ -34,10 +34,11 @@ func TestPackProperties(t *testing.T) {
 			longest = max(longest, took[p])
 		}
 		jobs, most := rapid.IntRange(0, 5).Draw(rt, "jobs"), rapid.IntRange(0, 4).Draw(rt, "levels")
-		legs := Pack(g, func(p string) time.Duration { return took[p] }, jobs, most)
+		least := time.Duration(rapid.SampledFrom([]int{0, 0, 3, 60}).Draw(rt, "least")) * time.Second
+		legs := Pack(g, func(p string) time.Duration { return took[p] }, Limits{Jobs: jobs, Levels: most, MinLeg: least})
 
 		of, at := map[string]int{}, map[string]int{}
-		width, load := map[int]int{}, map[int]time.Duration{}
+		width, load, short := map[int]int{}, map[int]time.Duration{}, map[int]bool{}
 		depth, level := 0, 0
 		for n, leg := range legs {
 			if leg.Level < level || leg.Level > level+1 || len(leg.Stacks) == 0 {
@@ -54,6 +55,7 @@ func TestPackProperties(t *testing.T) {
 				all += took[p]
 			}
 			load[leg.Level] += all
+			short[leg.Level] = short[leg.Level] || all < least
 			if leg.Took != all {
 				rt.Fatalf("leg %d takes %v, not %v", n, leg.Took, all)
 			}
@@ -95,8 +97,11 @@ func TestPackProperties(t *testing.T) {
 			if jobs > 0 && w > jobs {
 				rt.Fatalf("level %d has %d legs", l, w)
 			}
+			if short[l] && (w > 1 || level > 0) {
+				rt.Fatalf("level %d of %d has %d legs, and one shorter than %v", l, level+1, w, least)
+			}
 		}
-		if most == 0 || depth <= most {
+		if least == 0 && (most == 0 || depth <= most) {
 			// As even as the longest stack lets them be.
 			for n, leg := range legs {
 				if jobs > 0 && leg.Took > load[leg.Level]/time.Duration(jobs)+longest {
@@ -114,17 +119,21 @@ func TestPack(t *testing.T) {
 		after        map[string][]string
 		took         map[string]int
 		jobs, levels int
+		least        time.Duration
 		want         string
 	}{
-		"a leg a stack":            {diamonds, nil, 0, 0, "0:a 0:e 0:g | 1:b<0 1:c<0 1:f<1 1:h<2 | 2:d<3,4"},
-		"two at once":              {diamonds, nil, 2, 0, "0:ag 0:e | 1:bf<0,1 1:ch<0 | 2:d<2,3"},
-		"the longest has its own":  {diamonds, map[string]int{"e": 9}, 2, 0, "0:ag 0:e | 1:bf<0,1 1:ch<0 | 2:d<2,3"},
-		"even length":              {map[string][]string{}, map[string]int{"a": 7, "b": 6, "c": 5, "d": 4, "e": 3, "f": 3, "g": 2, "h": 2}, 3, 0, "0:af 0:beg 0:cdh"},
-		"one level: what is tied":  {diamonds, nil, 0, 1, "0:abcd 0:ef 0:gh"},
-		"two levels of three":      {diamonds, nil, 0, 2, "0:a 0:e 0:g | 1:bcd<0 1:f<1 1:h<2"},
-		"one job, one level":       {diamonds, nil, 1, 1, "0:aegbcfhd"},
-		"nothing":                  {nil, map[string]int{}, 4, 4, ""},
-		"no more jobs than stacks": {map[string][]string{}, map[string]int{"a": 1, "b": 1}, 8, 0, "0:a 0:b"},
+		"a leg a stack":            {diamonds, nil, 0, 0, 0, "0:a 0:e 0:g | 1:b<0 1:c<0 1:f<1 1:h<2 | 2:d<3,4"},
+		"two at once":              {diamonds, nil, 2, 0, 0, "0:ag 0:e | 1:bf<0,1 1:ch<0 | 2:d<2,3"},
+		"the longest has its own":  {diamonds, map[string]int{"e": 9}, 2, 0, 0, "0:ag 0:e | 1:bf<0,1 1:ch<0 | 2:d<2,3"},
+		"even length":              {map[string][]string{}, map[string]int{"a": 7, "b": 6, "c": 5, "d": 4, "e": 3, "f": 3, "g": 2, "h": 2}, 3, 0, 0, "0:af 0:beg 0:cdh"},
+		"one level: what is tied":  {diamonds, nil, 0, 1, 0, "0:abcd 0:ef 0:gh"},
+		"two levels of three":      {diamonds, nil, 0, 2, 0, "0:a 0:e 0:g | 1:bcd<0 1:f<1 1:h<2"},
+		"one job, one level":       {diamonds, nil, 1, 1, 0, "0:aegbcfhd"},
+		"nothing":                  {nil, map[string]int{}, 4, 4, 0, ""},
+		"no more jobs than stacks": {map[string][]string{}, map[string]int{"a": 1, "b": 1}, 8, 0, 0, "0:a 0:b"},
+		"quick ones share a leg":   {diamonds, nil, 0, 0, time.Minute, "0:aegbcfhd"},
+		"legs worth a machine":     {diamonds, map[string]int{"a": 60, "e": 60}, 0, 0, time.Minute, "0:abcd 0:egfh"},
+		"long ones have theirs":    {diamonds, map[string]int{"a": 90, "e": 90, "d": 90}, 0, 0, time.Minute, "0:abc 0:egfh | 1:d<0"},
 	} {
 		seen := map[string]bool{}
 		var nodes []string
@@ -153,7 +162,7 @@ func TestPack(t *testing.T) {
 		}
 		var got []string
 		last := 0
-		for _, leg := range Pack(g, func(p string) time.Duration { return time.Duration(max(c.took[p], 1)) * time.Second }, c.jobs, c.levels) {
+		for _, leg := range Pack(g, func(p string) time.Duration { return time.Duration(max(c.took[p], 1)) * time.Second }, Limits{Jobs: c.jobs, Levels: c.levels, MinLeg: c.least}) {
 			if leg.Level != last {
 				got, last = append(got, "|"), leg.Level
 			}

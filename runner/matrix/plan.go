@@ -41,29 +41,30 @@ type Plan struct {
 	Whole time.Duration  // the longest leg of each level, one after the other
 }
 
-// Divide packs the stacks as the engine takes them; jobs and levels are 0 where they were
-// not asked for.
-func (p *Plan) Divide(e Engine, jobs, levels int) {
-	fit := jobs < 1 && e.Total > 0
-	if jobs < 1 {
-		jobs = e.Jobs
+// Divide packs the stacks as the engine takes them; what was not asked for is 0.
+func (p *Plan) Divide(e Engine, l Limits) {
+	fit := l.Jobs < 1 && e.Total > 0
+	if l.Jobs < 1 {
+		l.Jobs = e.Jobs
 	}
-	if levels < 1 {
-		levels = e.Levels
+	if l.Levels < 1 {
+		l.Levels = e.Levels
 	}
-	p.pack(jobs, levels)
+	p.pack(l)
 	if !fit || len(p.Legs) <= e.Total {
 		return
 	}
 	// As many at once as the whole pipeline has room for.
-	if levels < 1 || levels > e.Total {
-		levels = e.Total
+	if l.Levels < 1 || l.Levels > e.Total {
+		l.Levels = e.Total
 	}
-	p.pack(1+sort.Search(p.widest(), func(n int) bool { p.pack(n+2, levels); return len(p.Legs) > e.Total }), levels)
+	fits := sort.Search(p.widest(), func(n int) bool { l.Jobs = n + 2; p.pack(l); return len(p.Legs) > e.Total })
+	l.Jobs = 1 + fits
+	p.pack(l)
 }
 
-func (p *Plan) pack(jobs, levels int) {
-	p.Legs, p.Of, p.Whole = Pack(p.Graph, func(path string) time.Duration { return p.Took[path] }, jobs, levels), map[string]int{}, 0
+func (p *Plan) pack(l Limits) {
+	p.Legs, p.Of, p.Whole = Pack(p.Graph, func(path string) time.Duration { return p.Took[path] }, l), map[string]int{}, 0
 	longest := map[int]time.Duration{}
 	for n, leg := range p.Legs {
 		for _, path := range leg.Stacks {
