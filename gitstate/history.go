@@ -193,10 +193,14 @@ type LogEntry struct {
 	Subject string    `json:"subject"`
 }
 
-// Between are the commits after one and up to another that touched any of the
-// project's paths, newest first, at most so many.
+// Between are the commits after one, if it is not "", and up to another that touched
+// any of the project's paths, newest first, at most so many.
 func (s *Store) Between(ctx context.Context, from, to string, most int, paths ...string) ([]LogEntry, error) {
-	args := []string{"log", "--no-show-signature", "--no-follow", "-z", "-n", strconv.Itoa(most), "--format=%H%n%an%n%ct%n%s", "^" + from, to, "--"}
+	args := []string{"log", "--no-show-signature", "--no-follow", "-z", "-n", strconv.Itoa(most), "--format=%H%n%an%n%ct%n%s", to}
+	if from != "" {
+		args = append(args, "^"+from)
+	}
+	args = append(args, "--")
 	for _, p := range paths {
 		args = append(args, ":(top,literal)"+strings.Trim(p, "/"))
 	}

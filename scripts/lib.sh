@@ -87,13 +87,13 @@ find_xmllint() {
 	command -v xmllint >/dev/null || die "xmllint validates the JUnit reports, and is not in PATH; install it (apt install libxml2-utils, dnf install libxml2, brew install libxml2) and run this again"
 }
 
-# find_gpg installs gpg for the tests of OpenPGP signatures, where it can; without it
-# they are skipped.
-find_gpg() {
-	if ! command -v gpg >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gnupg >/dev/null; } || true
+# find_or_skip PROGRAM PACKAGE WHAT installs a program, where it can; without it WHAT
+# is not tested.
+find_or_skip() {
+	if ! command -v "$1" >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null; } || true
 	fi
-	command -v gpg >/dev/null || say "gpg is not in PATH: OpenPGP signatures are not tested"
+	command -v "$1" >/dev/null || say "$1 is not in PATH: $3 not tested"
 }
 
 # The engines that run the files of scripts/ci; see scripts/engines.

@@ -18,6 +18,7 @@ var topics = []struct {
 	text        func() string
 }{
 	{"deployments", "what counts as a deployment, and when a stack is done", func() string { return page("deployments") }},
+	{"recipes", "messages to Slack, Teams and PagerDuty when a stack changes", func() string { return page("recipes") }},
 	{"exit-codes", "what the exit codes mean", exitCodesHelp},
 	{"settings", "all settings: flag, variable, git config, default", func() string { return page("settings") + settingsHelp() }},
 }

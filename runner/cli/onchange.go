@@ -37,6 +37,7 @@ const (
 type changeHook struct {
 	command string
 	dir     string // where they run
+	store   *gitstate.Store
 	u       *ui
 	queue   chan changed
 	ending  chan struct{} // closed when nothing more comes that is waited for
@@ -48,7 +49,7 @@ type changeHook struct {
 // newChangeHook makes a hook that at most so many changes wait for. It runs its
 // command at the top of the work tree, as git does its hooks.
 func newChangeHook(u *ui, s *gitstate.Store, command string, room int) *changeHook {
-	h := &changeHook{command: command, dir: cmp.Or(s.WorkTree(), s.GitDir()), u: u, queue: make(chan changed, room), ending: make(chan struct{}), done: make(chan struct{}), signals: make(chan os.Signal, 3)}
+	h := &changeHook{command: command, dir: cmp.Or(s.WorkTree(), s.GitDir()), store: s, u: u, queue: make(chan changed, room), ending: make(chan struct{}), done: make(chan struct{}), signals: make(chan os.Signal, 3)}
 	go h.work()
 	return h
 }
@@ -60,7 +61,16 @@ type standing struct{ deploy, drift gitstate.Latest }
 type changed struct {
 	note.Record
 	was, is note.Status
+	from    string // the commit that was deployed, if any
 	commit  string
+	by      who
+}
+
+// who had to do with a change: for whoever is to be asked.
+type who struct {
+	Job    string `json:"job,omitempty"`    // of the CI
+	Actor  string `json:"actor,omitempty"`  // who started it
+	Author string `json:"author,omitempty"` // of what was changed
 }
 
 // MarshalJSON is the record, with the status that the stack had, and the commit.
@@ -69,11 +79,21 @@ func (c changed) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	more, err := json.Marshal(struct {
+	more, err := plainJSON(struct {
 		Was    note.Status `json:"was"`
 		Commit string      `json:"commit"`
-	}{c.was, c.commit})
+		who
+	}{c.was, c.commit, c.by})
 	return append(append(rec[:len(rec)-1], ','), more[1:]...), err
+}
+
+// plainJSON is a line of JSON for people and jq, in which nothing is escaped for a page.
+func plainJSON(v any) ([]byte, error) {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return line.Bytes(), err
 }
 
 // standings tell what stacks came from.
@@ -139,7 +159,7 @@ func (h *changeHook) told(s standing, rec *note.Record, commit string) {
 		return
 	}
 	select {
-	case h.queue <- changed{*rec, was, is, commit}:
+	case h.queue <- changed{Record: *rec, was: was, is: is, from: s.deploy.OKCommit, commit: commit}:
 	default:
 		h.u.Warn(fmt.Sprintf("--on-change was not told that %s, %s before, is %s: too much waits for it", rec.Stack, was, is))
 	}
@@ -174,21 +194,41 @@ func (h *changeHook) tell(c changed) {
 	}
 }
 
+// involved finds out who had to do with a change: the author is that of the newest
+// commit since the one that was deployed which touched the stack's folder or, where none
+// did, that of the commit. What cannot be read is left out, for the news matters more.
+func (h *changeHook) involved(c *changed) {
+	ctx := context.Background()
+	if st, err := h.store.State(ctx); err == nil {
+		slot := note.Slot{ID: c.ID, Path: c.Stack, Target: c.Target, Op: c.Op}
+		if l, err := st.Latest(slot); err == nil && l.Run == c.Run {
+			c.by.Job, c.by.Actor = l.Job, l.By
+		}
+	}
+	commits, err := h.store.Between(ctx, c.from, c.commit, 1, c.Stack)
+	if err != nil || len(commits) == 0 {
+		commits, err = h.store.Between(ctx, "", c.commit, 1)
+	}
+	if err == nil && len(commits) > 0 {
+		c.by.Author = commits[0].Author
+	}
+}
+
 func (h *changeHook) call(c changed) error {
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
-	enc.SetEscapeHTML(false) // for people and jq, not for a page
-	if err := enc.Encode(c); err != nil {
+	h.involved(&c)
+	text, err := plainJSON(c)
+	if err != nil {
 		return err
 	}
 	task := runner.Task{Stack: runner.Stack{Path: c.Stack, Dir: h.dir}, Commands: []runner.Command{{Args: runner.Shell(h.command)}},
-		Env: h.u.env.with("TMNOTES_STACK="+c.Stack, "TMNOTES_STATUS="+string(c.is), "TMNOTES_WAS="+string(c.was), "TMNOTES_RUN="+c.Run, "TMNOTES_COMMIT="+c.commit)}
+		Env: h.u.env.with("TMNOTES_STACK="+c.Stack, "TMNOTES_STATUS="+string(c.is), "TMNOTES_WAS="+string(c.was), "TMNOTES_RUN="+c.Run, "TMNOTES_COMMIT="+c.commit,
+			"TMNOTES_JOB="+c.by.Job, "TMNOTES_ACTOR="+c.by.Actor, "TMNOTES_AUTHOR="+c.by.Author)}
 	g, err := runner.NewGraph([]string{c.Stack}, nil)
 	if err != nil {
 		return err
 	}
 	said := &note.Excerpt{Limit: 4 << 10}
-	opt := runner.Options{Stdin: &text, Stdout: said, Stderr: said, Signals: h.signals, Timeout: hookTimeout, KillAfter: time.Second}
+	opt := runner.Options{Stdin: bytes.NewReader(text), Stdout: said, Stderr: said, Signals: h.signals, Timeout: hookTimeout, KillAfter: time.Second}
 	results, err := runner.Execute(context.Background(), g, map[string]runner.Task{c.Stack: task}, opt, nil)
 	if err != nil {
 		return err
