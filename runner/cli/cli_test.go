@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"project": cmdProject, "commit": cmdCommit, "git": cmdGit, "ran": cmdRan, "fail": cmdFail, "fix": cmdFix, "exit": cmdExit,
+			"project": cmdProject, "events": cmdEvents, "commit": cmdCommit, "git": cmdGit, "ran": cmdRan, "fail": cmdFail, "fix": cmdFix, "exit": cmdExit,
 			"mask": cmdMask, "gitcalls": cmdGitCalls, "nowhere": cmdNowhere, "lines": cmdLines, "waitfile": cmdWaitFile, "broken": cmdBroken,
 			"appendtag": cmdAppendTag,
 		},

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/runner/query"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // topics are what `tmnotes help` tells beside the usage of commands. The README has the
@@ -19,6 +20,7 @@ var topics = []struct {
 }{
 	{"deployments", "what counts as a deployment, and when a stack is done", func() string { return page("deployments") }},
 	{"recipes", "messages to Slack, Teams and PagerDuty when a stack changes", func() string { return page("recipes") }},
+	{"events", "the JSON schema of run --format json", func() string { return terminal.EventsSchema }},
 	{"exit-codes", "what the exit codes mean", exitCodesHelp},
 	{"settings", "all settings: flag, variable, git config, default", func() string { return page("settings") + settingsHelp() }},
 }

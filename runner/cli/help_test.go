@@ -131,7 +131,7 @@ func TestHelpTopics(t *testing.T) { // not in parallel: urfave/cli shares its --
 		"help exit-codes":  "   125  exec: an error of tmnotes itself",
 		"help deployments": "| `./deploy.sh` and any other program | `deploy.sh` |",
 		"help setting": "\"setting\" is not a command or a topic (did you mean `tmnotes help settings`?); " +
-			"the topics are deployments, recipes, exit-codes, settings, and `tmnotes help` lists the commands\n",
+			"the topics are deployments, recipes, events, exit-codes, settings, and `tmnotes help` lists the commands\n",
 	} {
 		var out bytes.Buffer
 		code := Main(context.Background(), strings.Fields(line), Env{Stdout: &out, Stderr: &out})

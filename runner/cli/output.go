@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,12 @@ import (
 // parseOutput reads --output; "" is what suits the place.
 func parseOutput(c *cli.Context, s *gitstate.Store) (string, error) {
 	how := settings.output.text(c, s)
+	if c.String("format") == "json" {
+		if c.IsSet("output") {
+			return "", errors.New("--output says how people are shown the commands' output, and --format json writes it as events; leave one out")
+		}
+		return terminal.OutputStream, nil
+	}
 	if how != "" && !slices.Contains(terminal.Outputs, how) {
 		return "", fmt.Errorf("--output: %q is not one of %s", how, strings.Join(terminal.Outputs, ", "))
 	}
@@ -48,5 +55,44 @@ func (x *chosen) display(opt *runner.Options) deploy.Display {
 		d.Watch(opt, view)
 	}
 	x.Watch = append(x.Watch, d.Event)
+	if x.events != nil {
+		x.events.Watch(opt)
+		x.Watch = append(x.Watch, func(e runner.Event) { x.events.Happened(e, x.Last) })
+	}
 	return d
+}
+
+// planned writes what is about to happen as an event.
+func (x *chosen) planned() {
+	if x.events == nil {
+		return
+	}
+	n := len(x.Order)
+	ev := terminal.Event{Event: "planned", Commit: x.Commit.Hash, Op: strings.Join(x.Ops, ","), Target: x.Select.Target, Selected: &n, Stacks: x.Todo}
+	for _, path := range x.Order {
+		if off, is := x.Off[path]; is {
+			ev.Skipped = append(ev.Skipped, terminal.SkippedStack{Stack: path, Reason: off.WhyAndHow()})
+		}
+	}
+	x.events.Write(ev)
+}
+
+// ended writes how it ended.
+func (x *chosen) ended(out *deploy.Outcome, err error) {
+	if x.events == nil {
+		return
+	}
+	exit, counts := 0, map[string]int{}
+	if err != nil {
+		exit = exitCode(err)
+	}
+	for status, n := range out.Counts {
+		counts[string(status)] = n
+	}
+	ev := terminal.Event{Event: "ended", Counts: counts, Exit: &exit}
+	if x.Route.Remote != "" && out.Started {
+		pushed := out.Unsent == nil
+		ev.Pushed = &pushed
+	}
+	x.events.Write(ev)
 }

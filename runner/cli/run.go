@@ -15,6 +15,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func runCommand(env Env) *cli.Command {
@@ -42,6 +43,7 @@ type runOptions struct {
 	quiet   bool
 	reports []runReport
 	output  string
+	events  bool // written as JSON
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -54,8 +56,9 @@ type work func(u *ui, o *runOptions) deploy.Tasks
 // chosen is a plan, and how it is to be told.
 type chosen struct {
 	*deploy.Plan
-	u *ui
-	o runOptions
+	u      *ui
+	o      runOptions
+	events *terminal.Events // nil where nobody asked for them
 }
 
 // choose is what `run`, `script run` and `matrix` have in common: all that comes before
@@ -91,7 +94,11 @@ func choose(c *cli.Context, env Env, command []string, tasks work) (x *chosen, e
 	if err != nil {
 		return nil, err
 	}
-	return &chosen{Plan: p, u: u, o: o}, nil
+	x = &chosen{Plan: p, u: u, o: o}
+	if o.events {
+		x.events = &terminal.Events{Run: p.RunID, Out: env.Stdout}
+	}
+	return x, nil
 }
 
 // run runs what `run` and `script run` select. With --pending it selects anew where
@@ -99,6 +106,9 @@ func choose(c *cli.Context, env Env, command []string, tasks work) (x *chosen, e
 // announcement: neither knew of the other then.
 func run(c *cli.Context, env Env, command []string, tasks work) error {
 	const most = 3
+	if err := checkFormat(c); err != nil {
+		return err
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return err
@@ -130,20 +140,23 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 	}
 	defer x.Store.Close()
 	x.say(c)
+	x.planned()
 	ctx := c.Context
 	if len(x.Order) == 0 || len(x.Todo) == 0 && !x.Exec.DryRun {
 		overtaken, err := x.LookedAt(ctx)
-		if err != nil || len(x.o.reports) == 0 {
-			return overtaken, err
+		if err == nil && len(x.o.reports) > 0 {
+			x.writeReports(ctx)
 		}
-		x.writeReports(ctx)
-		return overtaken, nil
+		x.ended(&deploy.Outcome{}, err)
+		return overtaken, err
 	}
 	if err := deploy.CheckPrograms(x.Tasks, x.Todo); err != nil {
 		return false, err
 	}
 	if x.Exec.DryRun {
-		return false, dryRun(ctx, x)
+		err := dryRun(ctx, x)
+		x.ended(&deploy.Outcome{}, err)
+		return false, err
 	}
 	keepPlans(x.Session, x.Tasks, x.o.planFile)
 	told := audience{u: x.u, run: telemetry.Run{Op: strings.Join(x.Ops, ","), Target: x.Select.Target, Job: x.CI.Job}, whole: true, onChange: settings.onChange.text(c, x.Store)}
@@ -158,7 +171,9 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return false, err
 	}
 	x.report(out)
-	return out.Overtaken, x.verdict(out)
+	err = x.verdict(out)
+	x.ended(out, err)
+	return out.Overtaken, err
 }
 
 // say tells what is about to happen.

@@ -56,6 +56,7 @@ func executionFlags() []cli.Flag {
 	return []cli.Flag{
 		settings.op.flag(),
 		&cli.BoolFlag{Name: "force", Usage: "run also what is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
+		&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of what is printed: text, or json (events, one a line: tmnotes help events)"},
 		&cli.BoolFlag{Name: "resume", Usage: "skip what succeeded at this commit, also for commands that are no deployment"},
 		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
 		&cli.BoolFlag{Name: "respect-order", Usage: "a failed stack blocks its dependents also where the command changes nothing (plan, validate, init, --op drift)"},
@@ -83,6 +84,7 @@ func parseRun(c *cli.Context, env Env, s *gitstate.Store, command []string) (o r
 	if o.reports, err = parseRunReports(reportSetting(c, s)); err != nil {
 		return o, err
 	}
+	o.events = c.String("format") == "json"
 	if o.output, err = parseOutput(c, s); err != nil {
 		return o, err
 	}
