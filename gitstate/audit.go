@@ -137,7 +137,7 @@ func (s *Store) Forget(ctx context.Context, commit string, by note.Record, pick 
 	for _, l := range gone {
 		if l.Record.Status != "" {
 			if err := s.forgetTexts(&l.Record); err != nil {
-				s.warn(fmt.Sprintf("what is kept beside the record (a plan, say) was not removed: %v", err))
+				s.warn(fmt.Sprintf("the texts kept for the record (such as a plan) were not removed: %v", err))
 			}
 		}
 	}
@@ -282,7 +282,7 @@ func (s *Store) checkNote(commit, text string) (found []Problem) {
 		}
 		switch {
 		case l.Err != nil:
-			found = append(found, Problem{Commit: commit, What: fmt.Sprintf("a line that is no record (%v): %s", l.Err, shorten(l.Text)), Do: "it is kept and means nothing; tmnotes forget " + note.Short(commit) + " --reason TEXT --line " + note.Digest(l.Text) + " removes it"})
+			found = append(found, Problem{Commit: commit, What: fmt.Sprintf("not a record (%v): %s", l.Err, shorten(l.Text)), Do: "tmnotes keeps and ignores it; tmnotes forget " + note.Short(commit) + " --reason TEXT --line " + note.Digest(l.Text) + " removes it"})
 		case l.Record.At.After(s.now().Add(maxSkew)):
 			found = append(found, Problem{Commit: commit, What: fmt.Sprintf("a record from the future: %s", shorten(l.Text)), Do: "look at the clock of the machine that ran " + l.Record.Run})
 		}

@@ -28,7 +28,7 @@ import (
 // thirds of the lease.
 
 // ErrClaims is wrapped by errors of a remote that does not take claims.
-var ErrClaims = errors.New("claims are refused")
+var ErrClaims = errors.New("locks are refused")
 
 // The events of claims: the text of one, and the record of its removal by hand.
 const (
@@ -137,7 +137,7 @@ func parseClaims(message string) ([]Claim, error) {
 		claims = append(claims, c)
 	}
 	if len(claims) == 0 {
-		return nil, errors.New("it is not a claim")
+		return nil, errors.New("it is not a lock")
 	}
 	return claims, nil
 }
@@ -177,7 +177,7 @@ func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
 		claims, err = parseClaims(commit.Message)
 	}
 	if err == nil {
-		err = errors.New("it claims a stack for which it has the wrong name")
+		err = errors.New("it locks a stack that its name does not stand for")
 		for _, found := range claims {
 			if s.claimRef(&found) == ref {
 				c, err = found, nil
@@ -189,7 +189,7 @@ func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
 }
 
 func unreadableClaim(remote, ref string, err error) error {
-	return fmt.Errorf("the claim %s on %s cannot be read: %w; `git push %s :%s` removes it", ref, remote, err, remote, ref)
+	return fmt.Errorf("the lock %s on %s cannot be read: %w; `git push %s :%s` removes it", ref, remote, err, remote, ref)
 }
 
 // claimCommit is what one or several refs of claims are to stand on.
@@ -218,12 +218,12 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string)
 		for k, old := range c.at {
 			line, err := c.line(holder, old.name)
 			if err != nil {
-				return nil, &note.RecordError{Commit: "", Err: fmt.Errorf("claiming %s: %w", c.Stack, err)}
+				return nil, &note.RecordError{Commit: "", Err: fmt.Errorf("locking %s: %w", c.Stack, err)}
 			}
 			if !together || len(commits) == 0 {
-				commits = append(commits, &claimCommit{subject: "claim of " + string(note.AppendValue(nil, c.Stack))})
+				commits = append(commits, &claimCommit{subject: "lock of " + string(note.AppendValue(nil, c.Stack))})
 			} else if len(claims) > 1 {
-				commits[0].subject = fmt.Sprintf("claim of %d stacks", len(claims))
+				commits[0].subject = fmt.Sprintf("lock of %d stacks", len(claims))
 			}
 			to := commits[len(commits)-1]
 			to.body += line + "\n"

@@ -283,7 +283,7 @@ func (c *Claimer) list(ctx context.Context, refs []string) (map[string]plumbing.
 	}
 	out, err := c.s.network(ctx, append([]string{"ls-remote", "--refs", c.s.claimsAt(ctx, c.remote)}, refs...)...)
 	if err != nil {
-		return nil, remoteError("asking it for claims", c.remote, err)
+		return nil, remoteError("asking it for locks", c.remote, err)
 	}
 	now := map[string]plumbing.Hash{}
 	for line := range strings.Lines(out) {
@@ -308,11 +308,11 @@ func (c *Claimer) sight(ctx context.Context) error {
 				return nil
 			}
 		} else if !vanished(err) {
-			return remoteError("fetching claims from "+c.remote, c.remote, err)
+			return remoteError("fetching locks from "+c.remote, c.remote, err)
 		}
 		// Claims come and go.
 		if !vanished(err) && !errors.Is(err, git.ErrMissing) || try == 20 {
-			return fmt.Errorf("looking at the claims on %s: %w", c.remote, err)
+			return fmt.Errorf("reading the locks on %s: %w", c.remote, err)
 		}
 	}
 }

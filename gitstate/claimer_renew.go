@@ -50,7 +50,7 @@ func (c *Claimer) look() (due bool) {
 	for _, h := range c.held {
 		age := now.since(h.since)
 		if age >= c.patience() {
-			h.lose(fmt.Errorf("its claim on %s was not renewed in time", c.remote))
+			h.lose(fmt.Errorf("its lock on %s was not renewed in time", c.remote))
 		}
 		due = due || age >= c.about.Lease/3
 	}
@@ -172,7 +172,7 @@ func (c *Claimer) reconcile(ctx context.Context, held []*holding) (changed bool,
 				if !at.IsZero() {
 					why = "was taken over by another"
 				}
-				h.lose(fmt.Errorf("its claim on %s %s", c.remote, why))
+				h.lose(fmt.Errorf("its lock on %s %s", c.remote, why))
 				c.drop(h)
 				h.gone, changed = true, true
 			}
@@ -240,7 +240,7 @@ func (c *Claimer) letGo(ctx context.Context, atomic bool, held []*holding) error
 		c.mu.Lock()
 		c.kept = true
 		c.mu.Unlock()
-		c.s.warn(fmt.Sprintf("claims that are over stay on %s as refs, marked as released, since it lets nobody delete them (allow %s* to be deleted): %s",
+		c.s.warn(fmt.Sprintf("%s does not allow deleting refs: old locks stay there, marked as released (allow deleting %s*): %s",
 			c.remote, c.s.claimsPrefix(), strings.TrimPrefix(err.Error(), ErrClaims.Error()+": ")))
 	}
 	over := make([]*Claim, len(held))

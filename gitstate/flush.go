@@ -189,7 +189,7 @@ func (s *Store) retryMovedRef(ctx context.Context, ref string, f func() error) e
 			return err
 		}
 	}
-	return fmt.Errorf("%s: %w; if no git process is at work, a stale %s.lock is in the way", ref, err, filepath.Join(s.repo.CommonDir, ref))
+	return fmt.Errorf("%s: %w; if no git process is running, remove the stale %s.lock", ref, err, filepath.Join(s.repo.CommonDir, ref))
 }
 
 // backoff is a random time between a quarter and five quarters of base·2^try, which is at most

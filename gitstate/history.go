@@ -63,11 +63,11 @@ func (st *State) Slots() []note.Slot {
 // does not have them all, it is an error.
 func (s *Store) Ancestors(ctx context.Context, commit string) (map[string]bool, error) {
 	if s.repo.Shallow {
-		return nil, errors.New("the clone is shallow, so that what came before " + note.Short(commit) + " is not known; `git fetch --unshallow` brings it")
+		return nil, errors.New("the clone is shallow: the history before " + note.Short(commit) + " is missing; `git fetch --unshallow` brings it")
 	}
 	out, err := s.repo.Git(ctx, nil, "rev-list", commit, "--")
 	if err != nil {
-		return nil, fmt.Errorf("listing what came before %s: %w", note.Short(commit), err)
+		return nil, fmt.Errorf("listing the history before %s: %w", note.Short(commit), err)
 	}
 	all := map[string]bool{}
 	for line := range strings.Lines(out) {
@@ -86,7 +86,7 @@ func (s *Store) Date(ctx context.Context, text string, end bool) (time.Time, err
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
 		return t.UTC(), nil
 	}
-	bad := fmt.Errorf("%q is no date; write it like 2026-11-20, 2026-11-20T14:00:00Z, yesterday or '3 days ago'", text)
+	bad := fmt.Errorf("%q is not a date; write it like 2026-11-20, 2026-11-20T14:00:00Z, yesterday or '3 days ago'", text)
 	if day := isoDay.FindString(text); day != "" {
 		t, err := time.ParseInLocation(time.DateOnly, day, time.Local)
 		switch {

@@ -169,7 +169,7 @@ func (s *Store) holderLives(holder string) (liveness, error) {
 		}
 		is, err := s.became(d)
 		if err != nil {
-			return elsewhere, fmt.Errorf("looking whether the holder of a claim is live: %w", err)
+			return elsewhere, fmt.Errorf("checking whether the holder of a lock is alive: %w", err)
 		}
 		return is, nil
 	}

@@ -81,7 +81,7 @@ func (s *Store) mendRef(ctx context.Context, ref, why string) error {
 	if ref != s.ref {
 		return nil
 	}
-	s.warn(fmt.Sprintf("%s was broken (%s); it is put together again from its reflog, what was fetched, and the journal", ref, why))
+	s.warn(fmt.Sprintf("%s was broken (%s); repaired from its reflog, fetched notes and the journal", ref, why))
 	packed, err := s.repo.Resolve(ref)
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func (s *Store) pushShared(ctx context.Context, remote string, mode pushMode, tr
 
 var (
 	errContended = errors.New("others push to the same ref")
-	errBehind    = fmt.Errorf("%w: what was fetched is not what is there", errContended)
+	errBehind    = fmt.Errorf("%w: the remote has changed since the fetch", errContended)
 	errRefused   = errors.New("refused")
 	errSpooled   = errors.New("others push to the same ref; the notes are on a ref of this writer's own")
 )

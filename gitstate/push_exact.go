@@ -68,7 +68,7 @@ func (s *Store) pushExactly(ctx context.Context, remote string, options, refspec
 		if from == "" {
 			// What else begins so would be deleted as well.
 			if len(to)-strings.LastIndexByte(to, '/') <= ulid.EncodedSize {
-				return "", fmt.Errorf("%s has a tag or branch that is named like %s, so that git cannot tell which to delete; delete the tag or branch first", remote, to)
+				return "", fmt.Errorf("%s has a tag or branch with the name of %s, and git cannot tell which to delete; delete the tag or branch first", remote, to)
 			}
 			deletes = append(deletes, pattern)
 			continue

@@ -138,7 +138,7 @@ func (sg *signer) defaultKey(ctx context.Context, command string) (string, error
 	}
 	argv, err := shlex.Split(command)
 	if err != nil || len(argv) == 0 {
-		return "", fmt.Errorf("%w: gpg.ssh.defaultKeyCommand %q is no command line", ErrSign, command)
+		return "", fmt.Errorf("%w: gpg.ssh.defaultKeyCommand %q is not a command line", ErrSign, command)
 	}
 	out, stderr, err := sg.run(ctx, nil, argv)
 	if err != nil {

@@ -372,7 +372,7 @@ case $3 in *[!0]*) ;; *) exit 0 ;; esac
 		}
 		for _, ref := range strings.Fields(repo.InRemote("for-each-ref", "--format=%(refname)", "refs/notes/")) {
 			message := repo.InRemote("log", "-1", "--format=%B", ref)
-			if want := strings.Replace(tc.subject, "1 record on ", "claim of /a", 1); !strings.HasPrefix(message, tc.subject) && !strings.HasPrefix(message, want) {
+			if want := strings.Replace(tc.subject, "1 record on ", "lock of /a", 1); !strings.HasPrefix(message, tc.subject) && !strings.HasPrefix(message, want) {
 				t.Errorf("%s: %q does not begin with %q", ref, message, tc.subject)
 			}
 			if !strings.HasSuffix(strings.TrimRight(message, "\n"), tc.end) {

@@ -138,7 +138,7 @@ func (s *Store) strangeRefs(ctx context.Context) (found []Problem, err error) {
 			return found, err
 		}
 		for _, ref := range slices.Sorted(maps.Keys(bad)) {
-			found = append(found, Problem{What: fmt.Sprintf("the claim %s on %s cannot be read: %v", ref, remote, bad[ref]), Do: fmt.Sprintf("git push %s :%s", remote, ref)})
+			found = append(found, Problem{What: fmt.Sprintf("the lock %s on %s cannot be read: %v", ref, remote, bad[ref]), Do: fmt.Sprintf("git push %s :%s", remote, ref)})
 		}
 	}
 	return found, nil

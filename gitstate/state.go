@@ -445,7 +445,7 @@ func (st *State) descendants(ctx context.Context, head string, commits map[strin
 	}
 	out, err := r.Git(ctx, strings.NewReader(stdin.String()), "rev-list", "--ancestry-path", "--stdin")
 	if err != nil {
-		return nil, nil, fmt.Errorf("comparing HEAD with what is deployed: %w", err)
+		return nil, nil, fmt.Errorf("comparing HEAD with the deployed commit: %w", err)
 	}
 	for c := range strings.Lines(out) {
 		after[strings.TrimSpace(c)] = true

@@ -203,7 +203,7 @@ func (s *Store) fullRef(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("%s is where the texts that belong to %s are kept; use another name", ref, strings.TrimSuffix(ref, textsSuffix))
 	}
 	if strings.HasSuffix(ref, claimsSuffix) {
-		return "", fmt.Errorf("%s is where the claims that belong to %s are; use another name", ref, strings.TrimSuffix(ref, claimsSuffix))
+		return "", fmt.Errorf("%s is where the locks of %s are kept; use another name", ref, strings.TrimSuffix(ref, claimsSuffix))
 	}
 	return ref, nil
 }
@@ -273,7 +273,7 @@ func (s *Store) Resolve(rev string) (Commit, error) {
 		if rev == "HEAD" {
 			return Commit{}, fmt.Errorf("%w; commit something first", ErrNoCommit)
 		}
-		return Commit{}, fmt.Errorf("%s is no commit that is here; `git fetch` may bring it", rev)
+		return Commit{}, fmt.Errorf("%s is not a commit in this clone; `git fetch` may bring it", rev)
 	}
 	if err != nil {
 		return Commit{}, err

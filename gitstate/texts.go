@@ -68,7 +68,7 @@ func (s *Store) keepText(dir string, key TextKey, text string, r Hider, at time.
 		return s.readOnly
 	}
 	if !isTextName(2, key.Kind) {
-		return fmt.Errorf("%q is no kind of text", key.Kind)
+		return fmt.Errorf("%q is not a kind of text", key.Kind)
 	}
 	name := key.Run + "." + fmt.Sprintf("%013d", at.UnixMilli())
 	if !isTextName(textDepth, name) {

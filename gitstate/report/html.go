@@ -192,7 +192,7 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 		return nil, err
 	}
 	if r.OlderCommits > 0 {
-		v.Notes = append(v.Notes, fmt.Sprintf("The history is that of the %d commits on which something was recorded last; %d older ones have records, too (tmnotes report --commits N).", len(r.Commits), r.OlderCommits))
+		v.Notes = append(v.Notes, fmt.Sprintf("The history covers the last %d commits with records; %d older ones have records too (tmnotes report --commits N).", len(r.Commits), r.OlderCommits))
 	}
 	if columns < len(r.Commits) {
 		v.Notes = append(v.Notes, fmt.Sprintf("The grid has the newest %d of %d commits: with all of them this page would be too large. The figures and the lists are of all of them.", columns, len(r.Commits)))

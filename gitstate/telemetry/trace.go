@@ -130,7 +130,7 @@ func (t *Trace) exporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	// The SDK would send to its default instead.
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" && u.Scheme != "unix" {
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT=%s is no URL; write it like http://localhost:4318", endpoint)
+		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT=%s is not a URL; write it like http://localhost:4318", endpoint)
 	}
 	t.where = u.Redacted()
 	// What the SDK says itself goes to the standard logger, in lines of its own.

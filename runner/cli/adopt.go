@@ -29,7 +29,7 @@ func adoptCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "all", Usage: "all stacks of the project"},
 			&cli.StringSliceFlag{Name: "tags", EnvVars: []string{"TM_ARG_TAGS"}, Usage: "filter stacks by `TAGS` (a:b is both, a,b is either)"},
 			&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "filter stacks by `TAGS` not being set"},
-			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` as which they are deployed"},
+			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` that is deployed"},
 		}, syncFlags(), storeFlags()),
 		Action: inClone(env, parseAdopt, adopt),
 	}

@@ -158,7 +158,7 @@ func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
 		return "", nil // it is read from the journal, too
 	}
 	if err := s.Remote(remote).Absorb(c.Context); errors.Is(err, gitstate.ErrSign) {
-		return fmt.Sprintf("what was fetched from %s may not be shown: %v", remote, err), nil
+		return fmt.Sprintf("records fetched from %s may be missing: %v", remote, err), nil
 	} else if err != nil {
 		return "", err
 	}

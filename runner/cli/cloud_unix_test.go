@@ -154,7 +154,7 @@ kill -9 $PPID
 		t.Error(out)
 	}
 	for _, line := range []string{"status=ok op=deploy stack=/a ", "status=canceled op=deploy stack=/b ", "status=canceled op=deploy stack=/c ",
-		`reason="terramate ended (exit code 137) before it said what came of it"`, "event=finished"} {
+		`reason="terramate ended (exit code 137) before it reported its result"`, "event=finished"} {
 		if n := w.remoteNotes(); !strings.Contains(n, line) {
 			t.Errorf("not recorded on the remote: %s\n%s", line, n)
 		}

@@ -260,7 +260,7 @@ func (d *doctor) history() {
 	if do == "" {
 		do = "git fetch --unshallow"
 	}
-	d.warn(do, "the clone is shallow: --changed cannot compare commits that are not here, and what came later is told by commit times")
+	d.warn(do, "the clone is shallow: --changed cannot compare commits that are missing, and commit times decide which commit is newer")
 }
 
 func (d *doctor) writing() {
@@ -277,7 +277,7 @@ func (d *doctor) writing() {
 		d.ok("%s can be moved (tried, and left where it is)", d.s.Ref())
 	}
 	for _, file := range d.s.StaleLocks() {
-		d.warn("if no git process is at work: rm "+shellQuote(file), "a lock was left behind: %s", file)
+		d.warn("if no git process is running: rm "+shellQuote(file), "stale lock file: %s", file)
 	}
 	if hook, err := d.s.Hook(d.c.Context, "pre-push"); err == nil && hook != "" {
 		d.ok("the hook %s is not run for notes: they are pushed with --no-verify", hook)
@@ -287,7 +287,7 @@ func (d *doctor) writing() {
 func (d *doctor) notes() {
 	st, err := d.s.State(d.c.Context)
 	if err != nil {
-		d.problem("tmnotes check names what is wrong", "the notes cannot be read: %v", err)
+		d.problem("tmnotes check says what is wrong", "the notes cannot be read: %v", err)
 		return
 	}
 	switch there := d.asked && (d.view.Notes != "" || d.view.Spools > 0); {
@@ -326,7 +326,7 @@ func (d *doctor) project() {
 	}
 	d.p = p
 	if len(all) == 0 {
-		d.warn("terramate create DIR makes one", "the project has no stack")
+		d.warn("terramate create DIR makes one", "the project has no stacks")
 		return
 	}
 	if d.s != nil {
@@ -400,7 +400,7 @@ func (d *doctor) job() {
 	}
 	switch {
 	case len(missing) > 0:
-		d.warn("hand them to the container or step that runs tmnotes", "%s is not set: the records cannot tell who started the job, and which attempt it is", strings.Join(missing, ", "))
+		d.warn("hand them to the container or step that runs tmnotes", "%s is not set: the records cannot say who started the job, or which attempt it is", strings.Join(missing, ", "))
 	case d.ci.Name == "ci":
 		d.warn("", "CI is set, but it is none that tmnotes knows: the records do not name the job, and a run that vanishes is noticed after --stale-after only")
 	case d.ci.Name == "":

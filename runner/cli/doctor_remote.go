@@ -29,9 +29,9 @@ func (d *doctor) findRemote() {
 	case settings.sync.text(d.c, d.s) == "off":
 		d.warn("", "--sync=off: the records stay in this clone")
 	case remote == "" && d.ci.Name != "":
-		d.problem("git remote add origin URL", "there is none: the records are gone with the job's clone")
+		d.problem("git remote add origin URL", "no remote: the records disappear with the job's clone")
 	case remote == "":
-		d.warn("git remote add origin URL", "there is none: the records stay in this clone")
+		d.warn("git remote add origin URL", "no remote: the records stay in this clone")
 	default:
 		d.remote = remote
 		where, err := d.s.Remote(remote).URL(d.c.Context)
@@ -113,7 +113,7 @@ func (d *doctor) fetch() {
 		notes = "it has no notes yet"
 	}
 	if v.Spools > 0 {
-		notes += fmt.Sprintf(", and %s on spool refs, which the next sync of who may push folds in", runner.Plural(v.Spools, "clone's records"))
+		notes += fmt.Sprintf(", and %s waiting on separate refs for a sync with permission to push", runner.Plural(v.Spools, "clone's records"))
 	}
 	d.ok("%s answers; %s", d.remote, notes)
 }
@@ -124,16 +124,16 @@ func (d *doctor) push() {
 		return // said before
 	}
 	if err != nil {
-		d.problem("", "whether %s takes a push cannot be tried: %v", d.remote, err)
+		d.problem("", "a test push to %s failed: %v", d.remote, err)
 		return
 	}
 	switch err := try.Notes; {
 	case err == nil:
 		d.ok("you can push %s to %s (a test push passed its hooks; nothing was changed)", d.s.Ref(), d.remote)
 	case gitstate.Untested(err):
-		d.warn("", "whether %s takes a push is not known: %v", d.remote, err)
+		d.warn("", "could not find out whether %s accepts a push: %v", d.remote, err)
 	case try.Spool:
-		d.warn(d.remedy(err), "%v; the records would be on a spool ref until somebody who may syncs", err)
+		d.warn(d.remedy(err), "%v; the records would wait on a separate ref until somebody with permission syncs", err)
 	default:
 		d.problem(d.remedy(err), "%v", err)
 	}
@@ -143,10 +143,10 @@ func (d *doctor) push() {
 		if do != "" {
 			do += "; or "
 		}
-		d.problem(do+"--claims=off", "stacks cannot be claimed: %v", try.Claims)
+		d.problem(do+"--locks=off", "stacks cannot be locked: %v", try.Claims)
 	}
 	if err == nil && !claims.Off && try.Delete != nil {
-		d.warn("let the one who deploys delete "+d.s.Ref()+"-claims/*", "claims that are over cannot be deleted, and stay there marked as released: %v", try.Delete)
+		d.warn("allow the deploying user to delete "+d.s.Ref()+"-claims/*", "old locks cannot be deleted, and stay there marked as released: %v", try.Delete)
 	}
 }
 
@@ -212,7 +212,7 @@ func (d *doctor) changes() {
 	const do = "terramate.config.git in terramate.tm.hcl says which it is"
 	switch {
 	case !slices.Contains(d.s.Remotes(), remote):
-		d.warn(do, "the project's default_remote %s is no remote here: --changed fails", remote)
+		d.warn(do, "the project's default_remote %s is not a remote here: --changed fails", remote)
 	case d.view.Branch != "" && d.view.Branch != branch:
 		d.warn(do, "the default branch of %s is %s, the project's is %s: --changed compares with the latter", remote, d.view.Branch, branch)
 	default:

@@ -26,8 +26,8 @@ func execCommand(env Env) *cli.Command {
 			"here until `tmnotes sync` sends them.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
 			settings.op.flag(),
-			&cli.BoolFlag{Name: "force", Usage: "run also if the stack is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
-			&cli.BoolFlag{Name: "resume", Usage: "skip if it succeeded at this commit, also for commands that are no deployment"},
+			&cli.BoolFlag{Name: "force", Usage: "also run if the stack is up to date at this commit (see --allow-rollback for older commits)"},
+			&cli.BoolFlag{Name: "resume", Usage: "skip if the command succeeded at this commit, even if it is not a deployment"},
 			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
 			settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
 			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},

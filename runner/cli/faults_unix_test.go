@@ -208,7 +208,7 @@ func TestWeatherThatStays(t *testing.T) {
 		"announce release": {exitOK, 2, ""},
 		"during fetch":     {exitFailed, 1, kept},
 		"during push":      {exitNotPushed, 2, kept},
-		"during claim":     {exitFailed, 1, `stacks cannot be claimed`},
+		"during claim":     {exitFailed, 1, `stacks cannot be locked`},
 		"during release":   {exitOK, 2, ""},
 		"final fetch":      {exitNotPushed, 2, kept},
 		"final push":       {exitNotPushed, 2, kept},

@@ -154,7 +154,7 @@ func parseStatusFilter(c *cli.Context) (query.StatusFilter, error) {
 			words = append(slices.Clone(words), string(note.Orphaned))
 		}
 		if flag == "status" && value == string(note.Orphaned) && c.Command.Name != "status" {
-			return f, fmt.Errorf("--status orphaned: what is gone from HEAD is only listed by `tmnotes status`")
+			return f, fmt.Errorf("--status orphaned works in `tmnotes status` only: orphaned stacks cannot be run")
 		}
 		if !slices.Contains(words, value) {
 			return f, fmt.Errorf("--%s: unknown status %q%s; use one of %s", flag, value, query.DidYouMean(value, words, "%s"), strings.Join(words, ", "))

@@ -59,7 +59,7 @@ func parseForget(c *cli.Context) (forgetOptions, error) {
 	case c.Args().Len() > 1:
 		return o, errors.New("one commit at a time")
 	case o.reason == "":
-		return o, errors.New("forgetting needs a reason: add --reason 'what was wrong'")
+		return o, errors.New("forget needs a reason: add --reason 'what was wrong'")
 	case !named && !c.Bool("all"):
 		return o, errors.New("which records? Add --stack, --run, --line or --all; `tmnotes show` lists them")
 	case named && c.Bool("all"):

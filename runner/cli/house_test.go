@@ -175,6 +175,7 @@ func TestEnvironment(t *testing.T) {
 	allowed := map[string]string{
 		"runner/cli/env.go":                  "Process",
 		"runner/terminal/noprobe/noprobe.go": "it runs before anything else",
+		"runner/project/engine.go":           "Terramate's git takes it from the process",
 		"gitstate/store.go":                  "where Options.Environ is nil",
 		"gitstate/internal/git/locks.go":     "it says who this process is",
 		"gitstate/telemetry/trace.go":        "OpenTelemetry's SDK, to which it belongs, does",

@@ -20,7 +20,7 @@ import (
 func logCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:        "log",
-		Usage:       "show what was run, newest first: of all stacks, or of one",
+		Usage:       "show what was run, newest first, for all stacks or one",
 		ArgsUsage:   "[STACK]",
 		Description: "STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{

@@ -89,7 +89,7 @@ func makeMatrix(c *cli.Context, env Env) error {
 		if err != nil || !again || os.Chdir(dir) != nil {
 			return err
 		}
-		newUI(env).Say("a pipeline of another commit began meanwhile: looking again at what is pending")
+		newUI(env).Say("a pipeline for another commit started meanwhile: selecting the pending stacks again")
 	}
 }
 
@@ -131,7 +131,7 @@ func matrixOnce(c *cli.Context, env Env, engine matrix.Engine, command []string,
 			return false, err
 		}
 		if overtaken && again {
-			return true, m.TakeBack(c.Context, "a pipeline of another commit began meanwhile: the matrix is made anew")
+			return true, m.TakeBack(c.Context, "a pipeline for another commit started meanwhile: the matrix is made again")
 		}
 	}
 	if _, err := env.Stdout.Write(out); err != nil {

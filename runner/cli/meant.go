@@ -15,7 +15,7 @@ var terramates = []string{"cloud", "component", "create", "debug", "experimental
 
 func unknownCommand(app *cli.App, typed string) error {
 	if slices.Contains(terramates, typed) {
-		return fmt.Errorf("tmnotes has no command %q, terramate has: terramate %s", typed, typed)
+		return fmt.Errorf("%q is a terramate command: terramate %s", typed, typed)
 	}
 	return fmt.Errorf("unknown command %q%s; `tmnotes help` lists the commands", typed, query.DidYouMean(typed, commandNames(app), "`tmnotes %s`"))
 }

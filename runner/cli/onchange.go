@@ -293,7 +293,7 @@ func hostChanges(u *ui, s *gitstate.Store, command string) (watch serve.Watch, e
 				was, err = x.of(r.ID, r.Stack, r.Target)
 			}
 			if err != nil {
-				u.Warn(fmt.Sprintf("--on-change: what was before is not known: %v", err))
+				u.Warn(fmt.Sprintf("--on-change: the earlier status is unknown: %v", err))
 				return func() {}
 			}
 			before[of(r)] = was

@@ -39,7 +39,7 @@ func reportCommand(env Env) *cli.Command {
 		flags = append(flags, &cli.StringFlag{Name: f.name, Usage: f.usage})
 	}
 	flags = append(flags, &cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, NAME.prom in the folder of node_exporter's textfile collector; of all stacks, whatever is selected"}, metricsFlag())
-	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits on which something was recorded"})
+	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits that have records"})
 	return &cli.Command{
 		Name:  "report",
 		Usage: "write what the notes say of all stacks to a file: as a page, JSON, Markdown, JUnit, metrics",

@@ -122,7 +122,7 @@ func run(c *cli.Context, env Env, command []string, tasks work) error {
 		if !overtaken || c.Context.Err() != nil || os.Chdir(dir) != nil {
 			break
 		}
-		newUI(env).Say("a pipeline of another commit began meanwhile: looking again at what is pending")
+		newUI(env).Say("a pipeline for another commit started meanwhile: selecting the pending stacks again")
 	}
 	return first
 }

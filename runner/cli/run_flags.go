@@ -55,9 +55,9 @@ func commandFlags() []cli.Flag {
 func executionFlags() []cli.Flag {
 	return []cli.Flag{
 		settings.op.flag(),
-		&cli.BoolFlag{Name: "force", Usage: "run also what is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
+		&cli.BoolFlag{Name: "force", Usage: "also run stacks that are up to date at this commit (see --allow-rollback for older commits)"},
 		&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of what is printed: text, or json (events, one a line: tmnotes help events)"},
-		&cli.BoolFlag{Name: "resume", Usage: "skip what succeeded at this commit, also for commands that are no deployment"},
+		&cli.BoolFlag{Name: "resume", Usage: "skip stacks where the command succeeded at this commit, even if it is not a deployment"},
 		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
 		&cli.BoolFlag{Name: "respect-order", Usage: "a failed stack blocks its dependents also where the command changes nothing (plan, validate, init, --op drift)"},
 		&cli.BoolFlag{Name: "fail-fast", Usage: "start no further stacks after the first failure"},
@@ -140,7 +140,7 @@ func (o *runOptions) parseExecution(c *cli.Context, env Env, s *gitstate.Store) 
 		return err
 	}
 	if len(o.Waves.Filters) > 0 && o.Claims.OnClaimed == "skip" {
-		return errors.New("--on-claimed skip leaves a stack to another job, and the next wave would start before that is done; use wait or fail with waves")
+		return errors.New("--on-locked skip leaves a stack to another job, and the next wave would start before that one ends; use wait or fail with waves")
 	}
 	return nil
 }
@@ -230,23 +230,23 @@ func parseWaves(c *cli.Context, env Env, s *gitstate.Store) (w deploy.Waves, err
 	return w, nil
 }
 
-func claimFlags() []cli.Flag { return flagsOf(settings.claims, settings.onClaimed, settings.lease) }
+func claimFlags() []cli.Flag { return flagsOf(settings.locks, settings.onLocked, settings.lease) }
 
 func parseClaims(c *cli.Context, s *gitstate.Store) (o deploy.ClaimOptions, err error) {
-	switch mode := settings.claims.text(c, s); mode {
+	switch mode := settings.locks.text(c, s); mode {
 	case "off":
 		o.Off = true
 	case "auto":
 	default:
-		return o, fmt.Errorf("--claims: unknown mode %q; use auto or off", mode)
+		return o, fmt.Errorf("--locks: unknown mode %q; use auto or off", mode)
 	}
-	switch o.OnClaimed = settings.onClaimed.text(c, s); o.OnClaimed {
+	switch o.OnClaimed = settings.onLocked.text(c, s); o.OnClaimed {
 	case "wait", "skip", "fail":
 	default:
-		return o, fmt.Errorf("--on-claimed: %q is not known; use wait, skip or fail", o.OnClaimed)
+		return o, fmt.Errorf("--on-locked: %q is not known; use wait, skip or fail", o.OnClaimed)
 	}
 	if o.Lease, err = settings.lease.duration(c, s); err == nil && o.Lease < gitstate.MinLease {
-		err = fmt.Errorf("--lease: %v is too short to renew a claim in; use %v or more", o.Lease, gitstate.MinLease)
+		err = fmt.Errorf("--lease: %v is too short to renew a lock in; use %v or more", o.Lease, gitstate.MinLease)
 	}
 	return o, err
 }
@@ -341,7 +341,7 @@ func readLeg(c *cli.Context, env Env, shown []string) (*deploy.Leg, error) {
 	for _, f := range slices.Concat(selectionFlags(), statusFlags(), pendingFlags(), runFlags()[:1]) {
 		name := f.Names()[0]
 		if c.IsSet(name) && !inEnvironment(f, env) {
-			return nil, fmt.Errorf("--%s: which stacks run is said by %s; give it to tmnotes matrix", name, file)
+			return nil, fmt.Errorf("--%s: %s already says which stacks run; give the flag to tmnotes matrix", name, file)
 		}
 	}
 	if t := c.String("target"); t != "" && t != l.Target {

@@ -73,7 +73,7 @@ func parseRunReports(spec, within string) (reports []runReport, err error) {
 			return nil, fmt.Errorf("--report: two reports cannot be %s", file)
 		}
 		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
-			return nil, fmt.Errorf("--report: %s: there is no folder %s", part, filepath.Dir(file))
+			return nil, fmt.Errorf("--report: %s: folder %s does not exist", part, filepath.Dir(file))
 		}
 		if info, err := os.Stat(file); err == nil && info.IsDir() {
 			return nil, fmt.Errorf("--report: %s: that is a folder; name a file", part)
@@ -147,7 +147,7 @@ func appendSummary(file string, r *report.Report) error {
 	}
 	left := report.SummaryLimit - int(info.Size()) - 1
 	if left < 4096 {
-		return fmt.Errorf("there is no room left in it: GitHub takes %d bytes", report.SummaryLimit)
+		return fmt.Errorf("it is full: GitHub accepts %d bytes", report.SummaryLimit)
 	}
 	if info.Size() > 0 {
 		if _, err := f.WriteString("\n"); err != nil {

@@ -127,7 +127,7 @@ func tokenFrom(file string) (string, error) {
 	}
 	token := strings.TrimSpace(string(b))
 	if len(token) < 16 {
-		return "", fmt.Errorf("--token-file: what is in %s is too short for a token; delete the file, and a new one is made", file)
+		return "", fmt.Errorf("--token-file: the token in %s is too short; delete the file to get a new one", file)
 	}
 	return token, nil
 }

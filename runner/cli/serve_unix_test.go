@@ -160,7 +160,7 @@ func TestServeRefuses(t *testing.T) {
 		{[]string{"--listen", ":3006"}, "is not an address"},
 		{[]string{"--listen", taken.Addr().String()}, "address already in use"},
 		{[]string{"--token-file", w.path("open")}, "others may read"},
-		{[]string{"--token-file", w.path("short")}, "too short for a token"},
+		{[]string{"--token-file", w.path("short")}, "is too short"},
 		{[]string{"--token-file", w.path("no", "folder")}, "--token-file"},
 		{[]string{"--listen", "127.0.0.1:0", "x"}, "unexpected argument"},
 	} {

@@ -23,6 +23,7 @@ import (
 // gitstate.ConfigFile, or the default.
 type setting struct {
 	name      string // pushInterval: tmnotes.pushInterval, --push-interval, TMNOTES_PUSH_INTERVAL
+	was       string // an older name, which still works
 	short     string // j: -j
 	variables []string
 	kind      kind
@@ -59,16 +60,18 @@ var settings = newSettings()
 type settingsTable struct {
 	all []*setting // in the order in which they are listed
 
-	ref, remote, sync, pushInterval, claims, onClaimed, lease, staleAfter, networkTimeout *setting
-	keepLogs, listen, tokenFile, parallel, retry, retryOn, timeout, output                *setting
-	wave, maxFailures, soak, gate, onChange, report, metricsStacks                        *setting
-	op, planFile, target, run, pending, sign, committer, message                          *setting
+	ref, remote, sync, pushInterval, locks, onLocked, lease, staleAfter, networkTimeout *setting
+	keepLogs, listen, tokenFile, parallel, retry, retryOn, timeout, output              *setting
+	wave, maxFailures, soak, gate, onChange, report, metricsStacks                      *setting
+	op, planFile, target, run, pending, sign, committer, message                        *setting
 }
 
 func newSettings() (t settingsTable) {
 	add := func(o setting) *setting {
 		if o.variables == nil && !o.noFlag {
-			o.variables = []string{"TMNOTES_" + strings.ToUpper(o.words('_'))}
+			for _, name := range o.names() {
+				o.variables = append(o.variables, "TMNOTES_"+strings.ToUpper(words(name, '_')))
+			}
 		}
 		t.all = append(t.all, &o)
 		return &o
@@ -80,10 +83,10 @@ func newSettings() (t settingsTable) {
 		meaning: "`MODE` auto: fetch and push for deploy and destroy, and for drift in CI, where there is a remote; off: never; require: for every operation"})
 	t.pushInterval = add(setting{name: "pushInterval", kind: aDuration, def: "10s",
 		meaning: "push results every `DURATION` while stacks finish; 0: at the start and the end only"})
-	t.claims = add(setting{name: "claims", inFile: notOff, def: "auto",
-		meaning: "`MODE` auto: claim a stack on the remote before it is deployed or destroyed, where that is synced; off: do not"})
-	t.onClaimed = add(setting{name: "onClaimed", def: "wait", meaning: "`WHAT` to do about a stack that another job has claimed: wait, skip or fail"})
-	t.lease = add(setting{name: "lease", kind: aDuration, def: "2m", meaning: "`DURATION` after which others take over a claim that is not renewed"})
+	t.locks = add(setting{name: "locks", was: "claims", inFile: notOff, def: "auto",
+		meaning: "`MODE` auto: lock a stack on the remote before it is deployed or destroyed, where deployments are synced; off: never"})
+	t.onLocked = add(setting{name: "onLocked", was: "onClaimed", def: "wait", meaning: "`WHAT` to do about a stack that another job has locked: wait, skip or fail"})
+	t.lease = add(setting{name: "lease", kind: aDuration, def: "2m", meaning: "`DURATION` after which others take over a lock that is not renewed"})
 	t.staleAfter = add(setting{name: "staleAfter", kind: aDuration, def: "6h", meaning: "treat a run as interrupted if it has not reported for `DURATION`"})
 	t.networkTimeout = add(setting{name: "networkTimeout", kind: aDuration, def: "2m",
 		meaning: "wait for the remote for at most `DURATION`: each fetch, each push, and all that is sent at the end of a run"})
@@ -115,16 +118,21 @@ func newSettings() (t settingsTable) {
 	t.run = add(setting{name: "run", noConfig: true, defText: "a new run", meaning: "take part in the run `ID`"})
 	t.pending = add(setting{name: "pending", kind: yesOrNo, noConfig: true, defText: "off",
 		meaning: "only stacks whose code differs from what is deployed, or whose last deployment failed"})
-	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and claims, or not"})
+	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and locks, or not"})
 	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "who commits the notes, `Name <mail>`"})
 	t.message = add(setting{name: "message", noFlag: true, meaning: "`TEXT` in front of the messages of notes commits, or around the %s in it"})
 	return t
 }
 
-// words are those of the name, with something between them.
-func (o *setting) words(between rune) string {
+// names are the one that it has, and the one that it had.
+func (o *setting) names() []string {
+	return slices.DeleteFunc([]string{o.name, o.was}, func(name string) bool { return name == "" })
+}
+
+// words are those of a name, with something between them.
+func words(name string, between rune) string {
 	var b strings.Builder
-	for _, r := range o.name {
+	for _, r := range name {
 		if unicode.IsUpper(r) {
 			b.WriteRune(between)
 		}
@@ -133,7 +141,7 @@ func (o *setting) words(between rune) string {
 	return b.String()
 }
 
-func (o *setting) flagName() string { return o.words('-') }
+func (o *setting) flagName() string { return words(o.name, '-') }
 
 func (o *setting) key() string { return "tmnotes." + o.name }
 
@@ -146,6 +154,9 @@ func (o *setting) flagFor(meaning string) cli.Flag {
 	name, usage, aliases := o.flagName(), meaning, []string(nil)
 	if o.short != "" {
 		aliases = []string{o.short}
+	}
+	if o.was != "" {
+		aliases = append(aliases, words(o.was, '-'))
 	}
 	switch {
 	case o.kind == aList: // urfave/cli would take a variable for one value
@@ -173,7 +184,12 @@ func (o *setting) configured(s *gitstate.Store) string {
 	if o.noConfig {
 		return ""
 	}
-	return s.Config(o.name)
+	for _, name := range o.names() {
+		if v := s.Config(name); v != "" {
+			return v
+		}
+	}
+	return ""
 }
 
 func (o *setting) text(c *cli.Context, s *gitstate.Store) string {
@@ -270,8 +286,11 @@ func checkSettings(s *gitstate.Store, warn func(string)) error {
 		}
 	}
 	for _, o := range settings.all {
-		set := slices.Contains(file, strings.ToLower(o.key()))
-		off := s.IsCommitted(o.name) && s.Config(o.name) == "off"
+		set, off := false, false
+		for _, name := range o.names() {
+			set = set || slices.Contains(file, strings.ToLower("tmnotes."+name))
+			off = off || s.IsCommitted(name) && s.Config(name) == "off"
+		}
 		if o.inFile == noValue && set || o.inFile == notOff && off {
 			return fmt.Errorf("%s: %s cannot be %s there, where any branch could set it; use git config, %s or --%s",
 				gitstate.ConfigFile, o.key(), map[inFile]string{noValue: "set", notOff: "off"}[o.inFile], o.variables[0], o.flagName())
@@ -285,16 +304,17 @@ func checkSettings(s *gitstate.Store, warn func(string)) error {
 func unknownSetting(key string) string {
 	name, ours := strings.CutPrefix(key, "tmnotes.")
 	names := settings.keys()
-	if ours && slices.ContainsFunc(names, func(k string) bool { return strings.ToLower(k) == name }) {
+	is := func(k string) bool { return strings.ToLower(k) == name }
+	if ours && (slices.ContainsFunc(names, is) || slices.ContainsFunc(settings.all, func(o *setting) bool { return is(o.was) })) {
 		return ""
 	}
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	distance := func(k string) int { return levenshtein.Distance(strings.ToLower(k), last, nil) }
 	nearest := slices.MinFunc(names, func(a, b string) int { return distance(a) - distance(b) })
 	if distance(nearest) > len(last)/2 {
-		return fmt.Sprintf("there is no setting %s; the settings are %s", key, strings.Join(names, ", "))
+		return fmt.Sprintf("%s is not a setting; the settings are %s", key, strings.Join(names, ", "))
 	}
-	return fmt.Sprintf("there is no setting %s; is tmnotes.%s meant?", key, nearest)
+	return fmt.Sprintf("%s is not a setting; did you mean tmnotes.%s?", key, nearest)
 }
 
 // dropEmpty makes a flag look at none of its variables that are empty: CI engines

@@ -52,7 +52,7 @@ func setup(here *clone, undo bool) error {
 func checkCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:        "check",
-		Usage:       "read all notes and name what is wrong with them",
+		Usage:       "read all notes and report what is wrong",
 		Description: "Exits with 1 if something is found that needs a hand, and with 0 if not.",
 		Flags:       slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, storeFlags()),
 		Action:      inClone(env, func(c *cli.Context) (struct{}, error) { return struct{}{}, noArgs(c) }, check),

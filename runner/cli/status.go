@@ -68,9 +68,9 @@ func parseStatus(c *cli.Context) (o statusOptions, err error) {
 	}
 	switch {
 	case o.at == "" && c.IsSet("at"):
-		return o, errors.New("--at: of which commit or date?")
+		return o, errors.New("--at needs a commit or a date")
 	case o.at != "" && o.filter.Stack == string(note.Orphaned):
-		return o, errors.New("--at and --status orphaned do not go together: what is gone is told by HEAD")
+		return o, errors.New("--at and --status orphaned cannot be combined: orphaned is decided by HEAD")
 	}
 	return o, nil
 }
@@ -212,12 +212,12 @@ func momentOf(here *clone, text string) (a query.AsOf, err error) {
 		return a, nil
 	}
 	if commit, err := here.store.Resolve(text); err == nil {
-		a.What = fmt.Sprintf("what is recorded on %s %q and the commits before it", note.Short(commit.Hash), commit.Subject)
+		a.What = fmt.Sprintf("records up to %s %q", note.Short(commit.Hash), commit.Subject)
 		a.On, err = here.store.Ancestors(here.c.Context, commit.Hash)
 		return a, err
 	}
 	if a.Until, err = here.store.Date(here.c.Context, text, true); err != nil {
-		return a, fmt.Errorf("--at: %q is no commit that is here, and no date; write a date like 2026-11-20, 2026-11-20T14:00:00Z, yesterday or '3 days ago'", text)
+		return a, fmt.Errorf("--at: %q is neither a commit in this clone nor a date; write a date like 2026-11-20, 2026-11-20T14:00:00Z, yesterday or '3 days ago'", text)
 	}
 	a.What = "what was recorded until " + a.Until.Local().Format("2006-01-02 15:04:05 -0700")
 	return a, nil

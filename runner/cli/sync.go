@@ -77,7 +77,7 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 					if err := s.Flush(c.Context); err != nil {
 						return err
 					}
-					return errors.New("the repository has no remote to sync with; `git remote add origin URL` adds one (the records are in " + s.Ref() + ")")
+					return errors.New("this repository has no remote to sync with; `git remote add origin URL` adds one (the records are in " + s.Ref() + ")")
 				}
 				tr, err := travel(c.Context, s, remote)
 				if errors.Is(err, gitstate.ErrNotPushed) {
@@ -89,7 +89,7 @@ func travelCommand(env Env, name, usage string, travel func(context.Context, *gi
 				u := newUI(env)
 				switch {
 				case tr.Spooled:
-					u.Say("pushed to a ref of this clone's own on %s, which the next sync of anybody folds in", remote)
+					u.Say("pushed to a separate ref on %s; the next sync by anybody merges it", remote)
 				case tr.Pushed:
 					u.Say("pushed the notes to %s", remote)
 				case tr.Fetched:

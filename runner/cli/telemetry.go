@@ -167,7 +167,7 @@ func checkMetricsFile(file string) error {
 		return fmt.Errorf("--prometheus: %q: node_exporter reads files that end in .prom", file)
 	}
 	if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
-		return fmt.Errorf("--prometheus: there is no folder %s", filepath.Dir(file))
+		return fmt.Errorf("--prometheus: folder %s does not exist", filepath.Dir(file))
 	}
 	return nil
 }

@@ -224,7 +224,7 @@ func TestNoSpans(t *testing.T) {
 		{endpoint + " OTEL_TRACES_EXPORTER=zipkin", "warning: no spans are sent: OTEL_TRACES_EXPORTER=zipkin: there is otlp and none"},
 		{endpoint + " OTEL_EXPORTER_OTLP_PROTOCOL=http/json", "warning: no spans are sent: OTEL_EXPORTER_OTLP_PROTOCOL=http/json: there is http/protobuf and grpc"},
 		{endpoint + " OTEL_TRACES_SAMPLER=always_off", ""},
-		{"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318", "warning: no spans are sent: OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318 is no URL"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318", "warning: no spans are sent: OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318 is not a URL"},
 	} {
 		cmd := w.command("work", "tmnotes", "run", "--op", "deploy", "--force", "--", "traced")
 		cmd.Env = append(append(slices.Clone(w.env), strings.Fields(tc.vars)...), "TRACEPARENT="+traceparent)

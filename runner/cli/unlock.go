@@ -21,14 +21,14 @@ import (
 func unlockCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "unlock",
-		Usage:     "list the stacks that jobs have claimed, or remove claims by hand",
+		Usage:     "list the stacks that jobs have locked, or remove locks by hand",
 		ArgsUsage: "[--reason TEXT (STACK... | --all)]",
-		Description: "A claim that is not renewed expires by itself. Whoever holds one that is removed interrupts its command\n" +
+		Description: "A lock that is not renewed expires by itself. Whoever holds one that is removed interrupts its command\n" +
 			"when it learns of it; a command that lives on without its tmnotes is not stopped by anything here.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required with stacks, or --all)"},
-			&cli.BoolFlag{Name: "all", Usage: "all claims"},
-			settings.target.flagFor("only claims for this `TARGET`"),
+			&cli.BoolFlag{Name: "all", Usage: "all locks"},
+			settings.target.flagFor("only locks for this `TARGET`"),
 			formatFlag(),
 		}, storeFlags()),
 		Action: inClone(env, parseUnlock, unlock),
@@ -64,11 +64,11 @@ func parseUnlock(c *cli.Context) (unlockOptions, error) {
 		reason: strings.TrimSpace(c.String("reason"))}
 	switch {
 	case len(o.names) > 0 && c.Bool("all"):
-		return o, errors.New("--all is all claims; leave out the stacks, or --all")
+		return o, errors.New("--all means all locks; leave out the stacks, or --all")
 	case o.remove && o.reason == "":
-		return o, errors.New("removing a claim needs a reason: add --reason 'the runner is gone'")
+		return o, errors.New("removing a lock needs a reason: add --reason 'the runner is gone'")
 	case !o.remove && o.reason != "":
-		return o, errors.New("which claims? Name the stacks, or add --all; `tmnotes unlock` lists them")
+		return o, errors.New("which locks? Name the stacks, or add --all; `tmnotes unlock` lists them")
 	}
 	return o, nil
 }
@@ -80,7 +80,7 @@ func unlock(here *clone, o unlockOptions) error {
 		return err
 	}
 	if remote == "" {
-		return errors.New("the repository has no remote, and claims are kept there")
+		return errors.New("this repository has no remote, and locks are kept there")
 	}
 	if _, err := s.Remote(remote).Fetch(ctx); err != nil {
 		return err
@@ -102,21 +102,21 @@ func unlock(here *clone, o unlockOptions) error {
 		}
 	}
 	if len(found) == 0 {
-		here.Say("no stack is claimed on %s", remote)
+		here.Say("no stack is locked on %s", remote)
 		return nil
 	}
 	if err := s.Remote(remote).Unclaim(ctx, found); err != nil {
-		return fmt.Errorf("the claims were not removed: %w; `tmnotes unlock` lists them as they are now", err)
+		return fmt.Errorf("the locks were not removed: %w; `tmnotes unlock` lists them as they are now", err)
 	}
 	s.UseJournal(s.NewRun())
 	who := cmp.Or(here.env.ci().By, s.Who(ctx))
 	for _, n := range found {
-		here.Say("%s was claimed by %s %s", n.Stack, n.Who(), deploy.SinceWhen(&n))
+		here.Say("%s was locked by %s %s", n.Stack, n.Who(), deploy.SinceWhen(&n))
 		if err := s.Append(n.Commit, n.Unlocked(who, o.reason)); err != nil {
 			return err
 		}
 	}
-	here.Say("removed %s", runner.Plural(len(found), "claim"))
+	here.Say("removed %s", runner.Plural(len(found), "lock"))
 	here.sync.Remote = remote
 	return here.send()
 }
@@ -131,7 +131,7 @@ func namedClaims(here *clone, remote string, found []gitstate.Claim, names []str
 			}
 		}
 		if len(named) == n {
-			return nil, fmt.Errorf("nobody has claimed %s on %s; `tmnotes unlock` lists the claims (nothing was removed)", want, remote)
+			return nil, fmt.Errorf("%s is not locked on %s; `tmnotes unlock` lists the locks (nothing was removed)", want, remote)
 		}
 	}
 	return named, nil
@@ -163,7 +163,7 @@ func sayClaims(here *clone, stacks []query.StackView, target string) error {
 		if at := n.At.Add(n.Lease); at.After(time.Now()) {
 			until = "taken over at " + deploy.ClockTime(at) + " unless it is renewed"
 		}
-		here.Say("%s is claimed by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), deploy.SinceWhen(&n), until)
+		here.Say("%s is locked by %s %s; %s (tmnotes unlock)", n.Stack, n.Who(), deploy.SinceWhen(&n), until)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func listClaims(here *clone, remote string, found []gitstate.Claim) error {
 		return terminal.PrintJSON(here.Out, shown)
 	}
 	if len(found) == 0 {
-		here.Say("no stack is claimed on %s", remote)
+		here.Say("no stack is locked on %s", remote)
 		return nil
 	}
 	var rows [][]string

@@ -32,7 +32,7 @@ func checkPath(root *os.Root, file string) error {
 	at := ""
 	for _, part := range strings.Split(filepath.ToSlash(filepath.Clean(file)), "/") {
 		if at = filepath.Join(at, part); isGitDir(part) {
-			return fmt.Errorf("%s is in %s, which is git's own", file, at)
+			return fmt.Errorf("%s is inside %s, which belongs to git", file, at)
 		}
 		info, err := root.Lstat(at)
 		if errors.Is(err, os.ErrNotExist) {
@@ -42,7 +42,7 @@ func checkPath(root *os.Root, file string) error {
 			return err
 		}
 		if info.Mode()&os.ModeSymlink != 0 {
-			return fmt.Errorf("%s is a link, through which nothing is written", at)
+			return fmt.Errorf("%s is a symbolic link, and tmnotes does not write through links", at)
 		}
 	}
 	return nil

@@ -114,7 +114,7 @@ func (a *arrival) again(ctx context.Context, r Planned) (off string, err error) 
 	if queued == nil || !r.moved(queued) {
 		return "", nil
 	}
-	a.Out.Say("%s is deployed to %s, which was not so when it was selected", path, r.describe())
+	a.Out.Say("%s is deployed to %s; that changed after it was selected", path, r.describe())
 	a.courier.noted()
 	moved := a.record(path, note.Queued)
 	if err := a.Store.Withdraw(a.Commit.Hash, queued, note.Record{By: a.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {

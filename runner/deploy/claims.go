@@ -78,7 +78,7 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 		c, is := k.of(s.Path)
 		if after := k.afterElsewhere(s.Path); after != "" {
 			k.elsewhere[s.Path] = true
-			answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: "it depends on " + after + ", which another job is deploying"}
+			answers[i] = runner.Admission{Status: runner.StatusSkipped, Reason: "depends on " + after + ", which another job is deploying"}
 		} else if a, decided := k.ahead.take(c); is && decided {
 			if answers[i] = a; a.Hold == nil {
 				k.let.now(c)
@@ -111,7 +111,7 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	case ctx.Err() != nil:
 		return make([]runner.Admission, len(ready)), nil // what is interrupted does not start, whatever is said here
 	case errors.Is(err, gitstate.ErrClaims):
-		return nil, AdmitError{fmt.Errorf("stacks cannot be claimed: %w (--claims=off does without, and does not see other jobs)", err)}
+		return nil, AdmitError{fmt.Errorf("stacks cannot be locked: %w (--locks=off deploys without locks, and does not see other jobs)", err)}
 	case errors.Is(err, gitstate.ErrRemote):
 		later, err := k.later(err)
 		if err != nil {
@@ -136,7 +136,7 @@ func (k *claims) later(unreachable error) (runner.Admission, error) {
 		k.unreachable = time.Now()
 	}
 	if time.Since(k.unreachable) > k.opt.Lease {
-		return runner.Admission{}, AdmitError{fmt.Errorf("stacks cannot be claimed: %w", unreachable)}
+		return runner.Admission{}, AdmitError{fmt.Errorf("stacks cannot be locked: %w", unreachable)}
 	}
 	return runner.Admission{Later: k.soon(), Reason: query.OneLine(unreachable)}, nil
 }
@@ -168,7 +168,7 @@ func (k *claims) take(ctx context.Context, want, more []gitstate.Claim, say func
 			k.claimed(want[i].Stack, t.By, say)
 		default:
 			k.n.left.Store(want[i].Stack, true)
-			say(want[i].Stack, runner.Admission{Later: k.soon(), Reason: "others are claiming it"})
+			say(want[i].Stack, runner.Admission{Later: k.soon(), Reason: "other jobs are locking it"})
 		}
 	}
 	off, err := k.decide(ctx, k.claimer.Known(), mine)
@@ -250,13 +250,13 @@ func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(
 // claimed says what becomes of a stack that another job has claimed.
 func (k *claims) claimed(path string, by *gitstate.Other, say func(string, runner.Admission)) {
 	k.n.left.Store(path, true)
-	reason := "claimed by " + by.Who()
+	reason := "locked by " + by.Who()
 	switch k.opt.OnClaimed {
 	case "skip":
 		k.elsewhere[path] = true
 		say(path, runner.Admission{Status: runner.StatusSkipped, Reason: reason})
 	case "fail":
-		say(path, runner.Admission{Status: runner.StatusFailed, Reason: reason + " (--on-claimed=fail)"})
+		say(path, runner.Admission{Status: runner.StatusFailed, Reason: reason + " (--on-locked=fail)"})
 	default:
 		say(path, runner.Admission{Later: k.soon(), Reason: k.waitsFor(path, by)})
 	}
@@ -273,7 +273,7 @@ func (k *claims) waitsFor(path string, by *gitstate.Other) string {
 	if was := k.says[path]; was.run == by.Run && time.Since(was.at) < time.Minute {
 		return was.text
 	}
-	text := "claimed by " + by.Who() + " " + SinceWhen(&by.Claim)
+	text := "locked by " + by.Who() + " " + SinceWhen(&by.Claim)
 	if by.Here {
 		text += "; its command still runs on this machine"
 	} else {

@@ -185,7 +185,7 @@ func (n *Session) findNewer(ctx context.Context, st *gitstate.State, paths []str
 		f.late = append(f.late, late[i])
 	}
 	if guessed > 0 {
-		n.Out.Warn(fmt.Sprintf("the history of %s is not in this clone: the commit times in the records tell which commit is later", runner.Plural(guessed, "deployed commit")))
+		n.Out.Warn(fmt.Sprintf("the history of %s is not in this clone: commit times decide which commit is newer", runner.Plural(guessed, "deployed commit")))
 	}
 	return nil
 }

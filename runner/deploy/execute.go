@@ -227,5 +227,5 @@ func (n *Session) declare(ctx context.Context, remote string, head *note.Record,
 
 // Spooled tells what becomes of records that the shared ref did not take.
 func Spooled(remote, ref string) string {
-	return fmt.Sprintf("%s does not take %s from here, or others keep pushing to it; the records are on a spool ref there until the next sync of somebody who may", remote, ref)
+	return fmt.Sprintf("%s does not accept %s from here, or others keep pushing to it; the records wait on a separate ref there until somebody with permission syncs", remote, ref)
 }

@@ -50,7 +50,7 @@ func (g *legGate) admit(ctx context.Context, ready []runner.Stack) ([]runner.Adm
 		return nil
 	}
 	unread := func(err error) error {
-		return AdmitError{fmt.Errorf("what became of the stacks of other legs cannot be read: %w", err)}
+		return AdmitError{fmt.Errorf("the results of other legs cannot be read: %w", err)}
 	}
 	if err := ask(); err != nil {
 		return nil, unread(err)
@@ -170,7 +170,7 @@ func (g *legGate) stands(u *LegStack, l *gitstate.Latest) (cause, reason string,
 		}
 		if !g.said {
 			g.said = true
-			g.Out.Say("what became of stacks of other legs is not known here (%s): what comes after them starts all the same", g.Route.Why)
+			g.Out.Say("the results of other legs are unknown here (%s): stacks that depend on them start anyway", g.Route.Why)
 		}
 		return "", "", true
 	}

@@ -74,7 +74,7 @@ func (l *Leg) Check() error {
 		for i := range list {
 			u := &list[i]
 			if !strings.HasPrefix(u.Stack, "/") || u.Op == "" || l.of[u.Stack] != nil {
-				return fmt.Errorf("the stack %q, or what is to be done to it, is not understood, or is there twice", u.Stack)
+				return fmt.Errorf("the stack %q is malformed, or is listed twice", u.Stack)
 			}
 			l.of[u.Stack] = u
 		}
@@ -140,7 +140,7 @@ func (l *Leg) same(n *Session, stacks []runner.Stack) error {
 		}
 	}
 	if len(stacks) < len(l.Stacks) {
-		return fmt.Errorf("%s has stacks in which there is nothing to run; give matrix and run the same command", l.File)
+		return fmt.Errorf("%s lists stacks in which this command has nothing to run; give matrix and run the same command", l.File)
 	}
 	return nil
 }

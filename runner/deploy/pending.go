@@ -54,11 +54,11 @@ func atWork(busy []Planned, claims ClaimOptions, remote string) string {
 		case remote == "" || claims.Off:
 			then = "if it is, both deploy them"
 		case claims.OnClaimed == "skip":
-			then = "those it has claimed are left to it (--on-claimed=skip)"
+			then = "those it has locked are left to it (--on-locked=skip)"
 		case claims.OnClaimed == "fail":
-			then = "those it has claimed fail here (--on-claimed=fail)"
+			then = "those it has locked fail here (--on-locked=fail)"
 		default:
-			then = "waiting for those it has claimed"
+			then = "waiting for those it has locked"
 		}
 	}
 	return fmt.Sprintf("another run (%s of %s) may be %s %d of these stacks (%s is %s); %s", first.was.Run, first.was.By, doing, len(busy), first.Stack.Path, first.was.Status, then)

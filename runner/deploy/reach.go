@@ -118,7 +118,7 @@ func interruptible(ctx context.Context, s *gitstate.Store, do func() error) erro
 	case <-ctx.Done():
 		return ErrInterrupted
 	case <-silent.C:
-		return fmt.Errorf("the safeguards of Terramate wait for the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync does without)", gitstate.NoAnswer(s.NetworkTimeout()))
+		return fmt.Errorf("Terramate's safeguard git-out-of-sync needs the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync turns it off)", gitstate.NoAnswer(s.NetworkTimeout()))
 	}
 }
 
@@ -142,5 +142,5 @@ func (x *Plan) checkSafeguards(ctx context.Context) error {
 	if do != "" {
 		do += "; "
 	}
-	return fmt.Errorf("%w; nothing was executed (%s--disable-safeguards=git-out-of-sync does not ask)", err, do)
+	return fmt.Errorf("%w; nothing was executed (%s--disable-safeguards=git-out-of-sync turns the check off)", err, do)
 }

@@ -45,7 +45,7 @@ func NotAnnounced(err error, remote, ref string, ci CI) error {
 	if do == "" {
 		do = "`tmnotes doctor` looks for what is in the way"
 	}
-	return fmt.Errorf("%w; nothing was executed, since what is about to run must be on %s first (%s; or --sync=off, which other jobs do not see)", err, remote, do)
+	return fmt.Errorf("%w; nothing was executed: a run must be announced on %s first (%s; or --sync=off, which other jobs do not see)", err, remote, do)
 }
 
 // NotPushed is the error of work that was done and whose record is only here.

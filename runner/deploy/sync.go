@@ -42,7 +42,7 @@ func (y Sync) Route(s *gitstate.Store, projectRemote string, ci CI, ops ...strin
 	}
 	if remote == "" {
 		if y.Mode == "require" {
-			return Route{}, errors.New("--sync=require, and the repository has no remote; `git remote add origin URL` adds one")
+			return Route{}, errors.New("--sync=require, but this repository has no remote; `git remote add origin URL` adds one")
 		}
 		return Route{Why: "the repository has no remote"}, nil
 	}
@@ -60,7 +60,7 @@ func (y Sync) Find(s *gitstate.Store, projectRemote string) (string, error) {
 	remotes := s.Remotes()
 	if y.Remote != "" {
 		if !slices.Contains(remotes, y.Remote) {
-			return "", fmt.Errorf("there is no remote %q; `git remote -v` lists them", y.Remote)
+			return "", fmt.Errorf("%q is not a remote of this repository; `git remote -v` lists them", y.Remote)
 		}
 		return y.Remote, nil
 	}
@@ -73,7 +73,7 @@ func (y Sync) Find(s *gitstate.Store, projectRemote string) (string, error) {
 	case len(remotes) == 1:
 		return remotes[0], nil
 	case len(remotes) > 1:
-		return "", fmt.Errorf("which remote to sync the notes with is not clear (there is no %q); name it with --remote or `git config tmnotes.remote NAME`", projectRemote)
+		return "", fmt.Errorf("several remotes, and none is named %q; choose one with --remote or `git config tmnotes.remote NAME`", projectRemote)
 	}
 	return "", nil
 }
@@ -89,7 +89,7 @@ func (w *World) Fetch(ctx context.Context, s *gitstate.Store, plan Route) error 
 		if do != "" {
 			do += "; "
 		}
-		return fmt.Errorf("%w; nothing was done (%s--sync=off works with what is here)", err, do)
+		return fmt.Errorf("%w; nothing was done (%s--sync=off uses what this clone has)", err, do)
 	}
 	if tr.Empty {
 		w.Out.Say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.Remote, s.Ref())

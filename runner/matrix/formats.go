@@ -219,7 +219,7 @@ func (g GitLab) local(template string) (string, error) {
 	}
 	path, err := inside(g.Tree, abs)
 	if err != nil {
-		return "", fmt.Errorf("%w; GitLab includes what is in the commit", err)
+		return "", fmt.Errorf("%w; GitLab can include committed files only", err)
 	}
 	return "/" + path, nil
 }

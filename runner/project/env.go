@@ -151,7 +151,7 @@ func (p *Project) Eval(s runner.Stack, target string, cmd []string) ([]string, e
 	for i, arg := range cmd {
 		expr, err := ast.ParseExpression(`"`+arg+`"`, "<cmd arg>")
 		if err != nil {
-			return nil, oneLine(fmt.Sprintf("stack %s: argument %q is no HCL template", s.Path, arg), err)
+			return nil, oneLine(fmt.Sprintf("stack %s: argument %q is not an HCL template", s.Path, arg), err)
 		}
 		val, err := ctx.Eval(expr)
 		if err != nil {

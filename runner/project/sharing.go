@@ -79,7 +79,7 @@ func (p *Project) inputs(ctx context.Context, tree *config.Tree, st *config.Stac
 		}
 		backend, ok := tree.SharingBackend(input.Backend)
 		if !ok {
-			return nil, fmt.Errorf("input %q: there is no sharing_backend %q", input.Name, input.Backend)
+			return nil, fmt.Errorf("input %q: sharing_backend %q does not exist", input.Name, input.Backend)
 		}
 		out, err := p.outputsOf(ctx, from, backend, mockOnFail)
 		if err != nil {

@@ -95,7 +95,7 @@ func NamedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []stri
 		}
 		switch {
 		case !found && below:
-			return nil, fmt.Errorf("there is no stack at or below %s%s; `tmnotes list` lists the stacks (nothing was triggered)", want, MeantStack(want, all))
+			return nil, fmt.Errorf("%s is not a stack in this project, and has none below it%s; `tmnotes list` lists the stacks (nothing was triggered)", want, MeantStack(want, all))
 		case !found:
 			return nil, fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was triggered)", want, MeantStack(want, all))
 		}

@@ -142,9 +142,9 @@ func (q *Pendings) Recorded(l *gitstate.Latest) (digest, why string, err error) 
 	case err != nil:
 		return "", "", err
 	case at == nil:
-		return "", fmt.Sprintf("what was deployed at %s is not known: that commit is not in this clone, or cannot be read as a project", note.Short(l.Commit)), nil
+		return "", fmt.Sprintf("unknown what was deployed at %s: the commit is not in this clone, or is not a readable project", note.Short(l.Commit)), nil
 	case at[l.Record.Stack] == "":
-		return "", fmt.Sprintf("what was deployed at %s is not known: it was no stack there, or its inputs cannot be read", note.Short(l.Commit)), nil
+		return "", fmt.Sprintf("unknown what was deployed at %s: it was not a stack there, or its inputs cannot be read", note.Short(l.Commit)), nil
 	}
 	return project.Complete(l.Inputs, at[l.Record.Stack]), "", nil
 }

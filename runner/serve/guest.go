@@ -157,7 +157,7 @@ func (g *Guest) run(ctx context.Context, cmd *exec.Cmd) (code int, err error) {
 		g.Out.Warn(err.Error()) // nobody asked for the notes
 	}
 	_ = server.Close()
-	open, err := g.api.Settle(fmt.Sprintf("%s ended (exit code %d) before it said what came of it", name, exit))
+	open, err := g.api.Settle(fmt.Sprintf("%s ended (exit code %d) before it reported its result", name, exit))
 	if open > 0 {
 		g.Out.Warn(fmt.Sprintf("%s ended and left %s unfinished: recorded as canceled", name, runner.Plural(open, "stack")))
 	}

@@ -63,12 +63,12 @@ func held(path string) string {
 	text, _ := os.ReadFile(path + holderSuffix)
 	lines := strings.SplitN(string(text), "\n", 3)
 	if len(lines) < 3 {
-		return fmt.Sprintf("another process, which has the lock %s", path)
+		return fmt.Sprintf("another process that holds %s", path)
 	}
 	pid, _ := strconv.Atoi(lines[0])
 	since := lines[1]
 	if at, err := time.Parse(time.RFC3339, since); err == nil {
 		since = at.Local().Format(time.DateTime)
 	}
-	return fmt.Sprintf("process %d (%s, running since %s), which has the lock %s", pid, strings.TrimSpace(lines[2]), since, filepath.Base(path))
+	return fmt.Sprintf("process %d (%s, running since %s) that holds %s", pid, strings.TrimSpace(lines[2]), since, filepath.Base(path))
 }

@@ -86,7 +86,7 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 	r.CommonDir, r.Objects = lines[0], lines[1]
 	r.Shallow = lines[2] == "true"
 	if lines[4] != "sha1" {
-		return nil, fmt.Errorf("%w: its objects are %s, which tmnotes does not write yet", ErrUnsupported, lines[4])
+		return nil, fmt.Errorf("%w: its object format is %s, which tmnotes does not support yet", ErrUnsupported, lines[4])
 	}
 	if lines[3] != "true" && topErr == nil {
 		r.WorkTree = strings.TrimSuffix(top, "\n")
@@ -105,7 +105,7 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 		}
 	})
 	if f := r.Setting("extensions.refstorage"); f != "" && f != "files" {
-		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
+		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not support yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
 	}
 	if r.WorkTree != "" {
 		if err := r.readConfigFile(ctx); err != nil {
@@ -121,7 +121,7 @@ func (r *Repo) notOpened(err error) error {
 	if errors.As(err, &ge) {
 		switch low := strings.ToLower(ge.Stderr); {
 		case strings.Contains(low, "refstorage") || strings.Contains(low, "reftable"):
-			return fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not write yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
+			return fmt.Errorf("%w: it stores refs as reftable, which tmnotes does not support yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported)
 		case strings.Contains(low, "dubious ownership"):
 			return notOwned(ge.Stderr)
 		case strings.Contains(low, "not a git repository") && r.Getenv("GIT_DIR") != "":

@@ -183,7 +183,7 @@ func (d *treeDir) evade(t *Tree) error {
 		}
 		n := d.notes[i]
 		if d.depth >= len(n.key)-1 || d.taken(hexByte(n.key[d.depth])) {
-			return errors.New("no place in the notes tree: what is no note has taken every name for it")
+			return errors.New("no free name in the notes tree: entries that are not notes have taken them all")
 		}
 		d.notes = slices.Delete(d.notes, i, i+1)
 		if err := t.sink(d, []treeNote{n}); err != nil {
