@@ -105,13 +105,10 @@ func TestLegsMerge(t *testing.T) {
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
 	planner, one, two := open(t, repo.Dir), open(t, repo.Clone().Dir), open(t, repo.Clone().Dir)
-	for _, s := range []*Store{planner, one, two} {
-		s.UseJournal("R1")
-	}
 	noError(t, planner.Append(head, &note.Record{Event: note.Started, Op: note.Deploy, Run: "R1", Version: 1},
 		of(1, result(note.Queued, "/a", "R1")), of(1, result(note.Queued, "/b", "R1")), of(2, result(note.Queued, "/c", "R1"))))
 	push(t, planner)
-	for _, s := range []*Store{one, two} {
+	for _, s := range []process{one, two} {
 		fetch(t, s)
 		must[*State](t)(s.State(ctx))
 	}
@@ -121,7 +118,7 @@ func TestLegsMerge(t *testing.T) {
 	push(t, one)
 	noError(t, one.Append(head, result(note.OK, "/b", "R1"), of(1, &note.Record{Event: note.Finished, Run: "R1", OK: 2})))
 	push(t, one)
-	for _, s := range []*Store{planner, one, two} {
+	for _, s := range []process{planner, one, two} {
 		fetch(t, s)
 		st := must[*State](t)(s.State(ctx))
 		for stack, want := range map[string]note.Status{"/a": note.OK, "/b": note.OK, "/c": note.Failed} {

@@ -60,7 +60,7 @@ func TestSpoolNamesWhatItReplaces(t *testing.T) {
 	repo.Hook("update", refuseShared)
 	a, b := open(t, repo.Dir), open(t, repo.Clone().Dir)
 	b.spoolName = a.writer()
-	for i, s := range []*Store{a, b, a, b} {
+	for i, s := range []process{a, b, a, b} {
 		noError(t, s.Append(repo.Head(), result(note.OK, "/s"+string(rune('0'+i)), "R"+string(rune('0'+i)))))
 		push(t, s)
 	}

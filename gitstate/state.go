@@ -21,7 +21,7 @@ import (
 type State struct {
 	s    *Store
 	x    *index
-	read int64 // which of the store's reads it is
+	read time.Time // when it was read
 
 	once   sync.Once
 	newest map[string]time.Time // by ident
