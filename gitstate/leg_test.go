@@ -135,17 +135,17 @@ func TestLegsMerge(t *testing.T) {
 
 // Clones that are copies of one clone have its name among those that spool. Each
 // leg takes one of its own, so that no copy writes over another's records.
-func TestOwnWriter(t *testing.T) {
+func TestOwnSpool(t *testing.T) {
 	t.Parallel()
 	s := open(t, gittest.New(t).Dir)
-	clone := s.writer()
+	clone := s.spoolWriter()
 	names := map[string]bool{clone: true}
 	for range 2 {
 		leg := open(t, s.WorkTree())
-		leg.OwnWriter()
-		names[leg.writer()] = true
+		leg.OwnSpool()
+		names[leg.spoolWriter()] = true
 	}
-	if again := open(t, s.WorkTree()).writer(); again != clone || len(names) != 3 {
+	if again := open(t, s.WorkTree()).spoolWriter(); again != clone || len(names) != 3 {
 		t.Errorf("%s became %s; %v", clone, again, names)
 	}
 }

@@ -96,7 +96,7 @@ func (e *Engine) begin(ctx context.Context, req Request, tasks Tasks) (*Plan, er
 	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, p.Root()), courier: NewCourier(e.Store, w, "", req.Interval)}
 	if req.Leg != nil && !req.Leg.Aside {
 		n.LegNumber = req.Leg.Leg
-		n.Store.OwnWriter()
+		n.Store.OwnSpool()
 	}
 	return &Plan{Session: n, Request: req, project: p, make: tasks, Tasks: map[string]runner.Task{}, Why: map[string]string{}}, nil
 }
