@@ -112,7 +112,8 @@ func (s *Store) notes(fn func(t noteReader, over map[string][]string) error) err
 // Forget removes the lines of a commit's note that pick chooses, for good: a
 // tombstone with the reason takes their place, and merging honours it in every
 // clone. Tombstones stay. It returns what it removed.
-func (s *Store) Forget(ctx context.Context, commit string, by note.Record, pick func(Line) bool) ([]Line, error) {
+func (w *Writer) Forget(ctx context.Context, commit string, by note.Record, pick func(Line) bool) ([]Line, error) {
+	s := w.store
 	lines, err := s.Note(commit)
 	if err != nil {
 		return nil, err
@@ -131,7 +132,7 @@ func (s *Store) Forget(ctx context.Context, commit string, by note.Record, pick 
 	if len(stones) == 0 {
 		return nil, nil
 	}
-	if err := s.bury(ctx, commit, gone, stones); err != nil {
+	if err := w.bury(ctx, commit, gone, stones); err != nil {
 		return nil, err
 	}
 	for _, l := range gone {
@@ -145,11 +146,12 @@ func (s *Store) Forget(ctx context.Context, commit string, by note.Record, pick 
 }
 
 // bury records tombstones where the lines stand that they remove.
-func (s *Store) bury(ctx context.Context, commit string, gone []Line, stones []*note.Record) error {
-	entries, err := s.entries(commit, stones)
+func (w *Writer) bury(ctx context.Context, commit string, gone []Line, stones []*note.Record) error {
+	entries, err := w.entries(commit, stones)
 	if err != nil {
 		return err
 	}
+	s := w.store
 	here, there := map[string]bool{}, map[string]bool{}
 	if s.hasLocal() {
 		if here, err = s.lines(ctx, s.local(), commit); err != nil {
@@ -169,10 +171,10 @@ func (s *Store) bury(ctx context.Context, commit string, gone []Line, stones []*
 		}
 	}
 	if len(shared) > 0 {
-		err = s.journal.Append(shared, true)
+		err = w.file.Append(shared, true)
 	}
 	if len(local) > 0 {
-		err = errors.Join(err, s.appendLocal(local, true))
+		err = errors.Join(err, w.appendLocal(local, true))
 	}
 	return err
 }

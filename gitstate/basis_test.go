@@ -42,17 +42,17 @@ func newBasisWorld(t testing.TB) *basisWorld {
 	return &basisWorld{t, &clock{at: time.Date(2026, 11, 23, 15, 10, 1, 0, time.UTC)}, r.Dir, r.Head()}
 }
 
-func (w *basisWorld) writer() *Store { return openWith(w, Options{Dir: w.dir, Now: w.now}) }
+func (w *basisWorld) writer() process { return openWith(w, Options{Dir: w.dir, Now: w.now}) }
 
 // know reads the state, by which what s records from now on is recorded.
-func (w *basisWorld) know(s *Store) *State {
+func (w *basisWorld) know(s process) *State {
 	w.Helper()
 	st := must[*State](w)(s.State(context.Background()))
-	s.Basis(st)
+	s.Follow(st)
 	return st
 }
 
-func (w *basisWorld) add(s *Store, records ...*note.Record) {
+func (w *basisWorld) add(s process, records ...*note.Record) {
 	w.Helper()
 	noError(w, s.Append(w.head, records...))
 }
@@ -72,10 +72,10 @@ func (w *basisWorld) note() string {
 // sequences are what writers do to one repository, and what stands in the note then, to
 // the byte. between is called wherever somebody may read the state.
 var sequences = map[string]struct {
-	do   func(w *basisWorld, between func(*Store))
+	do   func(w *basisWorld, between func(process))
 	want string
 }{
-	"a run after a run": {func(w *basisWorld, between func(*Store)) {
+	"a run after a run": {func(w *basisWorld, between func(process)) {
 		for _, run := range []string{"R1", "R2"} {
 			s := w.writer()
 			st := w.know(s)
@@ -101,7 +101,7 @@ at=2026-11-23T15:10:05.000Z status=ok op=deploy stack=/b prev=R1 run=R2
 at=2026-11-23T15:10:05.001Z event=finished run=R2 ok=2`},
 
 	// Another process of the run has queued the stack, and named what it followed.
-	"a run in several processes": {func(w *basisWorld, between func(*Store)) {
+	"a run in several processes": {func(w *basisWorld, between func(process)) {
 		first := w.writer()
 		w.add(first, result(note.OK, "/a", "R1"))
 		announcer := w.writer()
@@ -118,7 +118,7 @@ at=2026-11-23T15:10:05.001Z event=finished run=R2 ok=2`},
 at=2026-11-23T15:10:01.003Z status=failed op=deploy stack=/a prev=R1 run=R2`},
 
 	// What comes after the basis is followed only if it becomes the basis, or is said.
-	"a rival in between": {func(w *basisWorld, between func(*Store)) {
+	"a rival in between": {func(w *basisWorld, between func(process)) {
 		s, rival := w.writer(), w.writer()
 		st := w.know(s)
 		w.add(s, w.follow(st, note.Queued, "/a", "R1"), w.follow(st, note.Queued, "/b", "R1"))
@@ -136,7 +136,7 @@ at=2026-11-23T15:11:01.000Z status=ok op=deploy stack=/a prev=R1 run=R2
 at=2026-11-23T15:11:01.000Z status=ok op=deploy stack=/b prev=R1 run=R2
 at=2026-11-23T15:11:01.001Z status=ok op=deploy stack=/b prev=R2 run=R1`},
 
-	"a writer that knows nothing": {func(w *basisWorld, between func(*Store)) {
+	"a writer that knows nothing": {func(w *basisWorld, between func(process)) {
 		w.add(w.writer(), result(note.OK, "/a", "R1"))
 		w.move(-time.Hour)
 		s := w.writer()
@@ -151,9 +151,9 @@ at=2026-11-23T15:10:01.000Z status=ok op=deploy stack=/a run=R1`},
 func TestBasis(t *testing.T) {
 	t.Parallel()
 	for name, sequence := range sequences {
-		for reading, between := range map[string]func(*Store){
-			"nobody reads": func(*Store) {},
-			"others read":  func(s *Store) { must[*State](t)(s.State(context.Background())) },
+		for reading, between := range map[string]func(process){
+			"nobody reads": func(process) {},
+			"others read":  func(s process) { must[*State](t)(s.State(context.Background())) },
 		} {
 			t.Run(name+", "+reading, func(t *testing.T) {
 				t.Parallel()
@@ -177,7 +177,7 @@ func TestBasisGoesOn(t *testing.T) {
 	w.add(w.writer(), result(note.OK, "/a", "R1"))
 	w.move(-time.Minute)
 	st := w.know(s)
-	s.Basis(old)
+	s.Follow(old)
 	w.add(s, w.follow(st, note.OK, "/a", "R2"))
 	if got := w.note(); !strings.HasSuffix(got, "at=2026-11-23T15:11:01.001Z status=ok op=deploy stack=/a prev=R1 run=R2") {
 		t.Errorf("the note is\n%s", got)
@@ -209,7 +209,7 @@ func TestStateWhileAppending(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				} else if i == 0 {
-					s.Basis(st)
+					s.Follow(st)
 				}
 			}
 		})

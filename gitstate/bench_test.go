@@ -74,10 +74,10 @@ func BenchmarkState(b *testing.B) {
 			}
 		}
 	})
-	read := func(b *testing.B, prepare func(s *Store)) {
+	read := func(b *testing.B, prepare func(s process)) {
 		b.ReportAllocs()
 		for b.Loop() {
-			s, err := Open(ctx, Options{Dir: repo.Dir})
+			s, err := opened(Options{Dir: repo.Dir})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -88,11 +88,11 @@ func BenchmarkState(b *testing.B) {
 			s.Close()
 		}
 	}
-	b.Run("no index", func(b *testing.B) { read(b, func(s *Store) { os.Remove(s.indexPath()) }) })
-	b.Run("index", func(b *testing.B) { read(b, func(*Store) {}) })
+	b.Run("no index", func(b *testing.B) { read(b, func(s process) { os.Remove(s.indexPath()) }) })
+	b.Run("index", func(b *testing.B) { read(b, func(process) {}) })
 	b.Run("one note later", func(b *testing.B) {
 		head, i := repo.Head(), 0
-		read(b, func(s *Store) {
+		read(b, func(s process) {
 			i++
 			if err := s.Append(head, result(note.OK, "/new", fmt.Sprint("R", i), fmt.Sprint("R", i-1))); err != nil {
 				b.Fatal(err)

@@ -150,7 +150,7 @@ func (c *Claimer) holding(t *testing.T) Claim {
 func init() {
 	// holder claims /x, and starts a command that lives for as long as a file does.
 	children["holder"] = func(args []string) {
-		s, err := Open(context.Background(), Options{Dir: args[0]})
+		s, err := opened(Options{Dir: args[0]})
 		if err != nil {
 			fail(err)
 		}
@@ -159,7 +159,7 @@ func init() {
 			fail(err)
 		}
 		lease, _ := time.ParseDuration(args[2])
-		c := s.Remote("origin").NewClaimer(Claim{Commit: args[1], Run: "RUN1", Lease: lease})
+		c := s.Remote("origin").NewClaimer(s.Writer, Claim{Commit: args[1], Run: "RUN1", Lease: lease})
 		if got, err := c.Take(context.Background(), []Claim{{Stack: "/x"}}); err != nil || got[0].Hold == nil {
 			fail(err)
 		}
@@ -195,7 +195,7 @@ func TestClaimsOnAServerThatKeepsRefs(t *testing.T) {
 			s := openWith(t, Options{Dir: repo.Dir, Warn: func(text string) { warned.WriteString(text + "\n") }})
 			x := Claim{Stack: "/x", ID: "1"}
 			clone := open(t, repo.Clone().Dir)
-			for run, s := range []*Store{s, clone, s} {
+			for run, s := range []process{s, clone, s} {
 				c := claimer(t, s, repo.Head(), "RUN"+string(rune('1'+run)), time.Hour)
 				if got := takes(t, c, x)[0]; got.Hold == nil {
 					t.Fatalf("%d: it is not free: %+v", run, got)

@@ -19,7 +19,7 @@ func claimsOf(repo *gittest.Repo) int {
 func announces(t *testing.T, c *Claimer, stack Claim) Claim {
 	t.Helper()
 	r := &note.Record{Status: note.Queued, Op: note.Deploy, Target: stack.Target, Stack: stack.Stack, ID: stack.ID, Run: c.about.Run}
-	noError(t, c.s.Append(c.about.Commit, r))
+	noError(t, c.s.Writer(c.about.Run).Append(c.about.Commit, r))
 	if tr := must[Traveled](t)(c.s.Remote("origin").Announce(context.Background(), false)); tr.Spooled {
 		t.Fatal("the announcement is on a spool ref")
 	}
@@ -63,7 +63,7 @@ func TestClaimedByAnnouncedNames(t *testing.T) {
 				if (got[0].Hold != nil) != c.both || !c.both && (got[0].By == nil || got[0].By.Run != a.about.Run) {
 					t.Errorf("%+v while %+v is claimed: %+v", second, first, got[0])
 				}
-				fetch(t, b.s)
+				fetch(t, process{Store: b.s})
 				if found := must[[]Claim](t)(b.s.Remote("origin").Claims(context.Background())); len(found) != map[bool]int{false: 1, true: 2}[c.both] {
 					t.Errorf("%d claims: %+v", len(found), found)
 				}

@@ -13,9 +13,9 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
 )
 
-func claimer(t *testing.T, s *Store, commit, run string, lease time.Duration) *Claimer {
+func claimer(t *testing.T, s process, commit, run string, lease time.Duration) *Claimer {
 	t.Helper()
-	c := s.Remote("origin").NewClaimer(Claim{Commit: commit, Run: run, By: "Alice <alice@example.com>", Lease: lease})
+	c := s.Remote("origin").NewClaimer(s.Writer, Claim{Commit: commit, Run: run, By: "Alice <alice@example.com>", Lease: lease})
 	t.Cleanup(func() { c.Close() })
 	return c
 }

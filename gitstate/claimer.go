@@ -86,23 +86,22 @@ type holding struct {
 }
 
 // NewClaimer makes ready to claim stacks on a remote. about has what all claims
-// say: Commit, Run, By, Job and Lease. Close ends it. Who is marked as working on
-// the run is the holder, and a death of his is seen in this clone.
-func (r Remote) NewClaimer(about Claim) *Claimer {
-	s, remote := r.store, r.name
-	c := s.newClaimer(remote, about, clockFrom(time.Now()))
+// say: Commit, Run, By, Job and Lease. Close ends it. Where the writer is marked as working
+// on the run, it is the holder, and its death is seen in this clone.
+func (r Remote) NewClaimer(w *Writer, about Claim) *Claimer {
+	c := w.newClaimer(r.name, about, clockFrom(time.Now()))
 	c.done.Go(c.watch)
 	return c
 }
 
-func (s *Store) newClaimer(remote string, about Claim, clock func() moment) *Claimer {
-	c := &Claimer{s: s, remote: remote, about: about, holder: ulid.Make().String(), clock: clock, Poll: min(about.Lease/10, 5*time.Second),
+func (w *Writer) newClaimer(remote string, about Claim, clock func() moment) *Claimer {
+	c := &Claimer{s: w.store, remote: remote, about: about, holder: ulid.Make().String(), clock: clock, Poll: min(about.Lease/10, 5*time.Second),
 		held: map[string]*holding{}, seen: map[string]sighting{}, tried: map[plumbing.Hash]bool{}, stop: make(chan struct{})}
-	s.mu.Lock()
-	if m := s.lives[about.Run]; m != nil {
+	w.mu.Lock()
+	if m := w.lives[about.Run]; m != nil {
 		c.holder = m.holder
 	}
-	s.mu.Unlock()
+	w.mu.Unlock()
 	return c
 }
 

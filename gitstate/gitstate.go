@@ -5,7 +5,7 @@
 //
 // A note on refs/notes/tmnotes holds one line (a [Record]) for each result of
 // a stack on the commit that was deployed. [Open] finds the repository as git
-// finds it, [Store.Append] acknowledges records once they are in a synced
+// finds it, [Writer.Append] acknowledges records once they are in a synced
 // journal, [Store.Flush] brings the journal into the notes, [Store.State]
 // answers what the latest result of a stack is, [Remote.Fetch] and [Remote.Push]
 // carry the notes to and from a remote without losing anybody's lines.

@@ -68,23 +68,24 @@ func TestStateAtProperty(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		notes, now := allNotes{}, gittest.T0
-		s := &Store{now: func() time.Time { return now }, staleAfter: time.Hour, private: "/nowhere", lastAt: map[string]time.Time{}}
+		s := &Store{now: func() time.Time { return now }, staleAfter: time.Hour, private: "/nowhere"}
+		w := &Writer{store: s, lastAt: map[string]time.Time{}}
 		var moments []time.Time
 		var then []map[slotKey][]string
 		for i := range rapid.IntRange(1, 20).Draw(t, "runs") {
 			now = now.Add(time.Second)
-			s.basis = &State{s: s, x: notes.index()}
+			w.basis = &State{s: s, x: notes.index()}
 			r := note.Record{Run: "R" + string(rune('A'+i)), Stack: rapid.SampledFrom([]string{"/a", "/b"}).Draw(t, "stack"),
 				Op:     rapid.SampledFrom([]string{note.Deploy, note.Destroy, "plan"}).Draw(t, "op"),
 				Status: rapid.SampledFrom([]note.Status{note.OK, note.Failed, note.Canceled, note.Triggered}).Draw(t, "status")}
-			l, err := s.basis.Latest(note.Slot{ID: "", Path: r.Stack, Target: "", Op: r.Op})
+			l, err := w.basis.Latest(note.Slot{ID: "", Path: r.Stack, Target: "", Op: r.Op})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if rapid.IntRange(0, 9).Draw(t, "knows what came before") > 0 {
 				r.Prev = l.Runs()
 			}
-			s.stamp(&r)
+			w.stamp(&r)
 			notes.add(rapid.SampledFrom([]string{"c1", "c2"}).Draw(t, "commit"), mustLine(r))
 			moments, then = append(moments, r.At), append(then, headsOf(notes.index()))
 		}

@@ -176,13 +176,14 @@ func TestIndexProperties(t *testing.T) {
 			notes allNotes
 			x     *index
 			s     *Store
-			open  []note.Record // what it began
+			*Writer
+			open []note.Record // what it began
 		}
 		now, hub := gittest.T0, allNotes{}
 		var writers []*writer
 		for _, skew := range []time.Duration{0, time.Hour, -24 * time.Hour} {
-			writers = append(writers, &writer{notes: allNotes{}, x: newIndex(), s: &Store{private: "/nowhere", staleAfter: time.Hour,
-				now: func() time.Time { return now.Add(skew) }, lastAt: map[string]time.Time{}}})
+			s := &Store{private: "/nowhere", staleAfter: time.Hour, now: func() time.Time { return now.Add(skew) }}
+			writers = append(writers, &writer{notes: allNotes{}, x: newIndex(), s: s, Writer: &Writer{store: s, lastAt: map[string]time.Time{}}})
 		}
 		runs := 0
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
@@ -190,10 +191,10 @@ func TestIndexProperties(t *testing.T) {
 			w := rapid.SampledFrom(writers).Draw(t, "writer")
 			before := w.notes.clone()
 			st := &State{s: w.s, x: w.x}
-			w.s.basis = st
+			w.basis = st
 			commit := rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "commit")
 			write := func(r note.Record) {
-				w.s.stamp(&r)
+				w.stamp(&r)
 				if rapid.IntRange(0, 3).Draw(t, "version 1") > 0 {
 					r.SayCommit(commit)
 				}
@@ -297,13 +298,14 @@ func TestIndexProperties(t *testing.T) {
 func TestIndexFollows(t *testing.T) {
 	t.Parallel()
 	x, notes := newIndex(), allNotes{}
-	s := &Store{private: "/nowhere", staleAfter: time.Hour, now: func() time.Time { return gittest.T0 }, lastAt: map[string]time.Time{}}
+	s := &Store{private: "/nowhere", staleAfter: time.Hour, now: func() time.Time { return gittest.T0 }}
+	w := &Writer{store: s, lastAt: map[string]time.Time{}}
 	step := func(what, commit string, records ...note.Record) {
 		t.Helper()
 		before := notes.clone()
 		for _, r := range records {
-			s.basis = &State{s: s, x: x}
-			s.stamp(&r)
+			w.basis = &State{s: s, x: x}
+			w.stamp(&r)
 			notes.add(commit, mustLine(r))
 		}
 		if !x.apply(before.changesTo(notes)) {

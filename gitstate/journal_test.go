@@ -23,7 +23,7 @@ func TestJournalDamage(t *testing.T) {
 	for i := range 3 {
 		noError(t, s.Append(head, result(note.OK, fmt.Sprint("/", i), "R1")))
 	}
-	path := filepath.Join(s.journal.Dir, s.journal.Name)
+	path := filepath.Join(s.file.Dir, s.file.Name)
 	data := must[[]byte](t)(os.ReadFile(path))
 	lines := strings.SplitAfter(string(data), "\n")
 	count := func() (n, damaged int) {
@@ -189,7 +189,7 @@ func TestFailClosed(t *testing.T) {
 			t.Parallel()
 			repo, head := setup(t)
 			damage(t, repo, head)
-			s, err := Open(ctx, Options{Dir: repo.Dir})
+			s, err := opened(Options{Dir: repo.Dir})
 			if err != nil {
 				return
 			}

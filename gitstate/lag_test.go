@@ -14,7 +14,7 @@ import (
 
 // cached makes a clone that fetches from a cache of the remote and pushes to the
 // remote itself. refresh brings the cache up to date.
-func cached(t *testing.T, repo *gittest.Repo, warn func(string)) (s *Store, cache string, refresh func()) {
+func cached(t *testing.T, repo *gittest.Repo, warn func(string)) (s process, cache string, refresh func()) {
 	t.Helper()
 	cache = filepath.Join(t.TempDir(), "cache.git")
 	repo.Git("clone", "-q", "--mirror", repo.Remote, cache)

@@ -105,13 +105,10 @@ func TestLegsMerge(t *testing.T) {
 	repo := gittest.New(t)
 	ctx, head := context.Background(), repo.Head()
 	planner, one, two := open(t, repo.Dir), open(t, repo.Clone().Dir), open(t, repo.Clone().Dir)
-	for _, s := range []*Store{planner, one, two} {
-		s.UseJournal("R1")
-	}
 	noError(t, planner.Append(head, &note.Record{Event: note.Started, Op: note.Deploy, Run: "R1", Version: 1},
 		of(1, result(note.Queued, "/a", "R1")), of(1, result(note.Queued, "/b", "R1")), of(2, result(note.Queued, "/c", "R1"))))
 	push(t, planner)
-	for _, s := range []*Store{one, two} {
+	for _, s := range []process{one, two} {
 		fetch(t, s)
 		must[*State](t)(s.State(ctx))
 	}
@@ -121,7 +118,7 @@ func TestLegsMerge(t *testing.T) {
 	push(t, one)
 	noError(t, one.Append(head, result(note.OK, "/b", "R1"), of(1, &note.Record{Event: note.Finished, Run: "R1", OK: 2})))
 	push(t, one)
-	for _, s := range []*Store{planner, one, two} {
+	for _, s := range []process{planner, one, two} {
 		fetch(t, s)
 		st := must[*State](t)(s.State(ctx))
 		for stack, want := range map[string]note.Status{"/a": note.OK, "/b": note.OK, "/c": note.Failed} {
@@ -138,17 +135,17 @@ func TestLegsMerge(t *testing.T) {
 
 // Clones that are copies of one clone have its name among those that spool. Each
 // leg takes one of its own, so that no copy writes over another's records.
-func TestOwnWriter(t *testing.T) {
+func TestOwnSpool(t *testing.T) {
 	t.Parallel()
 	s := open(t, gittest.New(t).Dir)
-	clone := s.writer()
+	clone := s.spoolWriter()
 	names := map[string]bool{clone: true}
 	for range 2 {
 		leg := open(t, s.WorkTree())
-		leg.OwnWriter()
-		names[leg.writer()] = true
+		leg.OwnSpool()
+		names[leg.spoolWriter()] = true
 	}
-	if again := open(t, s.WorkTree()).writer(); again != clone || len(names) != 3 {
+	if again := open(t, s.WorkTree()).spoolWriter(); again != clone || len(names) != 3 {
 		t.Errorf("%s became %s; %v", clone, again, names)
 	}
 }

@@ -25,9 +25,9 @@ import (
 // The file says of which machine and of which file system entry it is. In a copy of
 // the clone that is not so, and the copy says nothing of who works in the original.
 
-// Mark is what [Store.Live] made.
+// Mark is what [Writer.Live] made.
 type Mark struct {
-	s      *Store
+	by     *Writer
 	run    string
 	file   *os.File
 	lock   io.Closer
@@ -46,11 +46,11 @@ func (m *Mark) Inherited() []*os.File {
 
 // Done takes the mark away: what was to be done is done.
 func (m *Mark) Done() {
-	m.s.mu.Lock()
-	if m.s.lives[m.run] == m {
-		delete(m.s.lives, m.run)
+	m.by.mu.Lock()
+	if m.by.lives[m.run] == m {
+		delete(m.by.lives, m.run)
 	}
-	m.s.mu.Unlock()
+	m.by.mu.Unlock()
 	// First, since what a command left in the background holds the lock on; Windows
 	// removes no open file.
 	err := os.Remove(m.file.Name())
@@ -63,7 +63,8 @@ func (m *Mark) Done() {
 
 // Live marks this process as the one that works on the run (and, if it is one
 // of several, on the stack, or on a leg: see LegName) until Done is called.
-func (s *Store) Live(run, stack string) (*Mark, error) {
+func (w *Writer) Live(run, stack string) (*Mark, error) {
+	s := w.store
 	if s.readOnly != nil {
 		return nil, s.readOnly
 	}
@@ -73,7 +74,7 @@ func (s *Store) Live(run, stack string) (*Mark, error) {
 	}
 	s.sweepLive(dir)
 	// A file of its own for each process: nobody waits for anybody here.
-	m := &Mark{s: s, run: run, holder: ulid.Make().String()}
+	m := &Mark{by: w, run: run, holder: ulid.Make().String()}
 	path := filepath.Join(dir, liveName(run, stack)+m.holder)
 	var err error
 	if m.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666); err == nil {
@@ -91,9 +92,9 @@ func (s *Store) Live(run, stack string) (*Mark, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marking the run as live: %w", err)
 	}
-	s.mu.Lock()
-	s.lives[run] = m
-	s.mu.Unlock()
+	w.mu.Lock()
+	w.lives[run] = m
+	w.mu.Unlock()
 	return m, nil
 }
 

@@ -54,32 +54,34 @@ func (s *Store) KeepLocal(stays func(op string) bool) { s.stays = stays }
 // the next Flush, Fetch or Push.
 func (s *Store) CarryLocal() { s.stays, s.carry = nil, true }
 
-// staysHere tells where records go that are made together, of one run. s.mu is held.
-func (s *Store) staysHere(records []*note.Record) bool {
+// staysHere tells where records go that are made together, of one run.
+func (w *Writer) staysHere(records []*note.Record) bool {
+	s := w.store
 	if s.stays == nil || len(records) == 0 {
 		return false
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	run := records[0].Run
-	local, known := s.localRuns[run]
+	local, known := w.local[run]
 	if known {
 		return local
 	}
 	for _, r := range records {
 		for op := range strings.SplitSeq(r.Op, ",") {
 			if op != "" && !s.staysOp(op) {
-				s.localRuns[run] = false
+				w.local[run] = false
 				return false
 			}
 			known = known || op != ""
 		}
 	}
 	if !known { // the end of a run that other processes recorded
-		name := "run-" + run + ".log"
-		_, here := os.Stat(filepath.Join(s.localJournal.Dir, name))
-		_, there := os.Stat(filepath.Join(s.journal.Dir, name))
+		_, here := os.Stat(filepath.Join(s.localJournal.Dir, journalName(run)))
+		_, there := os.Stat(filepath.Join(s.journal.Dir, journalName(run)))
 		return here == nil && there != nil
 	}
-	s.localRuns[run] = true
+	w.local[run] = true
 	return true
 }
 
@@ -115,13 +117,13 @@ func (s *Store) lines(ctx context.Context, of part, commit string) (map[string]b
 
 // appendLocal is journal.append for what stays here, which makes its folder when it is
 // first needed.
-func (s *Store) appendLocal(entries []journal.Entry, sync bool) error {
-	if _, err := os.Stat(s.localJournal.Dir); errors.Is(err, os.ErrNotExist) {
-		if err := errors.Join(os.MkdirAll(s.localJournal.Dir, 0o777), git.SyncDir(s.private)); err != nil {
+func (w *Writer) appendLocal(entries []journal.Entry, sync bool) error {
+	if _, err := os.Stat(w.localFile.Dir); errors.Is(err, os.ErrNotExist) {
+		if err := errors.Join(os.MkdirAll(w.localFile.Dir, 0o777), git.SyncDir(w.store.private)); err != nil {
 			return fmt.Errorf("writing the journal: %w", err)
 		}
 	}
-	return s.localJournal.Append(entries, sync)
+	return w.localFile.Append(entries, sync)
 }
 
 // hasLocal reports whether anything may be recorded that stays here. A clone without
@@ -223,13 +225,13 @@ func (s *Store) localTextsDir() string {
 	return filepath.Join(s.private, "local-texts-"+s.refName())
 }
 
-func (s *Store) staysText(key *TextKey) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if local, known := s.localRuns[key.Run]; known {
+func (w *Writer) staysText(key *TextKey) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if local, known := w.local[key.Run]; known {
 		return local
 	}
-	return s.staysOp(key.Op)
+	return w.store.staysOp(key.Op)
 }
 
 func (s *Store) hasLocalTexts() bool {

@@ -19,7 +19,7 @@ func staysLocal(op string) bool { return op != note.Deploy && op != note.Drift }
 
 // openLocal is open for a store in which other operations than deployments and drift
 // stay in the clone.
-func openLocal(t testing.TB, dir string) *Store {
+func openLocal(t testing.TB, dir string) process {
 	t.Helper()
 	s := open(t, dir)
 	s.KeepLocal(staysLocal)
@@ -45,9 +45,8 @@ func TestLocal(t *testing.T) {
 	noError(t, s.Append(commit, opOf(note.Deploy, result(note.OK, "/a", "RUN2"))))
 	// The end of a run has no operation, and this process has not seen the run.
 	other := openLocal(t, repo.Dir)
-	other.UseJournal("RUN1")
-	noError(t, os.Rename(s.localJournal.Dir+"/local.log", s.localJournal.Dir+"/run-RUN1.log"))
-	noError(t, other.Append(commit, &note.Record{Event: note.Finished, Run: "RUN1", OK: 1}))
+	noError(t, os.Rename(s.localJournal.Dir+"/run-R.log", s.localJournal.Dir+"/run-RUN1.log"))
+	noError(t, other.Store.Writer("RUN1").Append(commit, &note.Record{Event: note.Finished, Run: "RUN1", OK: 1}))
 	noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/a", Op: "plan", Run: strings.Repeat("1", 26)}, "my plan\n", &note.Redactor{}))
 	noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/a", Op: note.Drift, Run: strings.Repeat("2", 26)}, "their plan\n", &note.Redactor{}))
 	reads := func(when string) {
@@ -181,8 +180,7 @@ func TestCarryWhileOthersRecord(t *testing.T) {
 			s := openLocal(t, repo.Dir)
 			for i := range records {
 				run := fmt.Sprintf("RUN%d%02d", w, i)
-				s.UseJournal(run)
-				if err := s.Append(commit, opOf("plan", result(note.OK, fmt.Sprintf("/s%d-%d", w, i), run))); err != nil {
+				if err := s.Store.Writer(run).Append(commit, opOf("plan", result(note.OK, fmt.Sprintf("/s%d-%d", w, i), run))); err != nil {
 					t.Error(err)
 				}
 				if i%4 == 0 {

@@ -19,7 +19,7 @@ func TestStaleLock(t *testing.T) {
 	r := gittest.New(t)
 	r.Commit("one", nil)
 	ctx := context.Background()
-	s, err := Open(ctx, Options{Dir: r.Dir})
+	s, err := opened(Options{Dir: r.Dir})
 	if err != nil {
 		t.Fatal(err)
 	}

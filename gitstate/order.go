@@ -20,13 +20,13 @@ import (
 // Withdraw says that a stack which was announced is not going to be run, because it
 // need not be: a tombstone takes the place of its queued line, as if it had never
 // been announced. by has By and Reason.
-func (s *Store) Withdraw(commit string, queued *note.Record, by note.Record) error {
+func (w *Writer) Withdraw(commit string, queued *note.Record, by note.Record) error {
 	line, err := queued.Line()
 	if err != nil {
 		return &note.RecordError{Commit: commit, Err: err}
 	}
 	t := note.Tombstone(line, by)
-	return s.AppendLazily(commit, &t)
+	return w.AppendLazily(commit, &t)
 }
 
 // Settled is the state without what was only announced: as if no stack had been queued,

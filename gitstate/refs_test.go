@@ -111,7 +111,7 @@ func TestRemoteTagsNamedLikeOurRefs(t *testing.T) {
 				if st := must[*State](t)(s.State(ctx)); !st.Empty() {
 					t.Error("what the tag says is read")
 				}
-				record := func(s *Store, stack string) {
+				record := func(s process, stack string) {
 					t.Helper()
 					noError(t, s.Append(head, result(note.OK, stack, "R1")))
 					noError(t, s.KeepText(TextKey{Path: stack, Op: note.Deploy, Kind: "plan", Run: s.NewRun()}, "a plan of "+stack+"\n", s.redactor))

@@ -143,7 +143,7 @@ func TestSigned(t *testing.T) {
 			repo.Hook("update", refuseUnsigned)
 			a, b := open(t, repo.Dir), open(t, other.Dir)
 			commit := repo.Head()
-			for i, s := range []*Store{a, b, a, b} {
+			for i, s := range []process{a, b, a, b} {
 				noError(t, s.Append(commit, result(note.OK, fmt.Sprintf("/s%d", i), fmt.Sprintf("RUN%d", i))))
 				noError(t, s.KeepText(TextKey{Kind: PlanText, Path: "/s", Op: note.Drift, Run: strings.Repeat(fmt.Sprint(i), 26)}, "a plan\n", &note.Redactor{}))
 				noError(t, s.Flush(ctx))
@@ -160,7 +160,7 @@ func TestSigned(t *testing.T) {
 				t.Errorf("held %v by %v", held, by)
 			}
 			noError(t, c.Release(ctx, []Claim{{Stack: "/x", Target: "prod"}}))
-			if held, _ := take(t, b.Remote("origin").NewClaimer(Claim{Commit: commit, Run: "RUN7", Lease: time.Minute}), "/x"); !held[0] {
+			if held, _ := take(t, b.Remote("origin").NewClaimer(b.Writer, Claim{Commit: commit, Run: "RUN7", Lease: time.Minute}), "/x"); !held[0] {
 				t.Error("/x was not let go of")
 			}
 			if try := must[PushTry](t)(a.Remote("origin").TryPush(ctx, repo.InRemote("rev-parse", DefaultRef))); try.Notes != nil || try.Claims != nil {
@@ -265,7 +265,7 @@ func TestCannotSign(t *testing.T) {
 			for key, value := range tc.config {
 				repo.Git("config", key, value)
 			}
-			s, err := Open(ctx, Options{Dir: repo.Dir})
+			s, err := opened(Options{Dir: repo.Dir})
 			if err == nil {
 				defer s.Close()
 				noError(t, s.Append(repo.Head(), result(note.OK, "/a", "RUN1")))

@@ -67,20 +67,20 @@ func (s *Store) spooled(ctx context.Context, remote, ref string, at plumbing.Has
 	_ = s.repo.SetRef(ctx, track, "tmnotes: push", at, tips.spool[ref])
 }
 
-func (s *Store) spoolRef() string { return s.spoolPrefix(s.ref) + s.writer() }
+func (s *Store) spoolRef() string { return s.spoolPrefix(s.ref) + s.spoolWriter() }
 
-// OwnWriter gives this process a name of its own among those that spool, where
+// OwnSpool gives this process a name of its own among those that spool, where
 // it would take its clone's. So jobs that got their clones as copies of one do
 // not write over each other's.
-func (s *Store) OwnWriter() {
+func (s *Store) OwnSpool() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.spoolName = ulid.Make().String()
 }
 
-// writer is this clone's name among those that spool. A copy of the clone finds that the
+// spoolWriter is this clone's name among those that spool. A copy of the clone finds that the
 // name is not its own; where the name cannot be kept, it is this process's.
-func (s *Store) writer() string {
+func (s *Store) spoolWriter() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.spoolName != "" {

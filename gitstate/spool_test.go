@@ -48,7 +48,7 @@ func TestWriterOfACopy(t *testing.T) {
 			t.Errorf("%s is %s", stack, l.Status)
 		}
 	}
-	if again := open(t, repo.Dir).writer(); again != a.writer() {
+	if again := open(t, repo.Dir).spoolWriter(); again != a.spoolWriter() {
 		t.Error("the clone has another name now")
 	}
 }
@@ -59,8 +59,8 @@ func TestSpoolNamesWhatItReplaces(t *testing.T) {
 	repo := gittest.New(t)
 	repo.Hook("update", refuseShared)
 	a, b := open(t, repo.Dir), open(t, repo.Clone().Dir)
-	b.spoolName = a.writer()
-	for i, s := range []*Store{a, b, a, b} {
+	b.spoolName = a.spoolWriter()
+	for i, s := range []process{a, b, a, b} {
 		noError(t, s.Append(repo.Head(), result(note.OK, "/s"+string(rune('0'+i)), "R"+string(rune('0'+i)))))
 		push(t, s)
 	}

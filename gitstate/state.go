@@ -17,11 +17,12 @@ import (
 )
 
 // State is what the notes and the journal say at one moment. Its methods do
-// not see what is recorded later.
+// not see what is recorded later. One fails where it has to look at the mark of a process,
+// or at a commit, and cannot.
 type State struct {
 	s    *Store
 	x    *index
-	read int64 // which of the store's reads it is
+	read time.Time // when it was read
 
 	once   sync.Once
 	newest map[string]time.Time // by ident

@@ -271,7 +271,7 @@ func TestSuperseded(t *testing.T) {
 	shallow := open(t, repo.Clone("--depth=1").Dir) // has c alone
 	fetch(t, shallow)
 	for name, q := range map[string]struct {
-		s       *Store
+		s       process
 		head    string
 		ok      string
 		late    bool

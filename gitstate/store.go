@@ -39,13 +39,13 @@ type Options struct {
 	Warn func(string)
 }
 
-// Store is the notes of one repository. It may be used from several
-// goroutines, and several processes may have the same repository open.
+// Store is the notes of one repository: what is read of them, and how they come from the
+// journal to the notes. [Store.Writer] records, [Store.Remote] travels. It may be used from
+// several goroutines, and several processes may have the same repository open.
 //
 // Errors of its methods: a note, a ref, an object or the journal that could
-// not be read is always an error, never an empty answer. Append fails if the
-// records are not on the disk; ErrReadOnly if they cannot be. Remote methods
-// wrap ErrRemote and ErrNotPushed.
+// not be read is always an error, never an empty answer. What asks a remote
+// wraps ErrRemote.
 type Store struct {
 	repo       *git.Repo
 	ref        string
@@ -65,22 +65,15 @@ type Store struct {
 	spoolName  string      // of this process, if it has one of its own
 	identity   identity
 
+	journal      *journal.Journal
 	localJournal *journal.Journal
 	stays        func(op string) bool // whether its records stay here; nil: none do
 	carry        bool                 // what stayed here is to be shared
 
-	reads      atomic.Int64 // how many states were read
-	mu         sync.Mutex
-	journal    *journal.Journal
-	localRuns  map[string]bool          // whether the records of a run stay here
-	lastAt     map[string]time.Time     // by ident: what this process recorded
-	lastResult time.Time                // the latest of these
-	exact      map[string]bool          // by ident: see Exactly
-	basis      *State                   // see Basis
-	lives      map[string]*Mark         // by run: what this process works on
-	named      []string                 // refs of remotes that were warned of
-	tally      *tally                   // what was counted last
-	known      map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
+	mu    sync.Mutex
+	named []string                 // refs of remotes that were warned of
+	tally *tally                   // what was counted last
+	known map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
 
 	networkTimeout time.Duration
 	lagPatience    time.Duration
@@ -101,7 +94,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{repo: r, private: filepath.Join(r.CommonDir, "tmnotes"), now: opt.Now, warn: opt.Warn,
-		redactor: note.NewRedactor(opt.Environ), lastAt: map[string]time.Time{}, exact: map[string]bool{}, lives: map[string]*Mark{}, localRuns: map[string]bool{}, syncing: make(chan struct{}, 1)}
+		redactor: note.NewRedactor(opt.Environ), syncing: make(chan struct{}, 1)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -296,13 +289,6 @@ func (s *Store) NewRun() string {
 	return ulid.MustNew(ulid.Timestamp(s.now()), ulid.DefaultEntropy()).String()
 }
 
-// UseJournal lets the process append to a file of the run's own. Processes
-// that take part in one run on one machine share it.
-func (s *Store) UseJournal(run string) {
-	s.journal.Name = "run-" + run + ".log"
-	s.localJournal.Name = s.journal.Name
-}
-
 // tip is the notes commit and its tree; both zero if there is no such ref. In place
 // of a ref it takes the name of a commit, which has to be here.
 func (s *Store) tip(ref string) (commit, tree plumbing.Hash, err error) {
@@ -343,9 +329,9 @@ func (s *Store) text(blobs []plumbing.Hash) (string, error) {
 
 // State reads what is the latest of every stack: from the index as far as it
 // goes, from the notes where it does not, and from the journal what is not in
-// the notes yet. What is recorded afterwards is the same as without it; see Basis.
+// the notes yet. It changes nothing in the Store; see [Writer.Follow].
 func (s *Store) State(ctx context.Context) (*State, error) {
-	read := s.reads.Add(1)
+	read := time.Now()
 	t, tree, overlay, err := s.current(ctx)
 	if err != nil {
 		return nil, err

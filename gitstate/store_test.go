@@ -20,19 +20,30 @@ import (
 )
 
 // open opens the store of a test's repository.
-func open(t testing.TB, dir string) *Store {
+// process is a store and what records in it, as a process has them.
+type process struct {
+	*Store
+	*Writer
+}
+
+func open(t testing.TB, dir string) process {
 	t.Helper()
 	return openWith(t, Options{Dir: dir})
 }
 
-func openWith(t testing.TB, opt Options) *Store {
+func openWith(t testing.TB, opt Options) process {
 	t.Helper()
-	s, err := Open(context.Background(), opt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must[process](t)(opened(opt))
 	t.Cleanup(s.Close)
 	return s
+}
+
+func opened(opt Options) (process, error) {
+	s, err := Open(context.Background(), opt)
+	if err != nil {
+		return process{}, err
+	}
+	return process{s, s.Writer("R")}, nil
 }
 
 func must[T any](t testing.TB) func(T, error) T {
@@ -74,11 +85,11 @@ func init() {
 			fail(err)
 		}
 		defer s.Close()
-		s.UseJournal(args[2])
+		w := s.Writer(args[2])
 		n, _ := strconv.Atoi(args[3])
 		for i := range n {
 			stack := fmt.Sprintf("/%s/%d", args[2], i)
-			if err := s.Append(args[1], result(note.OK, stack, args[2])); err != nil {
+			if err := w.Append(args[1], result(note.OK, stack, args[2])); err != nil {
 				fail(err)
 			}
 			fmt.Println(stack)
@@ -95,7 +106,7 @@ func init() {
 		if err != nil {
 			fail(err)
 		}
-		if _, err := s.Live(args[1], args[2]); err != nil {
+		if _, err := s.Writer(args[1]).Live(args[1], args[2]); err != nil {
 			fail(err)
 		}
 		fmt.Println("live")
@@ -145,7 +156,7 @@ func TestRefsAreKeptApart(t *testing.T) {
 }
 
 // checkStore: the index says what the notes say, and nothing is unreadable.
-func checkStore(t testing.TB, s *Store) {
+func checkStore(t testing.TB, s process) {
 	t.Helper()
 	problems, err := s.Check(context.Background())
 	noError(t, err)
@@ -418,7 +429,7 @@ func TestRefused(t *testing.T) {
 
 func init() {
 	children["state"] = func(args []string) {
-		s, err := Open(context.Background(), Options{Dir: args[0]})
+		s, err := opened(Options{Dir: args[0]})
 		if err != nil {
 			fail(err)
 		}

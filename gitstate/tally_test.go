@@ -19,7 +19,7 @@ func TestTally(t *testing.T) {
 	check := func(what string) {
 		t.Helper()
 		fresh := open(t, repo.Dir)
-		for _, s := range []*Store{s, fresh} {
+		for _, s := range []process{s, fresh} {
 			got := must[map[TallyKey]int](t)(s.Tally(ctx))
 			maps.DeleteFunc(got, func(_ TallyKey, n int) bool { return n == 0 })
 			if !maps.Equal(got, want) {

@@ -55,9 +55,10 @@ type Hider interface{ Hide(text string) string }
 // secrets that r knows (the zero note.Redactor knows those of well-known shapes),
 // then what is over TextLimit, from the middle. [Store.Flush] brings it into
 // the ref of texts, [Remote.Push] to the remote.
-func (s *Store) KeepText(key TextKey, text string, r Hider) error {
+func (w *Writer) KeepText(key TextKey, text string, r Hider) error {
+	s := w.store
 	dir := s.textsDir()
-	if s.staysText(&key) {
+	if w.staysText(&key) {
 		dir = s.localTextsDir()
 	}
 	return s.keepText(dir, key, text, r, s.now())

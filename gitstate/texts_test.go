@@ -25,13 +25,13 @@ func planOf(run string) TextKey {
 // run is the n'th of some runs: their ids sort by time.
 func runNo(n int) string { return fmt.Sprintf("01ARZ3NDEKTSV4RRFFQ69G%04d", n) }
 
-func keep(t testing.TB, s *Store, key TextKey, text string) {
+func keep(t testing.TB, s process, key TextKey, text string) {
 	t.Helper()
 	noError(t, s.KeepText(key, text, &note.Redactor{}))
 }
 
 // wantText fails unless a text is kept, or, for "", none.
-func wantText(t testing.TB, s *Store, key TextKey, want string) {
+func wantText(t testing.TB, s process, key TextKey, want string) {
 	t.Helper()
 	got, is, err := s.Text(key)
 	if err != nil || is != (want != "") || got.Body != want {
@@ -237,7 +237,7 @@ func TestTextsTravel(t *testing.T) {
 		t.Error("texts alone are not pushed")
 	}
 	fetch(t, b)
-	for _, s := range []*Store{a, b} {
+	for _, s := range []process{a, b} {
 		wantText(t, s, planOf(runNo(2)), "two\n")
 		wantText(t, s, planOf(""), "three\n")
 		if tip := must[plumbing.Hash](t)(s.repo.Resolve(s.textsRef())); tip.String() != repo.InRemote("rev-parse", s.textsRef()) {
@@ -401,7 +401,7 @@ func TestTextsForgotten(t *testing.T) {
 	}
 	push(t, b)
 	push(t, a)
-	for _, s := range []*Store{a, b} {
+	for _, s := range []process{a, b} {
 		wantText(t, s, planOf(runNo(1)), "")
 		wantText(t, s, planOf(""), "secret 0\n")
 	}

@@ -23,7 +23,7 @@ func init() {
 	// took and whether it went to the spool.
 	children["push"] = func(args []string) {
 		ctx := context.Background()
-		s, err := Open(ctx, Options{Dir: args[0]})
+		s, err := opened(Options{Dir: args[0]})
 		if err != nil {
 			fail(err)
 		}
@@ -48,17 +48,17 @@ func init() {
 }
 
 // noteText is the note of a commit in normal form, as a clone has it.
-func noteText(t testing.TB, s *Store, commit string) string {
+func noteText(t testing.TB, s process, commit string) string {
 	t.Helper()
 	return note.JoinLines(texts(must[[]Line](t)(s.Note(commit))))
 }
 
-func push(t testing.TB, s *Store) Traveled {
+func push(t testing.TB, s process) Traveled {
 	t.Helper()
 	return must[Traveled](t)(s.Remote("origin").Push(context.Background()))
 }
 
-func fetch(t testing.TB, s *Store) Traveled {
+func fetch(t testing.TB, s process) Traveled {
 	t.Helper()
 	return must[Traveled](t)(s.Remote("origin").Fetch(context.Background()))
 }
@@ -163,7 +163,7 @@ func TestTwoClones(t *testing.T) {
 	if tr := fetch(t, a); !tr.Empty || tr.Fetched {
 		t.Errorf("%+v", tr)
 	}
-	latest := func(s *Store) Latest {
+	latest := func(s process) Latest {
 		t.Helper()
 		return must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 	}
@@ -173,7 +173,7 @@ func TestTwoClones(t *testing.T) {
 	push(t, a)
 	push(t, b)
 	fetch(t, a)
-	for _, s := range []*Store{a, b} {
+	for _, s := range []process{a, b} {
 		l := latest(s)
 		if done, why := l.Done(head, As{}); done || len(l.Diverged) != 1 {
 			t.Errorf("done: %v %s", done, why)
@@ -185,7 +185,7 @@ func TestTwoClones(t *testing.T) {
 	noError(t, a.Append(head, r))
 	push(t, a)
 	fetch(t, b)
-	for _, s := range []*Store{a, b} {
+	for _, s := range []process{a, b} {
 		l := latest(s)
 		if done, why := l.Done(head, As{}); !done {
 			t.Error(why)
@@ -347,7 +347,7 @@ func TestTakenAwayComesBack(t *testing.T) {
 			fetch(t, fresh)
 			push(t, bystander)
 			fetch(t, s)
-			for who, s := range map[string]*Store{"fresh": fresh, "bystander": bystander, "own": s} {
+			for who, s := range map[string]process{"fresh": fresh, "bystander": bystander, "own": s} {
 				text := noteText(t, s, head)
 				if !strings.Contains(text, "stack=/a ") || !strings.Contains(text, "stack=/b ") {
 					t.Errorf("%s: not back:\n%s", who, text)
@@ -386,7 +386,7 @@ func TestUnrelatedHistories(t *testing.T) {
 	noError(t, a.Flush(ctx))
 	push(t, a)
 	fetch(t, o)
-	for _, s := range []*Store{a, o} {
+	for _, s := range []process{a, o} {
 		text := noteText(t, s, head)
 		for _, stack := range []string{"/0", "/1", "/2", "/shallow", "/other", "/alone"} {
 			if !strings.Contains(text, "stack="+stack+" ") {
@@ -442,7 +442,7 @@ func TestManyLegs(t *testing.T) {
 	}
 	repo, ctx := gittest.New(t), context.Background()
 	dir := t.TempDir()
-	leg := func(name string) *Store {
+	leg := func(name string) process {
 		clone := filepath.Join(dir, name)
 		repo.Git("clone", "-q", "--shared", "file://"+repo.Remote, clone)
 		for _, service := range []string{"upload-pack", "receive-pack"} {
@@ -453,14 +453,14 @@ func TestManyLegs(t *testing.T) {
 		return open(t, clone)
 	}
 	head := repo.Head()
-	record := func(s *Store, name string) (took time.Duration, tr Traveled) {
+	record := func(s process, name string) (took time.Duration, tr Traveled) {
 		noError(t, s.Append(head, result(note.OK, "/"+name, "R1")))
 		start := time.Now()
 		tr, err := s.Remote("origin").Push(ctx)
 		noError(t, err)
 		return time.Since(start), tr
 	}
-	stores := make([]*Store, legs)
+	stores := make([]process, legs)
 	for i := range stores {
 		stores[i] = leg(fmt.Sprint("leg", i))
 	}

@@ -39,7 +39,7 @@ func TestCachesInTheWay(t *testing.T) {
 			}
 			must[Traveled](t)(s.Remote("origin").Fetch(ctx))
 			for _, run := range []string{"R1", "R2"} {
-				s.Basis(must[*State](t)(s.State(ctx)))
+				s.Follow(must[*State](t)(s.State(ctx)))
 				noError(t, s.Append(repo.Head(), result(note.OK, "/a", run)))
 				noError(t, s.Append(repo.Head(), &note.Record{Status: note.OK, Op: "plan", Stack: "/a", Run: run + "P"}))
 				noError(t, s.Flush(ctx))
@@ -52,7 +52,7 @@ func TestCachesInTheWay(t *testing.T) {
 			}
 			other := open(t, repo.Clone().Dir)
 			must[Traveled](t)(other.Remote("origin").Fetch(ctx))
-			for _, s := range []*Store{s, other} {
+			for _, s := range []process{s, other} {
 				if l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy})); l.Run != "R2" {
 					t.Errorf("the latest is %+v", l.Record)
 				}

@@ -267,9 +267,9 @@ func recordRun(dir, head string, stacks int) time.Duration {
 	if err != nil {
 		fatal(err)
 	}
-	s.Basis(st)
 	run := s.NewRun()
-	s.UseJournal(run)
+	w := s.Writer(run)
+	w.Follow(st)
 	exit := 0
 	start := time.Now()
 	for i := range stacks {
@@ -278,7 +278,7 @@ func recordRun(dir, head string, stacks int) time.Duration {
 			if st == note.OK {
 				r.Exit = &exit
 			}
-			if err := s.AppendLazily(head, r); err != nil {
+			if err := w.AppendLazily(head, r); err != nil {
 				fatal(err)
 			}
 		}
@@ -286,7 +286,7 @@ func recordRun(dir, head string, stacks int) time.Duration {
 		// notes every two. A stack that takes no time is the worst case; here
 		// the notes are written four times for the whole run.
 		if i%20 == 19 {
-			if err := s.Sync(); err != nil {
+			if err := w.Sync(); err != nil {
 				fatal(err)
 			}
 		}
@@ -353,7 +353,7 @@ func (b *bench) bytes() {
 	records := 0
 	for _, c := range strings.Fields(b.git(dir, "rev-list", "--reverse", "HEAD")) {
 		run := s.NewRun()
-		s.UseJournal(run)
+		w := s.Writer(run)
 		rs := []*note.Record{{Event: note.Started, Op: "deploy", Run: run, Stacks: stacks, CommitTime: 1795446000, By: "Alice <alice@example.com>", Cmd: "terraform apply -auto-approve", Version: 1}}
 		for i := range stacks {
 			exit := 0
@@ -366,7 +366,7 @@ func (b *bench) bytes() {
 			records++
 		}
 		rs = append(rs, &note.Record{Event: note.Finished, Run: run, OK: stacks})
-		if err := s.Append(c, rs...); err != nil {
+		if err := w.Append(c, rs...); err != nil {
 			fatal(err)
 		}
 		if err := s.Flush(ctx); err != nil {

@@ -146,14 +146,14 @@ func spread(dir string, commits int) {
 	if err != nil {
 		fatal(err)
 	}
-	s.Basis(st)
 	out, err := exec.Command("git", "-C", dir, "rev-list", "--reverse", fmt.Sprintf("--max-count=%d", commits), "HEAD").Output()
 	if err != nil {
 		fatal(err)
 	}
 	at := strings.Fields(string(out))
 	run := s.NewRun()
-	s.UseJournal(run)
+	w := s.Writer(run)
+	w.Follow(st)
 	records := map[string][]*note.Record{}
 	head, err := s.Note(at[len(at)-1])
 	if err != nil {
@@ -176,7 +176,7 @@ func spread(dir string, commits int) {
 		records[at[i%commits]] = append(records[at[i%commits]], &r)
 	}
 	for commit, rs := range records {
-		if err := s.Append(commit, rs...); err != nil {
+		if err := w.Append(commit, rs...); err != nil {
 			fatal(err)
 		}
 	}

@@ -1,7 +1,7 @@
 // Package cloudapi is the state of the notes as Terramate Cloud's HTTP API: what
 // the terramate CLI v0.17.2 asks its cloud for, this answers from git.
 //
-//	api := cloudapi.New(store, cloudapi.Options{Token: token, Repository: "github.com/acme/infra"})
+//	api := cloudapi.New(store, store.Writer(store.NewRun()), cloudapi.Options{Token: token, Repository: "github.com/acme/infra"})
 //	http.Serve(listener, api)
 //
 // With TMC_API_URL, TMC_TOKEN and TM_CLOUD_ORGANIZATION set for it, an
@@ -148,9 +148,10 @@ func (noWorkTree) Inputs(string, []string) (map[string]string, error) { return n
 
 // Server answers the CLI. It is an http.Handler, for several requests at once.
 type Server struct {
-	store *gitstate.Store
-	opt   Options
-	mux   *http.ServeMux
+	store  *gitstate.Store
+	writer *gitstate.Writer
+	opt    Options
+	mux    *http.ServeMux
 
 	life  sync.RWMutex // read-held by every request
 	ended bool         // guarded by life
@@ -172,12 +173,12 @@ type Seen struct {
 	Refused []string
 }
 
-// New makes a server over a store.
-func New(store *gitstate.Store, opt Options) *Server {
+// New makes a server over a store, which records by the writer.
+func New(store *gitstate.Store, w *gitstate.Writer, opt Options) *Server {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Server{store: store, opt: opt, mux: http.NewServeMux(), runs: map[string]*run{}, drifts: map[driftKey]*run{}, most: 100}
+	s := &Server{store: store, writer: w, opt: opt, mux: http.NewServeMux(), runs: map[string]*run{}, drifts: map[driftKey]*run{}, most: 100}
 	s.handle("GET /v1/memberships", s.memberships)
 	s.handle("GET /v1/users", s.user)
 	s.handle("GET /v1/stacks/{org}", s.listStacks)

@@ -460,7 +460,7 @@ func TestNotAnnounced(t *testing.T) {
 	}
 	// Who deploys it meanwhile knows nothing of that, and is not in conflict with it.
 	other := &note.Record{Status: note.OK, Op: note.Deploy, Stack: "/a", ID: "id-a", Run: s.store.NewRun()}
-	if err := s.store.Append(r.Head(), other); err != nil {
+	if err := s.store.Writer(other.Run).Append(r.Head(), other); err != nil {
 		t.Fatal(err)
 	}
 	st, err := s.store.State(t.Context())

@@ -65,7 +65,7 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.store.Basis(st)
+	s.writer.Follow(st)
 	d := &run{id: s.store.NewRunFor(name), op: note.Deploy, commit: commit.Hash, stacks: map[int64]*entry{}, closed: true}
 	res := resources.DeploymentStacksResponse{}
 	var records []*note.Record
@@ -128,7 +128,7 @@ func (s *Server) announce(ctx context.Context, d *run, records []*note.Record) e
 	if err := s.open(d, records...); err != nil {
 		return err
 	}
-	if err := s.store.Sync(); err != nil {
+	if err := s.writer.Sync(); err != nil {
 		return s.undo(d, err, notRecorded)
 	}
 	if s.opt.Announce == nil || s.opt.DryRun {

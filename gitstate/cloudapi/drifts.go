@@ -54,7 +54,7 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.store.Basis(st)
+	s.writer.Follow(st)
 	n, e, err := s.newEntry(st, wt, d, req.Stack, command{joined(req.Command), req.Command}, note.Running)
 	if err != nil {
 		return nil, err

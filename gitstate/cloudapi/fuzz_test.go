@@ -49,7 +49,7 @@ func FuzzBodies(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer store.Close()
-		api := cloudapi.New(store, cloudapi.Options{Token: token, Repository: repo, By: "Alice"})
+		api := cloudapi.New(store, store.Writer("R"), cloudapi.Options{Token: token, Repository: repo, By: "Alice"})
 		req, err := http.NewRequest(method, "http://server"+path, strings.NewReader(string(body)))
 		if err != nil {
 			t.Skip()

@@ -156,7 +156,7 @@ func (s *Server) withdraw(r *run, reason string) error {
 // deploys it before that comes to the remote.
 func (s *Server) withdrawOne(r *run, e *entry, reason string) error {
 	r.asked = s.opt.Now()
-	if err := s.store.Withdraw(r.commit, &e.rec, note.Record{By: s.who(), Reason: reason}); err != nil {
+	if err := s.writer.Withdraw(r.commit, &e.rec, note.Record{By: s.who(), Reason: reason}); err != nil {
 		return err
 	}
 	if s.opt.Recorded != nil {

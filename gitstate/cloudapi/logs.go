@@ -87,7 +87,7 @@ func (s *Server) keep(kind string, e *entry, text string) {
 	if !s.opt.KeepLogs || s.opt.DryRun || text == "" {
 		return
 	}
-	if err := s.store.KeepText(textKey(kind, &e.rec), text, s.redactor(e)); err != nil {
+	if err := s.writer.KeepText(textKey(kind, &e.rec), text, s.redactor(e)); err != nil {
 		s.warn("%v", err)
 	}
 }

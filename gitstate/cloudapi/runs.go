@@ -245,7 +245,7 @@ func (s *Server) look(r *run, e *entry, rec *note.Record) error {
 	if rec.Target == was.Target && was.Backend() == "" {
 		return nil // what names no backend is one of every backend, until this follows it
 	}
-	return s.store.Withdraw(r.commit, &was, note.Record{By: s.who(), Reason: "it is deployed elsewhere: " + cmp.Or(rec.Target, "the default workspace")})
+	return s.writer.Withdraw(r.commit, &was, note.Record{By: s.who(), Reason: "it is deployed elsewhere: " + cmp.Or(rec.Target, "the default workspace")})
 }
 
 // newEntry makes the first record of a stack in a run, and says what it follows.
@@ -299,8 +299,8 @@ func (s *Server) append(r *run, records ...*note.Record) error {
 	}
 	var err error
 	if s.opt.Recorded == nil {
-		err = s.store.Append(r.commit, records...)
-	} else if err = s.store.AppendLazily(r.commit, records...); err == nil {
+		err = s.writer.Append(r.commit, records...)
+	} else if err = s.writer.AppendLazily(r.commit, records...); err == nil {
 		s.opt.Recorded(r.op)
 	}
 	if err == nil {
@@ -322,7 +322,7 @@ func (s *Server) find(ctx context.Context, is func(id string) bool) (*run, error
 	if err != nil {
 		return nil, err
 	}
-	s.store.Basis(st)
+	s.writer.Follow(st)
 	commit, lines, err := s.store.FindRun(st, is)
 	if err != nil || commit == "" {
 		return nil, err

@@ -69,7 +69,7 @@ func serve(t testing.TB, dir string, change func(*cloudapi.Options)) *service {
 	if change != nil {
 		change(&opt)
 	}
-	api := cloudapi.New(store, opt)
+	api := cloudapi.New(store, store.Writer("R"), opt)
 	s := httptest.NewServer(api)
 	t.Cleanup(s.Close)
 	c := cloud.NewClient(cloud.WithBaseURL(s.URL), cloud.WithHTTPClient(s.Client()), cloud.WithCredential(credential(token)))

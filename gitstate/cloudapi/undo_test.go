@@ -37,7 +37,7 @@ func diskOf(t testing.TB, r *gittest.Repo) *disk {
 
 func (d *disk) full() {
 	d.Helper()
-	file := filepath.Join(d.journal, "local.log")
+	file := filepath.Join(d.journal, "run-R.log")
 	if err := os.Rename(file, filepath.Join(d.journal, fmt.Sprintf("before-%d.log", time.Now().UnixNano()))); err != nil && !errors.Is(err, os.ErrNotExist) {
 		d.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func (d *disk) full() {
 
 func (d *disk) mended() {
 	d.Helper()
-	if err := os.Remove(filepath.Join(d.journal, "local.log")); err != nil {
+	if err := os.Remove(filepath.Join(d.journal, "run-R.log")); err != nil {
 		d.Fatal(err)
 	}
 }

@@ -43,6 +43,6 @@ func (r *Record) extraCount(key string) int {
 	return int(n)
 }
 
-// LegName is what [Store.Live] takes in the place of a stack for the process
+// LegName is what gitstate's Writer.Live takes in the place of a stack for the process
 // that works on a leg.
 func LegName(leg int) string { return legKey + "=" + strconv.Itoa(leg) }

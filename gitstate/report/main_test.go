@@ -106,7 +106,7 @@ func (p *project) records(commit string, at time.Time, op string, results ...not
 	if last != note.Queued && last != note.Running {
 		all = append(all, &note.Record{At: at.Add(time.Minute), Event: note.Finished, Run: run})
 	}
-	if err := p.store.Append(commit, all...); err != nil {
+	if err := p.store.Writer(run).Append(commit, all...); err != nil {
 		p.t.Fatal(err)
 	}
 	return run

@@ -37,7 +37,7 @@ func sample(t testing.TB) (*project, Options) {
 	p.records(c3, day(5, 1), note.Deploy, failed, note.Record{Status: "running", Stack: "/prod/app", ID: "id-prod-app"})
 	mark := note.Record{At: day(6, 0), Status: "ok", Op: note.Deploy, Stack: "/prod/db", ID: "id-prod-db", Variant: gitstate.AnyVariant,
 		By: "Bob <bob@example.com>", Reason: "repaired by hand", Run: "RUN-MARK", Prev: []string{"RUN6"}, CommitTime: day(5, 0).Unix()}
-	if err := p.store.Append(c3, &mark); err != nil {
+	if err := p.store.Writer(mark.Run).Append(c3, &mark); err != nil {
 		t.Fatal(err)
 	}
 	return p, Options{Repository: "git.example/acme/infra", Stacks: []Known{

@@ -59,7 +59,7 @@ func history(t *testing.T) (*gittest.Repo, *gitstate.Store) {
 			t.Fatal(err)
 		}
 		r.Prev = l.Runs()
-		if err := s.Append(head, r); err != nil {
+		if err := s.Writer("R").Append(head, r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,7 +105,7 @@ func TestMetrics(t *testing.T) {
 	if err := os.Chtimes(fetched, at(20), at(20)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Append(repo.Head(), &note.Record{At: at(58), Status: "ok", Op: "deploy", Stack: "/not/pushed", Run: "RUN58", Variant: "v1"}); err != nil {
+	if err := s.Writer("R").Append(repo.Head(), &note.Record{At: at(58), Status: "ok", Op: "deploy", Stack: "/not/pushed", Run: "RUN58", Variant: "v1"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := gather(s, telemetry.Options{Remote: "origin", MaxStacks: 9}, filepath.Join(t.TempDir(), "x.prom"))
@@ -141,7 +141,7 @@ func TestCardinality(t *testing.T) {
 		records = append(records, &note.Record{Status: "ok", Op: "deploy", Target: fmt.Sprintf("pr-%d", i), Stack: "/a", Run: fmt.Sprintf("R%d", i), Variant: "v1"},
 			&note.Record{Status: "ok", Op: fmt.Sprintf("op-%d", i), Stack: "/a", Run: fmt.Sprintf("R%d", i), Variant: "v1"})
 	}
-	if err := s.Append(repo.Head(), records...); err != nil {
+	if err := s.Writer("R").Append(repo.Head(), records...); err != nil {
 		t.Fatal(err)
 	}
 	got, err := gather(s, telemetry.Options{MaxStacks: 10}, filepath.Join(t.TempDir(), "x.prom"))

@@ -64,7 +64,10 @@ func TestScripts(t *testing.T) {
 				k, val, _ := strings.Cut(v, "=")
 				e.Setenv(k, val)
 			}
-			e.Defer(func() { intact(e.T().Fatal, e.WorkDir, e.Vars) })
+			e.Defer(func() {
+				keepsNotes(t, e.WorkDir, e.Vars)
+				intact(e.T().Fatal, e.WorkDir, e.Vars)
+			})
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -30,6 +30,7 @@ type clone struct {
 	sync    deploy.Route     // of fetch
 	age     string           // of the notes that readHere found, for people; "" where they are new
 	state   *gitstate.State  // of read
+	writer  *gitstate.Writer // of recordsOf
 }
 
 // inClone is the action of a command: its flags are read and checked before anything is
@@ -86,11 +87,8 @@ func (here *clone) know(op string) error {
 	return here.read()
 }
 
-// read reads the state, which what is recorded from now on follows.
 func (here *clone) read() (err error) {
-	if here.state, err = here.store.State(here.c.Context); err == nil {
-		here.store.Basis(here.state)
-	}
+	here.state, err = here.store.State(here.c.Context)
 	return err
 }
 
@@ -120,7 +118,7 @@ func noRecord(of string, recorded map[string]bool) error {
 
 // record appends what somebody says by hand, and sends it where that is to be sent.
 func (here *clone) record(commit string, records ...*note.Record) error {
-	if err := here.store.Append(commit, records...); err != nil {
+	if err := here.writer.Append(commit, records...); err != nil {
 		return err
 	}
 	return here.send()

@@ -110,7 +110,8 @@ type byHand struct {
 // record, and what that follows.
 func (here *clone) recordsOf(what byHand, stacks []runner.Stack, amend func(*note.Record, *gitstate.Latest) (keep bool, err error)) (records []*note.Record, err error) {
 	who, run := cmp.Or(here.env.ci().By, here.store.Who(here.c.Context)), here.store.NewRun()
-	here.store.UseJournal(run)
+	here.writer = here.store.Writer(run)
+	here.writer.Follow(here.state)
 	reader := query.NewReader(here.c.Context, here.store.WorkTree())
 	for _, stack := range stacks {
 		target, err := targetHere(here.env, reader, stack, what.target)

@@ -98,8 +98,7 @@ func forget(here *clone, o forgetOptions) error {
 		}
 	}
 	by := note.Record{By: cmp.Or(here.env.ci().By, here.store.Who(ctx)), Reason: o.reason, Run: here.store.NewRun()}
-	here.store.UseJournal(by.Run)
-	gone, err := here.store.Forget(ctx, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
+	gone, err := here.store.Writer(by.Run).Forget(ctx, commit.Hash, by, func(l gitstate.Line) bool { return picked.texts[l.Text] })
 	if err != nil {
 		return err
 	}

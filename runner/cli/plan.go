@@ -113,7 +113,7 @@ func keepPlans(n *deploy.Session, tasks map[string]runner.Task, file planFile) {
 			}
 			rec := n.Planned(path)
 			key := gitstate.TextKey{Kind: gitstate.PlanText, ID: rec.Stack.ID, Path: path, Target: rec.Target, Op: rec.Op.Name, Run: n.RunID}
-			if err := n.Store.KeepText(key, text, task.Secrets); err != nil {
+			if err := n.Writer.KeepText(key, text, task.Secrets); err != nil {
 				n.Out.Warn(err.Error())
 			}
 		}

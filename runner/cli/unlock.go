@@ -108,11 +108,11 @@ func unlock(here *clone, o unlockOptions) error {
 	if err := s.Remote(remote).Unclaim(ctx, found); err != nil {
 		return fmt.Errorf("the locks were not removed: %w; `tmnotes unlock` lists them as they are now", err)
 	}
-	s.UseJournal(s.NewRun())
+	w := s.Writer(s.NewRun())
 	who := cmp.Or(here.env.ci().By, s.Who(ctx))
 	for _, n := range found {
 		here.Say("%s was locked by %s %s", n.Stack, n.Who(), deploy.SinceWhen(&n))
-		if err := s.Append(n.Commit, n.Unlocked(who, o.reason)); err != nil {
+		if err := w.Append(n.Commit, n.Unlocked(who, o.reason)); err != nil {
 			return err
 		}
 	}

@@ -117,11 +117,11 @@ func (a *arrival) again(ctx context.Context, r Planned) (off string, err error) 
 	a.Out.Say("%s is deployed to %s; that changed after it was selected", path, r.describe())
 	a.courier.noted()
 	moved := a.record(path, note.Queued)
-	if err := a.Store.Withdraw(a.Commit.Hash, queued, note.Record{By: a.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
+	if err := a.Writer.Withdraw(a.Commit.Hash, queued, note.Record{By: a.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
 		return "", err
 	}
 	a.requeued.Store(path, moved)
-	return "", a.Store.AppendLazily(a.Commit.Hash, moved)
+	return "", a.Writer.AppendLazily(a.Commit.Hash, moved)
 }
 
 // describe says where a stack is deployed to.
@@ -226,5 +226,5 @@ func (n *Session) ended(path string) error {
 	if _, err := n.follow(st, path); err != nil || !r.moved(running) {
 		return err
 	}
-	return n.Store.Withdraw(n.Commit.Hash, running, note.Record{By: n.by, Reason: "it was deployed elsewhere: " + r.describe()})
+	return n.Writer.Withdraw(n.Commit.Hash, running, note.Record{By: n.by, Reason: "it was deployed elsewhere: " + r.describe()})
 }

@@ -51,7 +51,7 @@ func (x *Plan) claim(head *note.Record, overtook *bool) *claims {
 	}
 	k := &claims{n: x.Session, opt: x.Claims, remote: push.Remote, g: x.Graph, skip: x.Exec.Skip, rules: x.rules(), named: x.Filter.Set(),
 		overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
-	k.claimer = x.Store.Remote(k.remote).NewClaimer(gitstate.Claim{Commit: x.Commit.Hash, Run: x.RunID, Leg: x.LegNumber, By: head.By, Job: head.Job, Lease: k.opt.Lease})
+	k.claimer = x.Store.Remote(k.remote).NewClaimer(x.Writer, gitstate.Claim{Commit: x.Commit.Hash, Run: x.RunID, Leg: x.LegNumber, By: head.By, Job: head.Job, Lease: k.opt.Lease})
 	k.ahead.init(k.opt.Lease)
 	k.let.most = waitMost(head.Stacks)
 	k.let.begin(x.net, k.claimer, push, k.ahead.keep, k.letGoUnused)
@@ -323,7 +323,7 @@ func (k *claims) decide(ctx context.Context, st *gitstate.State, paths []string)
 	if len(paths) == 0 {
 		return nil, nil
 	}
-	k.n.Store.Basis(st)
+	k.n.Writer.Follow(st)
 	began, err := st.Began(k.n.Basis)
 	if err != nil {
 		return nil, err
@@ -388,7 +388,7 @@ func (k *claims) lookBack() error {
 	if err != nil {
 		return err
 	}
-	k.n.Store.Basis(st)
+	k.n.Writer.Follow(st)
 	began, err := st.Began(k.n.Basis)
 	k.lookedBack = true
 	*k.overtook = k.n.overtaken(began, k.n.newer.target)

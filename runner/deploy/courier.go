@@ -17,6 +17,7 @@ import (
 // journal has it.
 type Courier struct {
 	store    *gitstate.Store
+	writer   *gitstate.Writer
 	Remote   string
 	interval time.Duration
 	changed  atomic.Bool // something was recorded since the last flush
@@ -44,9 +45,9 @@ const (
 	pushInterval  = 10 * time.Second
 )
 
-// NewCourier makes ready to carry what a store records, to a remote unless that is "".
-func NewCourier(s *gitstate.Store, remote string, interval time.Duration) *Courier {
-	return &Courier{store: s, Remote: remote, interval: interval, kicked: make(chan struct{}, 1), woken: make(chan struct{}, 1), stop: make(chan struct{})}
+// NewCourier makes ready to carry what a writer records, to a remote unless that is "".
+func NewCourier(s *gitstate.Store, w *gitstate.Writer, remote string, interval time.Duration) *Courier {
+	return &Courier{store: s, writer: w, Remote: remote, interval: interval, kicked: make(chan struct{}, 1), woken: make(chan struct{}, 1), stop: make(chan struct{})}
 }
 
 // Start sends by the context's leave; what is written heeds none.
@@ -77,7 +78,7 @@ func (p *Courier) writing(ctx context.Context) {
 			return
 		case <-disk.C:
 			if p.unsynced.Swap(false) {
-				_ = p.store.Sync()
+				_ = p.writer.Sync()
 			}
 		case <-flush.C:
 			if p.changed.Swap(false) {

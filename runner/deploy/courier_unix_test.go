@@ -40,9 +40,10 @@ func TestCourier(t *testing.T) {
 [ -e refused ] || { touch refused; exit 1; }
 touch held
 while ! [ -e let ]; do sleep 0.01; done`)
-	push := NewCourier(s, "origin", 24*time.Hour)
+	w := s.Writer("RUN1")
+	push := NewCourier(s, w, "origin", 24*time.Hour)
 	record := func(stack string) {
-		if err := s.AppendLazily(repo.Head(), &note.Record{Status: note.OK, Op: note.Deploy, Stack: stack, Run: "RUN1"}); err != nil {
+		if err := w.AppendLazily(repo.Head(), &note.Record{Status: note.OK, Op: note.Deploy, Stack: stack, Run: "RUN1"}); err != nil {
 			t.Fatal(err)
 		}
 		push.Recorded()

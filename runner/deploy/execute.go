@@ -58,7 +58,7 @@ func (x *Plan) Execute(ctx context.Context, show func(*runner.Options) Display) 
 	if x.LegNumber > 0 {
 		part = note.LegName(x.LegNumber)
 	}
-	mark, err := x.Store.Live(x.RunID, part)
+	mark, err := x.Writer.Live(x.RunID, part)
 	if err != nil {
 		return nil, err
 	}

@@ -75,11 +75,11 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 			return nil, err
 		}
 	}
-	e.Store.UseJournal(req.Run)
+	w := e.Store.Writer(req.Run)
 	task := tasks[stack.Path]
 	task.Env = e.with("TMNOTES_RUN=" + req.Run)
 	tasks[stack.Path] = task
-	n := &Session{World: e.World, Store: e.Store, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, root), courier: NewCourier(e.Store, "", 0)}
+	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, root), courier: NewCourier(e.Store, w, "", 0)}
 	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group}
 	if err := h.read(ctx, op.Name); err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func (h *Here) read(ctx context.Context, op string) error {
 		}
 	}
 	if h.Basis, err = h.Store.State(ctx); err == nil {
-		h.Store.Basis(h.Basis)
+		h.Writer.Follow(h.Basis)
 	}
 	return err
 }
@@ -149,7 +149,7 @@ func (h *Here) Decide(ctx context.Context) (Decision, error) {
 // Execute runs the command, and records what came of it.
 func (h *Here) Execute(ctx context.Context) (result runner.Result, interrupted bool, err error) {
 	path := h.Stack.Path
-	mark, err := h.Store.Live(h.RunID, path)
+	mark, err := h.Writer.Live(h.RunID, path)
 	if err != nil {
 		return result, false, err
 	}
@@ -176,7 +176,7 @@ func (h *Here) Execute(ctx context.Context) (result runner.Result, interrupted b
 		interrupted = interrupted || e.Kind == runner.Interrupted
 		return h.observe(e)
 	}))
-	if serr := h.Store.Sync(); err == nil {
+	if serr := h.Writer.Sync(); err == nil {
 		err = serr
 	}
 	if err != nil {
@@ -197,7 +197,7 @@ func (h *Here) begin(ctx context.Context) error {
 	}
 	r := h.Planned(h.Stack.Path)
 	if err := h.group.Once(ctx, "head-"+h.RunID, 0, func() error {
-		return h.Store.Append(h.Commit.Hash, h.head(ctx, r.Op.Name, r.Target, 0, h.req.Command))
+		return h.Writer.Append(h.Commit.Hash, h.head(ctx, r.Op.Name, r.Target, 0, h.req.Command))
 	}); err != nil {
 		return err
 	}

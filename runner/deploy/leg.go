@@ -103,7 +103,7 @@ func (g *legGate) refresh(ctx context.Context) error {
 	}
 	st, err := g.Store.State(ctx)
 	if err == nil {
-		g.Store.Basis(st)
+		g.Writer.Follow(st)
 		g.State = st
 	}
 	return err

@@ -161,7 +161,7 @@ func (l *Leg) moved(st *gitstate.State, n *Session) error {
 			return err
 		}
 		if was.Run == n.RunID && was.Record.Status == note.Queued {
-			if err := n.Store.Withdraw(n.Commit.Hash, &was.Record, note.Record{By: n.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
+			if err := n.Writer.Withdraw(n.Commit.Hash, &was.Record, note.Record{By: n.by, Reason: "it is deployed elsewhere: " + r.describe()}); err != nil {
 				return err
 			}
 		}

@@ -92,11 +92,11 @@ func (e *Engine) begin(ctx context.Context, req Request, tasks Tasks) (*Plan, er
 			return nil, err
 		}
 	}
-	n := &Session{World: e.World, Store: e.Store, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, p.Root()), courier: NewCourier(e.Store, "", req.Interval)}
-	n.Store.UseJournal(n.RunID)
+	w := e.Store.Writer(req.Run)
+	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, p.Root()), courier: NewCourier(e.Store, w, "", req.Interval)}
 	if req.Leg != nil && !req.Leg.Aside {
 		n.LegNumber = req.Leg.Leg
-		n.Store.OwnWriter()
+		n.Store.OwnSpool()
 	}
 	return &Plan{Session: n, Request: req, project: p, make: tasks, Tasks: map[string]runner.Task{}, Why: map[string]string{}}, nil
 }
@@ -201,7 +201,7 @@ func (x *Plan) read(ctx context.Context, ops []string) error {
 		return err
 	}
 	if x.State, err = x.Store.State(ctx); err == nil {
-		x.Store.Basis(x.State)
+		x.Writer.Follow(x.State)
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 type Session struct {
 	World
 	Store     *gitstate.Store
+	Writer    *gitstate.Writer
 	Commit    gitstate.Commit
 	RunID     string
 	LegNumber int                // which leg of the run this is; 0 where the run is not in legs
@@ -145,7 +146,7 @@ func (n *Session) follow(st *gitstate.State, path string) (gitstate.Latest, erro
 	r := n.Planned(path)
 	l, err := st.LatestAt(note.Slot{ID: r.Stack.ID, Path: path, Target: r.Target, Op: r.Op.Name}, r.backend)
 	if err == nil {
-		n.Store.Exactly(r.Stack.ID, path)
+		n.Writer.Exactly(r.Stack.ID, path)
 		n.follows.Store(path, slices.DeleteFunc(l.Runs(), func(run string) bool { return run == n.RunID }))
 	}
 	return l, err
@@ -159,7 +160,7 @@ func (n *Session) announce(head *note.Record, paths []string) error {
 		n.queued[p] = n.record(p, note.Queued)
 		records = append(records, n.queued[p])
 	}
-	return n.Store.Append(n.Commit.Hash, records...)
+	return n.Writer.Append(n.Commit.Hash, records...)
 }
 
 // elsewhere reports whether a stack that was not started is another job's business:
@@ -177,7 +178,7 @@ func (n *Session) elsewhere(r runner.Result) bool {
 func (n *Session) result(r runner.Result) error {
 	if q := n.announced(r.Stack.Path); q != nil && n.elsewhere(r) {
 		n.courier.noted()
-		return n.Store.Withdraw(n.Commit.Hash, q, note.Record{By: n.by, Reason: r.Reason})
+		return n.Writer.Withdraw(n.Commit.Hash, q, note.Record{By: n.by, Reason: r.Reason})
 	}
 	if !r.Started.IsZero() {
 		if err := n.ended(r.Stack.Path); err != nil {
@@ -207,7 +208,7 @@ func (n *Session) result(r runner.Result) error {
 	n.made.Put(rec, r.Stack.Path)
 	n.Last = rec
 	n.courier.Recorded()
-	err = n.Store.AppendLazily(n.Commit.Hash, rec)
+	err = n.Writer.AppendLazily(n.Commit.Hash, rec)
 	if n.Rollout != nil {
 		n.Rollout.came[r.Stack.Path] = *rec
 	}
@@ -245,7 +246,7 @@ func (n *Session) started(path string) error {
 	n.courier.noted()
 	running := n.record(path, note.Running)
 	n.running.Store(path, running)
-	return n.Store.AppendLazily(n.Commit.Hash, running)
+	return n.Writer.AppendLazily(n.Commit.Hash, running)
 }
 
 // finish records the end of the run, or of its leg, with how many stacks ended how.
@@ -255,21 +256,21 @@ func (n *Session) finish(count map[runner.Status]int) error {
 		Canceled: count[runner.StatusCanceled], Drifts: count[runner.StatusDrifted]}
 	end.SetSkipped(count[runner.StatusSkipped])
 	end.SetLeg(n.LegNumber)
-	return n.Store.Append(n.Commit.Hash, end)
+	return n.Writer.Append(n.Commit.Hash, end)
 }
 
 // withdraw records that what was announced is not going to happen: it is as if it had
 // never been, also to who deploys before this comes to the remote.
 func (n *Session) withdraw(paths []string, reason string) error {
 	for _, p := range paths {
-		if err := n.Store.Withdraw(n.Commit.Hash, n.queued[p], note.Record{By: n.by, Reason: reason}); err != nil {
+		if err := n.Writer.Withdraw(n.Commit.Hash, n.queued[p], note.Record{By: n.by, Reason: reason}); err != nil {
 			return err
 		}
 	}
 	end := &note.Record{Event: note.Finished, Run: n.RunID}
 	end.SetSkipped(len(paths))
 	end.SetLeg(n.LegNumber)
-	return n.Store.Append(n.Commit.Hash, end)
+	return n.Writer.Append(n.Commit.Hash, end)
 }
 
 // followed takes from the state what the records of a stack follow.

@@ -83,7 +83,7 @@ func (g *Guest) Run(ctx context.Context) (code int, err error) {
 	opt := g.apiOptions()
 	opt.Repository, opt.KeepLogs, opt.Watch = repository, g.KeepLogs, g.Watch
 	opt.By, opt.Job, opt.Attempt = g.byAndJob(ctx)
-	g.api = cloudapi.New(g.Store, opt)
+	g.api = cloudapi.New(g.Store, g.writer, opt)
 	return g.run(ctx, g.command(path, config))
 }
 
@@ -91,7 +91,7 @@ func (g *Guest) apiOptions() cloudapi.Options {
 	opt := g.options(g.token)
 	opt.DryRun = isDryRun(g.Command, g.Getenv)
 	opt.Live = func(run string) (func(), error) {
-		mark, err := g.Store.Live(run, "")
+		mark, err := g.writer.Live(run, "")
 		if err != nil {
 			return nil, err
 		}

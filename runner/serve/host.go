@@ -39,6 +39,7 @@ type Options struct {
 // the project say.
 type Host struct {
 	Options
+	writer *gitstate.Writer
 	net    context.Context // of all that goes to the remote
 	routes map[string]deploy.Route
 
@@ -58,18 +59,14 @@ const freshFor = 10 * time.Second
 
 // NewHost makes ready to record what is asked for.
 func NewHost(ctx context.Context, opt Options) (*Host, error) {
-	h := &Host{Options: opt, net: context.Background(), routes: map[string]deploy.Route{}}
+	h := &Host{Options: opt, writer: opt.Store.Writer(opt.Store.NewRun()), net: context.Background(), routes: map[string]deploy.Route{}}
 	var err error
 	for _, op := range []string{note.Deploy, note.Drift, "preview"} {
 		if h.routes[op], err = opt.Sync.Route(opt.Store, "", opt.CI, op); err != nil {
 			return nil, err
 		}
 	}
-	if err = opt.Store.TrySign(ctx); err != nil {
-		return nil, err
-	}
-	opt.Store.UseJournal(opt.Store.NewRun()) // a file of its own
-	return h, nil
+	return h, opt.Store.TrySign(ctx)
 }
 
 // Fetch brings the notes by which deployments are answered for.
@@ -171,7 +168,7 @@ func (h *Host) recorded(op string) {
 		if h.push != nil {
 			h.push.End()
 		}
-		h.push = deploy.NewCourier(h.Store, remote, h.Interval)
+		h.push = deploy.NewCourier(h.Store, h.writer, remote, h.Interval)
 		h.push.Start(h.net)
 	}
 	h.push.Recorded()
@@ -200,7 +197,7 @@ func (h *Host) end(ctx context.Context, reach *deploy.Reach) error {
 	if push != nil {
 		push.End()
 	}
-	if err := h.Store.Sync(); err != nil {
+	if err := h.writer.Sync(); err != nil {
 		return err
 	}
 	if remote == "" {

@@ -35,7 +35,7 @@ type Server struct {
 func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	opt := s.options(s.Token)
 	opt.Repository, opt.KeepLogs, opt.Watch = s.Repository, s.KeepLogs, s.Watch
-	api := cloudapi.New(s.Store, opt)
+	api := cloudapi.New(s.Store, s.writer, opt)
 	page := &livePage{host: s.Host, token: s.Token, report: s.Report}
 	runner.OutliveReader()
 	listener, err := net.Listen("tcp", s.Address)

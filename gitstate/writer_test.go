@@ -93,7 +93,7 @@ func TestAppendTakesOverPrev(t *testing.T) {
 	noError(t, s.Append(head, result(note.Queued, "/a", "R1", "R0")))
 	noError(t, s.Flush(ctx))
 	s = open(t, repo.Dir)
-	s.Basis(must[*State](t)(s.State(ctx)))
+	s.Follow(must[*State](t)(s.State(ctx)))
 	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
 	noError(t, s.Flush(ctx))
 	l := must[Latest](t)(must[*State](t)(s.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
