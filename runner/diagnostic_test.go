@@ -38,13 +38,13 @@ func TestReasonOfTerraform(t *testing.T) {
 			"Terragrunt's end": "11:02:34.000 ERROR  error occurred:\n\n" + led("  ", box) + "\n  exit status 1\n",
 			"Windows":          strings.ReplaceAll(box, "\n", "\r\n"),
 		} {
-			if got := pickReason([]byte(printed), nil, false, asItIs); got != want {
+			if got, _ := pickReason([]byte(printed), nil, false, asItIs); got != want {
 				t.Errorf("%s, %s: %q, want %q", name, form, got, want)
 			}
 		}
 		// The order of several errors is another one there.
 		if json := text[name+".json"]; json != "" && !strings.Contains(want, "more error") {
-			if got := pickReason(nil, []byte(json), false, asItIs); got != want {
+			if got, _ := pickReason(nil, []byte(json), false, asItIs); got != want {
 				t.Errorf("%s, JSON: %q, want %q", name, got, want)
 			}
 		}
@@ -71,7 +71,7 @@ func TestDiagnostics(t *testing.T) {
 		{"cut inside of a secret", "\nError: S\n\n" + strings.Repeat("x", 272) + " password: hunter2\n", "Error: S: " + strings.Repeat("x", 272) + " password: ***"},
 	} {
 		hide := func(s string) string { return strings.ReplaceAll(s, "password: hunter2", "password: ***") }
-		if got := pickReason([]byte(c.said), nil, true, hide); got != c.want {
+		if got, _ := pickReason([]byte(c.said), nil, true, hide); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
