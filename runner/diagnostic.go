@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,12 +24,16 @@ type diagnostic struct {
 func diagnostics(text []byte) []diagnostic {
 	var found []diagnostic
 	seen := map[diagnostic]bool{}
-	add := func(d diagnostic) {
+	eachDiagnostic(readLines(text), func(d diagnostic, _ int) {
 		if !seen[d] {
 			found, seen[d] = append(found, d), true
 		}
-	}
-	lines := readLines(text)
+	})
+	return found
+}
+
+// eachDiagnostic finds errors in lines, and the line in which each begins.
+func eachDiagnostic(lines []string, add func(d diagnostic, line int)) {
 	for i := 0; i < len(lines); {
 		next := i + 1
 		switch {
@@ -36,22 +41,47 @@ func diagnostics(text []byte) []diagnostic {
 			for next < len(lines) && inBox(lines[next]) {
 				next++
 			}
-			if d, is := boxed(lines[i:next]); is {
-				add(d)
+			if d, is := boxed(slices.Clone(lines[i:next])); is {
+				add(d, i)
 			}
 		case strings.HasPrefix(lines[i], "{"):
 			if d, is := fromJSON(lines[i]); is {
-				add(d)
+				add(d, i)
 			}
 		case strings.HasPrefix(content(lines[i]), errorWord):
 			for next < len(lines) && !inBox(lines[next]) && !begins(lines, i, next) {
 				next++
 			}
-			add(unboxed(lines[i:next]))
+			add(unboxed(lines[i:next]), i)
 		}
 		i = next
 	}
-	return found
+}
+
+// Block is what to show of an output where there is room for so many lines, at least one: those from its
+// last error on, or else its end; without the boxes around errors, and with one empty line for several.
+func Block(output string, most int) (lines []string) {
+	all := readLines([]byte(output))
+	first, last := len(all), -1 // where the last error begins
+	eachDiagnostic(all, func(_ diagnostic, line int) { last = line })
+	for i, line := range all {
+		if i == last {
+			first = len(lines)
+		}
+		line = strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(line, "│"), " "), " \t")
+		if frame := strings.Trim(line, "╷╵") == "" && line != ""; !frame && (line != "" || len(lines) > 0 && lines[len(lines)-1] != "") {
+			lines = append(lines, line)
+		}
+	}
+	if n := len(lines); n > 0 && lines[n-1] == "" {
+		lines = lines[:n-1]
+	}
+	first = max(min(first, len(lines)-most), 0)
+	lines = lines[first:]
+	if len(lines) > most {
+		lines = append(lines[:most-1:most-1], "…")
+	}
+	return lines
 }
 
 const errorWord = "Error:"

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -42,6 +43,8 @@ type runOptions struct {
 	quiet   bool
 	reports []runReport
 	output  string
+	// keepLogs is of which stacks what they print is kept.
+	keepLogs string
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -54,8 +57,11 @@ type work func(u *ui, o *runOptions) deploy.Tasks
 // chosen is a plan, and how it is to be told.
 type chosen struct {
 	*deploy.Plan
-	u *ui
-	o runOptions
+	u     *ui
+	o     runOptions
+	logs  *logs
+	hide  *note.Redactor
+	above bool // all of the output is right above the end of the run
 }
 
 // choose is what `run`, `script run` and `matrix` have in common: all that comes before
@@ -146,6 +152,7 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return false, dryRun(ctx, x)
 	}
 	keepPlans(x.Session, x.Tasks, x.o.planFile)
+	x.logs = keepLogs(x.Session, x.Tasks, x.o.keepLogs)
 	told := audience{u: x.u, run: telemetry.Run{Op: strings.Join(x.Ops, ","), Target: x.Select.Target, Job: x.CI.Job}, whole: true, onChange: settings.onChange.text(c, x.Store)}
 	end, err := told.follow(ctx, x.Session, x.Tasks, x.Todo)
 	if err != nil {
@@ -153,11 +160,12 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 	}
 	defer x.writeReports(ctx)
 	defer end()
+	began := time.Now()
 	out, err := x.Execute(ctx, x.display)
 	if err != nil {
 		return false, err
 	}
-	x.report(out)
+	x.report(out, time.Since(began))
 	return out.Overtaken, x.verdict(out)
 }
 
