@@ -59,14 +59,15 @@ func eachDiagnostic(lines []string, add func(d diagnostic, line int)) {
 }
 
 // Block is what to show of an output where there is room for so many lines, at least one: those from its
-// last error on, or else its end; without the boxes around errors, and with one empty line for several.
+// last errors on, or else its end; without the boxes around errors, and with one empty line for several.
 func Block(output string, most int) (lines []string) {
-	all := readLines([]byte(output))
-	first, last := len(all), -1 // where the last error begins
-	eachDiagnostic(all, func(_ diagnostic, line int) { last = line })
+	all, ours := readLines([]byte(output)), map[int]bool{} // the errors, and whether they say all by themselves
+	eachDiagnostic(all, func(d diagnostic, line int) { ours[line] = d.sure && d.detail != "" })
+	var errors []int // where they begin in lines
+	alone := false
 	for i, line := range all {
-		if i == last {
-			first = len(lines)
+		if sure, is := ours[i]; is {
+			errors, alone = append(errors, len(lines)), sure
 		}
 		line = strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(line, "│"), " "), " \t")
 		if frame := strings.Trim(line, "╷╵") == "" && line != ""; !frame && (line != "" || len(lines) > 0 && lines[len(lines)-1] != "") {
@@ -76,9 +77,17 @@ func Block(output string, most int) (lines []string) {
 	if n := len(lines); n > 0 && lines[n-1] == "" {
 		lines = lines[:n-1]
 	}
-	first = max(min(first, len(lines)-most), 0)
-	lines = lines[first:]
-	if len(lines) > most {
+	first := max(len(lines)-most, 0)
+	if n := len(errors); n > 0 {
+		fits := slices.IndexFunc(errors, func(at int) bool { return at >= first })
+		switch {
+		case fits < 0:
+			first = errors[n-1]
+		case alone:
+			first = errors[fits]
+		}
+	}
+	if lines = lines[first:]; len(lines) > most {
 		lines = append(lines[:most-1:most-1], "…")
 	}
 	return lines

@@ -22,6 +22,8 @@ func parseKeepLogs(c *cli.Context, s *gitstate.Store) (string, error) {
 	switch {
 	case slices.Contains(gitstate.KeepLogs, of):
 		return of, nil
+	case strings.HasPrefix(of, "-"):
+		return "", fmt.Errorf("--keep-logs of which stacks? one of %s, as in --keep-logs=all", strings.Join(gitstate.KeepLogs, ", "))
 	case settings.keepLogs.given(c):
 		return "", fmt.Errorf("--keep-logs: %q is not one of %s", of, strings.Join(gitstate.KeepLogs, ", "))
 	}
