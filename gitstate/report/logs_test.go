@@ -47,7 +47,7 @@ func TestLogs(t *testing.T) {
 			t.Errorf("%s has too much, %d bytes", name, len(text))
 		}
 	}
-	if !strings.Contains(string(junit), "<system-out>/db:\nit is &lt;b&gt;    of /db\n") {
+	if !strings.Contains(string(junit), "<system-out>/db:&#xA;it is &lt;b&gt;    of /db&#xA;") {
 		t.Errorf("%.1500s", junit)
 	}
 	// A fence that nothing of it closes.
