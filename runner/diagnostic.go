@@ -24,7 +24,7 @@ type diagnostic struct {
 func diagnostics(text []byte) []diagnostic {
 	var found []diagnostic
 	seen := map[diagnostic]bool{}
-	eachDiagnostic(readLines(text), func(d diagnostic, _ int) {
+	eachDiagnostic(readLines(text), func(d diagnostic, _, _ int) {
 		if !seen[d] {
 			found, seen[d] = append(found, d), true
 		}
@@ -32,8 +32,8 @@ func diagnostics(text []byte) []diagnostic {
 	return found
 }
 
-// eachDiagnostic finds errors in lines, and the line in which each begins.
-func eachDiagnostic(lines []string, add func(d diagnostic, line int)) {
+// eachDiagnostic finds errors in lines, the line in which each begins, and the one behind it.
+func eachDiagnostic(lines []string, add func(d diagnostic, line, end int)) {
 	for i := 0; i < len(lines); {
 		next := i + 1
 		switch {
@@ -42,32 +42,38 @@ func eachDiagnostic(lines []string, add func(d diagnostic, line int)) {
 				next++
 			}
 			if d, is := boxed(slices.Clone(lines[i:next])); is {
-				add(d, i)
+				add(d, i, next)
 			}
 		case strings.HasPrefix(lines[i], "{"):
 			if d, is := fromJSON(lines[i]); is {
-				add(d, i)
+				add(d, i, next)
 			}
 		case strings.HasPrefix(content(lines[i]), errorWord):
 			for next < len(lines) && !inBox(lines[next]) && !begins(lines, i, next) {
 				next++
 			}
-			add(unboxed(lines[i:next]), i)
+			add(unboxed(lines[i:next]), i, next)
 		}
 		i = next
 	}
 }
 
-// Block is what to show of an output where there is room for so many lines, at least one: those from its
-// last errors on, or else its end; without the boxes around errors, and with one empty line for several.
+// Block is what to show of an output where there is room for so many lines, at least one: its last errors,
+// or, where these do not say all by themselves, the end of it with them; without the boxes around errors, and
+// with one empty line for several.
 func Block(output string, most int) (lines []string) {
-	all, ours := readLines([]byte(output)), map[int]bool{} // the errors, and whether they say all by themselves
-	eachDiagnostic(all, func(d diagnostic, line int) { ours[line] = d.sure && d.detail != "" })
+	all := readLines([]byte(output))
+	begins, end, alone := map[int]bool{}, len(all), false
+	eachDiagnostic(all, func(d diagnostic, line, next int) {
+		begins[line], end, alone = true, len(all), d.sure && d.detail != ""
+		if alone {
+			end = next
+		}
+	})
 	var errors []int // where they begin in lines
-	alone := false
-	for i, line := range all {
-		if sure, is := ours[i]; is {
-			errors, alone = append(errors, len(lines)), sure
+	for i, line := range all[:end] {
+		if begins[i] {
+			errors = append(errors, len(lines))
 		}
 		line = strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(line, "│"), " "), " \t")
 		if frame := strings.Trim(line, "╷╵") == "" && line != ""; !frame && (line != "" || len(lines) > 0 && lines[len(lines)-1] != "") {

@@ -144,7 +144,7 @@ func (d *Display) Event(e runner.Event) {
 	}
 	switch {
 	case d.How == OutputLive && !r.Started.IsZero() && !d.U.Quiet,
-		d.How == OutputGrouped && r.Started.IsZero() && Folds(d.Ci): // it had no group to stand under
+		d.How == OutputGrouped && r.Started.IsZero() && r.Status != runner.StatusBlocked && Folds(d.Ci): // it had no group to stand under
 		_, _ = io.WriteString(d.U.Err, d.resultLine(r))
 	}
 	if !d.grouped() {

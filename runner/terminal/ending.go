@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -35,36 +36,19 @@ const (
 // the last screen: its reason whole, and of its output what there is room for.
 func (u *Printer) Ending(e Ending) {
 	width, height := size(u.Err)
-	rows := e.Rows
-	for _, f := range e.Failed {
-		rows = append(rows[:len(rows):len(rows)], f.Row)
-	}
-	t := table{}
-	if len(rows) > 0 {
-		t = u.table(width, e.Header, rows, StatusColor)
-	}
-	var foot []string
-	for _, line := range e.Foot {
-		foot = append(foot, "tmnotes: "+runner.Printable(line))
-	}
-	below := make([][]string, len(e.Failed)) // each failure's row
+	rows, below := u.rows(&e, width)
 	room := height - 1
 	for i, f := range e.Failed {
-		if reason := f.Row[len(f.Row)-1]; t.cut[len(e.Rows)+i] {
-			below[i] = wrap(runner.Printable(reason), width-2)
-		}
-		room -= 1 + len(below[i])
-		if len(f.Blocked) > 0 {
-			room--
-		}
+		room -= 1 + len(below[i]) + min(len(f.Blocked), 1)
 	}
-	for _, line := range foot {
-		room -= lineCount(line, width)
+	for i, line := range e.Foot {
+		e.Foot[i] = "tmnotes: " + runner.Printable(line)
+		room -= lineCount(e.Foot[i], width)
 	}
-	lines := append([]string{""}, t.lines[:len(t.lines)-len(e.Failed)]...)
+	first := len(rows) - len(e.Failed)
+	lines := append([]string{""}, rows[:first]...)
 	for i, f := range e.Failed {
-		lines = append(lines, t.lines[len(t.lines)-len(e.Failed)+i])
-		lines = append(lines, below[i]...)
+		lines = append(append(lines, rows[first+i]), below[i]...)
 		if most := mostLines(len(e.Failed), height, room); f.Block != nil && most > 0 {
 			for _, line := range f.Block(most) {
 				lines = append(lines, u.Paint(Faint, within("  │ "+runner.Printable(line), width)))
@@ -74,9 +58,29 @@ func (u *Printer) Ending(e Ending) {
 			lines = append(lines, within("  blocked: "+runner.Printable(SomeOf(f.Blocked)), width))
 		}
 	}
-	for _, line := range append(lines, foot...) {
+	for _, line := range append(lines, e.Foot...) {
 		fmt.Fprintln(u.Err, line)
 	}
+}
+
+// rows are the lines of the table, and below that of each failure its reason where the table would cut it.
+func (u *Printer) rows(e *Ending, width int) (lines []string, below [][]string) {
+	below = make([][]string, len(e.Failed))
+	rows := slices.Clone(e.Rows)
+	for _, f := range e.Failed {
+		rows = append(rows, slices.Clone(f.Row))
+	}
+	if len(rows) == 0 {
+		return nil, below
+	}
+	t := u.table(width, e.Header, rows, StatusColor)
+	for i := range e.Failed {
+		if row := rows[len(e.Rows)+i]; t.cut[len(e.Rows)+i] {
+			why := &row[len(row)-1]
+			*why, below[i] = "", wrap(runner.Printable(*why), width-2)
+		}
+	}
+	return u.table(width, e.Header, rows, StatusColor).lines, below
 }
 
 // mostLines is how many lines of output each of so many failures has. Several need not fit on one screen.
