@@ -354,6 +354,9 @@ func TestCloudPreview(t *testing.T) {
 	if n := w.remoteNotes(); strings.TrimSpace(n) != "" {
 		t.Errorf("pushed: %s", n)
 	}
+	if refs := w.run("work", "git", "ls-remote", "origin", "refs/notes/*"); refs != "" {
+		t.Errorf("pushed: %s", refs)
+	}
 	if got := w.run("work", "tmnotes", "run", "-X", "--op", "deploy", "--dry-run", "--", "deploy"); !strings.Contains(got, "3 selected") {
 		t.Error(got)
 	}

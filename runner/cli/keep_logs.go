@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -43,8 +42,7 @@ const saidLines = 50
 // What goes wrong with that is a warning.
 func keepLogs(n *deploy.Session, tasks map[string]runner.Task, keep string) *logs {
 	l := &logs{said: map[string][]string{}}
-	for _, path := range slices.Collect(maps.Keys(tasks)) {
-		task := tasks[path]
+	for path, task := range tasks {
 		said := &note.Excerpt{Limit: gitstate.TextLimit}
 		task.Log = said
 		before := task.After
@@ -52,22 +50,28 @@ func keepLogs(n *deploy.Session, tasks map[string]runner.Task, keep string) *log
 			if before != nil {
 				before(ctx, r)
 			}
-			text := said.String()
-			*said = note.Excerpt{}
-			if kept := gitstate.KeepsLog(keep, note.Status(r.Status)); kept && text != "" {
-				rec := n.Planned(path)
-				key := gitstate.TextKey{Kind: gitstate.LogText, ID: rec.Stack.ID, Path: path, Target: rec.Target, Op: rec.Op.Name, Run: n.RunID}
-				if err := n.Store.KeepText(key, text, task.Secrets); err != nil {
-					n.Out.Warn(err.Error())
-				}
+			defer func() { *said = note.Excerpt{} }()
+			if gitstate.KeepsLog(keep, note.Status(r.Status)) {
+				keepLog(n, path, said.String(), task.Secrets)
 			}
 			if r.Status == runner.StatusFailed {
-				l.failed(r, task.Secrets.Hide(note.PlainText(text)))
+				l.failed(r, task.Secrets.Hide(note.PlainText(said.String())))
 			}
 		}
 		tasks[path] = task
 	}
 	return l
+}
+
+func keepLog(n *deploy.Session, path, text string, secrets runner.Secrets) {
+	if text == "" {
+		return
+	}
+	r := n.Planned(path)
+	key := gitstate.TextKey{Kind: gitstate.LogText, ID: r.Stack.ID, Path: path, Target: r.Target, Op: r.Op.Name, Run: n.RunID}
+	if err := n.Store.KeepText(key, text, secrets); err != nil {
+		n.Out.Warn(err.Error())
+	}
 }
 
 // failed takes down the end of an output, unless the reason says all of it.

@@ -85,9 +85,10 @@ func (x *chosen) rows(results []runner.Result) (rows [][]string) {
 		}
 	}
 	for _, r := range results {
-		key := strings.Join([]string{string(r.Status), x.Rollout.NameOf(r.Stack.Path), x.why(r)}, "\n")
+		why := x.why(r)
+		key := strings.Join([]string{string(r.Status), x.Rollout.NameOf(r.Stack.Path), why}, "\n")
 		switch folds := ok > mostOK && r.Status == runner.StatusOK; {
-		case r.Status == runner.StatusFailed, r.Status == runner.StatusBlocked && r.Reason == "" && failed[r.Cause], folds && x.why(r) == "":
+		case r.Status == runner.StatusFailed, r.Status == runner.StatusBlocked && r.Reason == "" && failed[r.Cause], folds && why == "":
 			continue
 		case !folds && !r.Started.IsZero():
 			key = r.Stack.Path

@@ -170,7 +170,11 @@ func fit(s string, columns int) string {
 	case w <= columns:
 		return s
 	case strings.HasPrefix(s, "/") && !strings.Contains(s, " "):
-		return ansi.TruncateLeft(s, w-columns+1, "…")
+		short := ansi.TruncateLeft(s, w-columns+1, "…")
+		if ansi.StringWidth(short) > columns { // a wide character stands across the edge
+			short = ansi.TruncateLeft(s, w-columns+2, "…")
+		}
+		return short
 	}
 	return ansi.Truncate(s, columns, "…")
 }
