@@ -133,16 +133,16 @@ func (s *Store) Logs() func(r *note.Record) string {
 	}
 }
 
-// texts are all that are here at one moment.
-type texts struct {
+// textsHere are all that are here at one moment.
+type textsHere struct {
 	s       *Store
 	waiting []waitingText
 	roots   []plumbing.Hash
 	tree    textTree
 }
 
-func (s *Store) textsNow() (t *texts, err error) {
-	t = &texts{s: s, tree: textTree{read: s.repo.Read}}
+func (s *Store) textsNow() (t *textsHere, err error) {
+	t = &textsHere{s: s, tree: textTree{read: s.repo.Read}}
 	// In this order: what waits no longer is in a later tree.
 	if t.waiting, err = s.waitingTexts(s.textsDir(), s.localTextsDir()); err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (s *Store) textsNow() (t *texts, err error) {
 	return t, err
 }
 
-func (t *texts) find(key TextKey) (Text, bool, error) {
+func (t *textsHere) find(key TextKey) (Text, bool, error) {
 	type place struct {
 		name string
 		read func() ([]byte, error)
