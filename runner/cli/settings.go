@@ -88,7 +88,7 @@ func newSettings() (t settingsTable) {
 	t.networkTimeout = add(setting{name: "networkTimeout", kind: aDuration, def: "2m",
 		meaning: "wait for the remote for at most `DURATION`: each fetch, each push, and all that is sent at the end of a run"})
 	t.keepLogs = add(setting{name: "keepLogs", def: "failed",
-		meaning: "keep what the commands print beside the notes, without secrets, of `WHICH` stacks: failed, off, all"})
+		meaning: "keep the output of `WHICH` stacks beside the notes, without secrets: failed, all, or off for none"})
 	t.listen = add(setting{name: "listen", noConfig: true, def: "127.0.0.1:3006", meaning: "`ADDRESS` to listen at, HOST:PORT"})
 	t.tokenFile = add(setting{name: "tokenFile", noConfig: true, defText: "tmnotes/serve-token in the git directory",
 		meaning: "`FILE` with the token; made with a new one if it is not there"})

@@ -151,7 +151,7 @@ func asTargets(targets map[string]bool) string {
 func endOf(r *note.Record) string {
 	says := string(r.Status)
 	if r.Exit != nil && *r.Exit != 0 {
-		says += fmt.Sprintf(" (exit code %d)", *r.Exit)
+		says += fmt.Sprintf(", exit code %d", *r.Exit)
 	}
 	if why := r.Why(); why != "" {
 		says += ": " + why
@@ -160,10 +160,10 @@ func endOf(r *note.Record) string {
 }
 
 func noLog(r *note.Record) error {
-	of := fmt.Sprintf("no output is kept of %s in run %s, which is %s", nameAt(r.Stack, r.Target), r.Run, endOf(r))
+	of := fmt.Sprintf("no output of %s is kept for run %s (%s)", nameAt(r.Stack, r.Target), r.Run, endOf(r))
 	switch {
 	case r.Status == note.Blocked && r.Cause != "":
-		return fmt.Errorf("%s; `tmnotes show --log %s` shows that of what failed", of, shellQuote(r.Cause))
+		return fmt.Errorf("%s; `tmnotes show --log %s` shows what that printed", of, shellQuote(r.Cause))
 	case failedRunning(*r):
 		return fmt.Errorf("%s; `tmnotes fetch` brings what the remote has of it", of)
 	}

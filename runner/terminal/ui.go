@@ -27,6 +27,8 @@ import (
 //     without its control characters: it must not be able to drive a terminal.
 //   - Colour only on a terminal, not with NO_COLOR or TERM=dumb; it never
 //     carries meaning by itself.
+//   - A row of a table is one line of a terminal: columns are cut. What has to be
+//     read whole, as why a stack failed, stands below its row.
 //   - Nothing is printed that a person who was woken up by it cannot use.
 type Printer struct {
 	Out, Err io.Writer
