@@ -25,6 +25,8 @@ import (
 const (
 	// PlanText is the kind of text that a plan is.
 	PlanText = "plan"
+	// LogText is the kind of text that the output of a stack's commands is.
+	LogText = "log"
 	// TextLimit is how many bytes of a text are kept at most.
 	TextLimit = 256 << 10
 
@@ -106,24 +108,60 @@ func writeSynced(path, text string) error {
 // Text finds the text of a run, or, if key names none, of the newest run that
 // one is kept of: here, or as it was fetched last.
 func (s *Store) Text(key TextKey) (Text, bool, error) {
+	t, err := s.textsNow()
+	if err != nil {
+		return Text{}, false, err
+	}
+	return t.find(key)
+}
+
+// Logs returns what finds the output that is kept of a result, as it is here now: "" where none
+// is. It is an aid: what cannot be read is a warning, once.
+func (s *Store) Logs() func(r *note.Record) string {
+	t, err := s.textsNow()
+	return func(r *note.Record) string {
+		text, found := Text{}, false
+		if err == nil {
+			text, found, err = t.find(TextKey{Kind: LogText, ID: r.ID, Path: r.Stack, Target: r.Target, Op: r.Op, Run: r.Run})
+			if err != nil {
+				s.warn(err.Error())
+			}
+		}
+		if err != nil || !found {
+			return ""
+		}
+		return text.Body
+	}
+}
+
+// textsHere are all that are here at one moment.
+type textsHere struct {
+	s       *Store
+	waiting []waitingText
+	roots   []plumbing.Hash
+	tree    textTree
+}
+
+func (s *Store) textsNow() (t *textsHere, err error) {
+	t = &textsHere{s: s, tree: textTree{read: s.repo.Read}}
+	// In this order: what waits no longer is in a later tree.
+	if t.waiting, err = s.waitingTexts(s.textsDir(), s.localTextsDir()); err != nil {
+		return nil, err
+	}
+	t.roots, err = s.textRoots()
+	return t, err
+}
+
+func (t *textsHere) find(key TextKey) (Text, bool, error) {
 	type place struct {
 		name string
 		read func() ([]byte, error)
 	}
 	var found []place
-	// In this order: what waits no longer is in a later tree.
-	waiting, err := s.waitingTexts(s.textsDir(), s.localTextsDir())
-	if err != nil {
-		return Text{}, false, err
-	}
-	roots, err := s.textRoots()
-	if err != nil {
-		return Text{}, false, err
-	}
-	t := &textTree{read: s.repo.Read}
+	s := t.s
 	for _, slot := range key.slots() {
-		for _, root := range roots {
-			names, err := t.list(root, slot[:2], slot, key.Kind)
+		for _, root := range t.roots {
+			names, err := t.tree.list(root, slot[:2], slot, key.Kind)
 			if err != nil {
 				return Text{}, false, fmt.Errorf("reading %s: %w; `git fsck` tells more", s.textsRef(), err)
 			}
@@ -131,7 +169,7 @@ func (s *Store) Text(key TextKey) (Text, bool, error) {
 				found = append(found, place{name, func() ([]byte, error) { return s.repo.Read(blob, plumbing.BlobObject) }})
 			}
 		}
-		for _, w := range waiting {
+		for _, w := range t.waiting {
 			if w.slot == slot && w.kind == key.Kind {
 				found = append(found, place{w.name, func() ([]byte, error) { return os.ReadFile(w.path) }})
 			}
@@ -170,7 +208,7 @@ func (s *Store) forgetTexts(r *note.Record) error {
 	if err != nil {
 		return err
 	}
-	kinds := map[string]bool{PlanText: true}
+	kinds := map[string]bool{PlanText: true, LogText: true}
 	t := &textTree{read: s.repo.Read}
 	for _, root := range roots {
 		slot := key.slots()[0]
@@ -201,6 +239,15 @@ func (s *Store) forgetTexts(r *note.Record) error {
 	}
 	return nil
 }
+
+// KeepsLog says whether what a stack's commands printed is kept where it ended so. which is one
+// of KeepLogs.
+func KeepsLog(which string, status note.Status) bool {
+	return which == "all" || which == "failed" && (status == note.Failed || status == note.Canceled)
+}
+
+// KeepLogs are the words for the stacks whose output is kept.
+var KeepLogs = []string{"failed", "off", "all"}
 
 // slots are the digests of what the key is about: by the stack's id, and by
 // its path, under which a text stands from before it had one.

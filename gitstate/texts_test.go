@@ -410,3 +410,25 @@ func TestTextsForgotten(t *testing.T) {
 		t.Error("the remote still has what was forgotten")
 	}
 }
+
+// What is forgotten before its texts are in the ref takes those along as well.
+func TestTextsForgottenAtOnce(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	s := open(t, repo.Dir)
+	key := TextKey{Kind: LogText, Path: "/db", Op: note.Deploy, Run: runNo(1)}
+	r := result(note.Failed, "/db", key.Run)
+	noError(t, s.Append(repo.Head(), r))
+	keep(t, s, key, "secret\n")
+	if got := s.Logs()(r); got != "secret\n" {
+		t.Errorf("%q", got)
+	}
+	gone, err := s.Forget(context.Background(), repo.Head(), note.Record{Reason: "a secret", By: "Bob", Run: runNo(9)}, func(l Line) bool { return l.Record.Run == key.Run })
+	if err != nil || len(gone) != 1 {
+		t.Fatal(gone, err)
+	}
+	wantText(t, s, key, "")
+	if got := s.Logs()(r); got != "" {
+		t.Errorf("%q", got)
+	}
+}

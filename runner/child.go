@@ -23,6 +23,7 @@ type outcome struct {
 	exit       int    // -1: none
 	signal     string // name of the one that ended it
 	reason     string // one line, where it did not succeed
+	at         string // FILE:LINE of reason
 	last       []string
 	begun      bool   // it counts as a try
 	notStarted bool   // the run was stopped before
@@ -156,9 +157,9 @@ func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, e
 		default:
 			switch {
 			case o.lost:
-				o.reason = oneLine(context.Cause(hold).Error())
+				o.reason, o.at = oneLine(context.Cause(hold).Error()), ""
 			case o.timedOut:
-				o.reason = "timed out after " + shortDuration(x.opt.Timeout)
+				o.reason, o.at = "timed out after "+shortDuration(x.opt.Timeout), ""
 			case o.reason == "" && len(t.Commands) > 1:
 				o.reason = command.ProgramName(c.Args) + ": " + o.ending()
 			case o.reason == "":
@@ -242,7 +243,7 @@ func (x *execution) run(t Task, cmd Command, hold context.Context, env []string,
 		matched:  streams.matched(),
 	}
 	if !o.ok() {
-		o.reason, o.last = streams.said(o.signal != "", t.hide)
+		o.reason, o.at, o.last = streams.said(o.signal != "", t.hide)
 	}
 	return o
 }

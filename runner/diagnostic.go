@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,12 +24,16 @@ type diagnostic struct {
 func diagnostics(text []byte) []diagnostic {
 	var found []diagnostic
 	seen := map[diagnostic]bool{}
-	add := func(d diagnostic) {
+	eachDiagnostic(readLines(text), func(d diagnostic, _, _ int) {
 		if !seen[d] {
 			found, seen[d] = append(found, d), true
 		}
-	}
-	lines := readLines(text)
+	})
+	return found
+}
+
+// eachDiagnostic finds errors in lines, the line in which each begins, and the one behind it.
+func eachDiagnostic(lines []string, add func(d diagnostic, line, end int)) {
 	for i := 0; i < len(lines); {
 		next := i + 1
 		switch {
@@ -36,22 +41,62 @@ func diagnostics(text []byte) []diagnostic {
 			for next < len(lines) && inBox(lines[next]) {
 				next++
 			}
-			if d, is := boxed(lines[i:next]); is {
-				add(d)
+			if d, is := boxed(slices.Clone(lines[i:next])); is {
+				add(d, i, next)
 			}
 		case strings.HasPrefix(lines[i], "{"):
 			if d, is := fromJSON(lines[i]); is {
-				add(d)
+				add(d, i, next)
 			}
 		case strings.HasPrefix(content(lines[i]), errorWord):
 			for next < len(lines) && !inBox(lines[next]) && !begins(lines, i, next) {
 				next++
 			}
-			add(unboxed(lines[i:next]))
+			add(unboxed(lines[i:next]), i, next)
 		}
 		i = next
 	}
-	return found
+}
+
+// Block is what to show of an output where there is room for so many lines, at least one: its last errors,
+// or, where these do not say all by themselves, the end of it with them; without the boxes around errors, and
+// with one empty line for several.
+func Block(output string, most int) (lines []string) {
+	all := readLines([]byte(output))
+	begins, end, alone := map[int]bool{}, len(all), false
+	eachDiagnostic(all, func(d diagnostic, line, next int) {
+		begins[line], end, alone = true, len(all), d.sure && d.detail != ""
+		if alone {
+			end = next
+		}
+	})
+	var errors []int // where they begin in lines
+	for i, line := range all[:end] {
+		if begins[i] {
+			errors = append(errors, len(lines))
+		}
+		line = strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(line, "│"), " "), " \t")
+		if frame := strings.Trim(line, "╷╵") == "" && line != ""; !frame && (line != "" || len(lines) > 0 && lines[len(lines)-1] != "") {
+			lines = append(lines, line)
+		}
+	}
+	if n := len(lines); n > 0 && lines[n-1] == "" {
+		lines = lines[:n-1]
+	}
+	first := max(len(lines)-most, 0)
+	if n := len(errors); n > 0 {
+		fits := slices.IndexFunc(errors, func(at int) bool { return at >= first })
+		switch {
+		case fits < 0:
+			first = errors[n-1]
+		case alone:
+			first = errors[fits]
+		}
+	}
+	if lines = lines[first:]; len(lines) > most {
+		lines = append(lines[:most-1:most-1], "…")
+	}
+	return lines
 }
 
 const errorWord = "Error:"

@@ -38,13 +38,13 @@ func TestReasonOfTerraform(t *testing.T) {
 			"Terragrunt's end": "11:02:34.000 ERROR  error occurred:\n\n" + led("  ", box) + "\n  exit status 1\n",
 			"Windows":          strings.ReplaceAll(box, "\n", "\r\n"),
 		} {
-			if got := pickReason([]byte(printed), nil, false, asItIs); got != want {
+			if got, _ := pickReason([]byte(printed), nil, false, asItIs); got != want {
 				t.Errorf("%s, %s: %q, want %q", name, form, got, want)
 			}
 		}
 		// The order of several errors is another one there.
 		if json := text[name+".json"]; json != "" && !strings.Contains(want, "more error") {
-			if got := pickReason(nil, []byte(json), false, asItIs); got != want {
+			if got, _ := pickReason(nil, []byte(json), false, asItIs); got != want {
 				t.Errorf("%s, JSON: %q, want %q", name, got, want)
 			}
 		}
@@ -71,7 +71,33 @@ func TestDiagnostics(t *testing.T) {
 		{"cut inside of a secret", "\nError: S\n\n" + strings.Repeat("x", 272) + " password: hunter2\n", "Error: S: " + strings.Repeat("x", 272) + " password: ***"},
 	} {
 		hide := func(s string) string { return strings.ReplaceAll(s, "password: hunter2", "password: ***") }
-		if got := pickReason([]byte(c.said), nil, true, hide); got != c.want {
+		if got, _ := pickReason([]byte(c.said), nil, true, hide); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// What is shown of an output is its errors, with the end where that says more, and no more than there is
+// room for.
+func TestBlock(t *testing.T) {
+	t.Parallel()
+	box := "╷\n│ Error: S\n│ \n│   on a.tf line 1:\n│    1: x\n│ \n│ D.\n╵\n"
+	for _, c := range []struct {
+		name, said string
+		most       int
+		want       string
+	}{
+		{"nothing", "", 5, ""},
+		{"no error: the end", "1\n2\n3\n4\n", 2, "3|4"},
+		{"an error and what is about it", "before\n\n\nError: x\nafter\n", 5, "before||Error: x|after"},
+		{"far above the end", "Error: x\n" + strings.Repeat("at\n", 50), 3, "Error: x|at|…"},
+		{"Terraform's alone", "plan\nplan\n" + box + "Releasing the lock\n", 9, "Error: S||  on a.tf line 1:|   1: x||D."},
+		{"the beginning of one that is too long", box, 3, "Error: S||…"},
+		{"as many as fit", strings.Repeat(box, 3), 12, "Error: S||  on a.tf line 1:|   1: x||D.|Error: S||  on a.tf line 1:|   1: x||D."},
+		{"in colours, overwritten", "\x1b[31mone\x1b[0m\r\nhalf\rwhole\n", 5, "one|whole"},
+		{"behind Terragrunt's", "11:02:33.123 STDERR [a] terraform: │ Error: S\n11:02:33.123 STDERR [a] terraform: │ D.\n", 5, "Error: S|D."},
+	} {
+		if got := strings.Join(Block(c.said, c.most), "|"); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

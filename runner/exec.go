@@ -281,10 +281,13 @@ func (x *execution) start(i int) {
 // runStack runs a started stack to its end, in a goroutine of its own.
 func (x *execution) runStack(i int, started time.Time) {
 	t := x.tasks[i]
-	out := x.out.open(t.Stack, started)
+	out := x.out.open(t, started)
 	r := Result{Stack: t.Stack, Started: started}
 	envs := x.environments(t)
 	for again := true; again; {
+		if r.Tries > 0 {
+			out.logLine(fmt.Appendf(nil, "tmnotes: try %d", r.Tries+1))
+		}
 		var wait time.Duration
 		o := x.try(t, x.hold[i], envs, out)
 		if o.notStarted && o.done == 0 && r.Tries > 0 {
@@ -316,7 +319,7 @@ func (x *execution) runStack(i int, started time.Time) {
 
 // judge says what a try came to, and whether and when there is to be another.
 func (x *execution) judge(r *Result, t Task, o outcome) (wait time.Duration, again bool) {
-	r.Status, r.Exit, r.Signal, r.Reason, r.Last = StatusFailed, o.exit, o.signal, o.reason, o.last
+	r.Status, r.Exit, r.Signal, r.Reason, r.At, r.Last = StatusFailed, o.exit, o.signal, o.reason, o.at, o.last
 	r.Took = time.Since(r.Started)
 	if o.ok() {
 		r.Status, r.Reason = StatusOK, ""

@@ -112,13 +112,16 @@ type stackOutput struct {
 	*output
 	stack   Stack
 	lead    string
+	log     io.Writer      // Task.Log
+	logging sync.Mutex     // one Write at a time to log
 	spool   *spool         // where it is kept, if it is
 	midLine [2]atomic.Bool // of each stream, raw and grouped: the last byte was no line end
 }
 
 // open begins the output of a stack that was started then.
-func (o *output) open(s Stack, started time.Time) *stackOutput {
-	so := &stackOutput{output: o, stack: s}
+func (o *output) open(t Task, started time.Time) *stackOutput {
+	s := t.Stack
+	so := &stackOutput{output: o, stack: s, log: t.Log}
 	switch {
 	case o.opt.Output == OutputPrefixed:
 		so.lead = s.Path + " | "
@@ -171,6 +174,7 @@ func (so *stackOutput) close(r Result) {
 
 // line writes a line of ours to stderr, between the outputs of two commands.
 func (so *stackOutput) line(text string) {
+	so.logLine([]byte(text))
 	p := []byte(so.lead + endLine(text))
 	if so.spool != nil {
 		so.spool.add(1, p)
@@ -180,6 +184,15 @@ func (so *stackOutput) line(text string) {
 		p = append([]byte{'\n'}, p...)
 	}
 	so.write(1, p)
+}
+
+// logLine has a line in Task.Log.
+func (so *stackOutput) logLine(line []byte) {
+	if so.log != nil {
+		so.logging.Lock()
+		defer so.logging.Unlock()
+		_, _ = so.log.Write(append(line[:len(line):len(line)], '\n'))
+	}
 }
 
 func endLine(s string) string {
@@ -205,7 +218,10 @@ func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
 	for i := range t.streams {
 		s := &t.streams[i]
 		if re := so.opt.RetryOn; re != nil {
-			s.match = &lineSplitter{line: func(l []byte) { t.matchLine(re, l) }}
+			s.read = append(s.read, &lineSplitter{line: func(l []byte) { t.matchLine(re, l) }})
+		}
+		if so.log != nil {
+			s.read = append(s.read, &lineSplitter{line: so.logLine})
 		}
 		switch {
 		case so.raw():
@@ -232,12 +248,13 @@ func (t *tryOutput) matchLine(re *regexp.Regexp, line []byte) {
 
 func (t *tryOutput) matched() bool { return t.hit.Load() }
 
-// said is the line that tells best why the try failed, or "", and the lines that it
-// ended with. What is secret is hidden before a line is picked and cut: nobody could
+// said is the line that tells best why the try failed, or "", where that is, and the lines
+// that it ended with. What is secret is hidden before a line is picked and cut: nobody could
 // tell half a secret any more.
-func (t *tryOutput) said(errorsOnly bool, hide func(string) string) (reason string, last []string) {
+func (t *tryOutput) said(errorsOnly bool, hide func(string) string) (reason, at string, last []string) {
 	stderr, stdout := hide(readable(t.streams[1].tail.bytes())), hide(readable(t.streams[0].tail.bytes()))
-	return pickReason([]byte(stderr), []byte(stdout), errorsOnly, hide), lastLines([]byte(stderr), []byte(stdout), 3)
+	reason, at = pickReason([]byte(stderr), []byte(stdout), errorsOnly, hide)
+	return reason, at, lastLines([]byte(stderr), []byte(stdout), 3)
 }
 
 // readable are lines as a person would read them.
@@ -256,8 +273,8 @@ func readable(text []byte) string {
 // stream is one of the two of a try. It is written to by one goroutine.
 type stream struct {
 	tail  tail
-	match *lineSplitter // feeds RetryOn
-	lines *lineSplitter // feeds batch, if whole lines are wanted
+	read  []*lineSplitter // feed RetryOn, Task.Log
+	lines *lineSplitter   // feeds batch, if whole lines are wanted
 	batch []byte
 	put   func([]byte)
 	tee   io.Writer // gets all of it as well, if set
@@ -283,8 +300,8 @@ func (s *stream) write(p []byte) {
 	if s.tee != nil {
 		_, _ = s.tee.Write(p)
 	}
-	if s.match != nil {
-		s.match.write(p)
+	for _, r := range s.read {
+		r.write(p)
 	}
 	if s.lines == nil {
 		s.put(p)
@@ -295,8 +312,8 @@ func (s *stream) write(p []byte) {
 }
 
 func (s *stream) end() {
-	if s.match != nil {
-		s.match.flush()
+	for _, r := range s.read {
+		r.flush()
 	}
 	if s.lines != nil {
 		s.lines.flush()

@@ -35,32 +35,34 @@ func plain(line []byte) []byte {
 // its last error, with detail and place where it is one of Terraform's, else, unless
 // errorsOnly, the last line that is not empty; stderr's before stdout's. It is valid
 // UTF-8 of at most 300 runes without control characters, or "". An error that was wrapped is
-// put together, and what is secret in it hidden, before it is cut.
-func pickReason(stderr, stdout []byte, errorsOnly bool, hide func(string) string) string {
+// put together, and what is secret in it hidden, before it is cut. at is where that error is, if it says so.
+func pickReason(stderr, stdout []byte, errorsOnly bool, hide func(string) string) (reason, at string) {
 	for _, s := range [][]byte{stderr, stdout} {
 		if errs := diagnostics(s); len(errs) > 0 {
-			return errs[len(errs)-1].text(len(errs)-1, hide)
+			last := errs[len(errs)-1]
+			return last.text(len(errs)-1, hide), last.at
 		}
 	}
 	if errorsOnly {
-		return ""
+		return "", ""
 	}
 	for _, s := range [][]byte{stderr, stdout} {
 		for len(s) > 0 {
 			var line []byte
 			s, line = cutLastLine(s)
 			if r := oneLine(content(string(line))); r != "" {
-				return r
+				return r, ""
 			}
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // Reason picks from the ends of a command's output the line that tells best why
 // it failed, "" if there is none: at most 300 runes without control characters.
 func Reason(stderr, stdout []byte) string {
-	return pickReason(stderr, stdout, false, func(s string) string { return s })
+	reason, _ := pickReason(stderr, stdout, false, func(s string) string { return s })
+	return reason
 }
 
 // lastLines are the last lines with content, of stderr, or where it has none of stdout, as a

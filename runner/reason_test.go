@@ -40,11 +40,11 @@ func TestPickReason(t *testing.T) {
 		{"not UTF-8", "caf\xe9\n", "", "caf\ufffd"},
 		{"too long", long, "", strings.Repeat("ß", 299) + "…"},
 	} {
-		if got := pickReason([]byte(c.stderr), []byte(c.stdout), false, asItIs); got != c.want {
+		if got, _ := pickReason([]byte(c.stderr), []byte(c.stdout), false, asItIs); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
-	if got := pickReason([]byte("creating…\n"), nil, true, asItIs); got != "" {
+	if got, _ := pickReason([]byte("creating…\n"), nil, true, asItIs); got != "" {
 		t.Errorf("errors only: %q", got)
 	}
 }
@@ -54,7 +54,7 @@ func FuzzPickReason(f *testing.F) {
 	f.Add([]byte("Error:"), []byte("\x1b["), true)
 	f.Add([]byte("│ Error: \xff\n│ \x1b]0;"), []byte("a\rb\r"), false)
 	f.Fuzz(func(t *testing.T, stderr, stdout []byte, errorsOnly bool) {
-		got := pickReason(stderr, stdout, errorsOnly, asItIs)
+		got, _ := pickReason(stderr, stdout, errorsOnly, asItIs)
 		if !utf8.ValidString(got) || utf8.RuneCountInString(got) > maxReason || strings.TrimSpace(got) != got {
 			t.Errorf("%q", got)
 		}

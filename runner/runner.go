@@ -61,6 +61,10 @@ type Task struct {
 	// unless it runs regardless, too.
 	Regardless bool
 
+	// Log, if set, gets all that the commands print and that passes through us, of all
+	// tries: whole lines of both streams in the order in which they came, one Write at a time.
+	Log io.Writer
+
 	// After, if set, is called once, after the last try of a stack of which
 	// something was started, and returns before Finished is observed. Several
 	// stacks' may run side by side. ctx ends with the first interrupt.
@@ -184,6 +188,7 @@ type Result struct {
 	Tries   int           // tries that were begun
 	Cause   string        // of a blocked one: path of the stack that failed in the first place
 	Reason  string        // one line for humans, from which Task.Secrets has hidden what it knows; of a blocked one where Cause does not say it all
+	At      string        // FILE:LINE of Reason, seen from the stack's folder, where an error names it
 	Last    []string      // of one that did not succeed: the last lines of its output, three at most, raw as well
 	Signal  string        // "SIGKILL", if the last try was ended by one
 }

@@ -63,8 +63,9 @@ type Options struct {
 	// Repository is how Terramate calls the repository ("github.com/acme/infra").
 	// Requests for another one are refused; "" takes all.
 	Repository string
-	// KeepLogs keeps the commands' output and plans, redacted.
-	KeepLogs bool
+	// KeepLogs is of which stacks the commands' output is kept, redacted: one of
+	// gitstate.KeepLogs. With "all" plans are, too.
+	KeepLogs string
 	// DryRun records nothing: the CLI that is served does not execute either
 	// (`terramate run --dry-run` announces a deployment all the same).
 	DryRun bool

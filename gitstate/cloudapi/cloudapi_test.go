@@ -225,7 +225,7 @@ func (s *service) drift(commit string, st resources.Stack, status drift.Status, 
 func TestDrift(t *testing.T) {
 	t.Parallel()
 	r := gittest.New(t)
-	s := serve(t, r.Dir, func(o *cloudapi.Options) { o.KeepLogs = true })
+	s := serve(t, r.Dir, func(o *cloudapi.Options) { o.KeepLogs = "all" })
 	plan := &resources.ChangesetDetails{Provisioner: "terraform", ChangesetASCII: "  + will be created\n    password = \"hunter2\"\n", ChangesetJSON: "{}"}
 	s.drift(r.Head(), newStack("a"), drift.Drifted, plan)
 	s.drift(r.Head(), newStack("b"), drift.OK, nil)
@@ -502,7 +502,7 @@ func TestSecretsOfTheCommand(t *testing.T) {
 	} {
 		r := gittest.New(t)
 		s := serve(t, r.Dir, func(o *cloudapi.Options) {
-			o.KeepLogs, o.CommandLine = true, known
+			o.KeepLogs, o.CommandLine = "all", known
 			o.Reason = func(stderr, stdout []byte) string { return strings.TrimSpace(string(stderr)) }
 		})
 		id := newUUID()
@@ -523,7 +523,7 @@ func TestSecretsOfTheCommand(t *testing.T) {
 			!strings.Contains(written, `reason="Error: *** is refused"`) {
 			t.Errorf("%s: the note is\n%s", name, written)
 		}
-		text, found, err := s.store.Text(gitstate.TextKey{Kind: cloudapi.LogText, ID: "id-a", Path: "/a", Op: note.Deploy})
+		text, found, err := s.store.Text(gitstate.TextKey{Kind: gitstate.LogText, ID: "id-a", Path: "/a", Op: note.Deploy})
 		if err != nil || !found || text.Body != "Error: *** is refused\n" {
 			t.Errorf("%s: the log is %q, %v", name, text.Body, err)
 		}

@@ -202,7 +202,7 @@ func (s *Server) updateDeployment(r *http.Request) (any, error) {
 		}
 		if status != note.Running {
 			s.keepPlan(e, u.Details)
-			s.keepLog(e)
+			s.keepLog(e, status)
 		}
 		reason := ""
 		if status == note.Canceled {
@@ -253,7 +253,7 @@ func (s *Server) deploymentLogs(r *http.Request) (any, error) {
 	if e == nil {
 		return nil, notFound("the deployment has no stack %d", n)
 	}
-	e.out.add(lines, s.opt.KeepLogs)
+	e.out.add(lines, s.keepsLogs())
 	return nil, nil
 }
 

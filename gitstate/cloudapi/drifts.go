@@ -122,7 +122,7 @@ func (s *Server) updateDrift(r *http.Request) (any, error) {
 		return nil, err
 	}
 	s.keepPlan(e, req.Changeset)
-	s.keepLog(e)
+	s.keepLog(e, status)
 	return nil, s.change(d, e, status, "", nil)
 }
 

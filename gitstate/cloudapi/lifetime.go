@@ -209,6 +209,6 @@ func (s *Server) Settle(reason string) (open int, err error) {
 
 func (s *Server) keepLogs(r *run) {
 	for _, e := range r.stacks {
-		s.keepLog(e)
+		s.keepLog(e, note.Canceled) // it has not ended, and will not
 	}
 }

@@ -12,11 +12,8 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
-// LogText is the kind of text that a command's output is (gitstate.TextKey).
-const LogText = "log"
-
 // output is what the command of a stack said so far: the ends of its streams,
-// for the reason of a failure, and with KeepLogs what is kept of all of it.
+// for the reason of a failure, and what is kept of all of it.
 type output struct {
 	stdout, stderr []byte
 	all            *note.Excerpt
@@ -73,7 +70,7 @@ func (s *Server) logs(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.out.add(lines, s.opt.KeepLogs)
+	e.out.add(lines, s.keepsLogs())
 	return nil, nil
 }
 
@@ -84,7 +81,7 @@ func textKey(kind string, r *note.Record) gitstate.TextKey {
 // keep keeps a text beside the notes. Texts are an aid: what goes wrong with one
 // is not in the way of the record.
 func (s *Server) keep(kind string, e *entry, text string) {
-	if !s.opt.KeepLogs || s.opt.DryRun || text == "" {
+	if s.opt.DryRun || text == "" {
 		return
 	}
 	if err := s.writer.KeepText(textKey(kind, &e.rec), text, s.redactor(e)); err != nil {
@@ -104,16 +101,19 @@ func (s *Server) redactor(e *entry) *note.Redactor {
 	return note.NewRedactor(env, append(s.words(e.cmd), s.opt.CommandLine)...)
 }
 
-// keepPlan keeps the plan as people read it.
+// keepPlan keeps the plan as people read it, where all that is printed is kept.
 func (s *Server) keepPlan(e *entry, details *resources.ChangesetDetails) {
-	if details != nil {
+	if details != nil && s.opt.KeepLogs == "all" {
 		s.keep(gitstate.PlanText, e, details.ChangesetASCII)
 	}
 }
 
-func (s *Server) keepLog(e *entry) {
-	if e.out.all != nil {
-		s.keep(LogText, e, e.out.all.String())
+func (s *Server) keepsLogs() bool { return gitstate.KeepsLog(s.opt.KeepLogs, note.Failed) }
+
+// keepLog keeps what the command of a stack said that has ended.
+func (s *Server) keepLog(e *entry, as note.Status) {
+	if e.out.all != nil && gitstate.KeepsLog(s.opt.KeepLogs, as) {
+		s.keep(gitstate.LogText, e, e.out.all.String())
 	}
 }
 

@@ -158,7 +158,7 @@ func (s *Server) updatePreview(r *http.Request) (any, error) {
 	}
 	if status != note.Running {
 		s.keepPlan(e, req.ChangesetDetails)
-		s.keepLog(e)
+		s.keepLog(e, status)
 	}
 	return nil, s.change(p, e, status, "", exit)
 }

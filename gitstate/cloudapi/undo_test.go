@@ -270,7 +270,7 @@ func TestEndNotRecorded(t *testing.T) {
 func TestEnded(t *testing.T) {
 	t.Parallel()
 	r := gittest.New(t)
-	s := serve(t, r.Dir, func(o *cloudapi.Options) { o.KeepLogs = true })
+	s := serve(t, r.Dir, func(o *cloudapi.Options) { o.KeepLogs = "all" })
 	id := newUUID()
 	n := s.deploy(r.Head(), id, newStack("a"), newStack("b"))
 	s.update(id, n["id-a"], deployment.OK)

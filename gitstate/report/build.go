@@ -110,6 +110,7 @@ func Build(ctx context.Context, s *gitstate.Store, st *gitstate.State, opt Optio
 	for _, x := range rows {
 		r.Stacks = append(r.Stacks, *x.Stack)
 	}
+	r.addLogs(s)
 	r.Runs = b.sortedRuns()
 	head, err := s.Resolve("HEAD")
 	if err != nil && !errors.Is(err, gitstate.ErrNoCommit) {

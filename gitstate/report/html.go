@@ -120,6 +120,7 @@ type pageView struct {
 	commits         map[string]commitView
 	heads           map[runOf]*Run
 	recent, plotted int // how many results of a stack are listed, and drawn
+	logs            int // how many bytes of an output
 }
 
 type (
@@ -153,7 +154,7 @@ type (
 	resultView struct {
 		commitView
 		Status, Op, Who, TookText, WhyText string
-		Exit, Job                          string
+		Exit, Job, Log                     string
 		Link                               bool
 		Tries                              int
 		At                                 time.Time
@@ -171,8 +172,9 @@ func newPageView(r *Report, p Page, columns int, terse bool) (*pageView, error) 
 	// The more stacks, the less of each.
 	n := max(len(r.Stacks), 1)
 	v.recent, v.plotted = min(max(4000/n, 3), 50), min(max(24000/n, 20), 100)
+	v.logs = LogLimit
 	if terse {
-		v.recent, v.plotted = min(v.recent, 2), min(v.plotted, 16)
+		v.recent, v.plotted, v.logs = min(v.recent, 2), min(v.plotted, 16), 1024
 	}
 	for _, c := range r.Commits {
 		v.commits[c.Hash] = commitView{short(c.Hash), visible(c.Subject)}

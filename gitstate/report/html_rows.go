@@ -40,6 +40,9 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	}
 	if s.LastFailure != nil {
 		r := v.result(s.LastFailure)
+		if log := s.LastFailure.Log; log != "" {
+			r.Log = readable(excerpt(log, v.logs))
+		}
 		x.Failure = &r
 	}
 	if s.LastDrift != nil {
@@ -59,6 +62,9 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	}
 	switch {
 	case s.Status.Unsuccessful():
+		if x.Failure != nil && x.Failure.Log != "" {
+			x.Next = append(x.Next, "tmnotes show --log "+name)
+		}
 		x.Next = append(x.Next, "tmnotes blame "+name)
 	case s.Status == note.Drifted:
 		x.Next = append(x.Next, "tmnotes show --plan "+name)

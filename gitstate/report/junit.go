@@ -106,7 +106,7 @@ func (r *Report) runSuite() junitSuite {
 	who, _, _ := strings.Cut(run.By, " <")
 	s.Properties = []junitProperty{{"run", r.Run}, {"commit", run.Commit}, {"op", run.Op}, {"target", run.Target}, {"by", inline(who)}, {"job", inline(run.Job)}, {"cmd", inline(run.Cmd)}}
 	for _, x := range r.runResults() {
-		s.add(x.stack.Path, x.Status, x.Result.why(), &x.Result)
+		s.add(x.stack.Path, x.Status, x.Result.why(), x.Result)
 	}
 	if run.Finished.After(run.Started) {
 		s.took = run.Finished.Sub(run.Started) // stacks may have run side by side
@@ -153,6 +153,10 @@ func (s *junitSuite) add(path string, status note.Status, why string, result *Re
 		c.Time = decimal(result.Record.Took)
 		s.took += result.Record.Took
 		is.Text = details(result)
+		if result.Log != "" {
+			is.Text += "\n" + readable(result.Log) + "\n"
+			s.Out += inline(path) + ":\n" + readable(result.Log) + "\n\n"
+		}
 	}
 	switch status {
 	case note.OK:

@@ -50,6 +50,7 @@ type table struct {
 	bad, ok []string // rows as they are written
 	fold    string   // what the rows that are ok are folded under
 	none    string   // said where there are no rows at all
+	logs    []func(limit int) string
 }
 
 func (t *table) row(fine bool, cells ...string) {
@@ -92,6 +93,14 @@ func (t *table) markdown(limit int) string {
 	case len(t.bad)+len(t.ok) == 0:
 		b.WriteString("\n" + t.none + "\n")
 	}
+	for i, log := range t.logs {
+		text := log(min(LogLimit, max(limit/2/len(t.logs), 1024)))
+		if b.Len()+len(text)+tail > limit {
+			fmt.Fprintf(&b, "\nThe output of %d more is not shown; `tmnotes show --log STACK` prints it.\n", len(t.logs)-i)
+			break
+		}
+		b.WriteString(text)
+	}
 	return b.String()
 }
 
@@ -103,6 +112,9 @@ func (r *Report) runTable() table {
 	slices.SortStableFunc(results, func(a, b runResult) int { return cmp.Compare(severity(a.Status), severity(b.Status)) })
 	for _, x := range results {
 		t.row(x.Status == note.OK && !x.Record.Dirty, icon(x.Status), code(x.stack.Path, 200), took(x.Record.Took), code(x.why(), 300))
+		if x.Log != "" {
+			t.logs = append(t.logs, x.folded)
+		}
 	}
 	t.head = "### tmnotes: " + code(cmp.Or(run.Op, "run"), 40)
 	if run.Target != "" {
@@ -180,7 +192,7 @@ func (r *Report) figuresLine() string {
 // runResult is what came of a stack in the run of the report.
 type runResult struct {
 	stack *Stack
-	Result
+	*Result
 }
 
 // runResults are those of the run that the report is about, the last of each stack,
@@ -191,7 +203,7 @@ func (r *Report) runResults() []runResult {
 		s := &r.Stacks[i]
 		for j := len(s.History) - 1; j >= 0; j-- {
 			if s.History[j].Record.Run == r.Run {
-				results = append(results, runResult{s, s.History[j]})
+				results = append(results, runResult{s, &s.History[j]})
 				break
 			}
 		}

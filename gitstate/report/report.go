@@ -113,6 +113,9 @@ type Result struct {
 	Status note.Status `json:"status"`
 	By     string      `json:"by,omitempty"` // who: of the run, or of a record made by hand
 	Record note.Record `json:"record"`
+	// Log is the output that is kept of it, of a last failure and of the results of the run
+	// that the report is about; at most LogLimit bytes, without the middle of a longer one.
+	Log string `json:"log,omitempty"`
 }
 
 // Run is one invocation as one commit's note tells of it.

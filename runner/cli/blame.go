@@ -154,6 +154,9 @@ func printVerdict(u *ui, v *query.Verdict) {
 		say("the job of the latest run: %s", v.Latest.Job)
 	}
 	next := "tmnotes log " + shellQuote(v.Stack)
+	if v.Latest.Record.Status == note.Failed {
+		next = "tmnotes show --log " + shellQuote(v.Stack)
+	}
 	if cause := v.Latest.Record.Cause; cause != "" {
 		next = "tmnotes blame " + shellQuote(cause)
 	}

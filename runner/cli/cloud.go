@@ -38,9 +38,13 @@ func cloud(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 		return err
 	}
 	defer project.RelaxGC(env.Environ)()
+	keep, err := parseKeepLogs(c, s)
+	if err != nil {
+		return err
+	}
 	watch, told := hostChanges(u, s, settings.onChange.text(c, s))
 	defer told()
-	g := serve.Guest{Host: h, KeepLogs: c.Bool("keep-logs"), Watch: watch}
+	g := serve.Guest{Host: h, KeepLogs: keep, Watch: watch}
 	g.Stdout, g.Stderr = env.outputs()
 	code, err := g.Run(c.Context)
 	if code != 0 {

@@ -336,7 +336,7 @@ func TestCloudPreview(t *testing.T) {
 	w.env = append(w.env, newRecorder(t).env()...) // the CLI asks GitHub's GraphQL, wherever TM_GITHUB_API_URL points
 	w.env = append(w.env, "CI=true", "GITHUB_ACTIONS=true", "GITHUB_EVENT_PATH="+w.path("event.json"), "GITHUB_TOKEN=none", "TM_GITHUB_API_URL="+github.URL+"/",
 		"GITHUB_ACTOR=alice", "GITHUB_REPOSITORY=acme/infra", "GITHUB_SERVER_URL=https://git.example", "GITHUB_RUN_ID=42", "GITHUB_RUN_ATTEMPT=1")
-	out := w.run("work", "tmnotes", "cloud", "--keep-logs", "--", "terramate", "run", "-X", "--changed", "--sync-preview", "--terraform-plan-file=out.tfplan", "--", "plan")
+	out := w.run("work", "tmnotes", "cloud", "--keep-logs=all", "--", "terramate", "run", "-X", "--changed", "--sync-preview", "--terraform-plan-file=out.tfplan", "--", "plan")
 	if !strings.Contains(out, "Preview created") {
 		t.Error(out)
 	}
@@ -353,6 +353,9 @@ func TestCloudPreview(t *testing.T) {
 	// A preview needs no permission to write, and says nothing of deployments.
 	if n := w.remoteNotes(); strings.TrimSpace(n) != "" {
 		t.Errorf("pushed: %s", n)
+	}
+	if refs := w.run("work", "git", "ls-remote", "origin", "refs/notes/*"); refs != "" {
+		t.Errorf("pushed: %s", refs)
 	}
 	if got := w.run("work", "tmnotes", "run", "-X", "--op", "deploy", "--dry-run", "--", "deploy"); !strings.Contains(got, "3 selected") {
 		t.Error(got)

@@ -31,7 +31,7 @@ func execCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
 			settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
 			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},
-			onChangeFlag(),
+			settings.keepLogs.flag(), onChangeFlag(),
 		}, planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			err := execute(c, env)
@@ -48,6 +48,7 @@ type execOptions struct {
 	deploy.HereRequest
 	planFile planFile
 	onChange string
+	keepLogs string
 }
 
 func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err error) {
@@ -63,6 +64,9 @@ func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err e
 	}
 	if o.Run = env.Getenv("TMNOTES_RUN"); o.Run != "" && !command.ValidRun(o.Run) {
 		return o, fmt.Errorf("TMNOTES_RUN=%q is not the id of a run; unset it, or take one from `tmnotes log`", o.Run)
+	}
+	if o.keepLogs, err = parseKeepLogs(c, s); err != nil {
+		return o, err
 	}
 	o.Rules = deploy.Rules{Force: c.Bool("force"), Resume: c.Bool("resume"), Rollback: c.Bool("allow-rollback")}
 	o.Sync, o.onChange = syncSetting(c, s), settings.onChange.text(c, s)
@@ -103,6 +107,7 @@ func execute(c *cli.Context, env Env) error {
 		return nil
 	}
 	keepPlans(h.Session, h.Tasks, o.planFile)
+	keepLogs(h.Session, h.Tasks, o.keepLogs)
 	r := h.Planned(h.Stack.Path)
 	told := audience{u: u, run: telemetry.Run{Op: r.Op.Name, Target: r.Target, Job: h.CI.Job}, onChange: o.onChange}
 	end, err := told.follow(ctx, h.Session, h.Tasks, []string{h.Stack.Path})

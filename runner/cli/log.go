@@ -152,20 +152,24 @@ func whyOf(r *note.Record) string {
 func showCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "show",
-		Usage:     "show the records of a commit, or the plan that is kept for a stack",
-		ArgsUsage: "[REV] | --plan STACK | --log STACK",
+		Usage:     "show the records of a commit, or the plan or the output that is kept of a stack",
+		ArgsUsage: "[REV] | --plan STACK | --log STACK [RUN|REV]",
 		Description: "With --plan: the plan of the stack's newest drift run that found drift, else of its newest deployment with --plan-file.\n" +
+			"With --log: what the stack's commands printed when it failed last, or in that run or on that commit.\n" +
 			"STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "plan", Usage: "show the plan that is kept for a stack"},
-			&cli.BoolFlag{Name: "log", Usage: "show the output of a stack that tmnotes cloud --keep-logs kept"},
-			&cli.StringFlag{Name: "run", Usage: "with --plan: of the run `ID`"},
-			&cli.StringFlag{Name: "target", Usage: "with --plan: of this `TARGET`"},
+			&cli.BoolFlag{Name: "log", Usage: "show what a stack's commands printed when it failed"},
+			&cli.StringFlag{Name: "run", Usage: "with --plan, --log: of the run `ID`"},
+			&cli.StringFlag{Name: "target", Usage: "with --plan, --log: of this `TARGET`"},
 			formatFlag(),
 		}, storeFlags()),
 		Action: func(c *cli.Context) error {
-			if c.Bool("plan") || c.Bool("log") {
-				return inClone(env, parseShowText, showText)(c)
+			switch {
+			case c.Bool("log"):
+				return inClone(env, parseShowLog, showLog)(c)
+			case c.Bool("plan"):
+				return inClone(env, parseShowPlan, showPlan)(c)
 			}
 			return inClone(env, parseShow, show)(c)
 		},
@@ -175,7 +179,7 @@ func showCommand(env Env) *cli.Command {
 func parseShow(c *cli.Context) (rev string, err error) {
 	switch {
 	case c.IsSet("run") || c.IsSet("target"):
-		return "", errors.New("--run and --target go with --plan; `tmnotes log` takes them, too")
+		return "", errors.New("--run and --target go with --plan or --log; `tmnotes log` takes them, too")
 	case c.Args().Len() > 1:
 		return "", errors.New("one commit at a time")
 	}

@@ -49,11 +49,14 @@ func outputHere(typed string, ci deploy.CI, onTerminal bool, atOnce int, quiet b
 func (x *chosen) display(opt *runner.Options) deploy.Display {
 	how := outputHere(x.o.output, x.CI, x.u.HasView(), min(opt.Parallel, len(x.Todo)), x.o.quiet)
 	d := terminal.NewDisplay(opt, x.u.Printer, how, x.CI.Name, x.Tasks)
+	d.Root = x.Store.WorkTree()
 	if how == terminal.OutputLive {
 		view := terminal.NewView(x.u.Printer, x.Graph, x.Todo, func(path string) time.Duration { return x.Stacks[path].Usual }, opt.Parallel, time.Now)
 		view.Divide(x.Rollout.Filters, x.Rollout.WaveOf, x.Rollout.Soak)
 		d.Watch(opt, view)
 	}
+	// Of one stack, what it printed stands right above, unless it was folded.
+	x.above = len(x.Todo) == 1 && !(terminal.Folds(x.CI.Name) && how == terminal.OutputGrouped)
 	x.Watch = append(x.Watch, d.Event)
 	if x.events != nil {
 		x.events.Watch(opt)

@@ -52,11 +52,12 @@ func TestGroups(t *testing.T) {
 	stack := func(path string) runner.Stack { return runner.Stack{Path: path} }
 	results := []runner.Result{
 		{Stack: stack("/prod/vpc"), Status: runner.StatusOK, Started: began, Took: 12400 * time.Millisecond, Tries: 1},
-		{Stack: stack("/prod/db"), Status: runner.StatusFailed, Exit: 1, Started: began, Took: 3 * time.Second, Tries: 2, Reason: "Error: 100% full: password=***,\u2028::error::x\r\n"},
+		{Stack: stack("/prod/db"), Status: runner.StatusFailed, Exit: 1, Started: began, Took: 3 * time.Second, Tries: 2, Reason: "Error: 100% full: password=***,\u2028::error::x\r\n", At: "../modules/a,b.tf:9"},
 		{Stack: stack("/odd/a:b,100%"), Status: runner.StatusFailed, Exit: 1, Started: began, Took: time.Minute, Tries: 1, Reason: "exit status 1"},
 		{Stack: stack("/prod/mail"), Status: runner.StatusDrifted, Exit: 2, Started: began, Took: time.Second, Tries: 1},
 		{Stack: stack("/prod/dns"), Status: runner.StatusCanceled, Exit: -1, Started: began, Took: time.Second, Tries: 1, Reason: "interrupted by SIGINT"},
 	}
+	results[1].Stack.Dir = "/repo/prod/db"
 	tasks := map[string]runner.Task{}
 	for _, r := range results {
 		tasks[r.Stack.Path] = runner.Task{Stack: r.Stack, Commands: []runner.Command{{Args: []string{"terraform", "apply", "-var=rate=5%"}}}}
@@ -67,7 +68,7 @@ func TestGroups(t *testing.T) {
 		ci    string
 		quiet bool
 	}{{"github", "github", false}, {"github-quiet", "github", true}, {"gitlab", "gitlab", false}, {"plain", "", false}, {"plain-quiet", "", true}} {
-		d := &terminal.Display{How: terminal.OutputGrouped, U: &terminal.Printer{Quiet: tt.quiet}, Ci: tt.ci, Tasks: tasks}
+		d := &terminal.Display{How: terminal.OutputGrouped, U: &terminal.Printer{Quiet: tt.quiet}, Ci: tt.ci, Tasks: tasks, Root: "/repo"}
 		var out strings.Builder
 		for _, r := range results {
 			fmt.Fprint(&out, line(d.GroupStart(r.Stack, r)), "(the output)\n", line(d.GroupEnd(r.Stack, r)))
@@ -75,6 +76,8 @@ func TestGroups(t *testing.T) {
 		running := results[0]
 		running.Status, running.Took = runner.StatusRunning, 0
 		fmt.Fprint(&out, "-- while it runs --\n", line(d.GroupStart(running.Stack, running)))
+		running.Status = runner.StatusFailed
+		fmt.Fprint(&out, "(the output)\n", line(d.GroupEnd(running.Stack, running)))
 		gittest.Golden(t, "output/"+tt.name+".txt", strings.NewReplacer("\x1b", `\e`, "\r", `\r`).Replace(out.String()))
 	}
 }

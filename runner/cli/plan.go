@@ -15,7 +15,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate"
-	"github.com/tmnotes/tmnotes/gitstate/cloudapi"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
@@ -160,16 +159,11 @@ type keptPlan struct {
 	Plan   string    `json:"plan"`
 }
 
-// textOptions is what the flags of show --plan and show --log say, checked.
-type textOptions struct {
-	stack, kind, run, target string
-}
+// textOptions is what the flags of show --plan say, checked.
+type textOptions struct{ stack, run, target string }
 
-func parseShowText(c *cli.Context) (textOptions, error) {
-	o := textOptions{stack: c.Args().First(), kind: gitstate.PlanText, run: c.String("run"), target: c.String("target")}
-	if c.Bool("log") {
-		o.kind = cloudapi.LogText
-	}
+func parseShowPlan(c *cli.Context) (textOptions, error) {
+	o := textOptions{stack: c.Args().First(), run: c.String("run"), target: c.String("target")}
 	switch {
 	case c.Args().Len() != 1:
 		return o, errors.New("the plan of which stack? write it as in: tmnotes show --plan /prod/db")
@@ -179,8 +173,8 @@ func parseShowText(c *cli.Context) (textOptions, error) {
 	return o, nil
 }
 
-// showText prints the plan that is kept for a stack, or its output.
-func showText(here *clone, o textOptions) error {
+// showPlan prints the plan that is kept for a stack.
+func showPlan(here *clone, o textOptions) error {
 	if err := here.readHere(); err != nil {
 		return err
 	}
@@ -188,7 +182,7 @@ func showText(here *clone, o textOptions) error {
 	if err != nil {
 		return err
 	}
-	key := gitstate.TextKey{Kind: o.kind, ID: stack.ID, Path: stack.Stack, Target: command.TargetOf(o.target, here.env.workspace()), Run: o.run}
+	key := gitstate.TextKey{Kind: gitstate.PlanText, ID: stack.ID, Path: stack.Stack, Target: command.TargetOf(o.target, here.env.workspace()), Run: o.run}
 	text, found := gitstate.Text{}, false
 	for _, op := range ops {
 		key.Op = op
@@ -198,17 +192,13 @@ func showText(here *clone, o textOptions) error {
 			break
 		}
 	}
-	of := key.Path
-	if key.Target != "" {
-		of += " and target " + key.Target
-	}
 	if !found {
-		return noText(key, of)
+		return noPlan(key)
 	}
 	if here.json {
 		return terminal.PrintJSON(here.Out, keptPlan{key.Path, key.ID, key.Target, key.Op, text.Run, text.At, text.Body})
 	}
-	here.Say("%s: %s of the %s run %s, %s", of, key.Kind, key.Op, text.Run, terminal.Ago(time.Since(text.At)))
+	here.Say("%s: plan of the %s run %s, %s", nameAt(key.Path, key.Target), key.Op, text.Run, terminal.Ago(time.Since(text.At)))
 	if o.run == "" {
 		if err := sayLaterRun(here, key, text.Run); err != nil {
 			return err
@@ -217,6 +207,14 @@ func showText(here *clone, o textOptions) error {
 	here.sayAge()
 	_, err = io.WriteString(here.Out, strings.TrimSuffix(text.Body, "\n")+"\n")
 	return err
+}
+
+// nameAt is a stack, for a target.
+func nameAt(path, target string) string {
+	if target != "" {
+		path += " and target " + target
+	}
+	return path
 }
 
 // lastRecorded is the newest record of a stack, and by which operation a text of it is
@@ -251,11 +249,9 @@ func lastRecorded(here *clone, want string) (stack note.Record, ops []string, er
 	}), nil
 }
 
-func noText(key gitstate.TextKey, of string) error {
-	switch {
-	case key.Kind == cloudapi.LogText:
-		return fmt.Errorf("no output is kept for %s; `tmnotes cloud --keep-logs` keeps it, `tmnotes fetch` brings the remote's", of)
-	case key.Run != "":
+func noPlan(key gitstate.TextKey) error {
+	of := nameAt(key.Path, key.Target)
+	if key.Run != "" {
 		return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", key.Run, of, key.Path)
 	}
 	return fmt.Errorf("no plan is kept for %s; `tmnotes run --op drift -- terraform plan -detailed-exitcode` keeps one where it finds drift, `tmnotes fetch` brings the remote's", of)

@@ -1,67 +1,134 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
-// report is the table at the end, and what to type next.
-func (x *chosen) report(out *deploy.Outcome) {
+// report is the end of a run: what became of the stacks, the failures last, and what to type next.
+func (x *chosen) report(out *deploy.Outcome, took time.Duration) {
 	u := x.u
 	bad := len(out.Results) - out.Counts[runner.StatusOK] - out.Counts[runner.StatusSkipped]
 	if u.Quiet && bad == 0 {
 		return
 	}
-	header := []string{"STATUS", "STACK", "TIME", "WHY"}
-	if x.Rollout.List[0].Name != "" {
-		header = slices.Insert(header, 2, "WAVE")
+	x.hide = note.NewRedactor(x.Environ)
+	e := terminal.Ending{Header: []string{"STATUS", "STACK", "TIME", "WHY"}}
+	if x.waves() {
+		e.Header = slices.Insert(e.Header, 2, "WAVE")
 	}
-	fmt.Fprintln(u.Err)
-	if rows := x.rows(out.Results); len(rows) > 0 {
-		u.Table(u.Err, header, rows, terminal.StatusColor)
-	}
-	u.Quiet = false
-	u.Say("run %s on %s: %s", x.RunID, note.Short(x.Commit.Hash), x.total(out.Counts))
+	e.Failed = x.failures(out.Results)
+	e.Rows = x.rows(out.Results)
+	says := fmt.Sprintf("%s in %s at %s, run %s", x.total(out.Counts), runner.Took(took), note.Short(x.Commit.Hash), shortRun(x.RunID))
 	if x.Route.Remote != "" && out.Unsent == nil {
-		u.Say("recorded on %s: git log --notes=%s", x.Route.Remote, strings.TrimPrefix(x.Store.Ref(), "refs/notes/"))
+		says += ", recorded on " + x.Route.Remote
 	}
+	e.Foot = []string{says}
 	if out.Counts[runner.StatusFailed]+out.Counts[runner.StatusCanceled]+out.Counts[runner.StatusBlocked] > 0 {
-		u.Say("%s", x.next(out.Results))
+		e.Foot = append(e.Foot, x.next(out.Results)...)
 	}
+	u.Ending(e)
+	u.Quiet = false
 }
 
-// rows are what the table has of the stacks.
-func (x *chosen) rows(results []runner.Result) (rows [][]string) {
-	const most = 40 // beyond that those that are ok are counted
-	redactor := note.NewRedactor(x.Environ)
+func (x *chosen) waves() bool { return x.Rollout.List[0].Name != "" }
+
+// shortRun is the beginning of a run's id: its time, and three characters by chance.
+func shortRun(id string) string { return id[:min(len(id), 13)] }
+
+// failures are the stacks that failed, with those that did not start for them alone.
+func (x *chosen) failures(results []runner.Result) (failed []terminal.Failure) {
+	blocked := map[string][]string{}
 	for _, r := range results {
-		if r.Status == runner.StatusOK && len(results) > most {
+		if r.Status == runner.StatusBlocked && r.Reason == "" {
+			blocked[r.Cause] = append(blocked[r.Cause], r.Stack.Path)
+		}
+	}
+	for _, r := range results {
+		if r.Status != runner.StatusFailed {
 			continue
 		}
-		why := ""
-		switch {
-		case r.Status != runner.StatusOK:
-			why = (&note.Record{Cause: r.Cause, Reason: redactor.Text(r.Reason, 200)}).Why()
-		case x.Planned(r.Stack.Path).Dirty || x.IsTouched(r.Stack.Path):
-			why = "with uncommitted changes: does not count as deployed"
+		f := terminal.Failure{Row: x.row(r, r.Stack.Path), Blocked: blocked[r.Stack.Path]}
+		if !x.above {
+			f.Block = func(most int) []string { return x.logs.block(r.Stack.Path, most) }
 		}
-		if r.Tries > 1 {
-			why = strings.TrimSpace(fmt.Sprintf("%d tries; %s", r.Tries, why))
-			why = strings.TrimSuffix(why, ";")
+		failed = append(failed, f)
+	}
+	return failed
+}
+
+// mostOK is how many stacks that are ok have a row each.
+const mostOK = 10
+
+// rows are what the table has of the others, those that are ok first. Of stacks to which the same
+// happened before they started it has one row.
+func (x *chosen) rows(results []runner.Result) (rows [][]string) {
+	type row struct {
+		runner.Result
+		paths []string
+	}
+	all, of, ok := []*row{}, map[string]*row{}, 0
+	failed := map[string]bool{}
+	for _, r := range results {
+		failed[r.Stack.Path] = r.Status == runner.StatusFailed
+		if r.Status == runner.StatusOK {
+			ok++
 		}
-		row := []string{string(r.Status), r.Stack.Path, runner.Took(r.Took), why}
-		if w := x.Rollout.NameOf(r.Stack.Path); w != "" {
-			row = slices.Insert(row, 2, w)
+	}
+	for _, r := range results {
+		why := x.why(r)
+		key := strings.Join([]string{string(r.Status), x.Rollout.NameOf(r.Stack.Path), why}, "\n")
+		switch folds := ok > mostOK && r.Status == runner.StatusOK; {
+		case r.Status == runner.StatusFailed, r.Status == runner.StatusBlocked && r.Reason == "" && failed[r.Cause], folds && why == "":
+			continue
+		case !folds && !r.Started.IsZero():
+			key = r.Stack.Path
 		}
-		rows = append(rows, row)
+		if of[key] == nil {
+			of[key] = &row{Result: r}
+			all = append(all, of[key])
+		}
+		of[key].paths = append(of[key].paths, r.Stack.Path)
+	}
+	order := []runner.Status{runner.StatusOK, runner.StatusSkipped, runner.StatusDrifted, runner.StatusCanceled, runner.StatusBlocked}
+	slices.SortStableFunc(all, func(a, b *row) int {
+		return cmp.Compare(slices.Index(order, a.Status), slices.Index(order, b.Status))
+	})
+	for _, r := range all {
+		rows = append(rows, x.row(r.Result, terminal.SomeOf(r.paths)))
 	}
 	return rows
+}
+
+func (x *chosen) row(r runner.Result, stacks string) []string {
+	row := []string{string(r.Status), stacks, runner.Took(r.Took), x.why(r)}
+	if x.waves() {
+		row = slices.Insert(row, 2, x.Rollout.NameOf(r.Stack.Path))
+	}
+	return row
+}
+
+// why is why a stack is not simply ok.
+func (x *chosen) why(r runner.Result) (why string) {
+	switch {
+	case r.Status != runner.StatusOK:
+		why = (&note.Record{Cause: r.Cause, Reason: x.hide.Hide(r.Reason)}).Why()
+	case x.Planned(r.Stack.Path).Dirty || x.IsTouched(r.Stack.Path):
+		why = "with uncommitted changes: does not count as deployed"
+	}
+	if r.Tries > 1 {
+		why = strings.TrimSuffix(strings.TrimSpace(fmt.Sprintf("%d tries; %s", r.Tries, why)), ";")
+	}
+	return why
 }
 
 // total says how many stacks ended how, and how many were left out.
@@ -83,20 +150,32 @@ func (x *chosen) total(counts map[runner.Status]int) string {
 }
 
 // next is what to type after a run in which something did not succeed.
-func (x *chosen) next(results []runner.Result) string {
-	next := "next: run the same command again"
+func (x *chosen) next(results []runner.Result) (lines []string) {
+	if i := slices.IndexFunc(results, func(r runner.Result) bool { return r.Status == runner.StatusFailed }); i >= 0 {
+		path := results[i].Stack.Path
+		name, target := shellQuote(path), x.Planned(path).Target
+		if target == command.TargetOf(x.Select.Target, x.u.env.workspace()) {
+			target = x.Select.Target
+		}
+		if target != "" {
+			name += " --target " + shellQuote(target)
+		}
+		show := "tmnotes show --log "
+		if x.o.keepLogs == "off" {
+			show = "tmnotes log "
+		}
+		lines = append(lines, "next: "+show+name, "next: tmnotes blame "+name)
+	}
+	again := "next: run the same command again"
 	switch deploys := x.Planned(results[0].Stack.Path).Op.Name == note.Deploy; {
 	case deploys && x.Force:
-		next += " without --force; only what is not ok runs"
+		again += " without --force; only what is not ok runs"
 	case deploys:
-		next += "; only what is not ok runs"
+		again += "; only what is not ok runs"
 	case x.Force:
-		next += " with --resume in place of --force; only what did not succeed here runs"
+		again += " with --resume in place of --force; only what did not succeed here runs"
 	default:
-		next += " with --resume; only what did not succeed here runs"
+		again += " with --resume; only what did not succeed here runs"
 	}
-	if i := slices.IndexFunc(results, func(r runner.Result) bool { return r.Status == runner.StatusFailed }); i >= 0 {
-		next += fmt.Sprintf(" (tmnotes log %s has its history)", results[i].Stack.Path)
-	}
-	return next
+	return append(lines, again)
 }

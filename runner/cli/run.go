@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -44,6 +45,8 @@ type runOptions struct {
 	reports []runReport
 	output  string
 	events  bool // written as JSON
+	// keepLogs is of which stacks what they print is kept.
+	keepLogs string
 
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
@@ -58,6 +61,9 @@ type chosen struct {
 	*deploy.Plan
 	u      *ui
 	o      runOptions
+	logs   *logs
+	hide   *note.Redactor
+	above  bool             // all of the output is right above the end of the run
 	events *terminal.Events // nil where nobody asked for them
 }
 
@@ -159,6 +165,7 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return false, err
 	}
 	keepPlans(x.Session, x.Tasks, x.o.planFile)
+	x.logs = keepLogs(x.Session, x.Tasks, x.o.keepLogs)
 	told := audience{u: x.u, run: telemetry.Run{Op: strings.Join(x.Ops, ","), Target: x.Select.Target, Job: x.CI.Job}, whole: true, onChange: settings.onChange.text(c, x.Store)}
 	end, err := told.follow(ctx, x.Session, x.Tasks, x.Todo)
 	if err != nil {
@@ -166,11 +173,12 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 	}
 	defer x.writeReports(ctx)
 	defer end()
+	began := time.Now()
 	out, err := x.Execute(ctx, x.display)
 	if err != nil {
 		return false, err
 	}
-	x.report(out)
+	x.report(out, time.Since(began))
 	err = x.verdict(out)
 	x.ended(out, err)
 	return out.Overtaken, err

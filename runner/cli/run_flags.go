@@ -32,7 +32,7 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
 		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
-		settings.output.flag(),
+		settings.output.flag(), settings.keepLogs.flag(),
 		&cli.BoolFlag{Name: deprecatedSafeguards[0].flag, Hidden: true},
 		&cli.BoolFlag{Name: deprecatedSafeguards[1].flag, Hidden: true},
 		&cli.BoolFlag{Name: deprecatedSafeguards[2].flag, Hidden: true},
@@ -86,6 +86,9 @@ func parseRun(c *cli.Context, env Env, s *gitstate.Store, command []string) (o r
 	}
 	o.events = c.String("format") == "json"
 	if o.output, err = parseOutput(c, s); err != nil {
+		return o, err
+	}
+	if o.keepLogs, err = parseKeepLogs(c, s); err != nil {
 		return o, err
 	}
 	o.Sync = syncSetting(c, s)

@@ -70,9 +70,13 @@ func serveAPI(c *cli.Context, env Env, s *gitstate.Store, dir string) error {
 	if err != nil {
 		return err
 	}
+	keep, err := parseKeepLogs(c, s)
+	if err != nil {
+		return err
+	}
 	watch, told := hostChanges(u, s, settings.onChange.text(c, s))
 	defer told()
-	server := serve.Server{Host: h, Address: address, Token: token, Repository: repository, KeepLogs: c.Bool("keep-logs"), Watch: watch, Metrics: registry,
+	server := serve.Server{Host: h, Address: address, Token: token, Repository: repository, KeepLogs: keep, Watch: watch, Metrics: registry,
 		Report: func() (*report.Report, error) { return reportNow(c, env, s, dir) }}
 	return server.Run(c.Context, func(at net.Addr) {
 		fmt.Fprintf(env.Stdout, "export TMC_API_URL=http://%s TM_CLOUD_ORGANIZATION=%s TMC_TOKEN=\"$(cat %s)\"\n", runner.Printable(at.String()), cloudapi.Organization, shellQuote(file))

@@ -90,7 +90,8 @@ func newSettings() (t settingsTable) {
 	t.staleAfter = add(setting{name: "staleAfter", kind: aDuration, def: "6h", meaning: "treat a run as interrupted if it has not reported for `DURATION`"})
 	t.networkTimeout = add(setting{name: "networkTimeout", kind: aDuration, def: "2m",
 		meaning: "wait for the remote for at most `DURATION`: each fetch, each push, and all that is sent at the end of a run"})
-	t.keepLogs = add(setting{name: "keepLogs", kind: yesOrNo, noConfig: true, defText: "off", meaning: "keep the commands' output and plans beside the notes, without secrets"})
+	t.keepLogs = add(setting{name: "keepLogs", def: "failed",
+		meaning: "keep the output of `WHICH` stacks beside the notes, without secrets: failed, all, or off for none"})
 	t.listen = add(setting{name: "listen", noConfig: true, def: "127.0.0.1:3006", meaning: "`ADDRESS` to listen at, HOST:PORT"})
 	t.tokenFile = add(setting{name: "tokenFile", noConfig: true, defText: "tmnotes/serve-token in the git directory",
 		meaning: "`FILE` with the token; made with a new one if it is not there"})

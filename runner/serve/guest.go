@@ -44,7 +44,7 @@ func (h *Host) fetchAhead(ctx context.Context) (wait func() error, err error) {
 type Guest struct {
 	*Host
 	Stdout, Stderr io.Writer // of the program
-	KeepLogs       bool      // of all that is deployed
+	KeepLogs       string    // see cloudapi.Options
 	Watch          Watch
 
 	api      *cloudapi.Server

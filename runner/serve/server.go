@@ -25,7 +25,7 @@ type Server struct {
 	Address    string // HOST:PORT
 	Token      string // who has it can read and record
 	Repository string // as terramate calls it, if it does
-	KeepLogs   bool
+	KeepLogs   string // see cloudapi.Options
 	Watch      Watch
 	Metrics    *prometheus.Registry
 	Report     func() (*report.Report, error) // of all stacks, as it is now

@@ -3,8 +3,10 @@ package terminal
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
@@ -37,8 +39,10 @@ type Display struct {
 	U       *Printer
 	Ci      string // whose job it is: "github", "gitlab", or another
 	Tasks   map[string]runner.Task
+	Root    string // of the repository, as its job knows files
 	View    *View
 	overlay *overlay
+	folded  sync.Map // true, by path: its group was begun while it ran
 }
 
 // Folds says whether the log of a job has groups that a reader can fold.
@@ -140,7 +144,7 @@ func (d *Display) Event(e runner.Event) {
 	}
 	switch {
 	case d.How == OutputLive && !r.Started.IsZero() && !d.U.Quiet,
-		d.How == OutputGrouped && r.Started.IsZero() && Folds(d.Ci): // it had no group to stand under
+		d.How == OutputGrouped && r.Started.IsZero() && r.Status != runner.StatusBlocked && Folds(d.Ci): // it had no group to stand under
 		_, _ = io.WriteString(d.U.Err, d.resultLine(r))
 	}
 	if !d.grouped() {
@@ -149,7 +153,7 @@ func (d *Display) Event(e runner.Event) {
 }
 
 // GroupStart is what comes before the output of a stack. What has failed is not folded, where
-// that can be told.
+// that is known by then; else what to look at of it is shown at the end of the run.
 //
 // The marks are those of
 // https://docs.github.com/actions/reference/workflow-commands-for-github-actions and
@@ -160,7 +164,12 @@ func (d *Display) Event(e runner.Event) {
 // can spoil no more than the looks of a log.
 func (d *Display) GroupStart(s runner.Stack, r runner.Result) string {
 	title := runner.Printable(s.Path) + ": " + runner.Printable(CommandLine(d.Tasks[s.Path]))
+	if r.Status == runner.StatusRunning {
+		d.folded.Store(s.Path, true)
+	}
 	switch {
+	case d.Ci == "github" && r.Status == runner.StatusFailed:
+		return title
 	case d.Ci == "github":
 		return "::group::" + escapeData(title)
 	case d.Ci == "gitlab":
@@ -186,10 +195,11 @@ func section(s runner.Stack) string { return "tmnotes_" + note.Digest(s.Path)[:1
 // that is seen also where the fold is closed, and an annotation of the job.
 func (d *Display) GroupEnd(s runner.Stack, r runner.Result) string {
 	end := ""
-	switch d.Ci {
-	case "github":
+	_, folded := d.folded.LoadAndDelete(s.Path)
+	switch {
+	case d.Ci == "github" && (folded || r.Status != runner.StatusFailed):
 		end = "::endgroup::\n"
-	case "gitlab":
+	case d.Ci == "gitlab":
 		end = fmt.Sprintf("\x1b[0Ksection_end:%d:%s\r\x1b[0K\n", r.Started.Add(r.Took).Unix(), section(s))
 	}
 	if r.Stack = s; !d.U.Quiet || r.Status != runner.StatusOK {
@@ -213,7 +223,7 @@ func (d *Display) resultLine(r runner.Result) string {
 	return line + "\n"
 }
 
-// annotation is what GitHub shows of a failure beside the log.
+// annotation is what GitHub shows of a failure beside the log, and where in the code.
 func (d *Display) annotation(r runner.Result) string {
 	if d.Ci != "github" || r.Status != runner.StatusFailed {
 		return ""
@@ -225,7 +235,24 @@ func (d *Display) annotation(r runner.Result) string {
 	if reason := r.Reason; reason != "" {
 		message += ": " + runner.Printable(reason)
 	}
-	return "::error title=" + escapeProperty("tmnotes: "+runner.Printable(r.Stack.Path)+" failed") + "::" + escapeData(message) + "\n"
+	return "::error " + d.place(r) + "title=" + escapeProperty("tmnotes: "+runner.Printable(r.Stack.Path)+" failed") + "::" + escapeData(message) + "\n"
+}
+
+// place says where the error is that a stack failed with, if that is a file of the repository.
+func (d *Display) place(r runner.Result) string {
+	i := strings.LastIndexByte(r.At, ':')
+	if i < 0 || d.Root == "" {
+		return ""
+	}
+	file := filepath.FromSlash(r.At[:i])
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(r.Stack.Dir, file)
+	}
+	file, err := filepath.Rel(d.Root, file)
+	if err != nil || !filepath.IsLocal(file) || strings.Contains(file, ".terraform") { // a module that was downloaded
+		return ""
+	}
+	return "file=" + escapeProperty(runner.Printable(filepath.ToSlash(file))) + ",line=" + r.At[i+1:] + ","
 }
 
 // What a workflow command carries is escaped as in @actions/core (command.ts, escapeData and

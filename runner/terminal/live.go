@@ -254,10 +254,8 @@ func (l *View) waitsFor(s *liveStack) string {
 		}
 	}
 	switch {
-	case len(names) > 3:
-		return fmt.Sprintf("for %s and %d more", strings.Join(names[:2], ", "), len(names)-2)
 	case len(names) > 0:
-		return "for " + strings.Join(names, ", ")
+		return "for " + SomeOf(names)
 	case s.hold != "":
 		return runner.Printable(s.hold)
 	case s.wave > l.wave():
@@ -320,11 +318,9 @@ func (l *View) layout(rows []liveRow, width int) []string {
 	return lines
 }
 
-// pad fits a text into so many columns; of a path the end says the most.
+// pad fits a text into so many columns.
 func pad(s string, columns int) string {
-	if w := ansi.StringWidth(s); w > columns {
-		s = ansi.TruncateLeft(s, w-columns+1, "…")
-	}
+	s = fit(s, columns)
 	return s + strings.Repeat(" ", max(columns-ansi.StringWidth(s), 0))
 }
 

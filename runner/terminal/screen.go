@@ -15,8 +15,6 @@ import (
 
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
-	"golang.org/x/term"
-
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/terminal/noprobe"
 )
@@ -73,8 +71,8 @@ func (s *Screen) Fd() uintptr { return s.File.Fd() }
 
 // size is how many columns and lines there are; without any there is no view.
 func (s *Screen) size() (width, height int, ok bool) {
-	w, h, err := term.GetSize(int(s.Fd()))
-	return w, h, err == nil && w > 0 && h > 0
+	width, height = size(s.File)
+	return width, height, width > 0 && height > 0
 }
 
 func (s *Screen) Write(p []byte) (int, error) {

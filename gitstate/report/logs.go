@@ -1,0 +1,62 @@
+package report
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/tmnotes/tmnotes/gitstate"
+	"github.com/tmnotes/tmnotes/gitstate/note"
+)
+
+// What a report has of the output of a stack that failed, and of all of them, in bytes.
+const (
+	LogLimit  = 16 << 10
+	logsLimit = 1 << 20
+)
+
+// addLogs gives the output to the results that a reader asks for it: in a report of a run to those of the
+// run, else to each stack's last failure.
+func (r *Report) addLogs(s *gitstate.Store) {
+	logs, left := s.Logs(), logsLimit
+	add := func(x *Result) {
+		if left > 0 && x.Status != note.OK {
+			x.Log = excerpt(logs(&x.Record), LogLimit)
+			left -= len(x.Log)
+		}
+	}
+	if r.Run != "" {
+		for _, x := range r.runResults() {
+			add(x.Result)
+		}
+		return
+	}
+	for i := range r.Stacks {
+		if f := r.Stacks[i].LastFailure; f != nil {
+			add(f)
+		}
+	}
+}
+
+// excerpt is a text of at most so many bytes, whole lines of it.
+func excerpt(text string, limit int) string {
+	e := note.Excerpt{Limit: limit}
+	_, _ = e.Write([]byte(text))
+	return e.String()
+}
+
+// readable is an output to be shown: see visible.
+func readable(log string) string {
+	return strings.TrimSuffix(visible(strings.ReplaceAll(log, "\t", "    ")), "\n")
+}
+
+var backticks = regexp.MustCompile("`{3,}")
+
+// folded is the output in Markdown, folded away: as code, in which nothing means anything.
+func (x *runResult) folded(limit int) string {
+	fence := "```"
+	for _, ticks := range backticks.FindAllString(x.Log, -1) {
+		fence = max(fence, ticks+"`")
+	}
+	return fmt.Sprintf("\n<details><summary>output of %s</summary>\n\n%s\n%s\n%s\n\n</details>\n", code(x.stack.Path, 200), fence, readable(excerpt(x.Log, limit)), fence)
+}
