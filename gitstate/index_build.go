@@ -43,10 +43,11 @@ type latestLine struct {
 }
 
 type passed struct {
-	at     int64
-	commit string
-	ok     bool
-	prev   []string
+	at        int64
+	commit    string
+	ok, dirty bool
+	endedAt   int64 // of its newest success that is a destroy
+	prev      []string
 }
 
 func newBuilder() *builder {
@@ -110,7 +111,10 @@ func (b *builder) add(commit, line string, r *note.Record) {
 	p, known := s.past[run]
 	// Of several successes of a run the newest counts.
 	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
-		p.at, p.commit, p.ok = at, commit, ok
+		p.at, p.commit, p.ok, p.dirty = at, commit, ok, r.Dirty
+	}
+	if destroyed(r) {
+		p.endedAt = max(p.endedAt, r.At.UnixMilli())
 	}
 	for _, prev := range missing(p.prev, r.Prev) {
 		if prev != run {
@@ -220,6 +224,11 @@ func compareStored(a, b Stored) int {
 
 // lastOK goes back from the heads to the nearest success.
 func (s *buildSlot) lastOK(out *slot) {
+	defer func() {
+		if out.endedAt <= out.okAt {
+			out.endedAt = 0
+		}
+	}()
 	var at []string
 	for _, h := range out.heads {
 		at = append(at, h.Run)
@@ -236,10 +245,11 @@ func (s *buildSlot) lastOK(out *slot) {
 				next = append(next, s.forgotten[run]...)
 				continue
 			}
+			out.endedAt = max(out.endedAt, p.endedAt)
 			if !p.ok {
 				next = append(next, p.prev...)
 			} else if p.at > out.okAt || p.at == out.okAt && run > out.okRun {
-				out.okRun, out.okCommit, out.okAt = run, p.commit, p.at
+				out.okRun, out.okCommit, out.okAt, out.okDirty = run, p.commit, p.at, p.dirty
 			}
 		}
 		if out.okRun != "" {
