@@ -184,6 +184,10 @@ func showText(here *clone, o textOptions) error {
 	if err := here.readHere(); err != nil {
 		return err
 	}
+	var err error
+	if o.run, err = wholeRun(here.store, o.run); err != nil {
+		return err
+	}
 	stack, ops, err := lastRecorded(here, o.stack)
 	if err != nil {
 		return err
@@ -208,7 +212,7 @@ func showText(here *clone, o textOptions) error {
 	if here.json {
 		return terminal.PrintJSON(here.Out, keptPlan{key.Path, key.ID, key.Target, key.Op, text.Run, text.At, text.Body})
 	}
-	here.Say("%s: %s of the %s run %s, %s", of, key.Kind, key.Op, text.Run, terminal.Ago(time.Since(text.At)))
+	here.Say("%s: %s of the %s run %s, %s", of, key.Kind, key.Op, note.ShortRun(text.Run), terminal.Ago(time.Since(text.At)))
 	if o.run == "" {
 		if err := sayLaterRun(here, key, text.Run); err != nil {
 			return err
@@ -256,7 +260,7 @@ func noText(key gitstate.TextKey, of string) error {
 	case key.Kind == cloudapi.LogText:
 		return fmt.Errorf("no output is kept for %s; `tmnotes cloud --keep-logs` keeps it, `tmnotes fetch` brings the remote's", of)
 	case key.Run != "":
-		return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", key.Run, of, key.Path)
+		return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", note.ShortRun(key.Run), of, key.Path)
 	}
 	return fmt.Errorf("no plan is kept for %s; `tmnotes run --op drift -- terraform plan -detailed-exitcode` keeps one where it finds drift, `tmnotes fetch` brings the remote's", of)
 }
@@ -268,7 +272,7 @@ func sayLaterRun(here *clone, key gitstate.TextKey, run string) error {
 	}
 	l, err := here.state.Latest(note.Slot{ID: key.ID, Path: key.Path, Target: key.Target, Op: key.Op})
 	if err == nil && l.Status != note.Never && l.Run != run {
-		here.Say("%s: the last %s run is %s: %s", key.Path, l.Op, l.Run, l.Status)
+		here.Say("%s: the last %s run is %s: %s", key.Path, l.Op, note.ShortRun(l.Run), l.Status)
 	}
 	return err
 }

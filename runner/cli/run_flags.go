@@ -381,6 +381,8 @@ func runOf(c *cli.Context, env Env, s *gitstate.Store, l *deploy.Leg) (string, e
 		return "", fmt.Errorf("%s=%s: %s is of the run %s", from, id, l.File, l.Run)
 	case l != nil:
 		return l.Run, nil
+	case note.IsShortRun(id): // as it is shown, of a run that goes on
+		return wholeRun(s, id)
 	case id != "":
 		return id, nil
 	}

@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/term"
@@ -28,8 +25,11 @@ import (
 //   - Colour only on a terminal, not with NO_COLOR or TERM=dumb; it never
 //     carries meaning by itself.
 //   - Nothing is printed that a person who was woken up by it cannot use.
+//   - A table fits the terminal that it is printed on: no line of it wraps. Elsewhere
+//     nothing is cut.
 type Printer struct {
 	Out, Err io.Writer
+	Columns  int  // how wide a table may be; 0: as wide as the terminal that it goes to
 	dumb     bool // a terminal that can show no colour and no view, or is to show none
 	color    bool
 	Quiet    bool
@@ -90,37 +90,6 @@ func StatusColor(status string) string {
 		return Yellow
 	}
 	return ""
-}
-
-// Table prints aligned columns, below their header if there is one. colorOf colours the first
-// column by what it says, after aligning, since a tabwriter counts escapes as width.
-func (u *Printer) Table(w io.Writer, header []string, rows [][]string, colorOf func(first string) string) {
-	if header != nil {
-		rows = slices.Insert(slices.Clone(rows), 0, header)
-	}
-	var b strings.Builder
-	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	for _, r := range rows {
-		cells := make([]string, len(r))
-		for i, c := range r {
-			cells[i] = runner.Printable(c)
-		}
-		fmt.Fprintln(tw, strings.Join(cells, "\t"))
-	}
-	tw.Flush()
-	for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
-		line = strings.TrimRight(line, " ")
-		if first, rest, ok := strings.Cut(line, " "); ok {
-			switch {
-			case i == 0 && header != nil:
-				first = u.Paint(Faint, first)
-			case colorOf != nil:
-				first = u.Paint(colorOf(rows[i][0]), first)
-			}
-			line = first + " " + rest
-		}
-		fmt.Fprintln(w, line)
-	}
 }
 
 // PrintJSON prints v as JSON for people and programs.
