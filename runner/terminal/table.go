@@ -14,12 +14,12 @@ import (
 
 const (
 	gap      = 2  // between columns
-	leastWhy = 20 // columns of the last one,
+	leastWhy = 16 // columns of the last one,
 	leastRow = 12 // and of a path, before another one is left out
 )
 
 // expendable are the columns that a terminal which is too narrow for all does without, the first
-// ones first. What is left out can be had with --format json.
+// ones first; but a table's first two say what a row is about. --format json has them all.
 var expendable = []string{"JOB", "BY", "TIME", "SINCE", "RENEWED", "OP", "TARGET", "WHEN", "RUN", "COMMIT", "LAST", "AT"}
 
 // Table prints aligned columns, below their header if there is one. colorOf colours the first
@@ -68,11 +68,11 @@ func layOut(rows [][]string, header bool, columns int) []string {
 	for header && columns > 0 && !fit(cells, widths, columns) {
 		k := -1
 		for _, name := range expendable {
-			if k = slices.Index(cells[0], name); k >= 0 {
+			if k = slices.Index(cells[0], name); k >= 2 {
 				break
 			}
 		}
-		if k < 0 {
+		if k < 2 {
 			break
 		}
 		for i := range cells {
