@@ -170,11 +170,8 @@ func parseShowText(c *cli.Context) (textOptions, error) {
 	if c.Bool("log") {
 		o.kind = cloudapi.LogText
 	}
-	switch {
-	case c.Args().Len() != 1:
+	if c.Args().Len() != 1 {
 		return o, errors.New("the plan of which stack? write it as in: tmnotes show --plan /prod/db")
-	case o.run != "" && !command.ValidRun(o.run):
-		return o, fmt.Errorf("--run: %q is not the id of a run; `tmnotes log` lists them", o.run)
 	}
 	return o, nil
 }
@@ -187,6 +184,8 @@ func showText(here *clone, o textOptions) error {
 	var err error
 	if o.run, err = wholeRun(here.store, o.run); err != nil {
 		return err
+	} else if o.run != "" && !command.ValidRun(o.run) {
+		return fmt.Errorf("--run: %q is not the id of a run; `tmnotes runs` lists them", o.run)
 	}
 	stack, ops, err := lastRecorded(here, o.stack)
 	if err != nil {
