@@ -32,6 +32,7 @@ type buildSlot struct {
 	// The runs whose record of the stack was forgotten or does not count, and
 	// what it followed.
 	forgotten map[string][]string
+	ended     map[string]int64 // run → when it had destroyed the stack
 	paths     paths
 }
 
@@ -46,7 +47,6 @@ type passed struct {
 	at        int64
 	commit    string
 	ok, dirty bool
-	endedAt   int64 // of its newest success that is a destroy
 	prev      []string
 }
 
@@ -114,7 +114,10 @@ func (b *builder) add(commit, line string, r *note.Record) {
 		p.at, p.commit, p.ok, p.dirty = at, commit, ok, r.Dirty
 	}
 	if destroyed(r) {
-		p.endedAt = max(p.endedAt, r.At.UnixMilli())
+		if s.ended == nil {
+			s.ended = map[string]int64{}
+		}
+		s.ended[run] = max(s.ended[run], r.At.UnixMilli())
 	}
 	for _, prev := range missing(p.prev, r.Prev) {
 		if prev != run {
@@ -245,7 +248,7 @@ func (s *buildSlot) lastOK(out *slot) {
 				next = append(next, s.forgotten[run]...)
 				continue
 			}
-			out.endedAt = max(out.endedAt, p.endedAt)
+			out.endedAt = max(out.endedAt, s.ended[run])
 			if !p.ok {
 				next = append(next, p.prev...)
 			} else if p.at > out.okAt || p.at == out.okAt && run > out.okRun {
