@@ -71,9 +71,7 @@ func (here *clone) readFresh() error {
 // looking is the environment of a command that fetches though nobody said so: it asks for no
 // password, which the time for an answer would not do for.
 func looking(env Env) Env {
-	if terminal.IsTerminal(env.Stdout) {
-		env.Environ = env.with("GIT_TERMINAL_PROMPT=0", "SSH_ASKPASS_REQUIRE=force", "SSH_ASKPASS="+cmp.Or(env.Getenv("SSH_ASKPASS"), "false"))
-	}
+	env.Environ = env.with("GIT_TERMINAL_PROMPT=0", "SSH_ASKPASS_REQUIRE=force", "SSH_ASKPASS="+cmp.Or(env.Getenv("SSH_ASKPASS"), "false"))
 	return withScreen(env)
 }
 

@@ -65,7 +65,7 @@ func layOut(rows [][]string, header bool, columns int) []string {
 		}
 	}
 	widths := widthsOf(cells)
-	for header && columns > 0 && !fit(cells, widths, columns) {
+	for header && columns > 0 && !squeeze(cells, widths, columns) {
 		k := -1
 		for _, name := range expendable {
 			if k = slices.Index(cells[0], name); k >= 2 {
@@ -83,7 +83,7 @@ func layOut(rows [][]string, header bool, columns int) []string {
 		widths = widthsOf(cells)
 	}
 	if !header && columns > 0 {
-		fit(cells, widths, columns)
+		squeeze(cells, widths, columns)
 	}
 	lines := make([]string, len(cells))
 	for i, r := range cells {
@@ -129,9 +129,9 @@ func widthsOf(rows [][]string) (widths []int) {
 	return widths
 }
 
-// fit narrows the last column and those of paths until a line has so many columns, and reports
+// squeeze narrows the last column and those of paths until a line has so many columns, and reports
 // whether that is possible.
-func fit(rows [][]string, widths []int, columns int) bool {
+func squeeze(rows [][]string, widths []int, columns int) bool {
 	least := slices.Clone(widths)
 	for _, r := range rows {
 		for k, c := range r {
