@@ -360,7 +360,7 @@ func (x *index) differs(y *index) string {
 		if !slices.Equal(lines(a), lines(b)) {
 			return fmt.Sprintf("another latest of %s", k.ident)
 		}
-		if a.okRun != b.okRun || a.okCommit != b.okCommit || a.okAt != b.okAt || a.last != b.last {
+		if a.okRun != b.okRun || a.okCommit != b.okCommit || a.okAt != b.okAt || a.okDirty != b.okDirty || a.endedAt != b.endedAt || a.last != b.last {
 			return fmt.Sprintf("another success of %s", k.ident)
 		}
 		if !containsAll(a.paths, b.paths) {

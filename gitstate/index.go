@@ -44,10 +44,12 @@ type slotKey struct {
 type slot struct {
 	heads []Stored // newest first
 	// The newest success at or before the heads; of it no more is needed than
-	// where and when it was.
+	// where and when it was, and whether of uncommitted changes.
 	okRun    string
 	okCommit string
 	okAt     int64 // Unix milliseconds
+	okDirty  bool
+	endedAt  int64 // when what it had deployed was destroyed since then; 0 if it was not
 	// The greatest name of a run that has a record here. Runs are named by time,
 	// so that one with a lesser name may be one that is past, of which nothing
 	// is kept.
@@ -125,6 +127,9 @@ func newer(a *note.Record, aLine string, b *note.Record, bLine string) bool {
 func success(r *note.Record) bool {
 	return r.Status == note.OK && (r.Op == note.Deploy || note.GroupOf(r.Op) != note.Deploy)
 }
+
+// destroyed reports whether nothing is left of what was deployed.
+func destroyed(r *note.Record) bool { return r.Status == note.OK && r.Op == note.Destroy }
 
 // apply follows changes. It reports false where the result would not surely be
 // what a reading of all notes says; the index is of no use afterwards.
@@ -322,7 +327,7 @@ func (x *index) harmless(r *Stored) bool {
 	}
 	for _, h := range s.heads {
 		if h.Run == r.Run {
-			return h.line != r.line && containsAll(h.Prev, r.Prev) && !success(&r.Record)
+			return h.line != r.line && containsAll(h.Prev, r.Prev) && !success(&r.Record) && !destroyed(&r.Record)
 		}
 	}
 	return false
@@ -354,8 +359,11 @@ func missing(many, few []string) (not []string) {
 }
 
 func (s *slot) sawOK(r *Stored) {
+	at := r.At.UnixMilli()
 	if success(&r.Record) {
-		s.okRun, s.okCommit, s.okAt = r.Run, r.Commit, r.At.UnixMilli()
+		s.okRun, s.okCommit, s.okAt, s.okDirty, s.endedAt = r.Run, r.Commit, at, r.Dirty, 0
+	} else if destroyed(&r.Record) && at > s.okAt {
+		s.endedAt = max(s.endedAt, at)
 	}
 }
 

@@ -32,6 +32,7 @@ type buildSlot struct {
 	// The runs whose record of the stack was forgotten or does not count, and
 	// what it followed.
 	forgotten map[string][]string
+	ended     map[string]int64 // run → when it had destroyed the stack
 	paths     paths
 }
 
@@ -43,10 +44,10 @@ type latestLine struct {
 }
 
 type passed struct {
-	at     int64
-	commit string
-	ok     bool
-	prev   []string
+	at        int64
+	commit    string
+	ok, dirty bool
+	prev      []string
 }
 
 func newBuilder() *builder {
@@ -110,7 +111,13 @@ func (b *builder) add(commit, line string, r *note.Record) {
 	p, known := s.past[run]
 	// Of several successes of a run the newest counts.
 	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
-		p.at, p.commit, p.ok = at, commit, ok
+		p.at, p.commit, p.ok, p.dirty = at, commit, ok, r.Dirty
+	}
+	if destroyed(r) {
+		if s.ended == nil {
+			s.ended = map[string]int64{}
+		}
+		s.ended[run] = max(s.ended[run], r.At.UnixMilli())
 	}
 	for _, prev := range missing(p.prev, r.Prev) {
 		if prev != run {
@@ -220,6 +227,11 @@ func compareStored(a, b Stored) int {
 
 // lastOK goes back from the heads to the nearest success.
 func (s *buildSlot) lastOK(out *slot) {
+	defer func() {
+		if out.endedAt <= out.okAt {
+			out.endedAt = 0
+		}
+	}()
 	var at []string
 	for _, h := range out.heads {
 		at = append(at, h.Run)
@@ -236,10 +248,11 @@ func (s *buildSlot) lastOK(out *slot) {
 				next = append(next, s.forgotten[run]...)
 				continue
 			}
+			out.endedAt = max(out.endedAt, s.ended[run])
 			if !p.ok {
 				next = append(next, p.prev...)
 			} else if p.at > out.okAt || p.at == out.okAt && run > out.okRun {
-				out.okRun, out.okCommit, out.okAt = run, p.commit, p.at
+				out.okRun, out.okCommit, out.okAt, out.okDirty = run, p.commit, p.at, p.dirty
 			}
 		}
 		if out.okRun != "" {

@@ -224,6 +224,7 @@ func TestIndexProperties(t *testing.T) {
 				}
 				r := rapid.SampledFrom(w.open).Draw(t, "run")
 				r.SetBackend(rapid.SampledFrom([]string{"", "", "s3.x", "s3.y"}).Draw(t, "backend"))
+				r.Dirty = rapid.IntRange(0, 3).Draw(t, "dirty") == 0
 				r.At, r.Status = time.Time{}, rapid.SampledFrom([]note.Status{note.Running, note.OK, note.OK, note.Failed, note.Drifted}).Draw(t, "status")
 				write(r)
 				if rapid.Bool().Draw(t, "finished") {

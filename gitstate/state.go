@@ -45,9 +45,20 @@ type Latest struct {
 	Conflicts []string
 	OKCommit  string    // where the latest success stands, "" if there was none
 	OKAt      time.Time // and when it was
+	OKDirty   bool      // of files that are not in the commit
 	By, Job   string    // from the head of the record's run
 	Cmd       string
 	okRun     string
+	endedAt   int64 // see slot
+}
+
+// Live is what is deployed, and since when, whatever became of later attempts; "" where nothing
+// is, as after a destroy. (What a part was changed of since then, by a targeted apply, is not told.)
+func (l *Latest) Live() (commit string, since time.Time) {
+	if l.endedAt > 0 || destroyed(&l.Record) {
+		return "", since
+	}
+	return l.OKCommit, l.OKAt
 }
 
 // Runs are the runs that a record of the stack would follow now.
@@ -185,12 +196,16 @@ func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
 				continue
 			}
 			heads, own = append(heads, s.heads...), own || at == backend
+			out.endedAt = max(out.endedAt, s.endedAt)
 			// What a stack with an id did before it had one counts only until it
 			// has a success of its own; so does what names no backend.
 			if s.okRun != "" && (out.OKCommit == "" || i == 0 && at == backend) {
-				out.OKCommit, out.OKAt, out.okRun = s.okCommit, time.UnixMilli(s.okAt).UTC(), s.okRun
+				out.OKCommit, out.OKAt, out.okRun, out.OKDirty = s.okCommit, time.UnixMilli(s.okAt).UTC(), s.okRun, s.okDirty
 			}
 		}
+	}
+	if out.OKCommit != "" && out.endedAt <= out.OKAt.UnixMilli() {
+		out.endedAt = 0
 	}
 	heads = lastWords(heads)
 	// Who follow each other in a circle are all the latest. What names no backend and was

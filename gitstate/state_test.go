@@ -87,6 +87,52 @@ func TestLatestAndDone(t *testing.T) {
 	}
 }
 
+// What is live is what was deployed last, whatever failed since then; until it is destroyed.
+func TestLive(t *testing.T) {
+	t.Parallel()
+	type annotation struct {
+		commit string
+		r      note.Record
+	}
+	ok, id := rec(1, note.OK, note.Deploy, "/a", "R1"), func(r note.Record) note.Record { r.ID = "abc"; return r }
+	failed := rec(4, note.Failed, note.Deploy, "/a", "R4", "R3")
+	down := rec(2, note.OK, note.Destroy, "/a", "R2", "R1")
+	for name, c := range map[string]struct {
+		notes []annotation
+		id    string
+		live  string
+		dirty bool
+	}{
+		"nothing":                             {nil, "", "", false},
+		"never with success":                  {[]annotation{{"c1", failed}}, "", "", false},
+		"ok":                                  {[]annotation{{"c1", ok}}, "", "c1", false},
+		"failed since":                        {[]annotation{{"c1", ok}, {"c2", rec(2, note.Failed, note.Deploy, "/a", "R2", "R1")}, {"c2", rec(3, note.Blocked, note.Deploy, "/a", "R3", "R2")}}, "", "c1", false},
+		"dirty, failed since":                 {[]annotation{{"c1", func() note.Record { r := ok; r.Dirty = true; return r }()}, {"c2", rec(2, note.Failed, note.Deploy, "/a", "R2", "R1")}}, "", "c1", true},
+		"a part was applied since":            {[]annotation{{"c1", ok}, {"c2", rec(2, note.OK, "apply", "/a", "R2", "R1")}}, "", "c1", false},
+		"the destroy failed":                  {[]annotation{{"c1", ok}, {"c1", rec(2, note.Failed, note.Destroy, "/a", "R2", "R1")}}, "", "c1", false},
+		"destroyed":                           {[]annotation{{"c1", ok}, {"c1", down}}, "", "", false},
+		"destroyed, failed since":             {[]annotation{{"c1", ok}, {"c2", down}, {"c3", rec(3, note.Failed, note.Deploy, "/a", "R3", "R2")}, {"c3", failed}}, "", "", false},
+		"destroyed, ok since":                 {[]annotation{{"c1", ok}, {"c1", down}, {"c2", rec(3, note.OK, note.Deploy, "/a", "R3", "R2")}, {"c3", failed}}, "", "c2", false},
+		"destroyed under its id":              {[]annotation{{"c1", ok}, {"c1", id(down)}, {"c2", id(rec(3, note.Failed, note.Deploy, "/a", "R3", "R2"))}}, "abc", "", false},
+		"both in one run":                     {[]annotation{{"c1", ok}, {"c1", rec(2, note.OK, note.Destroy, "/a", "R1")}, {"c2", rec(3, note.Failed, note.Deploy, "/a", "R3", "R1")}}, "", "", false},
+		"destroyed by a clock that is behind": {[]annotation{{"c1", ok}, {"c1", rec(-9, note.OK, note.Destroy, "/a", "R2", "R1")}}, "", "", false},
+	} {
+		notes := allNotes{}
+		for _, n := range c.notes {
+			notes.add(n.commit, mustLine(n.r))
+		}
+		st := &State{s: &Store{now: func() time.Time { return gittest.T0 }, staleAfter: time.Hour, private: "/nowhere"}, x: notes.index()}
+		l, err := st.Latest(note.Slot{ID: c.id, Path: "/a", Op: note.Deploy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		live, since := l.Live()
+		if live != c.live || live != "" && (l.OKDirty != c.dirty || !since.Equal(l.OKAt)) || live == "" && !since.IsZero() {
+			t.Errorf("%s: %q since %v, dirty %v", name, live, since, l.OKDirty)
+		}
+	}
+}
+
 // In conflict are runs that were at a stack and could not know of each other.
 func TestConflicts(t *testing.T) {
 	t.Parallel()

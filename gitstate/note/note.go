@@ -5,6 +5,8 @@ package note
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Status is what became of a stack in a run.
@@ -59,6 +61,61 @@ func Short(hash string) string {
 		return hash[:12]
 	}
 	return hash
+}
+
+// shortRun is how many characters of a ULID are its time, to the millisecond.
+const shortRun = 10
+
+// ShortRun is the id of a run as people are shown it and type it: of a ULID the part that says when
+// it was made, which two runs share by chance only. An id that somebody chose is left whole.
+func ShortRun(run string) string {
+	if isULID(run) {
+		return run[:shortRun]
+	}
+	return run
+}
+
+// ShortRuns is ShortRun where many are known: of runs that were made in one millisecond it shows as
+// much more as tells them apart.
+func ShortRuns(runs []string) func(run string) string {
+	runs = slices.Clone(runs)
+	slices.Sort(runs)
+	runs = slices.Compact(runs)
+	return func(run string) string {
+		short := len(ShortRun(run))
+		i, _ := slices.BinarySearch(runs, run)
+		for _, k := range []int{i - 1, i, i + 1} {
+			if k >= 0 && k < len(runs) && runs[k] != run {
+				short = max(short, min(commonPrefix(run, runs[k])+1, len(run)))
+			}
+		}
+		return run[:short]
+	}
+}
+
+// commonPrefix is how much two ids have in common.
+func commonPrefix(a, b string) (n int) {
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// IsShortRun reports whether an id may be what ShortRun or ShortRuns made of a ULID.
+func IsShortRun(run string) bool {
+	return len(run) >= shortRun && len(run) < 26 && run[0] == '0' && ofULID(run)
+}
+
+func isULID(run string) bool { return len(run) == 26 && run[0] <= '7' && ofULID(run) }
+
+func ofULID(run string) bool {
+	return strings.Trim(run, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") == ""
+}
+
+// BeginsRun reports whether a run is meant by the first characters of its id, or all of them.
+// Whether those of a ULID are capitals does not matter.
+func BeginsRun(run, typed string) bool {
+	return strings.HasPrefix(run, typed) || isULID(run) && strings.HasPrefix(run, strings.ToUpper(typed))
 }
 
 // Matches reports whether the status of a deployment or a drift run is what a filter

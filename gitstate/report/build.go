@@ -347,7 +347,7 @@ func (b *builder) history() {
 			}
 		}
 		run := b.run(k, x.r, events[k])
-		run.count(status)
+		run.Count(status)
 		row.History = append(row.History, Result{Commit: x.commit, Status: status, By: cmp.Or(x.r.By, run.By), Record: *x.r})
 	}
 	for _, x := range b.rows {
@@ -379,7 +379,8 @@ func (b *builder) run(k runOf, r *note.Record, events [2]*note.Record) *Run {
 	return run
 }
 
-func (r *Run) count(s note.Status) {
+// Count takes in what became of a stack.
+func (r *Run) Count(s note.Status) {
 	switch s {
 	case note.OK:
 		r.OK++
@@ -405,19 +406,7 @@ func (r *Run) count(s note.Status) {
 func (b *builder) sortedRuns() []Run {
 	runs := make([]Run, 0, len(b.runs))
 	for _, r := range b.runs {
-		switch {
-		case r.Status != "":
-		case r.Failed > 0:
-			r.Status = note.Failed
-		case r.Blocked > 0:
-			r.Status = note.Blocked
-		case r.Canceled > 0:
-			r.Status = note.Canceled
-		case r.Drifted > 0:
-			r.Status = note.Drifted
-		default:
-			r.Status = note.OK
-		}
+		r.Settle()
 		if r.Status == note.Running {
 			r.Finished = time.Time{} // it goes on after an end
 		}
@@ -427,6 +416,23 @@ func (b *builder) sortedRuns() []Run {
 		return cmp.Or(b.Started.Compare(a.Started), strings.Compare(b.Run, a.Run), strings.Compare(a.Commit, b.Commit))
 	})
 	return runs
+}
+
+// Settle makes its status of what was counted.
+func (r *Run) Settle() {
+	switch {
+	case r.Status != "":
+	case r.Failed > 0:
+		r.Status = note.Failed
+	case r.Blocked > 0:
+		r.Status = note.Blocked
+	case r.Canceled > 0:
+		r.Status = note.Canceled
+	case r.Drifted > 0:
+		r.Status = note.Drifted
+	default:
+		r.Status = note.OK
+	}
 }
 
 // commits are those of the report, and HEAD, the newest first. Of a commit that

@@ -17,14 +17,15 @@ func TestLogs(t *testing.T) {
 	p := newProject(t)
 	head := p.commit(day(1, 0), "first")
 	const run = "01M8M5NX7ZCGZ0000000000000"
+	writer := p.store.Writer(run)
 	stacks := []Known{{Path: "/db"}, {Path: "/ok"}}
 	for path, status := range map[string]note.Status{"/db": note.Failed, "/ok": note.OK} {
-		if err := p.store.Append(head, &note.Record{At: day(1, 1), Status: status, Op: note.Deploy, Stack: path, Run: run}); err != nil {
+		if err := writer.Append(head, &note.Record{At: day(1, 1), Status: status, Op: note.Deploy, Stack: path, Run: run}); err != nil {
 			t.Fatal(err)
 		}
 		said := "it is <b>\tof " + path + "\n```\n" + strings.Repeat("some line\n", 4000) + "````\n@team the end\n"
 		key := gitstate.TextKey{Kind: gitstate.LogText, Path: path, Op: note.Deploy, Run: run}
-		if err := p.store.KeepText(key, said, &note.Redactor{}); err != nil {
+		if err := writer.KeepText(key, said, &note.Redactor{}); err != nil {
 			t.Fatal(err)
 		}
 	}

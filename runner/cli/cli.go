@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -131,7 +132,7 @@ func newApp(env Env) *cli.App {
 		Flags:                     []cli.Flag{cli.HelpFlag}, // urfave/cli adds it with a help command of its own
 		Commands: []*cli.Command{
 			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), matrixCommand(env), listCommand(env), statusCommand(env),
-			logCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
+			logCommand(env), runsCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
 			forgetCommand(env), unlockCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
 			doctorCommand(env), checkCommand(env), versionCommand(env), completionCommand(env), helpCommand(env),
 		},
@@ -146,6 +147,7 @@ func newApp(env Env) *cli.App {
 		for _, c := range append(c.Subcommands, c) {
 			c.OnUsageError = usageError
 			c.HideHelpCommand = true
+			addJSON(c)
 			for _, f := range c.Flags {
 				dropEmpty(f, env)
 				if f, is := f.(*cli.BoolFlag); is {
@@ -162,7 +164,7 @@ func newApp(env Env) *cli.App {
 // and flags after what is no flag (`tmnotes log /a -n 5`); Go's flag package
 // knows none of it. (It is long since it is one loop over the words, whose cases stand side by side.)
 func normalize(app *cli.App, args []string) []string {
-	valued, known := flagNames(app)
+	valued, known := flagNames(app.Commands...)
 	if len(args) == 1 && args[0] == "--version" {
 		return []string{"version"}
 	}
@@ -182,6 +184,8 @@ loop:
 		case a[0] != '-':
 			if command == "" && app.Command(a) != nil {
 				command = a
+				own, _ := flagNames(app.Command(a))
+				maps.Copy(valued, own) // --json takes a FILE in one command only
 				continue
 			}
 			if command == "script" {
@@ -229,15 +233,16 @@ loop:
 	return slices.Concat(strings.Split(command, " "), before, after, words, rest)
 }
 
-// flagNames are the flags of all commands: which there are, and which take a value.
-func flagNames(app *cli.App) (valued, known map[string]bool) {
+// flagNames are the flags of commands: which there are, and which take a value, in all that
+// have them.
+func flagNames(commands ...*cli.Command) (valued, known map[string]bool) {
 	valued, known = map[string]bool{}, map[string]bool{}
-	for _, cmd := range app.Commands { // those of `script run` are run's
+	for _, cmd := range commands { // those of `script run` are run's
 		for _, f := range cmd.Flags {
 			d, ok := f.(cli.DocGenerationFlag)
 			for _, n := range f.Names() {
+				valued[n] = ok && d.TakesValue() && (valued[n] || !known[n])
 				known[n] = true
-				valued[n] = valued[n] || ok && d.TakesValue()
 			}
 		}
 	}

@@ -362,7 +362,7 @@ var masks = []struct {
 	re *regexp.Regexp
 	to string
 }{
-	{regexp.MustCompile(`\b01[0-9A-HJKMNP-TV-Z]{11}([0-9A-HJKMNP-TV-Z]{13})?\b`), "RUN"},
+	{regexp.MustCompile(`\b01[0-9A-HJKMNP-TV-Z]{8}([0-9A-HJKMNP-TV-Z]{16})?\b`), "RUN"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?`), "TIME"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "TIME"},
 	{regexp.MustCompile(`\b\d:[0-9a-f]{24}\b`), "INPUTS"},

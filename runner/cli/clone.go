@@ -31,6 +31,9 @@ type clone struct {
 	age     string           // of the notes that readHere found, for people; "" where they are new
 	state   *gitstate.State  // of read
 	writer  *gitstate.Writer // of recordsOf
+	// Of readFresh: it is looked at again and again; and why the remote's notes did not come.
+	watched   bool
+	unfetched error
 }
 
 // inClone is the action of a command: its flags are read and checked before anything is
@@ -75,7 +78,7 @@ func (here *clone) fetch(op string) (err error) {
 
 // readHere takes the notes as they are here, and learns how old that is.
 func (here *clone) readHere() (err error) {
-	here.age, err = readLocal(here.c, here.store)
+	here.age, err = readLocal(here.c, here.store, here.watched)
 	return err
 }
 
@@ -90,12 +93,6 @@ func (here *clone) know(op string) error {
 func (here *clone) read() (err error) {
 	here.state, err = here.store.State(here.c.Context)
 	return err
-}
-
-func (here *clone) sayAge() {
-	if here.age != "" {
-		here.Say("%s", here.age)
-	}
 }
 
 // selectStacks are the stacks that were named, or all; of them those that a filter selects.
@@ -146,8 +143,8 @@ func nameOf(by string) string {
 }
 
 // readLocal brings the journal and what a plain `git fetch` brought into the
-// notes, and says how old they are.
-func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
+// notes, and says how old they are, if that is more than a minute, or in any case.
+func readLocal(c *cli.Context, s *gitstate.Store, always bool) (age string, err error) {
 	remote, err := findRemote(c, s, "")
 	if err != nil || remote == "" {
 		if err := s.Flush(c.Context); !errors.Is(err, gitstate.ErrSign) {
@@ -164,7 +161,7 @@ func readLocal(c *cli.Context, s *gitstate.Store) (age string, err error) {
 	if last.IsZero() {
 		return fmt.Sprintf("the notes of %s were never fetched; `tmnotes fetch` brings them", remote), nil
 	}
-	if d := time.Since(last); d > time.Minute {
+	if d := time.Since(last); d > freshFor || always {
 		return fmt.Sprintf("as of the last fetch from %s, %s", remote, terminal.Ago(d)), nil
 	}
 	return "", nil

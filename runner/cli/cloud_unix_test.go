@@ -184,7 +184,7 @@ while ! test -e "$WORK/release"; do sleep 0.02; done
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	status := w.run("work", "tmnotes", "status")
-	for _, line := range []string{"ok           /a", "interrupted  /b     interrupted", "interrupted  /c     interrupted"} {
+	for _, line := range []string{"ok           /a", "interrupted  /b     -             -         interrupted", "interrupted  /c     -             -         interrupted"} {
 		if !strings.Contains(status, line) {
 			t.Errorf("no %q in\n%s", line, status)
 		}

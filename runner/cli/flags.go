@@ -70,6 +70,23 @@ func formatFlag() cli.Flag {
 	return &cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of the output: text or json"}
 }
 
+// addJSON gives a command that has --format a short form of the one that programs use.
+func addJSON(c *cli.Command) {
+	if !slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return f.Names()[0] == "format" }) {
+		return
+	}
+	c.Flags = append(c.Flags, &cli.BoolFlag{Name: "json", Usage: "the same as --format json"})
+	c.Before = func(c *cli.Context) error {
+		if !c.Bool("json") {
+			return nil
+		}
+		if f := c.String("format"); c.IsSet("format") && f != "json" {
+			return fmt.Errorf("--json is --format json; leave out --json, or --format %s", f)
+		}
+		return c.Set("format", "json")
+	}
+}
+
 // parseStacks reads which stacks are meant.
 func parseStacks(c *cli.Context) (sel project.Selection, filter query.StatusFilter, err error) {
 	if sel, err = selection(c); err == nil {

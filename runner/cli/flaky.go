@@ -75,7 +75,7 @@ func flaky(here *clone, o flakyOptions) error {
 			why = append(slices.Clone(why[:3]), fmt.Sprintf("and %d more reasons", len(why)-3))
 		}
 		rows = append(rows, []string{fmt.Sprintf("%d of %d", f.Flaky, f.Of), f.Stack, opAt(f.Op, f.Target), f.Last.Local().Format(time.DateTime),
-			note.Short(f.Commit), f.Run, strings.Join(why, "; ")})
+			note.Short(f.Commit), note.ShortRun(f.Run), strings.Join(why, "; ")})
 	}
 	if len(rows) == 0 {
 		here.Say("no stack succeeded by being run again")

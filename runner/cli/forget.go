@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -83,6 +84,9 @@ func forget(here *clone, o forgetOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.run, err = runAmong(lines, o.run); err != nil {
+		return err
+	}
 	picked := pickLines(o, lines, query.StackMatcher(ctx, here.store, here.dir, o.stack), here.env.workspace())
 	if err := picked.show(here.ui, commit.Hash); err != nil {
 		return err
@@ -107,6 +111,21 @@ func forget(here *clone, o forgetOptions) error {
 	}
 	here.Say("forgot %s on %s", runner.Plural(len(gone), "line"), on)
 	return nil
+}
+
+// runAmong is the run of a note that is meant by one that was typed, which may be its beginning.
+func runAmong(lines []gitstate.Line, typed string) (string, error) {
+	if typed == "" {
+		return "", nil
+	}
+	began := map[string]time.Time{}
+	for _, l := range lines {
+		if l.Err == nil {
+			began[l.Record.Run] = l.Record.At
+		}
+	}
+	run, err := query.MatchRun(typed, began)
+	return cmp.Or(run, typed), err
 }
 
 // pick is what forget is about to remove from a note.
@@ -165,7 +184,7 @@ func (p *pick) show(u *ui, commit string) error {
 			continue
 		}
 		what := cmp.Or(string(r.Status), r.Event)
-		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), runner.Took(r.Took), r.Run})
+		rows = append(rows, []string{what, r.At.Local().Format("2006-01-02 15:04:05"), cmp.Or(r.Op, "-"), cmp.Or(r.Stack, "-"), targetName(r.Target), runner.Took(r.Took), note.ShortRun(r.Run)})
 	}
 	u.Table(u.Out, nil, rows, terminal.StatusColor)
 	if others != "" {

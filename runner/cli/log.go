@@ -22,15 +22,21 @@ func logCommand(env Env) *cli.Command {
 		Name:        "log",
 		Usage:       "show what was run, newest first, for all stacks or one",
 		ArgsUsage:   "[STACK]",
-		Description: "STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id.",
-		Flags: slices.Concat(chdirFlags(), []cli.Flag{
-			&cli.IntFlag{Name: "n", Value: 50, Usage: "show at most `N` records (0: all)"},
-			&cli.StringFlag{Name: "op", Usage: "only the operation `NAME`"},
-			&cli.StringFlag{Name: "target", Usage: "only this `TARGET`"},
-			&cli.StringFlag{Name: "run", Usage: "only the run `ID`"},
+		Description: "STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id.\n" + refreshHelp,
+		Flags: slices.Concat(chdirFlags(), logFlags("records"), []cli.Flag{
+			&cli.StringFlag{Name: "run", Usage: "only the run `ID`, or the one whose id begins so"},
 			formatFlag(),
-		}, storeFlags()),
-		Action: inClone(env, parseLog, logRecords),
+		}, refreshFlags(), storeFlags()),
+		Action: func(c *cli.Context) error { return inClone(looking(env), parseLog, logRecords)(c) },
+	}
+}
+
+// logFlags choose what log and runs list.
+func logFlags(what string) []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "n", Aliases: []string{"limit"}, Value: 50, Usage: "show at most `N` " + what + " (0: all)"},
+		&cli.StringFlag{Name: "op", Usage: "only the operation `NAME`"},
+		&cli.StringFlag{Name: "target", Usage: "only this `TARGET`"},
 	}
 }
 
@@ -59,11 +65,24 @@ func parseLog(c *cli.Context) (logOptions, error) {
 	if c.Args().Len() > 1 {
 		return logOptions{}, fmt.Errorf("one stack at a time, not %d", c.Args().Len())
 	}
-	return logOptions{c.Args().First(), parseRecordFilter(c), c.Int("n")}, nil
+	return logOptions{c.Args().First(), parseRecordFilter(c), c.Int("n")}, checkRefresh(c)
 }
 
-func logRecords(here *clone, o logOptions) error {
-	if err := here.readHere(); err != nil {
+// wholeRun is the id of the run that is meant by one that was typed, which may be its beginning.
+// What is none is taken as it is: nothing is recorded of it.
+func wholeRun(s *gitstate.Store, typed string) (string, error) {
+	if typed == "" {
+		return "", nil
+	}
+	run, err := query.FindRun(s, typed)
+	return cmp.Or(run, typed), err
+}
+
+func logRecords(here *clone, o logOptions) (err error) {
+	if err := here.readFresh(); err != nil {
+		return err
+	}
+	if o.which.run, err = wholeRun(here.store, o.which.run); err != nil {
 		return err
 	}
 	found, err := findLogged(here, o)
@@ -73,10 +92,15 @@ func logRecords(here *clone, o logOptions) error {
 	if here.json {
 		return terminal.PrintJSON(here.Out, found)
 	}
+	runs := make([]string, len(found))
+	for i, f := range found {
+		runs[i] = f.Record.Run
+	}
+	short := note.ShortRuns(runs)
 	var rows [][]string
 	for _, f := range found {
 		r := f.Record
-		rows = append(rows, []string{string(r.Status), r.At.Local().Format(time.DateTime), opAt(r.Op, r.Target), r.Stack, runner.Took(r.Took), note.Short(f.Commit), nameOf(f.By), r.Run, whyOf(&r)})
+		rows = append(rows, []string{string(r.Status), r.At.Local().Format(time.DateTime), opAt(r.Op, r.Target), r.Stack, runner.Took(r.Took), note.Short(f.Commit), nameOf(f.By), short(r.Run), whyOf(&r)})
 	}
 	here.Table(here.Out, []string{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}, rows, terminal.StatusColor)
 	here.sayAge()
@@ -152,15 +176,17 @@ func whyOf(r *note.Record) string {
 func showCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "show",
-		Usage:     "show the records of a commit, or the plan or the output that is kept of a stack",
-		ArgsUsage: "[REV] | --plan STACK | --log STACK [RUN|REV]",
-		Description: "With --plan: the plan of the stack's newest drift run that found drift, else of its newest deployment with --plan-file.\n" +
+		Usage:     "show the records of a commit or a run, or the plan or the output that is kept for a stack",
+		ArgsUsage: "[REV | RUN] | --plan STACK | --log STACK [RUN | REV]",
+		Description: "RUN is the id of a run, or its first characters. What is also a commit, a branch or a tag is taken for that; --run RUN is\n" +
+			"always the run.\n" +
+			"With --plan: the plan of the stack's newest drift run that found drift, else of its newest deployment with --plan-file.\n" +
 			"With --log: what the stack's commands printed when it failed last, or in that run or on that commit.\n" +
 			"STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "plan", Usage: "show the plan that is kept for a stack"},
 			&cli.BoolFlag{Name: "log", Usage: "show what a stack's commands printed when it failed"},
-			&cli.StringFlag{Name: "run", Usage: "with --plan, --log: of the run `ID`"},
+			&cli.StringFlag{Name: "run", Usage: "the run `ID`, or the one whose id begins so; with --plan, --log: of that run"},
 			&cli.StringFlag{Name: "target", Usage: "with --plan, --log: of this `TARGET`"},
 			formatFlag(),
 		}, storeFlags()),
@@ -176,14 +202,20 @@ func showCommand(env Env) *cli.Command {
 	}
 }
 
-func parseShow(c *cli.Context) (rev string, err error) {
+// showOptions is what is to be shown: a run, if one is named as such, or what else it names.
+type showOptions struct{ run, what string }
+
+func parseShow(c *cli.Context) (o showOptions, err error) {
+	o = showOptions{c.String("run"), c.Args().First()}
 	switch {
-	case c.IsSet("run") || c.IsSet("target"):
-		return "", errors.New("--run and --target go with --plan or --log; `tmnotes log` takes them, too")
+	case c.IsSet("target"):
+		return o, errors.New("--target goes with --plan or --log; `tmnotes log` takes it, too")
+	case c.IsSet("run") && (o.run == "" || o.what != ""):
+		return o, errors.New("--run: name one run, and nothing else")
 	case c.Args().Len() > 1:
-		return "", errors.New("one commit at a time")
+		return o, errors.New("one commit or run at a time")
 	}
-	return cmp.Or(c.Args().First(), "HEAD"), nil
+	return o, nil
 }
 
 // resolveAnnotated finds a commit; the full name of one that is not here will
@@ -196,11 +228,17 @@ func resolveAnnotated(s *gitstate.Store, rev string) (gitstate.Commit, error) {
 	return commit, err
 }
 
-func show(here *clone, rev string) error {
+func show(here *clone, o showOptions) error {
 	if err := here.readHere(); err != nil {
 		return err
 	}
-	commit, err := resolveAnnotated(here.store, rev)
+	if o.run != "" {
+		return showRun(here, o.run, fmt.Errorf("no run begins with %s; `tmnotes runs` lists them, `tmnotes fetch` brings the remote's", o.run))
+	}
+	commit, err := resolveAnnotated(here.store, cmp.Or(o.what, "HEAD"))
+	if err != nil && note.IsToken(o.what) && !errors.Is(err, gitstate.ErrNoCommit) {
+		return showRun(here, o.what, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -167,8 +167,6 @@ func parseShowPlan(c *cli.Context) (textOptions, error) {
 	switch {
 	case c.Args().Len() != 1:
 		return o, errors.New("the plan of which stack? write it as in: tmnotes show --plan /prod/db")
-	case o.run != "" && !command.ValidRun(o.run):
-		return o, fmt.Errorf("--run: %q is not the id of a run; `tmnotes log` lists them", o.run)
 	}
 	return o, nil
 }
@@ -177,6 +175,12 @@ func parseShowPlan(c *cli.Context) (textOptions, error) {
 func showPlan(here *clone, o textOptions) error {
 	if err := here.readHere(); err != nil {
 		return err
+	}
+	var err error
+	if o.run, err = wholeRun(here.store, o.run); err != nil {
+		return err
+	} else if o.run != "" && !command.ValidRun(o.run) {
+		return fmt.Errorf("--run: %q is not the id of a run; `tmnotes runs` lists them", o.run)
 	}
 	stack, ops, err := lastRecorded(here, o.stack)
 	if err != nil {
@@ -198,7 +202,7 @@ func showPlan(here *clone, o textOptions) error {
 	if here.json {
 		return terminal.PrintJSON(here.Out, keptPlan{key.Path, key.ID, key.Target, key.Op, text.Run, text.At, text.Body})
 	}
-	here.Say("%s: plan of the %s run %s, %s", nameAt(key.Path, key.Target), key.Op, text.Run, terminal.Ago(time.Since(text.At)))
+	here.Say("%s: plan of the %s run %s, %s", nameAt(key.Path, key.Target), key.Op, note.ShortRun(text.Run), terminal.Ago(time.Since(text.At)))
 	if o.run == "" {
 		if err := sayLaterRun(here, key, text.Run); err != nil {
 			return err
@@ -252,7 +256,7 @@ func lastRecorded(here *clone, want string) (stack note.Record, ops []string, er
 func noPlan(key gitstate.TextKey) error {
 	of := nameAt(key.Path, key.Target)
 	if key.Run != "" {
-		return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", key.Run, of, key.Path)
+		return fmt.Errorf("no plan of run %s is kept for %s; those of a stack's newest runs are, `tmnotes log %s` lists them", note.ShortRun(key.Run), of, key.Path)
 	}
 	return fmt.Errorf("no plan is kept for %s; `tmnotes run --op drift -- terraform plan -detailed-exitcode` keeps one where it finds drift, `tmnotes fetch` brings the remote's", of)
 }
@@ -264,7 +268,7 @@ func sayLaterRun(here *clone, key gitstate.TextKey, run string) error {
 	}
 	l, err := here.state.Latest(note.Slot{ID: key.ID, Path: key.Path, Target: key.Target, Op: key.Op})
 	if err == nil && l.Status != note.Never && l.Run != run {
-		here.Say("%s: the last %s run is %s: %s", key.Path, l.Op, l.Run, l.Status)
+		here.Say("%s: the last %s run is %s: %s", key.Path, l.Op, note.ShortRun(l.Run), l.Status)
 	}
 	return err
 }

@@ -196,7 +196,7 @@ func TestVanishedMachine(t *testing.T) {
 		t.Errorf("%d of %d stacks are running as far as anybody knows:\n%s", n, len(stacks), status)
 	}
 	status = w.run("other", "tmnotes", "status", "--stale-after", "1ms")
-	if n := strings.Count(status, " interrupted at "); n != len(stacks) {
+	if n := strings.Count(status, "\ninterrupted "); n != len(stacks) {
 		t.Errorf("%d of %d stacks are interrupted:\n%s", n, len(stacks), status)
 	}
 	w.run("other", "git", "config", "tmnotes.staleAfter", "1ms")

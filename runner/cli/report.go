@@ -28,7 +28,7 @@ func (x *chosen) report(out *deploy.Outcome, took time.Duration) {
 	}
 	e.Failed = x.failures(out.Results)
 	e.Rows = x.rows(out.Results)
-	says := fmt.Sprintf("%s in %s at %s, run %s", x.total(out.Counts), runner.Took(took), note.Short(x.Commit.Hash), shortRun(x.RunID))
+	says := fmt.Sprintf("%s in %s at %s, run %s", x.total(out.Counts), runner.Took(took), note.Short(x.Commit.Hash), note.ShortRun(x.RunID))
 	if x.Route.Remote != "" && out.Unsent == nil {
 		says += ", recorded on " + x.Route.Remote
 	}
@@ -41,9 +41,6 @@ func (x *chosen) report(out *deploy.Outcome, took time.Duration) {
 }
 
 func (x *chosen) waves() bool { return x.Rollout.List[0].Name != "" }
-
-// shortRun is the beginning of a run's id: its time, and three characters by chance.
-func shortRun(id string) string { return id[:min(len(id), 13)] }
 
 // failures are the stacks that failed, with those that did not start for them alone.
 func (x *chosen) failures(results []runner.Result) (failed []terminal.Failure) {

@@ -379,6 +379,12 @@ func runOf(c *cli.Context, env Env, s *gitstate.Store, l *deploy.Leg) (string, e
 	if id == env.Getenv("TMNOTES_RUN") {
 		from = "TMNOTES_RUN"
 	}
+	if note.IsShortRun(id) { // as it is shown, of a run that goes on
+		var err error
+		if id, err = wholeRun(s, id); err != nil {
+			return "", err
+		}
+	}
 	switch {
 	case id != "" && !command.ValidRun(id):
 		return "", fmt.Errorf("%s=%q is not the id of a run; leave it out, or take one from `tmnotes log`", from, id)

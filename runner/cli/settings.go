@@ -363,6 +363,8 @@ func envVars(f cli.Flag) *[]string {
 		return &f.EnvVars
 	case *cli.StringSliceFlag:
 		return &f.EnvVars
+	case *optionalFlag:
+		return &f.EnvVars
 	}
 	return nil
 }

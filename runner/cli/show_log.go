@@ -29,9 +29,9 @@ func parseShowLog(c *cli.Context) (keptLogOptions, error) {
 	o := keptLogOptions{stack: c.Args().First(), target: c.String("target"), of: cmp.Or(c.Args().Get(1), c.String("run"))}
 	switch {
 	case c.Bool("plan"):
-		return o, errors.New("--plan or --log: one of them")
+		return o, errors.New("--plan and --log are two things to show; leave one out")
 	case o.stack == "":
-		return o, errors.New("the output of which stack? write it as in: tmnotes show --log /prod/db")
+		return o, errors.New("--log needs a stack, as in: tmnotes show --log /prod/db")
 	case c.Args().Len() > 2 || c.Args().Len() == 2 && c.IsSet("run"):
 		return o, errors.New("--log takes a stack and, after it, one run or commit")
 	}
@@ -77,7 +77,7 @@ func showLog(here *clone, o keptLogOptions) error {
 	case here.json:
 		return terminal.PrintJSON(here.Out, keptLog{r.Stack, r.ID, r.Target, r.Op, r.Run, r.Status, r.Exit, r.Reason, text.At, text.Body})
 	}
-	here.Say("%s: log of the %s run %s, %s: %s", nameAt(r.Stack, r.Target), r.Op, r.Run, terminal.Ago(time.Since(text.At)), endOf(&r))
+	here.Say("%s: log of the %s run %s, %s: %s", nameAt(r.Stack, r.Target), r.Op, note.ShortRun(r.Run), terminal.Ago(time.Since(text.At)), endOf(&r))
 	if o.of == "" {
 		if err := sayLaterRun(here, logKey(&r), r.Run); err != nil {
 			return err
@@ -102,7 +102,7 @@ func resultsOf(here *clone, o keptLogOptions) (results []note.Record, err error)
 	is := query.StackMatcher(here.c.Context, here.store, here.dir, o.stack)
 	target := command.TargetOf(o.target, here.env.workspace())
 	at, _ := resolveAnnotated(here.store, o.of)
-	recorded, runs, targets := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	recorded, targets, began := map[string]bool{}, map[string]bool{}, map[string]time.Time{}
 	err = here.store.Notes(func(commit string, lines []gitstate.Line) error {
 		for _, l := range lines {
 			r := l.Record
@@ -111,9 +111,12 @@ func resultsOf(here *clone, o keptLogOptions) (results []note.Record, err error)
 				continue
 			}
 			targets[r.Target] = true
-			byRun := len(o.of) >= 8 && strings.HasPrefix(r.Run, o.of)
+			byRun := o.of != "" && note.BeginsRun(r.Run, o.of)
 			if r.Target == target && (o.of == "" || byRun || commit == at.Hash) {
-				results, runs[r.Run] = append(results, r), runs[r.Run] || byRun
+				results = append(results, r)
+			}
+			if byRun {
+				began[r.Run] = r.At
 			}
 		}
 		return nil
@@ -125,13 +128,13 @@ func resultsOf(here *clone, o keptLogOptions) (results []note.Record, err error)
 	case len(targets) == 0:
 		return nil, noRecord(o.stack, recorded)
 	case !targets[target]:
-		return nil, fmt.Errorf("nothing is recorded of %s; write %s", nameAt(o.stack, target), asTargets(targets))
+		return nil, fmt.Errorf("%s has no records; write %s", nameAt(o.stack, target), asTargets(targets))
 	case len(results) == 0:
-		return nil, fmt.Errorf("nothing is recorded of %s by %s, which is no run or commit that it is in; `tmnotes log %s` lists them", o.stack, o.of, shellQuote(o.stack))
-	case len(runs) > 1 && runs[results[0].Run]:
-		return nil, fmt.Errorf("%d runs begin with %s; write more of the id", len(runs), o.of)
+		return nil, fmt.Errorf("%s has no record in %s; `tmnotes log %s` lists its runs and commits", o.stack, o.of, shellQuote(o.stack))
+	case at.Hash == "":
+		_, err = query.MatchRun(o.of, began)
 	}
-	return results, nil
+	return results, err
 }
 
 // asTargets names the targets that a stack has results for, as they are typed.
@@ -160,7 +163,7 @@ func endOf(r *note.Record) string {
 }
 
 func noLog(r *note.Record) error {
-	of := fmt.Sprintf("no output of %s is kept for run %s (%s)", nameAt(r.Stack, r.Target), r.Run, endOf(r))
+	of := fmt.Sprintf("no output of %s is kept for run %s (%s)", nameAt(r.Stack, r.Target), note.ShortRun(r.Run), endOf(r))
 	switch {
 	case r.Status == note.Blocked && r.Cause != "":
 		return fmt.Errorf("%s; `tmnotes show --log %s` shows what that printed", of, shellQuote(r.Cause))

@@ -19,34 +19,43 @@ func statusCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "status",
 		Usage: "show the latest result of each stack",
-		Description: "Reads what is here and says how old it is; `tmnotes fetch` brings what is on the remote.\n" +
-			"The commit is that of the latest result, HEAD or not; where that is no success, WHY names the commit of the last one.\n" +
+		Description: "LIVE is the commit that is deployed, SINCE when, and * says that uncommitted changes were deployed with it; LAST is\n" +
+			"what the latest deployment came to, and WHEN.\n" + refreshHelp +
 			"A stack that is gone from HEAD and was not destroyed is orphaned.\n" +
 			"--at REV counts what is recorded on REV and the commits before it, whenever that was; --at DATE what was recorded by\n" +
 			"then, on whatever commit. A day alone is the end of that day.",
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "at", Usage: "the state as of a commit or a date, `REV|DATE`"}, formatFlag(),
-		}, storeFlags()),
-		Action: inClone(env, parseStatus, status),
+			&cli.StringFlag{Name: "at", Usage: "the state as of a commit or a date, `REV|DATE`"}, formatFlag(), watchFlag(),
+		}, refreshFlags(), storeFlags()),
+		Action: func(c *cli.Context) error {
+			env := looking(env)
+			return inClone(env, func(c *cli.Context) (statusOptions, error) { return parseStatus(c, env) }, status)(c)
+		},
 	}
 }
 
 // shown is a stack in the JSON of status: the stack's three statuses, and the
 // record of its latest deployment and drift run.
 type shown struct {
-	Stack            string       `json:"stack"`
-	ID               string       `json:"id,omitempty"`
-	Status           note.Status  `json:"status"`
-	DeploymentStatus note.Status  `json:"deployment_status"`
-	DriftStatus      note.Status  `json:"drift_status"`
-	Target           string       `json:"target,omitempty"`
-	Commit           string       `json:"commit,omitempty"`
-	OKCommit         string       `json:"ok_commit,omitempty"` // of the latest deployment that succeeded
-	By               string       `json:"by,omitempty"`
-	Job              string       `json:"job,omitempty"`
-	Why              string       `json:"why,omitempty"`
-	Deployment       *note.Record `json:"deployment,omitempty"`
-	Drift            *note.Record `json:"drift,omitempty"`
+	Stack            string      `json:"stack"`
+	ID               string      `json:"id,omitempty"`
+	Status           note.Status `json:"status"`
+	DeploymentStatus note.Status `json:"deployment_status"`
+	DriftStatus      note.Status `json:"drift_status"`
+	Target           string      `json:"target,omitempty"`
+	Commit           string      `json:"commit,omitempty"`
+	OKCommit         string      `json:"ok_commit,omitempty"` // of the latest deployment that succeeded
+	// What is deployed, since when, and whether with uncommitted changes. Nothing is where it was
+	// never deployed, or was destroyed.
+	LiveCommit string    `json:"live_commit,omitempty"`
+	LiveSince  time.Time `json:"live_since,omitzero"`
+	LiveDirty  bool      `json:"live_dirty,omitempty"`
+
+	By         string       `json:"by,omitempty"`
+	Job        string       `json:"job,omitempty"`
+	Why        string       `json:"why,omitempty"`
+	Deployment *note.Record `json:"deployment,omitempty"`
+	Drift      *note.Record `json:"drift,omitempty"`
 	// Of a stack that is gone from HEAD: the last commit that had it.
 	LastCommit string `json:"last_commit,omitempty"`
 }
@@ -55,18 +64,24 @@ type shown struct {
 type statusOptions struct {
 	sel    project.Selection
 	filter query.StatusFilter
-	at     string // "" for now
+	at     string        // "" for now
+	every  time.Duration // of --watch; 0: once
 }
 
-func parseStatus(c *cli.Context) (o statusOptions, err error) {
+func parseStatus(c *cli.Context, env Env) (o statusOptions, err error) {
 	o = statusOptions{at: c.String("at")}
-	if err := errors.Join(noArgs(c), setLogLevel(c)); err != nil {
+	if err := errors.Join(noArgs(c), setLogLevel(c), checkRefresh(c)); err != nil {
+		return o, err
+	}
+	if o.every, err = parseWatch(c, env); err != nil {
 		return o, err
 	}
 	if o.sel, o.filter, err = parseStacks(c); err != nil {
 		return o, err
 	}
 	switch {
+	case o.at != "" && o.every > 0:
+		return o, errors.New("--watch follows what is now; leave out --watch, or --at")
 	case o.at == "" && c.IsSet("at"):
 		return o, errors.New("--at needs a commit or a date")
 	case o.at != "" && o.filter.Stack == string(note.Orphaned):
@@ -76,6 +91,13 @@ func parseStatus(c *cli.Context) (o statusOptions, err error) {
 }
 
 func status(here *clone, o statusOptions) error {
+	if o.every > 0 {
+		return watch(here, o.every, func(here *clone) error { return statusOnce(here, o) })
+	}
+	return statusOnce(here, o)
+}
+
+func statusOnce(here *clone, o statusOptions) error {
 	at, err := momentOf(here, o.at)
 	if err != nil {
 		return err
@@ -104,10 +126,10 @@ func status(here *clone, o statusOptions) error {
 	for _, x := range stacks {
 		rows = append(rows, rowOf(&x, now))
 	}
-	here.Table(here.Out, []string{"STATUS", "STACK", "DEPLOYMENT", "COMMIT", "WHEN", "BY", "WHY"}, rows, terminal.StatusColor)
+	here.Table(here.Out, []string{"STATUS", "STACK", "LIVE", "SINCE", "LAST", "WHEN", "BY", "WHY"}, rows, terminal.StatusColor)
 	hintOrphans(here.ui, stacks, o.sel.Target)
 	if !at.Set() {
-		if err := sayClaims(here, stacks, o.sel.Target); err != nil {
+		if err := errors.Join(sayClaims(here, stacks, o.sel.Target), here.sayElsewhere()); err != nil {
 			return err
 		}
 	}
@@ -121,7 +143,7 @@ func viewStacks(here *clone, o statusOptions, at query.AsOf) ([]query.StackView,
 	// The notes are read while Terramate reads the project.
 	read := make(chan error, 1)
 	go func() {
-		err := here.readHere()
+		err := here.readFresh()
 		if err == nil {
 			here.state, err = at.State(ctx, here.store)
 		}
@@ -168,6 +190,8 @@ func jsonOf(x *query.StackView, target string) shown {
 	l := x.Deploy
 	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.Status, DeploymentStatus: l.Status, DriftStatus: x.Drift.Status,
 		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.Why()}
+	sh.LiveCommit, sh.LiveSince = l.Live()
+	sh.LiveDirty = sh.LiveCommit != "" && l.OKDirty
 	if l.Status != note.Never {
 		sh.Deployment = &x.Deploy.Record
 	}
@@ -187,19 +211,25 @@ func rowOf(x *query.StackView, now time.Time) []string {
 	case x.Gone != nil:
 		why = x.Gone.String()
 	case x.Status != note.OK && x.Status != note.Never || l.Status != note.OK && l.Status != note.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == note.OK || len(l.Conflicts) > 0:
-		why = x.Why()
+		why = x.Last()
 	}
-	deployment, commit, when := string(l.Status), "-", "-"
+	last, when, live, since := string(l.Status), "-", "-", "-"
 	if l.Status != note.Never && l.Op != note.Deploy {
-		deployment = l.Op + ": " + deployment
+		last = l.Op + ": " + last
 	}
 	if len(l.Conflicts) > 0 {
-		deployment += ", conflict" // run does not count it as done
+		last += ", conflict" // run does not count it as done
 	}
 	if l.Status != note.Never {
-		commit, when = note.Short(l.Commit), terminal.Ago(now.Sub(l.At))
+		when = terminal.Ago(now.Sub(l.At))
 	}
-	return []string{string(x.Status), x.Path, deployment, commit, when, nameOf(l.By), why}
+	if commit, at := l.Live(); commit != "" {
+		live, since = note.Short(commit), terminal.Ago(now.Sub(at))
+		if l.OKDirty {
+			live += "*"
+		}
+	}
+	return []string{string(x.Status), x.Path, live, since, last, when, nameOf(l.By), why}
 }
 
 // momentOf is what --at means, a commit or else a date.

@@ -156,7 +156,7 @@ func triggerByNote(here *clone, o triggerOptions, stacks []runner.Stack) error {
 	what := byHand{commit: head, status: note.Triggered, op: o.op, target: o.target, reason: o.reason}
 	records, err := here.recordsOf(what, stacks, func(r *note.Record, l *gitstate.Latest) (bool, error) {
 		if l.Status == note.Queued || l.Status == note.Running {
-			here.Warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", r.Stack, l.Status, l.Run))
+			here.Warn(fmt.Sprintf("%s is %s in run %s; it is pending after that, whatever comes of it", r.Stack, l.Status, note.ShortRun(l.Run)))
 		}
 		if l.Status != note.Never {
 			r.Had, r.Was = l.Standing()

@@ -61,5 +61,5 @@ func atWork(busy []Planned, claims ClaimOptions, remote string) string {
 			then = "waiting for those it has locked"
 		}
 	}
-	return fmt.Sprintf("another run (%s of %s) may be %s %d of these stacks (%s is %s); %s", first.was.Run, first.was.By, doing, len(busy), first.Stack.Path, first.was.Status, then)
+	return fmt.Sprintf("another run (%s of %s) may be %s %d of these stacks (%s is %s); %s", note.ShortRun(first.was.Run), first.was.By, doing, len(busy), first.Stack.Path, first.was.Status, then)
 }

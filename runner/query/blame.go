@@ -121,7 +121,7 @@ func recordsOf(s *gitstate.Store, of Suspect) (all []Logged, heads map[[2]string
 	if err != nil {
 		return nil, nil, err
 	}
-	sortByTime(all)
+	SortByTime(all)
 	ids := idsOfPaths(all)
 	key := gitstate.PathIDs(nil).StackOf(&note.Record{Stack: of.Stack.Path, ID: of.Stack.ID})
 	return slices.DeleteFunc(all, func(x Logged) bool {

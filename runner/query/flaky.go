@@ -31,7 +31,7 @@ func FindFlaky(records []Logged, since time.Time) []FlakyStack {
 	type slot struct{ stack, op, target string }
 	of := map[slot][]Logged{}
 	records = slices.Clone(records)
-	sortByTime(records)
+	SortByTime(records)
 	ids := idsOfPaths(records)
 	for _, r := range records {
 		if !executed(&r.Record) {

@@ -19,8 +19,8 @@ func unique(in []string) (out []string) {
 	return out
 }
 
-// sortByTime puts the oldest first.
-func sortByTime(records []Logged) {
+// SortByTime puts the oldest first.
+func SortByTime(records []Logged) {
 	slices.SortFunc(records, func(a, b Logged) int {
 		return cmp.Or(a.Record.At.Compare(b.Record.At), strings.Compare(a.Record.Run, b.Record.Run), strings.Compare(a.Commit, b.Commit))
 	})

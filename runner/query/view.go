@@ -1,7 +1,9 @@
 package query
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
@@ -80,21 +82,17 @@ func viewOf(st *gitstate.State, s runner.Stack, target string) (v View, err erro
 
 // Why is what stands behind the status, in a few words.
 func (v View) Why() string {
-	if v.Status == note.Drifted || v.Deploy.Status == note.Never && v.Drift.Status != note.Never {
-		return fmt.Sprintf("%s at %s by run %s", v.Drift.Status, note.Short(v.Drift.Commit), v.Drift.Run)
-	}
-	l := v.Deploy
+	l := v.shown()
 	if l.Status == note.Never {
 		return "never deployed"
 	}
-	why := fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), l.Run)
-	switch {
-	case len(l.Conflicts) > 0:
-		why += fmt.Sprintf("; conflict: run %s deployed it as well, unaware of this one", l.Conflicts[0])
-	case len(l.Diverged) > 0 && l.Status == note.OK:
-		_, beside := l.Succeeded(l.Op, gitstate.As{Variant: gitstate.AnyVariant})
-		why += "; " + beside
-	case l.Record.Why() != "":
+	why := fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), note.ShortRun(l.Run))
+	if l.Op == note.Drift {
+		return why
+	}
+	if others := unaware(l); others != "" {
+		why += "; " + others
+	} else if l.Record.Why() != "" {
 		why += ": " + l.Record.Why()
 	}
 	if l.Dirty {
@@ -104,6 +102,43 @@ func (v View) Why() string {
 		why += "; last success at " + note.Short(l.OKCommit)
 	}
 	return why
+}
+
+// Last is what the latest record says beside its status, and which one it is: the reason comes
+// first, which a narrow terminal shows.
+func (v View) Last() string {
+	l := v.shown()
+	if l.Status == note.Never {
+		return "never deployed"
+	}
+	var parts []string
+	if about := cmp.Or(unaware(l), l.Record.Why()); about != "" {
+		parts = append(parts, about)
+	}
+	if l.Dirty {
+		parts = append(parts, "with uncommitted changes")
+	}
+	return strings.Join(append(parts, fmt.Sprintf("at %s by run %s", note.Short(l.Commit), note.ShortRun(l.Run))), "; ")
+}
+
+// shown is the result that says the most of the stack: that of its drift run, or its deployment.
+func (v View) shown() *gitstate.Latest {
+	if v.Status == note.Drifted || v.Deploy.Status == note.Never && v.Drift.Status != note.Never {
+		return &v.Drift
+	}
+	return &v.Deploy
+}
+
+// unaware says that others were at the stack as well who could not know of this deployment.
+func unaware(l *gitstate.Latest) string {
+	switch {
+	case len(l.Conflicts) > 0:
+		return fmt.Sprintf("conflict: run %s deployed it as well, unaware of this one", note.ShortRun(l.Conflicts[0]))
+	case len(l.Diverged) > 0 && l.Status == note.OK:
+		_, beside := l.Succeeded(l.Op, gitstate.As{Variant: gitstate.AnyVariant})
+		return beside
+	}
+	return ""
 }
 
 // StackView is a stack with what the notes say of it.

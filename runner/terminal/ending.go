@@ -73,14 +73,15 @@ func (u *Printer) rows(e *Ending, width int) (lines []string, below [][]string) 
 	if len(rows) == 0 {
 		return nil, below
 	}
-	t := u.table(width, e.Header, rows, StatusColor)
+	lines = u.table(width, e.Header, rows, StatusColor)
 	for i := range e.Failed {
-		if row := rows[len(e.Rows)+i]; t.cut[len(e.Rows)+i] {
-			why := &row[len(row)-1]
-			*why, below[i] = "", wrap(runner.Printable(*why), width-2)
+		row := rows[len(e.Rows)+i]
+		why := &row[len(row)-1]
+		if text := runner.Printable(*why); !strings.HasSuffix(lines[len(lines)-len(e.Failed)+i], text) {
+			*why, below[i] = "", wrap(text, width-2)
 		}
 	}
-	return u.table(width, e.Header, rows, StatusColor).lines, below
+	return u.table(width, e.Header, rows, StatusColor), below
 }
 
 // mostLines is how many lines of output each of so many failures has. Several need not fit on one screen.

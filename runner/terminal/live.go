@@ -318,6 +318,22 @@ func (l *View) layout(rows []liveRow, width int) []string {
 	return lines
 }
 
+// fit cuts a text to so many columns; of a path the end says the most.
+func fit(s string, columns int) string {
+	w := ansi.StringWidth(s)
+	switch {
+	case w <= columns:
+		return s
+	case isPath(s) && !strings.Contains(s, " "):
+		short := ansi.TruncateLeft(s, w-columns+1, "…")
+		if ansi.StringWidth(short) > columns { // a wide character stands across the edge
+			short = ansi.TruncateLeft(s, w-columns+2, "…")
+		}
+		return short
+	}
+	return ansi.Truncate(s, columns, "…")
+}
+
 // pad fits a text into so many columns.
 func pad(s string, columns int) string {
 	s = fit(s, columns)

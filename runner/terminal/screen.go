@@ -69,6 +69,12 @@ func SameFile(a, b *os.File) bool {
 // Fd makes it a terminal to who asks.
 func (s *Screen) Fd() uintptr { return s.File.Fd() }
 
+// Columns is how wide what a view shows may be.
+func (s *Screen) Columns() int {
+	w, _, _ := s.size()
+	return max(w-1, 1)
+}
+
 // size is how many columns and lines there are; without any there is no view.
 func (s *Screen) size() (width, height int, ok bool) {
 	width, height = size(s.File)
@@ -217,6 +223,20 @@ func (v *overlay) pump(p *tea.Program) {
 			return
 		}
 	}
+}
+
+// Window is as much of a text as a view of that size can show, with a line at its foot.
+func Window(text, foot string, width, height int) string {
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	if most := max(height-2, 1); len(lines) > most {
+		foot = fmt.Sprintf("… and %d more lines; %s", len(lines)-most, foot)
+		lines = lines[:most]
+	}
+	lines = append(lines, foot)
+	for i, l := range lines {
+		lines[i] = ansi.Truncate(l, width, "…")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // End takes the view away. It may be called more than once.

@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 
 	"github.com/tmnotes/tmnotes/runner"
@@ -30,8 +27,11 @@ import (
 //   - A row of a table is one line of a terminal: columns are cut. What has to be
 //     read whole, as why a stack failed, stands below its row.
 //   - Nothing is printed that a person who was woken up by it cannot use.
+//   - A table fits the terminal that it is printed on: no line of it wraps. Elsewhere
+//     nothing is cut.
 type Printer struct {
 	Out, Err io.Writer
+	Columns  int  // how wide a table may be; 0: as wide as the terminal that it goes to
 	dumb     bool // a terminal that can show no colour and no view, or is to show none
 	color    bool
 	Quiet    bool
@@ -92,93 +92,6 @@ func StatusColor(status string) string {
 		return Yellow
 	}
 	return ""
-}
-
-// Table prints aligned columns, below their header if there is one. colorOf colours the first
-// column by what it says. On a terminal columns are cut, so that each row is one line of it.
-func (u *Printer) Table(w io.Writer, header []string, rows [][]string, colorOf func(first string) string) {
-	width, _ := size(w)
-	t := u.table(width, header, rows, colorOf)
-	for _, line := range t.lines {
-		fmt.Fprintln(w, line)
-	}
-}
-
-// table is one as it is printed: a line for the header, if there is one, and for each row.
-type table struct {
-	lines []string
-	cut   []bool // of each row: something is missing
-}
-
-// table makes one of so many columns at most; 0 is no limit.
-func (u *Printer) table(width int, header []string, rows [][]string, colorOf func(first string) string) (t table) {
-	all := rows
-	if header != nil {
-		all = slices.Insert(slices.Clone(rows), 0, header)
-	}
-	var widths []int
-	for _, r := range all {
-		for i, c := range r {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], ansi.StringWidth(runner.Printable(c)))
-		}
-	}
-	if width > 0 {
-		narrow(widths, width-2*(len(widths)-1))
-	}
-	for k, r := range all {
-		line, cut := "", false
-		for i, c := range r {
-			c = runner.Printable(c)
-			cut = cut || ansi.StringWidth(c) > widths[i]
-			cell := fit(c, widths[i])
-			gap := widths[i] - ansi.StringWidth(cell)
-			switch {
-			case i == 0 && k == 0 && header != nil:
-				cell = u.Paint(Faint, cell)
-			case i == 0 && colorOf != nil:
-				cell = u.Paint(colorOf(r[0]), cell)
-			}
-			line += cell + strings.Repeat(" ", gap+2)
-		}
-		t.lines, t.cut = append(t.lines, strings.TrimRight(line, " ")), append(t.cut, cut)
-	}
-	t.cut = t.cut[len(all)-len(rows):]
-	return t
-}
-
-// narrow takes from the widest columns what is too much for all of them together.
-func narrow(widths []int, room int) {
-	for {
-		total, widest := 0, 0
-		for i, w := range widths {
-			if total += w; w > widths[widest] {
-				widest = i
-			}
-		}
-		if total <= room || widths[widest] <= 1 {
-			return
-		}
-		widths[widest]--
-	}
-}
-
-// fit cuts a text to so many columns; of a path the end says the most.
-func fit(s string, columns int) string {
-	w := ansi.StringWidth(s)
-	switch {
-	case w <= columns:
-		return s
-	case strings.HasPrefix(s, "/") && !strings.Contains(s, " "):
-		short := ansi.TruncateLeft(s, w-columns+1, "…")
-		if ansi.StringWidth(short) > columns { // a wide character stands across the edge
-			short = ansi.TruncateLeft(s, w-columns+2, "…")
-		}
-		return short
-	}
-	return ansi.Truncate(s, columns, "…")
 }
 
 // size is that of the terminal that w is; 0 and 0 if it is none.
