@@ -27,8 +27,8 @@ func adoptCommand(env Env) *cli.Command {
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader how that is known (required)"},
 			&cli.BoolFlag{Name: "all", Usage: "all stacks of the project"},
-			&cli.StringSliceFlag{Name: "tags", EnvVars: []string{"TM_ARG_TAGS"}, Usage: "filter stacks by `TAGS` (a:b is both, a,b is either)"},
-			&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "filter stacks by `TAGS` not being set"},
+			&cli.StringSliceFlag{Name: "tags", EnvVars: []string{"TM_ARG_TAGS"}, Usage: "only stacks with `TAGS` (a:b is both, a,b is either)"},
+			&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "only stacks with none of `TAGS`"},
 			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` as which they are deployed"},
 		}, syncFlags(), storeFlags()),
 		Action: inClone(env, parseAdopt, adopt),

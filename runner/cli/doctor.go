@@ -216,7 +216,7 @@ func (d *doctor) settings() {
 		}
 	}
 	for _, name := range d.unknownVariables() {
-		d.warn("tmnotes help settings lists those that there are", "nothing reads the variable %s", name)
+		d.warn("tmnotes help configuration lists those that there are", "nothing reads the variable %s", name)
 	}
 	if len(d.found) == before {
 		d.ok("valid")

@@ -20,17 +20,15 @@ func execCommand(env Env) *cli.Command {
 		Name:      "exec",
 		Usage:     "run a command in the stack of the working directory, and record the result: for use inside `terramate run`",
 		ArgsUsage: "[--] COMMAND [ARG...]",
-		Description: "terramate run -- tmnotes exec -- terraform apply -auto-approve\n" +
-			"tmnotes sync\n\n" +
-			"Exits as the command did; 125 is an error of tmnotes itself, and then the command was not run. The records stay\n" +
+		Description: "Exits as the command did; 125 is an error of tmnotes itself, and then the command was not run. The records stay\n" +
 			"here until `tmnotes sync` sends them.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
 			settings.op.flag(),
-			&cli.BoolFlag{Name: "force", Usage: "run also if the stack is already deployed at this commit (no older commit over a newer one: see --allow-rollback)"},
-			&cli.BoolFlag{Name: "resume", Usage: "skip if it succeeded at this commit, also for commands that are no deployment"},
-			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
+			&cli.BoolFlag{Name: "force", Usage: "run even if the stack is up to date"},
+			&cli.BoolFlag{Name: "resume", Usage: "skip if this operation succeeded at this commit, deployment or not"},
+			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit even where a newer one is deployed"},
 			settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
-			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},
+			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "print only the command's output, and errors"},
 			onChangeFlag(),
 		}, planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {

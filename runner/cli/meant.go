@@ -10,12 +10,9 @@ import (
 	"github.com/tmnotes/tmnotes/runner/query"
 )
 
-// terramates are commands that only terramate has (ui/tui/cli_spec.go at v0.17.2).
-var terramates = []string{"cloud", "component", "create", "debug", "experimental", "fmt", "generate", "install-completions", "package", "scaffold", "ui"}
-
 func unknownCommand(app *cli.App, typed string) error {
-	if slices.Contains(terramates, typed) {
-		return fmt.Errorf("tmnotes has no command %q, terramate has: terramate %s", typed, typed)
+	if err := terramatesCommand(typed); err != nil {
+		return err
 	}
 	return fmt.Errorf("unknown command %q%s; `tmnotes help` lists the commands", typed, query.DidYouMean(typed, commandNames(app), "`tmnotes %s`"))
 }

@@ -17,13 +17,14 @@ import (
 
 // A typing error is answered with what may be meant, and what is far from everything with
 // where to look.
-func TestDidYouMean(t *testing.T) { // not in parallel: urfave/cli shares its --help
+func TestDidYouMean(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]string{
 		"statsu":                      "unknown command \"statsu\" (did you mean `tmnotes status`?); `tmnotes help` lists the commands",
 		"stat":                        "unknown command \"stat\" (did you mean `tmnotes status`?); `tmnotes help` lists the commands",
 		"rnu":                         "unknown command \"rnu\" (did you mean `tmnotes run`?); `tmnotes help` lists the commands",
 		"frobnicate":                  "unknown command \"frobnicate\"; `tmnotes help` lists the commands",
-		"fmt":                         "tmnotes has no command \"fmt\", terramate has: terramate fmt",
+		"fmt":                         "fmt is a terramate command: terramate fmt",
 		"run --chnged -- true":        "unknown flag --chnged (did you mean --changed?); `tmnotes run --help` lists the flags",
 		"run --paralel=3 -- true":     "unknown flag --paralel (did you mean --parallel?); `tmnotes run --help` lists the flags",
 		"--dryrun run -- true":        "unknown flag --dryrun (did you mean --dry-run?); `tmnotes run --help` lists the flags",

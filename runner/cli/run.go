@@ -213,6 +213,9 @@ func commandTasks(_ *ui, o *runOptions) deploy.Tasks {
 				seen[key] = known
 			}
 			command := runner.Command{Args: cmd, Changes: deploy.Changes(known.op)}
+			if known.op.Name == previewOp && o.planFile.name != "" {
+				command.Changes = runner.StatusOK // as in Terramate
+			}
 			if o.share {
 				command.Prepare = p.Sharing(st, o.mock)
 			}

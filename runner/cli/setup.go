@@ -113,10 +113,12 @@ func version() (program, terramate string) {
 func versionCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name: "version", Usage: "print the version, and which Terramate it works as",
-		Action: func(c *cli.Context) error {
-			program, terramate := version()
-			fmt.Fprintf(env.Stdout, "tmnotes %s (terramate %s)\n", program, terramate)
-			return nil
-		},
+		Action: func(*cli.Context) error { return printVersion(env) },
 	}
+}
+
+func printVersion(env Env) error {
+	program, terramate := version()
+	_, err := fmt.Fprintf(env.Stdout, "tmnotes %s (terramate %s)\n", program, terramate)
+	return err
 }
