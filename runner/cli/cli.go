@@ -167,6 +167,9 @@ func finish(env Env, c *cli.Command, name string) {
 		case ctx.Bool("version"):
 			return printVersion(env)
 		}
+		if err := terramatesCommand(name + " " + ctx.Args().First()); err != nil {
+			return err
+		}
 		*env.quiet = ctx.Bool("quiet")
 		heed(ctx, newUI(env), name)
 		return do(ctx)
@@ -179,9 +182,6 @@ func finish(env Env, c *cli.Command, name string) {
 // knows none of it. (It is long since it is one loop over the words, whose cases stand side by side.)
 func normalize(app *cli.App, args []string) []string {
 	valued, known := flagNames(app)
-	if len(args) == 1 && args[0] == "--version" {
-		return []string{"version"}
-	}
 	var before, after, words []string
 	command := "" // "script run" is one
 	i := 0
@@ -233,7 +233,10 @@ loop:
 			*to = append(*to, args[i])
 		}
 	}
-	if command == "" {
+	switch {
+	case command == "" && slices.Contains(before, "--version"):
+		return []string{"version"}
+	case command == "":
 		return args
 	}
 	rest := args[i:]

@@ -43,6 +43,7 @@ type typing struct {
 	env     Env
 	app     *cli.App
 	command *cli.Command // nil before there is one
+	script  bool         // it is script run
 	words   []string     // behind the command, without flags
 	values  map[string]string
 	flag    cli.Flag // whose value is being typed
@@ -105,7 +106,7 @@ func (t *typing) read(line []string) {
 		case t.command == nil:
 			t.command = t.app.Command(word)
 		case len(t.command.Subcommands) > 0 && t.command.Command(word) != nil:
-			t.command = t.command.Command(word)
+			t.command, t.script = t.command.Command(word), t.command.Name == "script"
 		default:
 			t.words = append(t.words, word)
 		}
@@ -116,7 +117,7 @@ func (t *typing) read(line []string) {
 func (t *typing) foreign() bool { return len(t.words) > 0 && t.takesCommand() }
 
 func (t *typing) takesCommand() bool {
-	return t.command != nil && slices.Contains([]string{"run", "exec", "cloud", "matrix"}, t.command.Name)
+	return t.command != nil && slices.Contains([]string{"run", "exec", "cloud", "matrix"}, t.command.Name) // script run, too
 }
 
 // flagNamed is a flag of the command, or before there is one, of any: terramate's users write flags first.
@@ -193,7 +194,7 @@ func (t *typing) flags() []candidate {
 
 // isScript says that the words are the labels of a Terramate script.
 func (t *typing) isScript() bool {
-	return t.command.HelpName == "script run" || t.command.Name == "matrix" && t.values["script"] != ""
+	return t.script || t.command.Name == "matrix" && t.values["script"] != ""
 }
 
 // valuesOf are what a flag may be set to, as far as that is known.

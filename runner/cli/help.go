@@ -50,7 +50,7 @@ func topicNames() (names []string) {
 
 func topicPages() (all []manual) {
 	for _, t := range topics {
-		all = append(all, manual{"tmnotes-" + t.name, 7, t.about, t.blocks()})
+		all = append(all, manual{name: "tmnotes-" + t.name, section: 7, about: t.about, blocks: t.blocks()})
 	}
 	return all
 }
@@ -110,7 +110,7 @@ func commandNamed(app *cli.App, words []string) *cli.Command {
 
 // rootPage is the help of tmnotes itself.
 func rootPage(app *cli.App, long bool) manual {
-	m := manual{name: "tmnotes", section: 1, about: app.Usage}
+	m := manual{name: "tmnotes", section: 1, about: app.Usage, brief: !long}
 	m.blocks = append(m.blocks, block{heading, "", "Usage"}, block{paragraph, "", "tmnotes COMMAND [flags]"})
 	for _, g := range commandGroups {
 		m.blocks = append(m.blocks, block{heading, "", g.title})
@@ -135,7 +135,7 @@ func rootPage(app *cli.App, long bool) manual {
 
 // commandPage is the help of a command: of all its flags, or of those that are used most.
 func commandPage(c *cli.Command, name string, long bool) manual {
-	m := manual{name: "tmnotes-" + strings.ReplaceAll(name, " ", "-"), section: 1, about: c.Usage}
+	m := manual{name: "tmnotes-" + strings.ReplaceAll(name, " ", "-"), section: 1, about: c.Usage, brief: !long}
 	m.blocks = append(m.blocks, block{heading, "", "Usage"}, block{paragraph, "", "tmnotes " + name + " [flags] " + c.ArgsUsage})
 	if !long {
 		if most := commandTexts[name].flags; len(most) > 0 {
@@ -184,8 +184,10 @@ func flagBlocks(c *cli.Command) (blocks []block) {
 }
 
 func flagNamed(c *cli.Command, name string) cli.Flag {
-	i := slices.IndexFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
-	return c.Flags[i]
+	if i := slices.IndexFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }); i >= 0 {
+		return c.Flags[i]
+	}
+	return nil
 }
 
 // describeFlag is how a flag is typed, and what it means: its default, and its variables.

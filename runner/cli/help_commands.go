@@ -122,7 +122,7 @@ var commandTexts = map[string]commandText{
 	"version": {"set up", nil, []example{{"Which Terramate this works as", "tmnotes version"}}},
 	"help": {"set up", []string{"man"}, []example{
 		{"What the status words mean", "tmnotes help statuses"},
-		{"Install the man pages", "tmnotes help --man ~/.local/share/man/man1"},
+		{"Write man pages, and read one", "tmnotes help --man man && man -l man/tmnotes-run.1"},
 	}},
 }
 

@@ -19,6 +19,7 @@ type manual struct {
 	name    string // tmnotes-run
 	section int    // of man: 1, or 7 for a topic
 	about   string // one line
+	brief   bool   // an item is one line, and cut where it is longer
 	blocks  []block
 }
 
@@ -93,6 +94,9 @@ func (m manual) plain(width int) string {
 			}
 			term := "  " + plainTerm(x.term)
 			lead := len(term) - len(strings.TrimLeft(term, " "))
+			if room := width - column; m.brief && len([]rune(text)) > room {
+				text = strings.TrimRight(string([]rune(text)[:room-1]), " ,") + "…"
+			}
 			if n := len([]rune(term)); n+2 > column {
 				hang(&b, lead, lead+2, width, term)
 				hang(&b, column, column, width, text)

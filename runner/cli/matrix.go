@@ -29,7 +29,7 @@ func matrixCommand(env Env) *cli.Command {
 			"tmnotes run --stacks-from DIR/leg-1.json -- COMMAND. Without --out it shows what the legs would be.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of the output: text, json, github (lines for $GITHUB_OUTPUT), gitlab (a child pipeline)"},
-			&cli.StringFlag{Name: "out", Usage: "announce the run, and write leg-1.json, leg-2.json, ... to `DIR`"},
+			&cli.StringFlag{Name: "out", Usage: "announce the run; write leg-1.json, leg-2.json, ... to `DIR`"},
 			&cli.IntFlag{Name: "jobs", DefaultText: "a leg for each stack, as far as the engine takes them", Usage: "at most `N` legs at once, of even length"},
 			&cli.IntFlag{Name: "levels", DefaultText: "github: 8; else as many as there are", Usage: "at most `N` legs one after the other"},
 			&cli.StringFlag{Name: "job-template", Usage: "gitlab: include the project's `FILE`, where a job .tmnotes-leg says what the legs' jobs have besides (image, before_script, tags)"},

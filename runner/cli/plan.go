@@ -35,7 +35,7 @@ func planFlags() []cli.Flag {
 		&cli.StringFlag{Name: "terraform-plan-file", EnvVars: []string{"TM_ARG_RUN_TERRAFORM_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by terraform", Hidden: true},
 		&cli.StringFlag{Name: "tofu-plan-file", EnvVars: []string{"TM_ARG_RUN_TOFU_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by tofu", Hidden: true},
 		&cli.BoolFlag{Name: "terragrunt", EnvVars: []string{"TM_ARG_RUN_TERRAGRUNT"}, Usage: "as in Terramate: have terragrunt show the plan", Hidden: true},
-		&cli.IntFlag{Name: "plan-render-timeout", EnvVars: []string{"TM_ARG_RUN_PLAN_RENDER_TIMEOUT"}, Value: 300, Usage: "as in Terramate: show the plan within `N` seconds", Hidden: true},
+		&cli.IntFlag{Name: "plan-render-timeout", EnvVars: []string{"TM_ARG_RUN_PLAN_RENDER_TIMEOUT"}, Usage: "as in Terramate: show the plan within `N` seconds", Hidden: true},
 	}
 }
 
@@ -52,11 +52,14 @@ func parsePlanFile(c *cli.Context) (p planFile, err error) {
 			if p.name != "" {
 				return p, errors.New("--plan-file, --terraform-plan-file and --tofu-plan-file mean the same; give one of them")
 			}
-			p = planFile{name, program, time.Duration(c.Int("plan-render-timeout")) * time.Second}
+			p = planFile{name, program, time.Duration(cmp.Or(c.Int("plan-render-timeout"), 300)) * time.Second}
 		}
 	}
 	if c.Bool("terragrunt") && p.name != "" {
 		p.program = "terragrunt"
+	}
+	if p.within < 0 {
+		return p, fmt.Errorf("--plan-render-timeout must be 0 or more seconds, not %d", c.Int("plan-render-timeout"))
 	}
 	if strings.HasPrefix(p.name, "-") {
 		return p, fmt.Errorf("--plan-file: %q is not a file; write ./%s if it is one", p.name, p.name)

@@ -42,11 +42,7 @@ func scriptCommand(env Env) *cli.Command {
 				printHelp(env, commandPage(c.Command, "script", true))
 				return nil
 			}
-			typed := "script " + c.Args().First()
-			if err := terramatesCommand(typed); err != nil {
-				return err
-			}
-			return fmt.Errorf("unknown command %q; tmnotes has `tmnotes script run LABEL...`", typed)
+			return fmt.Errorf("unknown command \"script %s\"; tmnotes has `tmnotes script run LABEL...`", c.Args().First())
 		},
 	}
 }

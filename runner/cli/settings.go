@@ -104,7 +104,7 @@ func newSettings() (t settingsTable) {
 	t.soak = add(setting{name: "soak", kind: aDuration, meaning: "wait for `DURATION` after each wave"})
 	t.gate = add(setting{name: "gate", meaning: "after each wave and its --soak, run `CMD` in sh with the wave's records on stdin; if it fails, start no more stacks"})
 	t.onChange = add(setting{name: "onChange",
-		meaning: "run `CMD` in sh for each stack whose status changes, with its record as JSON on stdin"})
+		meaning: "run `CMD` in sh for each stack whose status changes (its record is JSON on stdin)"})
 	t.report = add(setting{name: "report", meaning: "write reports when the run ends, `FORMAT=FILE`,...: " + strings.Join(formatNames(), ", ")})
 	t.metricsStacks = add(setting{name: "metricsStacks", kind: aNumber, def: strconv.Itoa(telemetry.DefaultMaxStacks),
 		meaning: "write metrics of each stack only up to `N` stacks; 0: never"})
@@ -114,7 +114,7 @@ func newSettings() (t settingsTable) {
 	t.target = add(setting{name: "target", variables: []string{"TM_ARG_RUN_TARGET", "TMNOTES_TARGET"}, noConfig: true, meaning: "deployment `TARGET`, which has a state of its own"})
 	t.run = add(setting{name: "run", noConfig: true, defText: "a new run", meaning: "take part in the run `ID`"})
 	t.pending = add(setting{name: "pending", kind: yesOrNo, noConfig: true, defText: "off",
-		meaning: "only stacks whose code differs from what is deployed, or whose last deployment failed"})
+		meaning: "only what is not deployed yet: the code differs, or the last deployment failed"})
 	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and claims"})
 	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "commit the notes as `Name <mail>`"})
 	t.message = add(setting{name: "message", noFlag: true, meaning: "put `TEXT` before the messages of notes commits, or around them at its %s"})
