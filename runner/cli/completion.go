@@ -186,7 +186,7 @@ func (t *typing) flags() []candidate {
 	for _, f := range t.command.VisibleFlags() {
 		_, text := describeFlag(f)
 		for _, name := range f.Names() {
-			found = append(found, candidate{strings.Repeat("-", min(len(name), 2)) + name, firstClause(text)})
+			found = append(found, candidate{dashed(name), firstClause(text)})
 		}
 	}
 	return found
@@ -204,7 +204,7 @@ func (t *typing) valuesOf(flag string) []string {
 		words := query.FilterWords[flag]
 		switch {
 		case t.command != nil && t.command.Name == "mark":
-			words = []string{string(note.OK), string(note.Failed), string(note.Canceled), string(note.Drifted)}
+			words = markable
 		case t.command != nil && t.command.Name == "status" && flag == "status":
 			words = append(slices.Clone(words), string(note.Orphaned))
 		}

@@ -169,3 +169,35 @@ answer() { print -r -- "<$BUFFER>" >$ANSWER; exit }; zle -N answer; bindkey '^X^
 	}
 	return strings.Trim(strings.TrimSpace(string(got)), "<>")
 }
+
+// Help is as wide as the terminal, or as COLUMNS says.
+func TestHelpOnTerminal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, c := range []struct {
+		width   uint16
+		columns string
+		want    int
+	}{{60, "", 60}, {100, "", 100}, {200, "", 100}, {60, "90", 90}} {
+		cmd := w.command(".", "tmnotes", "run", "--help")
+		cmd.Env = append(slices.Clone(w.env), "COLUMNS="+c.columns)
+		terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: c.width, Rows: 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(terminal) // it ends with an error
+		terminal.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+		longest := 0
+		for line := range strings.Lines(string(text)) {
+			if !strings.HasPrefix(line, "  tmnotes ") {
+				longest = max(longest, len([]rune(strings.TrimRight(line, "\r\n"))))
+			}
+		}
+		if longest > c.want || longest < c.want-6 {
+			t.Errorf("a terminal of %d columns, COLUMNS=%s: the longest line has %d", c.width, c.columns, longest)
+		}
+	}
+}

@@ -18,7 +18,7 @@ import (
 func execCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "exec",
-		Usage:     "run a command in the stack of the working directory, and record the result: for use inside `terramate run`",
+		Usage:     "run a command in this stack, and record the result: for use inside `terramate run`",
 		ArgsUsage: "[--] COMMAND [ARG...]",
 		Description: "Exits as the command did; 125 is an error of tmnotes itself, and then the command was not run. The records stay\n" +
 			"here until `tmnotes sync` sends them.",

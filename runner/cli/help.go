@@ -136,7 +136,7 @@ func rootPage(app *cli.App, long bool) manual {
 // commandPage is the help of a command: of all its flags, or of those that are used most.
 func commandPage(c *cli.Command, name string, long bool) manual {
 	m := manual{name: "tmnotes-" + strings.ReplaceAll(name, " ", "-"), section: 1, about: c.Usage, brief: !long}
-	m.blocks = append(m.blocks, block{heading, "", "Usage"}, block{paragraph, "", "tmnotes " + name + " [flags] " + c.ArgsUsage})
+	m.blocks = append(m.blocks, block{heading, "", "Usage"}, block{paragraph, "", usageOf(c, name)})
 	if !long {
 		if most := commandTexts[name].flags; len(most) > 0 {
 			m.blocks = append(m.blocks, block{heading, "", "Most used flags"})
@@ -162,12 +162,21 @@ func commandPage(c *cli.Command, name string, long bool) manual {
 	return m
 }
 
-// flagBlocks are a command's flags, in groups.
+func usageOf(c *cli.Command, name string) string {
+	if len(c.Subcommands) > 0 {
+		return "tmnotes " + name + " " + c.ArgsUsage
+	}
+	return "tmnotes " + name + " [flags] " + c.ArgsUsage
+}
+
+// flagBlocks are a command's flags, in groups where there are many.
 func flagBlocks(c *cli.Command) (blocks []block) {
+	const few = 20
+	flags := c.VisibleFlags()
 	for _, g := range flagGroups {
 		var items []block
-		for _, f := range c.VisibleFlags() {
-			if groupOf(f.Names()[0]) == g.title {
+		for _, f := range flags {
+			if groupOf(f.Names()[0], len(flags) <= few) == g.title {
 				term, text := describeFlag(f)
 				items = append(items, block{item, term, text})
 			}
@@ -196,7 +205,7 @@ func describeFlag(f cli.Flag) (term, text string) {
 	names := slices.Clone(f.Names())
 	slices.SortStableFunc(names, func(a, b string) int { return min(len(a), 2) - min(len(b), 2) })
 	for i, name := range names {
-		names[i] = strings.Repeat("-", min(len(name), 2)) + name
+		names[i] = dashed(name)
 	}
 	term = strings.Join(names, ", ")
 	if strings.HasPrefix(term, "--") { // there is no short form

@@ -136,7 +136,10 @@ func examplesText(command string) (text string) {
 	return text
 }
 
-const general = "General"
+const (
+	notesAndRemote = "Records and remote"
+	general        = "General"
+)
 
 // flagGroups are the flags that several commands have. The others are a command's own, and
 // stand first.
@@ -155,13 +158,15 @@ var flagGroups = []struct {
 	{"Safeguards", []string{"X", "disable-safeguards", "claims", "on-claimed", "lease"}},
 	{"Legs of a pipeline", []string{"run", "stacks-from", "wait", "wait-timeout"}},
 	{"Output", []string{"quiet", "output", "format", "report", "plan-file", "keep-logs", "on-change", "metrics-stacks"}},
-	{"Records and remote", []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout"}},
+	{notesAndRemote, []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout"}},
 	{general, []string{"chdir"}},
 }
 
-func groupOf(flag string) string {
+// groupOf is the group in which a flag is listed: of a command that has few, those that say
+// where the notes are stand apart, and no others.
+func groupOf(flag string, few bool) string {
 	for _, g := range flagGroups {
-		if slices.Contains(g.flags, flag) {
+		if slices.Contains(g.flags, flag) && (!few || g.title == notesAndRemote || g.title == general) {
 			return g.title
 		}
 	}
