@@ -77,10 +77,13 @@ func TestTakesTerramatesFlags(t *testing.T) {
 			t.Errorf("terramate %s: %d flags, of which help lists %d", command, len(flags), len(shown))
 		}
 		for _, f := range flags {
-			for _, line := range f.spellings() {
+			for i, line := range f.spellings() {
 				words := slices.Concat(strings.Fields(command), line, wordsFor(command))
 				if ran, err := parses(words); f.name != "help" && f.name != "version" && (err != nil || ran != command) {
 					t.Errorf("tmnotes %s: %q, %v", strings.Join(words, " "), ran, err)
+				}
+				if i > 0 {
+					continue
 				}
 				before := slices.Concat(line, strings.Fields(command), wordsFor(command))
 				if ran, err := parses(before); f.name != "help" && f.name != "version" && (err != nil || ran != command) {
@@ -89,7 +92,7 @@ func TestTakesTerramatesFlags(t *testing.T) {
 			}
 			values := []string{f.value}
 			if f.bool && f.name != "verbose" {
-				values = []string{"true", "1", "yes", "false", "0", "no", "YES"}
+				values = []string{"true", "yes", "0", "NO"}
 			}
 			for _, name := range f.variables {
 				for _, value := range values {
@@ -118,7 +121,7 @@ func (f stockFlag) spellings() (lines [][]string) {
 	case f.name == "disable-safeguards=all":
 		return [][]string{{"-X"}, {"--disable-safeguards=all"}}
 	case f.bool:
-		for _, value := range []string{"", "=true", "=false", "=yes", "=no", "=1", "=0"} {
+		for _, value := range []string{"", "=yes", "=no"} {
 			lines = append(lines, []string{"--" + f.name + value})
 		}
 		if f.short != "" {
