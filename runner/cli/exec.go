@@ -70,7 +70,6 @@ func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err e
 
 func execute(c *cli.Context, env Env) error {
 	ctx, u := c.Context, newUI(env)
-	u.Quiet = c.Bool("quiet")
 	if cmd := c.Args().Slice(); len(cmd) == 0 || cmd[0] == "" {
 		return errors.New("no command given; write it after --, as in: terramate run -- tmnotes exec -- terraform apply")
 	}

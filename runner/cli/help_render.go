@@ -151,15 +151,19 @@ func hang(b *strings.Builder, first, others, width int, text string) {
 // roff is the page for man(1).
 func (m manual) roff() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH %s %d \"\" \"tmnotes\" \"tmnotes manual\"\n.SH NAME\n%s \\- %s\n", strings.ToUpper(escapeRoff(m.name)), m.section, escapeRoff(m.name), fontsOfRoff(m.about))
+	fmt.Fprintf(&b, ".TH %s %d \"\" \"tmnotes\" \"tmnotes manual\"\n.nh\n.ad l\n.SH NAME\n%s \\- %s\n", strings.ToUpper(escapeRoff(m.name)), m.section, escapeRoff(m.name), fontsOfRoff(m.about))
 	if len(m.blocks) > 0 && m.blocks[0].kind != heading {
 		b.WriteString(".SH DESCRIPTION\n")
 	}
-	last := heading
+	last, title := heading, ""
 	for _, x := range m.blocks {
+		if title == "SYNOPSIS" && last != heading && x.kind != heading {
+			title, last = "DESCRIPTION", heading
+			b.WriteString(".SH DESCRIPTION\n")
+		}
 		switch x.kind {
 		case heading:
-			title := strings.ToUpper(x.text)
+			title = strings.ToUpper(x.text)
 			if title == "USAGE" {
 				title = "SYNOPSIS"
 			}

@@ -62,7 +62,6 @@ type chosen struct {
 // something is announced. Who is done with it closes its store.
 func choose(c *cli.Context, env Env, command []string, tasks work) (x *chosen, err error) {
 	u := newUI(env)
-	u.Quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
 		return nil, err
 	}
