@@ -19,17 +19,17 @@ import (
 func adoptCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "adopt",
-		Usage:     "record that stacks are deployed already, as they are at a commit",
+		Usage:     "record that stacks are deployed already",
 		ArgsUsage: "--reason TEXT (--all | --tags TAGS | STACK...)",
 		Description: "For a project that was deployed before it had tmnotes: what is adopted is not pending until it changes.\n" +
 			"STACK stands for the stacks at or below a path, too. Stacks that have a record already are left as they are;\n" +
 			"`tmnotes mark` is for those.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader how that is known (required)"},
-			&cli.BoolFlag{Name: "all", Usage: "all stacks of the project"},
-			&cli.StringSliceFlag{Name: "tags", EnvVars: []string{"TM_ARG_TAGS"}, Usage: "filter stacks by `TAGS` (a:b is both, a,b is either)"},
-			&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "filter stacks by `TAGS` not being set"},
-			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` that is deployed"},
+			&cli.StringFlag{Name: "reason", Usage: "record `TEXT` as the reason (required)"},
+			&cli.BoolFlag{Name: "all", Usage: "adopt all stacks"},
+			&cli.StringSliceFlag{Name: "tags", EnvVars: []string{"TM_ARG_TAGS"}, Usage: "only stacks with `TAGS` (a:b is both, a,b is either)"},
+			&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "only stacks with none of `TAGS`"},
+			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "record `REV` as the deployed commit"},
 		}, syncFlags(), storeFlags()),
 		Action: inClone(env, parseAdopt, adopt),
 	}

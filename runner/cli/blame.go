@@ -23,12 +23,12 @@ import (
 func blameCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "blame",
-		Usage:     "show since when a stack fails, and what changed before that",
+		Usage:     "show since when a stack has failed, and what changed before",
 		ArgsUsage: "STACK",
 		Description: "STACK is a project path (/prod/vpc), a path below the working directory, or a stack's id. Of a stack that is ok\n" +
 			"it says since when. Reads what is here; `tmnotes fetch` brings what is on the remote.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "operation `NAME` that fails"},
+			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "look at operation `NAME`"},
 			formatFlag(),
 		}, storeFlags()),
 		Action: inClone(env, parseBlame, blame),

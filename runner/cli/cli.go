@@ -8,6 +8,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,15 +47,6 @@ var exitCodes = []struct {
 	{exitInterrupted, "interrupted"},
 }
 
-func exitCodesHelp() string {
-	var b strings.Builder
-	b.WriteString("EXIT CODES:\n")
-	for _, e := range exitCodes {
-		fmt.Fprintf(&b, "   %-4d %s\n", e.code, e.meaning)
-	}
-	return b.String()
-}
-
 // exitError is an error with its exit code; see exitCode.
 type exitError struct {
 	code int
@@ -76,7 +68,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 	app := newApp(env)
 	var err error
 	if len(args) > 0 && args[len(args)-1] == completionWord {
-		err = complete(ctx, app, args)
+		err = complete(ctx, app, env, args)
 	} else {
 		err = app.RunContext(ctx, append([]string{app.Name}, normalize(app, args)...))
 	}
@@ -114,22 +106,22 @@ func hasExitCode(err error) bool {
 	return is || exitCode(err) != exitUsage
 }
 
+// Help is ours: urfave/cli's shares one flag among all apps, and knows one length of text.
+func init() { cli.HelpFlag = nil }
+
 func newApp(env Env) *cli.App {
+	env.quiet = new(bool)
 	app := &cli.App{
-		Name:  "tmnotes",
-		Usage: "deploy Terramate stacks, and remember each result as a git note",
-		Description: "tmnotes run --changed -- terraform apply -auto-approve\n" +
-			"deploys what changed and is not deployed yet. What fails is run again by the same command.\n" +
-			"The results are notes: git log --notes=tmnotes",
+		Name:                      "tmnotes",
+		Usage:                     "deploy Terramate stacks, and remember each result as a git note",
 		HideVersion:               true,
+		HideHelp:                  true,
 		DisableSliceFlagSeparator: true,
-		EnableBashCompletion:      true,
 		Writer:                    env.Stdout,
 		ErrWriter:                 env.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {}, // Main has the exit code
-		CustomAppHelpTemplate:     cli.AppHelpTemplate + "\n" + topicsHelp() + "\n" + exitCodesHelp(),
 		OnUsageError:              usageError,
-		Flags:                     []cli.Flag{cli.HelpFlag}, // urfave/cli adds it with a help command of its own
+		Flags:                     everywhereFlags("")[:2],
 		Commands: []*cli.Command{
 			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), matrixCommand(env), listCommand(env), statusCommand(env),
 			logCommand(env), runsCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
@@ -140,23 +132,50 @@ func newApp(env Env) *cli.App {
 			if c.Args().Present() {
 				return unknownCommand(c.App, c.Args().First())
 			}
-			return cli.ShowAppHelp(c)
+			printHelp(env, rootPage(c.App, !c.Bool("h")))
+			return nil
 		},
 	}
 	for _, c := range app.Commands {
-		for _, c := range append(c.Subcommands, c) {
-			c.OnUsageError = usageError
-			c.HideHelpCommand = true
-			addJSON(c)
-			for _, f := range c.Flags {
-				dropEmpty(f, env)
-				if f, is := f.(*cli.BoolFlag); is {
-					f.DisableDefaultText = true
-				}
-			}
+		finish(env, c, c.Name)
+		for _, sub := range c.Subcommands {
+			finish(env, sub, c.Name+" "+sub.Name)
 		}
 	}
 	return app
+}
+
+// finish gives a command what all have: flags, help, and what is said before it begins.
+func finish(env Env, c *cli.Command, name string) {
+	c.OnUsageError, c.HideHelp = usageError, true
+	addJSON(c)
+	for _, f := range everywhereFlags(name) {
+		if !slices.ContainsFunc(c.Flags, func(has cli.Flag) bool { return slices.Contains(has.Names(), f.Names()[0]) }) {
+			c.Flags = append(c.Flags, f)
+		}
+	}
+	for _, f := range c.Flags {
+		dropEmpty(f, env)
+		if f, is := f.(*cli.BoolFlag); is {
+			f.DisableDefaultText = true
+		}
+	}
+	do := c.Action
+	c.Action = func(ctx *cli.Context) error {
+		switch {
+		case ctx.Bool("help"), ctx.Bool("h"):
+			printHelp(env, commandPage(c, name, ctx.Bool("help")))
+			return nil
+		case ctx.Bool("version"):
+			return printVersion(env)
+		}
+		if err := terramatesCommand(name + " " + ctx.Args().First()); err != nil {
+			return err
+		}
+		*env.quiet = ctx.Bool("quiet")
+		heed(ctx, newUI(env), name)
+		return do(ctx)
+	}
 }
 
 // normalize brings an argv into the form that urfave/cli reads. Terramate's
@@ -165,9 +184,6 @@ func newApp(env Env) *cli.App {
 // knows none of it. (It is long since it is one loop over the words, whose cases stand side by side.)
 func normalize(app *cli.App, args []string) []string {
 	valued, known := flagNames(app.Commands...)
-	if len(args) == 1 && args[0] == "--version" {
-		return []string{"version"}
-	}
 	var before, after, words []string
 	command := "" // "script run" is one
 	i := 0
@@ -198,10 +214,8 @@ loop:
 			words = append(words, a)
 			continue
 		}
-		name, value, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
-		if many, err := strconv.Atoi(value); err == nil && many > 1 && (name == "verbose" || name == "v") {
-			a = "--verbose" // terramate counts them
-		}
+		a = respell(a, valued)
+		name, _, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
 		if !strings.HasPrefix(a, "--") && len(a) > 2 && !known[name] {
 			// -j4 is -j 4, -Xc is -X -c
 			for j := 1; j < len(a); j++ {
@@ -217,13 +231,19 @@ loop:
 			}
 			continue
 		}
+		if name == "keep-logs" && !hasValue && (i+1 == len(args) || strings.HasPrefix(args[i+1], "-")) {
+			a, hasValue = a+"=all", true // it was a flag without a value once
+		}
 		*to = append(*to, a)
 		if valued[name] && !hasValue && i+1 < len(args) {
 			i++
 			*to = append(*to, args[i])
 		}
 	}
-	if command == "" {
+	switch {
+	case command == "" && slices.Contains(before, "--version"):
+		return []string{"version"}
+	case command == "":
 		return args
 	}
 	rest := args[i:]
@@ -231,6 +251,22 @@ loop:
 		rest = rest[1:] // the first word ends the flags already
 	}
 	return slices.Concat(strings.Split(command, " "), before, after, words, rest)
+}
+
+// respell has a flag as it is called here, of which terramate takes more spellings.
+func respell(flag string, valued map[string]bool) string {
+	typed, value, hasValue := strings.Cut(strings.TrimLeft(flag, "-"), "=")
+	name := cmp.Or(respelled[typed], typed)
+	many, err := strconv.Atoi(value)
+	switch {
+	case (name == "verbose" || name == "v") && err == nil && many > 1: // terramate counts them
+		return "--verbose"
+	case hasValue && !valued[name] && strings.EqualFold(value, "yes"):
+		return "--" + name + "=true"
+	case hasValue && !valued[name] && strings.EqualFold(value, "no"):
+		return "--" + name + "=false"
+	}
+	return strings.Replace(flag, typed, name, 1)
 }
 
 // flagNames are the flags of commands: which there are, and which take a value, in all that

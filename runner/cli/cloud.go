@@ -16,9 +16,7 @@ func cloudCommand(env Env) *cli.Command {
 		Name:      "cloud",
 		Usage:     "run your own terramate, with git notes where Terramate Cloud would be",
 		ArgsUsage: "[--] COMMAND [ARG...]",
-		Description: "tmnotes cloud -- terramate run --status=failed --sync-deployment -- terraform apply -auto-approve\n" +
-			"tmnotes cloud -- terramate script run deploy\n\n" +
-			"COMMAND is terramate, or a program that calls it. Exits as it did; where it exits with 0, with 3 if a record could not\n" +
+		Description: "COMMAND is terramate, or a program that calls it. Exits as it did; where it exits with 0, with 3 if a record could not\n" +
 			"be pushed, and with 1 if something could not be recorded, or nothing was synced. With 2 nothing was executed.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{settings.keepLogs.flag(), onChangeFlag()}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {

@@ -39,7 +39,7 @@ func TestCompletionExecutesNothing(t *testing.T) {
 				t.Errorf("%q: exit code %d, %s", args, code, said.String())
 			}
 			for word := range strings.Lines(out.String()) {
-				if strings.ContainsAny(strings.TrimSuffix(word, "\n"), " :") {
+				if word, _, _ = strings.Cut(word, "\t"); word == "" || strings.ContainsAny(strings.TrimSuffix(word, "\n"), " :") {
 					t.Errorf("%q answers with %q, which is no word", args, word)
 				}
 			}
@@ -56,7 +56,9 @@ func TestCompletionOfBash(t *testing.T) {
 	}
 	for _, c := range []struct{ line, asked string }{
 		{"tmnotes ", completionWord},
-		{"tmnotes ru", completionWord},
+		{"tmnotes ru", "ru " + completionWord},
+		{"tmnotes list --status = fa", "list --status = fa " + completionWord},
+		{"tmnotes list --status =", "list --status  " + completionWord},
 		{"tmnotes run --op deploy --", "run --op deploy -- " + completionWord},
 		{"tmnotes run --op deploy -- ", ""},
 		{"tmnotes run --op deploy -- ./x --", ""},

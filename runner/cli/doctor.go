@@ -23,7 +23,7 @@ import (
 func doctorCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
-		Usage: "check that this machine can deploy, and say how to fix what is missing",
+		Usage: "check that this machine can deploy, and how to fix what is missing",
 		Description: "Asks the remote whether it would take the notes, with all that it checks then, and looks at git, the clone, the project\n" +
 			"and the CI job. Nothing is changed, here or there. Exits with 1 if something is a problem, and with 0 where there\n" +
 			"are warnings only. Run it as a step of the job that is to deploy.",
@@ -216,7 +216,7 @@ func (d *doctor) settings() {
 		}
 	}
 	for _, name := range d.unknownVariables() {
-		d.warn("tmnotes help settings lists those that there are", "nothing reads the variable %s", name)
+		d.warn("tmnotes help configuration lists those that there are", "nothing reads the variable %s", name)
 	}
 	if len(d.found) == before {
 		d.ok("valid")

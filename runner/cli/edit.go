@@ -20,15 +20,15 @@ import (
 func markCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "mark",
-		Usage:     "record by hand what became of stacks",
+		Usage:     "record a result by hand",
 		ArgsUsage: "--reason TEXT STACK...",
 		Description: "For what happened outside tmnotes: somebody deployed a stack from a laptop, or repaired it in the console.\n" +
 			"The record says who marked it and why. With --op destroy a stack that is gone from HEAD can be named, too.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required)"},
-			&cli.StringFlag{Name: "status", Value: "ok", Usage: "`STATUS` to record: ok, failed, canceled or drifted"},
-			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "operation `NAME` to record"},
-			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "`REV` that it was done on"},
+			&cli.StringFlag{Name: "reason", Usage: "record `TEXT` as the reason (required)"},
+			&cli.StringFlag{Name: "status", Value: "ok", Usage: "record `STATUS`: ok, failed, canceled or drifted"},
+			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "record operation `NAME`"},
+			&cli.StringFlag{Name: "commit", Value: "HEAD", Usage: "record it on commit `REV`"},
 		}, syncFlags(), storeFlags()),
 		Action: inClone(env, parseMark, mark),
 	}
@@ -42,6 +42,9 @@ type markOptions struct {
 	reason             string
 }
 
+// markable are the statuses that may be recorded by hand.
+var markable = []string{string(note.OK), string(note.Failed), string(note.Canceled), string(note.Drifted)}
+
 func parseMark(c *cli.Context) (o markOptions, err error) {
 	o = markOptions{names: c.Args().Slice(), commit: c.String("commit"), target: c.String("target"), status: note.Status(c.String("status")), reason: strings.TrimSpace(c.String("reason"))}
 	switch {
@@ -49,8 +52,8 @@ func parseMark(c *cli.Context) (o markOptions, err error) {
 		return o, errors.New("which stacks? Name them by path, as in: tmnotes mark --reason 'repaired by hand' /prod/db")
 	case o.reason == "":
 		return o, errors.New("a mark needs a reason: add --reason 'what happened'")
-	case !slices.Contains([]note.Status{note.OK, note.Failed, note.Canceled, note.Drifted}, o.status):
-		return o, fmt.Errorf("--status: %q cannot be marked; use ok, failed, canceled or drifted", o.status)
+	case !slices.Contains(markable, string(o.status)):
+		return o, fmt.Errorf("--status: %q cannot be marked%s; use ok, failed, canceled or drifted", o.status, query.DidYouMean(string(o.status), markable, "%s"))
 	}
 	if o.op, err = opFlag(c); err != nil {
 		return o, err

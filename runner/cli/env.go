@@ -17,6 +17,7 @@ type Env struct {
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
 	Environ        []string // NAME=value; of two with one name the last counts
+	quiet          *bool    // --quiet of the command that runs, once it is known
 }
 
 // Process is what this process was given.
@@ -43,7 +44,11 @@ type ui struct {
 	env Env
 }
 
-func newUI(env Env) *ui { return &ui{terminal.NewPrinter(env.Stdout, env.Stderr, env.Getenv), env} }
+func newUI(env Env) *ui {
+	u := &ui{terminal.NewPrinter(env.Stdout, env.Stderr, env.Getenv), env}
+	u.Quiet = env.quiet != nil && *env.quiet
+	return u
+}
 
 // withScreen makes a screen of stderr where stdout is the same terminal.
 func withScreen(env Env) Env {

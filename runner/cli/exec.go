@@ -18,19 +18,17 @@ import (
 func execCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "exec",
-		Usage:     "run a command in the stack of the working directory, and record the result: for use inside `terramate run`",
+		Usage:     "run a command in this stack, and record the result: for use inside `terramate run`",
 		ArgsUsage: "[--] COMMAND [ARG...]",
-		Description: "terramate run -- tmnotes exec -- terraform apply -auto-approve\n" +
-			"tmnotes sync\n\n" +
-			"Exits as the command did; 125 is an error of tmnotes itself, and then the command was not run. The records stay\n" +
+		Description: "Exits as the command did; 125 is an error of tmnotes itself, and then the command was not run. The records stay\n" +
 			"here until `tmnotes sync` sends them.",
 		Flags: slices.Concat(chdirFlags(), targetFlags(), []cli.Flag{
 			settings.op.flag(),
-			&cli.BoolFlag{Name: "force", Usage: "also run if the stack is up to date at this commit (see --allow-rollback for older commits)"},
-			&cli.BoolFlag{Name: "resume", Usage: "skip if the command succeeded at this commit, even if it is not a deployment"},
-			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
+			&cli.BoolFlag{Name: "force", Usage: "run even if the stack is up to date"},
+			&cli.BoolFlag{Name: "resume", Usage: "skip if this operation succeeded at this commit, deployment or not"},
+			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit even where a newer one is deployed"},
 			settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
-			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the command's own output, and errors"},
+			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "print only the command's output, and errors"},
 			settings.keepLogs.flag(), onChangeFlag(),
 		}, planFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
@@ -76,7 +74,6 @@ func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err e
 
 func execute(c *cli.Context, env Env) error {
 	ctx, u := c.Context, newUI(env)
-	u.Quiet = c.Bool("quiet")
 	if cmd := c.Args().Slice(); len(cmd) == 0 || cmd[0] == "" {
 		return errors.New("no command given; write it after --, as in: terramate run -- tmnotes exec -- terraform apply")
 	}

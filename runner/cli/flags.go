@@ -24,11 +24,10 @@ func syncFlags() []cli.Flag { return flagsOf(settings.sync, settings.pushInterva
 
 func chdirFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "chdir", Aliases: []string{"C"}, EnvVars: []string{"TM_ARG_CHDIR"}, Usage: "set the working `DIR`ectory"},
+		&cli.StringFlag{Name: "chdir", Aliases: []string{"C"}, EnvVars: []string{"TM_ARG_CHDIR"}, Usage: "work in `DIR`"},
 		&cli.StringFlag{Name: "log-level", EnvVars: []string{"TM_ARG_LOG_LEVEL"}, Hidden: true},
 		&cli.StringFlag{Name: "log-fmt", EnvVars: []string{"TM_ARG_LOG_FMT"}, Hidden: true},
 		&cli.StringFlag{Name: "log-destination", EnvVars: []string{"TM_ARG_LOG_DESTINATION"}, Hidden: true},
-		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Hidden: true}, // of what tmnotes has no counterpart for
 	}
 }
 
@@ -37,22 +36,22 @@ func targetFlags() []cli.Flag { return flagsOf(settings.target) }
 func selectionFlags() []cli.Flag {
 	b := func(name, usage string) cli.Flag { return &cli.BoolFlag{Name: name, Usage: usage} }
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "changed", Aliases: []string{"c"}, EnvVars: []string{"TM_ARG_CHANGED"}, Usage: "filter stacks by changes made in git"},
-		&cli.StringFlag{Name: "git-change-base", Aliases: []string{"B"}, EnvVars: []string{"TM_ARG_GIT_CHANGE_BASE"}, Usage: "git `REV`ision to compute changes from"},
-		&cli.StringSliceFlag{Name: "tags", EnvVars: []string{"TM_ARG_TAGS"}, Usage: "filter stacks by `TAGS` (a:b is both, a,b is either)"},
-		&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "filter stacks by `TAGS` not being set"},
-		&cli.StringSliceFlag{Name: "enable-change-detection", Usage: "git-untracked, git-uncommitted"},
-		&cli.StringSliceFlag{Name: "disable-change-detection", Usage: "git-untracked, git-uncommitted"},
-		b("include-all-dependencies", "add all stacks that the selected ones depend on"),
-		b("include-direct-dependencies", "add the stacks that the selected ones directly depend on"),
-		b("only-all-dependencies", "instead, all stacks that the selected ones depend on"),
-		b("only-direct-dependencies", "instead, the stacks that the selected ones directly depend on"),
-		b("exclude-all-dependencies", "without all stacks that the selected ones depend on"),
-		b("include-all-dependents", "add all stacks that depend on the selected ones"),
-		b("include-direct-dependents", "add the stacks that directly depend on the selected ones"),
-		b("only-all-dependents", "instead, all stacks that depend on the selected ones"),
-		b("only-direct-dependents", "instead, the stacks that directly depend on the selected ones"),
-		b("exclude-all-dependents", "without all stacks that depend on the selected ones"),
+		&cli.BoolFlag{Name: "changed", Aliases: []string{"c"}, EnvVars: []string{"TM_ARG_CHANGED"}, Usage: "only stacks that changed in git"},
+		&cli.StringFlag{Name: "git-change-base", Aliases: []string{"B"}, EnvVars: []string{"TM_ARG_GIT_CHANGE_BASE"}, Usage: "with --changed, compare with `REV`"},
+		&cli.StringSliceFlag{Name: "tags", EnvVars: []string{"TM_ARG_TAGS"}, Usage: "only stacks with `TAGS` (a:b is both, a,b is either)"},
+		&cli.StringSliceFlag{Name: "no-tags", EnvVars: []string{"TM_ARG_NO_TAGS"}, Usage: "only stacks with none of `TAGS`"},
+		&cli.StringSliceFlag{Name: "enable-change-detection", Usage: "count changes of `KIND`: git-untracked, git-uncommitted"},
+		&cli.StringSliceFlag{Name: "disable-change-detection", Usage: "ignore changes of `KIND`: git-untracked, git-uncommitted"},
+		b("include-all-dependencies", "add all stacks that the selection depends on"),
+		b("include-direct-dependencies", "add the direct dependencies of the selection"),
+		b("only-all-dependencies", "replace the selection with all that it depends on"),
+		b("only-direct-dependencies", "replace the selection with its direct dependencies"),
+		b("exclude-all-dependencies", "leave out all that the selection depends on"),
+		b("include-all-dependents", "add all stacks that depend on the selection"),
+		b("include-direct-dependents", "add the direct dependents of the selection"),
+		b("only-all-dependents", "replace the selection with all that depends on it"),
+		b("only-direct-dependents", "replace the selection with its direct dependents"),
+		b("exclude-all-dependents", "leave out all that depends on the selection"),
 		&cli.BoolFlag{Name: "include-output-dependencies", Hidden: true},
 		&cli.BoolFlag{Name: "only-output-dependencies", Hidden: true},
 	}
@@ -60,14 +59,14 @@ func selectionFlags() []cli.Flag {
 
 func statusFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "status", Usage: "filter by the stack's own `STATUS`: ok, healthy, failed (also blocked, canceled and interrupted ones), blocked, canceled, interrupted, drifted, unhealthy, running, never"},
-		&cli.StringFlag{Name: "deployment-status", Usage: "filter by the `STATUS` of the latest deployment: ok, failed, canceled, blocked, interrupted, running, pending, triggered, unhealthy, never"},
-		&cli.StringFlag{Name: "drift-status", Usage: "filter by the `STATUS` of the latest drift run: ok, drifted, failed, running, unhealthy, unknown"},
+		&cli.StringFlag{Name: "status", Usage: "only stacks with this `STATUS`: ok, failed (also blocked, canceled and interrupted ones), blocked, canceled, interrupted, drifted, unhealthy, running, never"},
+		&cli.StringFlag{Name: "deployment-status", Usage: "only stacks whose latest deployment has this `STATUS`: ok, failed, canceled, blocked, interrupted, running, pending, triggered, unhealthy, never"},
+		&cli.StringFlag{Name: "drift-status", Usage: "only stacks whose latest drift run has this `STATUS`: ok, drifted, failed, running, unhealthy, unknown"},
 	}
 }
 
 func formatFlag() cli.Flag {
-	return &cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of the output: text or json"}
+	return &cli.StringFlag{Name: "format", Value: "text", Usage: "print in `FORMAT`: text or json"}
 }
 
 // addJSON gives a command that has --format a short form of the one that programs use.

@@ -22,7 +22,7 @@ func flakyCommand(env Env) *cli.Command {
 			"inputs: on the same commit, or with the same digest. What was marked by hand does not count, nor what had\n" +
 			"uncommitted changes.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "since", Usage: "only what succeeded since `DATE`"},
+			&cli.StringFlag{Name: "since", Usage: "only successes since `DATE`"},
 			&cli.StringFlag{Name: "op", Usage: "only the operation `NAME`"},
 			&cli.StringFlag{Name: "target", Usage: "only this `TARGET`"},
 			formatFlag(),

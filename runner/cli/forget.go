@@ -29,7 +29,7 @@ func forgetCommand(env Env) *cli.Command {
 			"without --target those that it has for no target; --all-targets removes both. A tombstone with the reason takes the place of\n" +
 			"each record, so that no other clone brings it back. (What `git notes remove` takes away comes back with the next sync.)",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required)"},
+			&cli.StringFlag{Name: "reason", Usage: "record `TEXT` as the reason (required)"},
 			&cli.StringFlag{Name: "stack", Usage: "the records of this `STACK`"},
 			&cli.StringFlag{Name: "run", Usage: "the records of the run `ID`; with --stack, of that stack alone"},
 			&cli.StringFlag{Name: "line", Usage: "the lines that begin with `TEXT`, records or not; a line's digest will do"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -18,11 +19,13 @@ import (
 // parseKeepLogs reads --keep-logs.
 func parseKeepLogs(c *cli.Context, s *gitstate.Store) (string, error) {
 	of := settings.keepLogs.text(c, s)
-	switch {
+	switch yes, err := strconv.ParseBool(of); { // it was yes or no once
+	case err == nil && yes:
+		return "all", nil
+	case err == nil:
+		return "off", nil
 	case slices.Contains(gitstate.KeepLogs, of):
 		return of, nil
-	case strings.HasPrefix(of, "-"):
-		return "", fmt.Errorf("--keep-logs of which stacks? one of %s, as in --keep-logs=all", strings.Join(gitstate.KeepLogs, ", "))
 	case settings.keepLogs.given(c):
 		return "", fmt.Errorf("--keep-logs: %q is not one of %s", of, strings.Join(gitstate.KeepLogs, ", "))
 	}

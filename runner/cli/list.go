@@ -22,9 +22,9 @@ func listCommand(env Env) *cli.Command {
 		Name:  "list",
 		Usage: "list stacks, filtered by changes or by recorded status",
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "with --pending: pending for the operation `NAME`"},
-			&cli.BoolFlag{Name: "why", Usage: "with --changed: why the stack changed; with --pending: why it is; with a filter on status: what the notes say"},
-			&cli.BoolFlag{Name: "run-order", Usage: "sort by order of execution"},
+			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "with --pending, for operation `NAME`"},
+			&cli.BoolFlag{Name: "why", Usage: "say why each stack is listed: what changed, why it is pending, or what the notes say"},
+			&cli.BoolFlag{Name: "run-order", Usage: "sort in order of execution"},
 			formatFlag(),
 		}, syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {

@@ -29,12 +29,12 @@ func matrixCommand(env Env) *cli.Command {
 			"tmnotes run --stacks-from DIR/leg-1.json -- COMMAND. Without --out it shows what the legs would be.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of the output: text, json, github (lines for $GITHUB_OUTPUT), gitlab (a child pipeline)"},
-			&cli.StringFlag{Name: "out", Usage: "announce the run, and write leg-1.json, leg-2.json, ... to `DIR`"},
-			&cli.IntFlag{Name: "jobs", DefaultText: "a leg for each stack, as far as the engine takes them", Usage: "at most `N` legs at once, of even length"},
-			&cli.IntFlag{Name: "levels", DefaultText: "github: 8; else as many as there are", Usage: "at most `N` legs one after the other"},
-			&cli.DurationFlag{Name: "min-leg", DefaultText: "none", Usage: "no more legs than last `DURATION` each: quick stacks share a machine"},
+			&cli.StringFlag{Name: "out", Usage: "announce the run; write leg-1.json, leg-2.json, ... to `DIR`"},
+			&cli.IntFlag{Name: "jobs", DefaultText: "a leg for each stack, as far as the engine takes them", Usage: "make at most `N` legs that run at once, of even length"},
+			&cli.IntFlag{Name: "levels", DefaultText: "github: 8; else as many as there are", Usage: "make at most `N` legs that follow each other"},
+			&cli.DurationFlag{Name: "min-leg", DefaultText: "none", Usage: "make no leg shorter than `DURATION`, so that quick stacks share a machine"},
 			&cli.StringFlag{Name: "job-template", Usage: "gitlab: include the project's `FILE`, where a job .tmnotes-leg says what the legs' jobs have besides (image, before_script, tags)"},
-			&cli.BoolFlag{Name: "script", Usage: "the words are the labels of a Terramate script"},
+			&cli.BoolFlag{Name: "script", Usage: "take the words as labels of a Terramate script"},
 		}, chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), matrixRunFlags(), commandFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error { return makeMatrix(c, env) },
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -10,12 +11,9 @@ import (
 	"github.com/tmnotes/tmnotes/runner/query"
 )
 
-// terramates are commands that only terramate has (ui/tui/cli_spec.go at v0.17.2).
-var terramates = []string{"cloud", "component", "create", "debug", "experimental", "fmt", "generate", "install-completions", "package", "scaffold", "ui"}
-
 func unknownCommand(app *cli.App, typed string) error {
-	if slices.Contains(terramates, typed) {
-		return fmt.Errorf("%q is a terramate command: terramate %s", typed, typed)
+	if err := terramatesCommand(typed); err != nil {
+		return err
 	}
 	return fmt.Errorf("unknown command %q%s; `tmnotes help` lists the commands", typed, query.DidYouMean(typed, commandNames(app), "`tmnotes %s`"))
 }
@@ -36,11 +34,30 @@ func usageError(c *cli.Context, err error, _ bool) error {
 			names = append(names, f.Names()...)
 		}
 		names = slices.DeleteFunc(names, func(name string) bool { return len(name) == 1 })
-		dashes := "--"
-		if len(typed) == 1 {
-			dashes = "-"
-		}
-		text = "unknown flag " + dashes + typed + query.DidYouMean(typed, names, "--%s")
+		text = "unknown flag " + dashed(typed) + query.DidYouMean(typed, names, "--%s")
+	}
+	if typed, is := strings.CutPrefix(text, "flag needs an argument: -"); is {
+		text = dashed(strings.TrimLeft(typed, "-")) + " needs a value"
+	}
+	if bad := badValue.FindStringSubmatch(text); bad != nil {
+		text = fmt.Sprintf("%s: %s is not %s", dashed(bad[2]), bad[1], kindOfValue(flagNamed(c.Command, bad[2])))
 	}
 	return fmt.Errorf("%s; `%s --help` lists the flags", text, c.Command.HelpName)
+}
+
+var badValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([A-Za-z-]+): `)
+
+func dashed(flag string) string { return strings.Repeat("-", min(len(flag), 2)) + flag }
+
+// kindOfValue is what a flag takes, where not every word is one.
+func kindOfValue(f cli.Flag) string {
+	switch f.(type) {
+	case *cli.IntFlag:
+		return "a number"
+	case *cli.DurationFlag:
+		return "a duration, like 90s or 5m"
+	case *cli.BoolFlag:
+		return "true or false"
+	}
+	return "a value that it takes"
 }

@@ -17,23 +17,32 @@ import (
 
 // A typing error is answered with what may be meant, and what is far from everything with
 // where to look.
-func TestDidYouMean(t *testing.T) { // not in parallel: urfave/cli shares its --help
+func TestDidYouMean(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]string{
-		"statsu":                      "unknown command \"statsu\" (did you mean `tmnotes status`?); `tmnotes help` lists the commands",
-		"stat":                        "unknown command \"stat\" (did you mean `tmnotes status`?); `tmnotes help` lists the commands",
-		"rnu":                         "unknown command \"rnu\" (did you mean `tmnotes run`?); `tmnotes help` lists the commands",
-		"frobnicate":                  "unknown command \"frobnicate\"; `tmnotes help` lists the commands",
-		"fmt":                         "\"fmt\" is a terramate command: terramate fmt",
-		"run --chnged -- true":        "unknown flag --chnged (did you mean --changed?); `tmnotes run --help` lists the flags",
-		"run --paralel=3 -- true":     "unknown flag --paralel (did you mean --parallel?); `tmnotes run --help` lists the flags",
-		"--dryrun run -- true":        "unknown flag --dryrun (did you mean --dry-run?); `tmnotes run --help` lists the flags",
-		"run --xyzzy -- true":         "unknown flag --xyzzy; `tmnotes run --help` lists the flags",
-		"run -Q -- true":              "unknown flag -Q; `tmnotes run --help` lists the flags",
-		"script run --chnged deploy":  "unknown flag --chnged (did you mean --changed?); `tmnotes script run --help` lists the flags",
-		"run --retry x -- true":       `invalid value "x" for flag -retry: parse error; ` + "`tmnotes run --help` lists the flags",
-		"list --status faild":         "--status: unknown status \"faild\" (did you mean failed?); use one of ",
-		"list --drift-status drift":   "--drift-status: unknown status \"drift\" (did you mean drifted?); use one of ",
-		"list --deployment-status xx": "--deployment-status: unknown status \"xx\"; use one of ",
+		"statsu":                            "unknown command \"statsu\" (did you mean `tmnotes status`?); `tmnotes help` lists the commands",
+		"stat":                              "unknown command \"stat\" (did you mean `tmnotes status`?); `tmnotes help` lists the commands",
+		"rnu":                               "unknown command \"rnu\" (did you mean `tmnotes run`?); `tmnotes help` lists the commands",
+		"frobnicate":                        "unknown command \"frobnicate\"; `tmnotes help` lists the commands",
+		"fmt":                               "fmt is a terramate command: terramate fmt",
+		"run --chnged -- true":              "unknown flag --chnged (did you mean --changed?); `tmnotes run --help` lists the flags",
+		"run --paralel=3 -- true":           "unknown flag --paralel (did you mean --parallel?); `tmnotes run --help` lists the flags",
+		"--dryrun run -- true":              "unknown flag --dryrun (did you mean --dry-run?); `tmnotes run --help` lists the flags",
+		"run --xyzzy -- true":               "unknown flag --xyzzy; `tmnotes run --help` lists the flags",
+		"run -Q -- true":                    "unknown flag -Q; `tmnotes run --help` lists the flags",
+		"script run --chnged deploy":        "unknown flag --chnged (did you mean --changed?); `tmnotes script run --help` lists the flags",
+		"run --retry x -- true":             `--retry: "x" is not a number; ` + "`tmnotes run --help` lists the flags",
+		"run --timeout 5 -- true":           "--timeout: \"5\" is not a duration, like 90s or 5m; `tmnotes run --help` lists the flags",
+		"run --changed=maybe -- true":       "--changed: \"maybe\" is not true or false; `tmnotes run --help` lists the flags",
+		"run -j x -- true":                  "-j: \"x\" is not a number; `tmnotes run --help` lists the flags",
+		"run --op":                          "--op needs a value; `tmnotes run --help` lists the flags",
+		"log -n":                            "-n needs a value; `tmnotes log --help` lists the flags",
+		"mark --reason x --status faild /a": "--status: \"faild\" cannot be marked (did you mean failed?); use ok, failed, canceled or drifted",
+		"cloud login":                       "cloud login is a terramate command: terramate cloud login",
+		"script list":                       "script list is a terramate command: terramate script list",
+		"list --status faild":               "--status: unknown status \"faild\" (did you mean failed?); use one of ",
+		"list --drift-status drift":         "--drift-status: unknown status \"drift\" (did you mean drifted?); use one of ",
+		"list --deployment-status xx":       "--deployment-status: unknown status \"xx\"; use one of ",
 	} {
 		var out, said bytes.Buffer
 		code := Main(context.Background(), strings.Fields(line), Env{Stdout: &out, Stderr: &said})

@@ -34,6 +34,7 @@ func planFlags() []cli.Flag {
 		&cli.StringFlag{Name: "terraform-plan-file", EnvVars: []string{"TM_ARG_RUN_TERRAFORM_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by terraform", Hidden: true},
 		&cli.StringFlag{Name: "tofu-plan-file", EnvVars: []string{"TM_ARG_RUN_TOFU_PLAN_FILE"}, Usage: "as in Terramate: --plan-file, shown by tofu", Hidden: true},
 		&cli.BoolFlag{Name: "terragrunt", EnvVars: []string{"TM_ARG_RUN_TERRAGRUNT"}, Usage: "as in Terramate: have terragrunt show the plan", Hidden: true},
+		&cli.IntFlag{Name: "plan-render-timeout", EnvVars: []string{"TM_ARG_RUN_PLAN_RENDER_TIMEOUT"}, Usage: "as in Terramate: show the plan within `N` seconds", Hidden: true},
 	}
 }
 
@@ -41,6 +42,7 @@ func planFlags() []cli.Flag {
 type planFile struct {
 	name    string // "" for none
 	program string // that shows it; "" for the command's own
+	within  time.Duration
 }
 
 func parsePlanFile(c *cli.Context) (p planFile, err error) {
@@ -49,11 +51,14 @@ func parsePlanFile(c *cli.Context) (p planFile, err error) {
 			if p.name != "" {
 				return p, errors.New("--plan-file, --terraform-plan-file and --tofu-plan-file mean the same; give one of them")
 			}
-			p = planFile{name, program}
+			p = planFile{name, program, time.Duration(cmp.Or(c.Int("plan-render-timeout"), 300)) * time.Second}
 		}
 	}
 	if c.Bool("terragrunt") && p.name != "" {
 		p.program = "terragrunt"
+	}
+	if p.within < 0 {
+		return p, fmt.Errorf("--plan-render-timeout must be 0 or more seconds, not %d", c.Int("plan-render-timeout"))
 	}
 	if strings.HasPrefix(p.name, "-") {
 		return p, fmt.Errorf("--plan-file: %q is not a file; write ./%s if it is one", p.name, p.name)
@@ -138,7 +143,7 @@ func showPlanFile(ctx context.Context, of runner.Task, args, env []string, file 
 	printed := &note.Excerpt{Limit: gitstate.TextLimit}
 	show := runner.Task{Stack: of.Stack, Env: env, Secrets: of.Secrets,
 		Commands: []runner.Command{{Args: []string{program, "show", "-no-color", file.name}, Tee: func() io.Writer { return printed }}}}
-	results, err := runner.Execute(ctx, g, map[string]runner.Task{of.Stack.Path: show}, runner.Options{Timeout: 5 * time.Minute}, nil)
+	results, err := runner.Execute(ctx, g, map[string]runner.Task{of.Stack.Path: show}, runner.Options{Timeout: file.within}, nil)
 	if err != nil {
 		return "", err
 	}

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
-	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +23,7 @@ func TestRecipes(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	scripts := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(page("recipes"), -1)
+	scripts := slices.DeleteFunc(parsePage(page("recipes")), func(b block) bool { return b.kind != code })
 	if len(scripts) != 3 {
 		t.Fatalf("%d recipes", len(scripts))
 	}
@@ -48,7 +48,7 @@ func TestRecipes(t *testing.T) {
 		t.Cleanup(server.Close)
 		w := newWorld(t)
 		w.project("work", "/a")
-		w.script("notify", scripts[i][1])
+		w.script("notify", scripts[i].text)
 		run := []string{"tmnotes", "run", "-X", "--op", "deploy", "--on-change", "notify", "--"}
 		command := func(args ...string) *exec.Cmd {
 			cmd := w.command("work", append(run[:len(run):len(run)], args...)...)
@@ -62,7 +62,7 @@ func TestRecipes(t *testing.T) {
 		w.exits(0, command("true"))
 		mu.Lock()
 		if len(posted) != 2 {
-			t.Fatalf("%s\nposted %q", scripts[i][1], posted)
+			t.Fatalf("%s\nposted %q", scripts[i].text, posted)
 		}
 		for k, want := range fields {
 			for _, part := range []string{want, "https://forge.example/acme/infra/actions/runs/7", "Alice"} {

@@ -22,7 +22,7 @@ import (
 // reportFormats are what a report can be written as; each is a flag that takes
 // a FILE.
 var reportFormats = []reportFormat{
-	{"html", "write a page to `FILE`, which needs nothing else", (*report.Report).WriteHTML},
+	{"html", "write a self-contained page to `FILE`", (*report.Report).WriteHTML},
 	{"json", "write all of it as JSON to `FILE`", (*report.Report).WriteJSON},
 	{"markdown", "write a table to `FILE`, for a comment on a merge request", func(r *report.Report, w io.Writer) error { return r.WriteMarkdown(w, 0) }},
 	{"junit", "write the state as JUnit test results to `FILE`", (*report.Report).WriteJUnit},
@@ -38,11 +38,11 @@ func reportCommand(env Env) *cli.Command {
 	for _, f := range reportFormats {
 		flags = append(flags, &cli.StringFlag{Name: f.name, Usage: f.usage})
 	}
-	flags = append(flags, &cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE`, NAME.prom in the folder of node_exporter's textfile collector; of all stacks, whatever is selected"}, metricsFlag())
-	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "with the history of the last `N` commits that have records"})
+	flags = append(flags, &cli.StringFlag{Name: "prometheus", Usage: "write metrics of all stacks to `FILE`, for node_exporter's textfile collector (NAME.prom)"}, metricsFlag())
+	flags = append(flags, &cli.IntFlag{Name: "commits", Value: report.DefaultCommits, Usage: "include the last `N` commits that have records"})
 	return &cli.Command{
 		Name:  "report",
-		Usage: "write what the notes say of all stacks to a file: as a page, JSON, Markdown, JUnit, metrics",
+		Usage: "write the state of all stacks to a file: as a page, JSON, Markdown, JUnit or metrics",
 		Description: "FILE may be - for stdout. Reads what is here; `tmnotes fetch` brings what is on the remote. Without --target it has all\n" +
 			"targets that something is recorded for.",
 		Flags:  slices.Concat(flags, chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), storeFlags()),

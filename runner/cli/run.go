@@ -71,7 +71,6 @@ type chosen struct {
 // something is announced. Who is done with it closes its store.
 func choose(c *cli.Context, env Env, command []string, tasks work) (x *chosen, err error) {
 	u := newUI(env)
-	u.Quiet = c.Bool("quiet")
 	if err := setLogLevel(c); err != nil {
 		return nil, err
 	}
@@ -236,6 +235,9 @@ func commandTasks(_ *ui, o *runOptions) deploy.Tasks {
 				seen[key] = known
 			}
 			command := runner.Command{Args: cmd, Changes: deploy.Changes(known.op)}
+			if known.op.Name == previewOp && o.planFile.name != "" {
+				command.Changes = runner.StatusOK // as in Terramate
+			}
 			if o.share {
 				command.Prepare = p.Sharing(st, o.mock)
 			}

@@ -25,13 +25,13 @@ import (
 func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "no-recursive", EnvVars: []string{"TM_ARG_RUN_NO_RECURSIVE"}, Usage: "only the stack in the working directory"},
-		&cli.BoolFlag{Name: "continue-on-error", EnvVars: []string{"TM_ARG_RUN_CONTINUE_ON_ERROR"}, Usage: "no effect: tmnotes always continues with the stacks that do not depend on a failed one"},
-		&cli.BoolFlag{Name: "dry-run", EnvVars: []string{"TM_ARG_RUN_DRY_RUN"}, Usage: "plan the execution but do not execute it"},
-		&cli.BoolFlag{Name: "reverse", EnvVars: []string{"TM_ARG_RUN_REVERSE"}, Usage: "reverse the order of execution"},
+		&cli.BoolFlag{Name: "continue-on-error", EnvVars: []string{"TM_ARG_RUN_CONTINUE_ON_ERROR"}, Usage: "no effect: tmnotes always continues with independent stacks"},
+		&cli.BoolFlag{Name: "dry-run", EnvVars: []string{"TM_ARG_RUN_DRY_RUN"}, Usage: "show what would run, and run nothing"},
+		&cli.BoolFlag{Name: "reverse", EnvVars: []string{"TM_ARG_RUN_REVERSE"}, Usage: "run in reverse order"},
 		settings.parallel.flag(),
 		&cli.BoolFlag{Name: "X", Usage: "disable all safeguards"},
 		&cli.StringSliceFlag{Name: "disable-safeguards", EnvVars: []string{"TM_DISABLE_SAFEGUARDS"}, Usage: "disable `SAFEGUARDS`: all, none, git, git-untracked, git-uncommitted, git-out-of-sync, outdated-code"},
-		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "only the commands' own output, and errors"},
+		&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "print only the commands' output, and errors"},
 		settings.output.flag(), settings.keepLogs.flag(),
 		&cli.BoolFlag{Name: deprecatedSafeguards[0].flag, Hidden: true},
 		&cli.BoolFlag{Name: deprecatedSafeguards[1].flag, Hidden: true},
@@ -45,9 +45,10 @@ func commandFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "eval", EnvVars: []string{"TM_ARG_RUN_EVAL"}, Usage: "evaluate the command's arguments as HCL strings"},
 		&cli.BoolFlag{Name: "enable-sharing", EnvVars: []string{"TM_ARG_RUN_ENABLE_SHARING"}, Usage: "share stack outputs as stack inputs"},
-		&cli.BoolFlag{Name: "mock-on-fail", EnvVars: []string{"TM_ARG_RUN_MOCK_ON_FAIL"}, Usage: "mock the shared outputs if their command fails"},
+		&cli.BoolFlag{Name: "mock-on-fail", EnvVars: []string{"TM_ARG_RUN_MOCK_ON_FAIL"}, Usage: "use mock values for shared outputs if their command fails"},
 		&cli.BoolFlag{Name: "sync-deployment", EnvVars: []string{"TM_ARG_RUN_SYNC_DEPLOYMENT"}, Usage: "as in Terramate: the command is a deployment (--op deploy)", Hidden: true},
 		&cli.BoolFlag{Name: "sync-drift-status", EnvVars: []string{"TM_ARG_RUN_SYNC_DRIFT_STATUS"}, Usage: "as in Terramate: the command looks for drift (--op drift)", Hidden: true},
+		&cli.BoolFlag{Name: "sync-preview", EnvVars: []string{"TM_ARG_RUN_SYNC_PREVIEW"}, Usage: "as in Terramate: the command plans a change (--op preview)", Hidden: true},
 	}
 }
 
@@ -55,12 +56,12 @@ func commandFlags() []cli.Flag {
 func executionFlags() []cli.Flag {
 	return []cli.Flag{
 		settings.op.flag(),
-		&cli.BoolFlag{Name: "force", Usage: "also run stacks that are up to date at this commit (see --allow-rollback for older commits)"},
+		&cli.BoolFlag{Name: "force", Usage: "also run stacks that are up to date"},
+		&cli.BoolFlag{Name: "resume", Usage: "skip stacks where this operation succeeded at this commit, deployment or not"},
+		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit even where a newer one is deployed"},
 		&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of what is printed: text, or json (events, one a line: tmnotes help events)"},
-		&cli.BoolFlag{Name: "resume", Usage: "skip stacks where the command succeeded at this commit, even if it is not a deployment"},
-		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit also where a newer one is deployed"},
-		&cli.BoolFlag{Name: "respect-order", Usage: "a failed stack blocks its dependents also where the command changes nothing (plan, validate, init, --op drift)"},
-		&cli.BoolFlag{Name: "fail-fast", Usage: "start no further stacks after the first failure"},
+		&cli.BoolFlag{Name: "respect-order", Usage: "block the dependents of a failed stack even if the command changes nothing"},
+		&cli.BoolFlag{Name: "fail-fast", Usage: "start no more stacks after the first failure"},
 		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), onChangeFlag(), runReportFlag(),
 	}
 }
@@ -115,7 +116,7 @@ func (o *runOptions) parseSelection(c *cli.Context, env Env) (err error) {
 		return err
 	}
 	o.Pending, o.Init = c.Bool("pending"), c.Bool("init")
-	o.Targeted = o.Filter.Set() || c.Bool("sync-deployment") || c.Bool("sync-drift-status")
+	o.Targeted = o.Filter.Set() || c.Bool("sync-deployment") || c.Bool("sync-drift-status") || c.Bool("sync-preview")
 	o.Force, o.Resume, o.Rollback, o.Reverse = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), c.Bool("reverse")
 	o.RespectOrder = c.Bool("respect-order")
 	if o.Pending && o.Force {
@@ -170,9 +171,12 @@ func parseExecution(c *cli.Context, s *gitstate.Store) (x runner.Options, err er
 	return x, nil
 }
 
+// previewOp is the operation of --sync-preview, as of what tmnotes cloud records.
+const previewOp = "preview"
+
 func opFlag(c *cli.Context) (string, error) {
 	op := c.String("op")
-	for flag, is := range map[string]string{"sync-deployment": note.Deploy, "sync-drift-status": note.Drift} {
+	for flag, is := range map[string]string{"sync-deployment": note.Deploy, "sync-drift-status": note.Drift, "sync-preview": previewOp} {
 		if c.Bool(flag) {
 			if op != "" && op != is {
 				return "", fmt.Errorf("--%s means --op %s, and --op says %s", flag, is, op)
@@ -257,16 +261,16 @@ func parseClaims(c *cli.Context, s *gitstate.Store) (o deploy.ClaimOptions, err 
 func legFlags() []cli.Flag {
 	return []cli.Flag{
 		settings.run.flag(),
-		&cli.StringFlag{Name: "stacks-from", Usage: "run the stacks of a leg, the `FILE` of tmnotes matrix --out, and no others"},
-		&cli.BoolFlag{Name: "wait", Usage: "with --stacks-from: wait for stacks of other legs that are still running (otherwise what comes after them is blocked)"},
-		&cli.DurationFlag{Name: "wait-timeout", DefaultText: "none", Usage: "with --wait: at most for `DURATION`"},
+		&cli.StringFlag{Name: "stacks-from", Usage: "run exactly the stacks of a leg, a `FILE` of tmnotes matrix --out"},
+		&cli.BoolFlag{Name: "wait", Usage: "with --stacks-from, wait for stacks of other legs that are still running"},
+		&cli.DurationFlag{Name: "wait-timeout", DefaultText: "none", Usage: "with --wait, wait at most `DURATION`"},
 	}
 }
 
 func pendingFlags() []cli.Flag {
 	return []cli.Flag{
 		settings.pending.flag(),
-		&cli.BoolFlag{Name: "init", Usage: "with --pending: nothing is deployed yet, so everything is pending"},
+		&cli.BoolFlag{Name: "init", Usage: "with --pending, take every stack as never deployed"},
 	}
 }
 

@@ -38,10 +38,11 @@ func scriptCommand(env Env) *cli.Command {
 			},
 		}},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("unknown command \"script %s\"; tmnotes has `tmnotes script run LABEL...`, and `terramate script` has the others", c.Args().First())
+			if !c.Args().Present() {
+				printHelp(env, commandPage(c.Command, "script", true))
+				return nil
 			}
-			return cli.ShowSubcommandHelp(c)
+			return fmt.Errorf("unknown command \"script %s\"; tmnotes has `tmnotes script run LABEL...`", c.Args().First())
 		},
 	}
 }

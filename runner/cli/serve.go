@@ -26,7 +26,7 @@ import (
 func serveCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
-		Usage: "be Terramate Cloud for this repository, with a page of its stacks, until interrupted",
+		Usage: "serve Terramate Cloud's API, and a page of the stacks",
 		Description: "Says which variables terramate needs, and where the page is. Whoever has the token can read and record; it is sent as it is,\n" +
 			"so an address that others reach belongs behind a proxy with TLS.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{

@@ -76,52 +76,52 @@ func newSettings() (t settingsTable) {
 		t.all = append(t.all, &o)
 		return &o
 	}
-	t.ref = add(setting{name: "ref", inFile: noValue, def: gitstate.DefaultRef, meaning: "notes `REF`"})
+	t.ref = add(setting{name: "ref", inFile: noValue, def: gitstate.DefaultRef, meaning: "notes `REF` to read and write"})
 	t.remote = add(setting{name: "remote", inFile: noValue, defText: "Terramate's default_remote (run, list, mark), else origin, else the only one",
 		meaning: "`NAME` of the remote to sync with"})
 	t.sync = add(setting{name: "sync", inFile: notOff, def: "auto",
-		meaning: "`MODE` auto: fetch and push for deploy and destroy, and for drift in CI, where there is a remote; off: never; require: for every operation"})
+		meaning: "`MODE` auto: sync deploy and destroy, and drift in CI, if there is a remote; off: nothing; require: every operation"})
 	t.pushInterval = add(setting{name: "pushInterval", kind: aDuration, def: "10s",
-		meaning: "push results every `DURATION` while stacks finish; 0: at the start and the end only"})
+		meaning: "push results every `DURATION`; 0: only at the start and the end"})
 	t.locks = add(setting{name: "locks", was: "claims", inFile: notOff, def: "auto",
-		meaning: "`MODE` auto: lock a stack on the remote before it is deployed or destroyed, where deployments are synced; off: never"})
-	t.onLocked = add(setting{name: "onLocked", was: "onClaimed", def: "wait", meaning: "`WHAT` to do about a stack that another job has locked: wait, skip or fail"})
-	t.lease = add(setting{name: "lease", kind: aDuration, def: "2m", meaning: "`DURATION` after which others take over a lock that is not renewed"})
+		meaning: "`MODE` auto: lock a stack on the remote while it is deployed or destroyed; off: lock nothing"})
+	t.onLocked = add(setting{name: "onLocked", was: "onClaimed", def: "wait", meaning: "`WHAT` to do with a stack that another job has locked: wait, skip or fail"})
+	t.lease = add(setting{name: "lease", kind: aDuration, def: "2m", meaning: "take over a lock that was not renewed for `DURATION`"})
 	t.staleAfter = add(setting{name: "staleAfter", kind: aDuration, def: "6h", meaning: "treat a run as interrupted if it has not reported for `DURATION`"})
 	t.networkTimeout = add(setting{name: "networkTimeout", kind: aDuration, def: "2m",
-		meaning: "wait for the remote for at most `DURATION`: each fetch, each push, and all that is sent at the end of a run"})
+		meaning: "wait for the remote at most `DURATION`: for each fetch, each push, and all that is sent at the end of a run"})
 	t.keepLogs = add(setting{name: "keepLogs", def: "failed",
 		meaning: "keep the output of `WHICH` stacks beside the notes, without secrets: failed, all, or off for none"})
-	t.listen = add(setting{name: "listen", noConfig: true, def: "127.0.0.1:3006", meaning: "`ADDRESS` to listen at, HOST:PORT"})
+	t.listen = add(setting{name: "listen", noConfig: true, def: "127.0.0.1:3006", meaning: "listen on `ADDRESS`, HOST:PORT"})
 	t.tokenFile = add(setting{name: "tokenFile", noConfig: true, defText: "tmnotes/serve-token in the git directory",
-		meaning: "`FILE` with the token; made with a new one if it is not there"})
-	t.parallel = add(setting{name: "parallel", short: "j", variables: []string{"TM_ARG_RUN_PARALLEL"}, kind: aNumber, def: "1", meaning: "run at most `N` independent stacks at once"})
-	t.retry = add(setting{name: "retry", kind: aNumber, def: "0", meaning: "try what fails `N` times more, with growing pauses"})
-	t.retryOn = add(setting{name: "retryOn", kind: aPattern, defText: "every failure", meaning: "try again only where a line of the output matches `REGEXP`"})
-	t.timeout = add(setting{name: "timeout", kind: aDuration, meaning: "interrupt a stack that takes longer than `DURATION`"})
+		meaning: "`FILE` with the token; created if it is missing"})
+	t.parallel = add(setting{name: "parallel", short: "j", variables: []string{"TM_ARG_RUN_PARALLEL"}, kind: aNumber, def: "1", meaning: "run up to `N` independent stacks at once"})
+	t.retry = add(setting{name: "retry", kind: aNumber, def: "0", meaning: "try a failed stack `N` more times, with growing pauses"})
+	t.retryOn = add(setting{name: "retryOn", kind: aPattern, defText: "every failure", meaning: "retry only if a line of the output matches `REGEXP`"})
+	t.timeout = add(setting{name: "timeout", kind: aDuration, meaning: "interrupt a stack after `DURATION`"})
 	t.output = add(setting{name: "output", defText: "grouped in GitHub Actions and GitLab CI, live on a terminal with -j, else stream",
-		meaning: "`HOW` the commands' output is shown: live (above a view of what runs), grouped (each stack's in one piece), stream (as it comes) or quiet (only of stacks that fail)"})
+		meaning: "`HOW` to show the commands' output: live (above a view of what runs), grouped (one piece per stack), stream (as it comes) or quiet (only of stacks that fail)"})
 	t.wave = add(setting{name: "wave", variables: []string{"TMNOTES_WAVES"}, kind: aList, defText: "one wave",
-		meaning: "run the stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave"})
+		meaning: "run stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave"})
 	t.maxFailures = add(setting{name: "maxFailures", defText: "no limit, with waves 0",
-		meaning: "start no further stacks once more than `N` of the run's, or P% of a wave's, have failed"})
-	t.soak = add(setting{name: "soak", kind: aDuration, meaning: "wait for `DURATION` after a wave"})
-	t.gate = add(setting{name: "gate", meaning: "after a wave, and its --soak, run `CMD` in sh with the wave's records on stdin; where it fails no further stacks start"})
+		meaning: "start no more stacks after more than `N` failures in the run, or P% in a wave"})
+	t.soak = add(setting{name: "soak", kind: aDuration, meaning: "wait for `DURATION` after each wave"})
+	t.gate = add(setting{name: "gate", meaning: "after each wave and its --soak, run `CMD` in sh with the wave's records on stdin; if it fails, start no more stacks"})
 	t.onChange = add(setting{name: "onChange",
-		meaning: "run the shell command `CMD` for each stack whose status changes (ok to failed, failed to ok, drifted), with its record as JSON on stdin"})
-	t.report = add(setting{name: "report", meaning: "write reports of the run when it has ended, `FORMAT=FILE`,...: " + strings.Join(formatNames(), ", ")})
+		meaning: "run `CMD` in sh for each stack whose status changes (its record is JSON on stdin)"})
+	t.report = add(setting{name: "report", meaning: "write reports when the run ends, `FORMAT=FILE`,...: " + strings.Join(formatNames(), ", ")})
 	t.metricsStacks = add(setting{name: "metricsStacks", kind: aNumber, def: strconv.Itoa(telemetry.DefaultMaxStacks),
-		meaning: "metrics of each stack only where there are at most `N`; 0: none"})
-	t.op = add(setting{name: "op", noConfig: true, defText: "recognised from the command", meaning: "what the command does: deploy, destroy, drift, or a `NAME` of its own"})
+		meaning: "write metrics of each stack only up to `N` stacks; 0: never"})
+	t.op = add(setting{name: "op", noConfig: true, defText: "recognised from the command", meaning: "what the command does: deploy, destroy, drift, or a `NAME` of your own"})
 	t.planFile = add(setting{name: "planFile", noConfig: true,
-		meaning: "keep the plan `FILE` of each stack, as terraform (or tofu, terragrunt) show prints it, for tmnotes show --plan"})
-	t.target = add(setting{name: "target", variables: []string{"TM_ARG_RUN_TARGET", "TMNOTES_TARGET"}, noConfig: true, meaning: "deployment `TARGET`: state is kept apart for each"})
+		meaning: "keep the plan that is in `FILE` of each stack, for tmnotes show --plan"})
+	t.target = add(setting{name: "target", variables: []string{"TM_ARG_RUN_TARGET", "TMNOTES_TARGET"}, noConfig: true, meaning: "deployment `TARGET`, which has a state of its own"})
 	t.run = add(setting{name: "run", noConfig: true, defText: "a new run", meaning: "take part in the run `ID`"})
 	t.pending = add(setting{name: "pending", kind: yesOrNo, noConfig: true, defText: "off",
-		meaning: "only stacks whose code differs from what is deployed, or whose last deployment failed"})
-	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and locks, or not"})
-	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "who commits the notes, `Name <mail>`"})
-	t.message = add(setting{name: "message", noFlag: true, meaning: "`TEXT` in front of the messages of notes commits, or around the %s in it"})
+		meaning: "only what is not deployed yet: the code differs, or the last deployment failed"})
+	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and locks"})
+	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "commit the notes as `Name <mail>`"})
+	t.message = add(setting{name: "message", noFlag: true, meaning: "put `TEXT` before the messages of notes commits, or around them at its %s"})
 	return t
 }
 
@@ -159,12 +159,6 @@ func (o *setting) flagFor(meaning string) cli.Flag {
 	if o.was != "" {
 		aliases = append(aliases, words(o.was, '-'))
 	}
-	switch {
-	case o.kind == aList: // urfave/cli would take a variable for one value
-		usage += fmt.Sprintf(" (%s, git config %s)", o.variables[0], o.key())
-	case !o.noConfig:
-		usage += fmt.Sprintf(" (git config %s)", o.key())
-	}
 	switch o.kind {
 	case aDuration:
 		return &cli.DurationFlag{Name: name, Aliases: aliases, EnvVars: o.variables, DefaultText: o.defaultText(), Usage: usage}
@@ -172,7 +166,7 @@ func (o *setting) flagFor(meaning string) cli.Flag {
 		return &cli.IntFlag{Name: name, Aliases: aliases, EnvVars: o.variables, DefaultText: o.defaultText(), Usage: usage}
 	case yesOrNo:
 		return &cli.BoolFlag{Name: name, Aliases: aliases, EnvVars: o.variables, Usage: usage}
-	case aList:
+	case aList: // without its variable, which urfave/cli would take for one value
 		return &cli.StringSliceFlag{Name: name, Aliases: aliases, DefaultText: o.defaultText(), Usage: usage}
 	}
 	return &cli.StringFlag{Name: name, Aliases: aliases, EnvVars: o.variables, DefaultText: o.defaultText(), Usage: usage}

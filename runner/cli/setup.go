@@ -17,7 +17,7 @@ import (
 func setupCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:  "setup",
-		Usage: "make plain `git log` show the notes, and plain `git fetch` bring them",
+		Usage: "have git fetch bring the notes, and git log show them",
 		Description: "Adds to this repository's git configuration: the remote's notes are fetched to a tracking ref (never onto your own),\n" +
 			"and git log shows that ref. --undo takes it out again.",
 		Flags:  slices.Concat(chdirFlags(), []cli.Flag{&cli.BoolFlag{Name: "undo", Usage: "remove what setup added"}}, storeFlags()),
@@ -52,7 +52,7 @@ func setup(here *clone, undo bool) error {
 func checkCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:        "check",
-		Usage:       "read all notes and report what is wrong",
+		Usage:       "check all notes for problems",
 		Description: "Exits with 1 if something is found that needs a hand, and with 0 if not.",
 		Flags:       slices.Concat(chdirFlags(), []cli.Flag{formatFlag()}, storeFlags()),
 		Action:      inClone(env, func(c *cli.Context) (struct{}, error) { return struct{}{}, noArgs(c) }, check),
@@ -113,10 +113,12 @@ func version() (program, terramate string) {
 func versionCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name: "version", Usage: "print the version, and which Terramate it works as",
-		Action: func(c *cli.Context) error {
-			program, terramate := version()
-			fmt.Fprintf(env.Stdout, "tmnotes %s (terramate %s)\n", program, terramate)
-			return nil
-		},
+		Action: func(*cli.Context) error { return printVersion(env) },
 	}
+}
+
+func printVersion(env Env) error {
+	program, terramate := version()
+	_, err := fmt.Fprintf(env.Stdout, "tmnotes %s (terramate %s)\n", program, terramate)
+	return err
 }

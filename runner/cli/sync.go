@@ -41,7 +41,7 @@ func fetchNotes(ctx context.Context, s *gitstate.Store, u *ui, plan deploy.Route
 }
 
 func fetchCommand(env Env) *cli.Command {
-	return travelCommand(env, "fetch", "bring the remote's notes here and merge them", func(ctx context.Context, s *gitstate.Store, remote string) (gitstate.Traveled, error) {
+	return travelCommand(env, "fetch", "fetch the remote's notes, and merge them", func(ctx context.Context, s *gitstate.Store, remote string) (gitstate.Traveled, error) {
 		return s.Remote(remote).Fetch(ctx)
 	})
 }

@@ -19,18 +19,18 @@ import (
 func triggerCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "trigger",
-		Usage:     "have stacks deployed again, though nothing in them changed",
+		Usage:     "have stacks deployed again, although nothing changed",
 		ArgsUsage: "[STACK...]",
 		Description: "Writes the trigger files of `terramate trigger`, one for each stack that is named or that the filters select.\n" +
 			"Once they are committed, `--changed` lists the stacks, here and in stock Terramate. --note needs no commit: it\n" +
 			"records the stacks as triggered, which makes them pending.",
 		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), targetFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required with --note)"},
-			&cli.BoolFlag{Name: "recursive", Usage: "all stacks at or below the STACK paths"},
-			&cli.BoolFlag{Name: "change", Usage: "take the stacks as changed (the default)"},
-			&cli.BoolFlag{Name: "ignore-change", Usage: "instead, take what changed in the stacks as no change"},
-			&cli.BoolFlag{Name: "note", Usage: "record it as a note, without a file to commit"},
-			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "with --note: operation `NAME` that is pending"},
+			&cli.StringFlag{Name: "reason", Usage: "record `TEXT` as the reason (required with --note)"},
+			&cli.BoolFlag{Name: "recursive", Usage: "also the stacks below the STACK paths"},
+			&cli.BoolFlag{Name: "change", Usage: "mark the stacks as changed (the default)"},
+			&cli.BoolFlag{Name: "ignore-change", Usage: "have change detection ignore what changed in the stacks"},
+			&cli.BoolFlag{Name: "note", Usage: "record a note, in place of a file to commit"},
+			&cli.StringFlag{Name: "op", Value: note.Deploy, Usage: "with --note, make operation `NAME` pending"},
 		}, syncFlags(), storeFlags()),
 		Action: inClone(env, parseTrigger, trigger),
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,7 +60,8 @@ func TestNormalize(t *testing.T) {
 }
 
 // The hint names the command that lists what a run goes over.
-func TestListPending(t *testing.T) { // not in parallel: urfave/cli shares its --help
+func TestListPending(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"run --pending -- plan":                "",
 		"run --pending --op plan -- x":         " --op plan",
@@ -204,7 +206,8 @@ func TestTargetOf(t *testing.T) {
 }
 
 // The flags from before --disable-safeguards are taken, also where a run is divided.
-func TestDeprecatedSafeguards(t *testing.T) { // not in parallel: urfave/cli shares its --help
+func TestDeprecatedSafeguards(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"run --disable-check-gen-code x":                                                    "outdated-code",
 		"script run --disable-check-git-remote x":                                           "git-out-of-sync",
@@ -226,14 +229,16 @@ func TestDeprecatedSafeguards(t *testing.T) { // not in parallel: urfave/cli sha
 }
 
 // Which program shows the plan of --plan-file.
-func TestPlanProgram(t *testing.T) { // not in parallel: urfave/cli shares its --help
+func TestPlanProgram(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]planFile{
-		"run --plan-file p x":                              {"p", ""},
-		"run --terraform-plan-file p x":                    {"p", "terraform"},
-		"run --terraform-plan-file p --terragrunt x":       {"p", "terragrunt"},
-		"exec --terragrunt --tofu-plan-file p x":           {"p", "terragrunt"},
-		"run --terragrunt x":                               {},
-		"run --terragrunt=false --terraform-plan-file p x": {"p", "terraform"},
+		"run --plan-file p x":                               {"p", "", 5 * time.Minute},
+		"run --terraform-plan-file p x":                     {"p", "terraform", 5 * time.Minute},
+		"run --terraform-plan-file p --terragrunt x":        {"p", "terragrunt", 5 * time.Minute},
+		"exec --terragrunt --tofu-plan-file p x":            {"p", "terragrunt", 5 * time.Minute},
+		"run --terragrunt x":                                {},
+		"run --plan-render-timeout 90 --tofu-plan-file p x": {"p", "tofu", 90 * time.Second},
+		"run --terragrunt=false --terraform-plan-file p x":  {"p", "terraform", 5 * time.Minute},
 	} {
 		app, got := newApp(Env{}), planFile{}
 		app.Writer, app.ErrWriter = io.Discard, io.Discard
@@ -243,7 +248,7 @@ func TestPlanProgram(t *testing.T) { // not in parallel: urfave/cli shares its -
 			}
 		}
 		if err := app.Run(append([]string{"tmnotes"}, normalize(app, strings.Fields(in))...)); err != nil || got != want {
-			t.Errorf("%q: %q, %v, want %q", in, got, err, want)
+			t.Errorf("%q: %v, %v, want %v", in, got, err, want)
 		}
 	}
 }

@@ -21,12 +21,12 @@ import (
 func unlockCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "unlock",
-		Usage:     "list the stacks that jobs have locked, or remove locks by hand",
+		Usage:     "list the locks of jobs on stacks, or remove them by hand",
 		ArgsUsage: "[--reason TEXT (STACK... | --all)]",
 		Description: "A lock that is not renewed expires by itself. Whoever holds one that is removed interrupts its command\n" +
 			"when it learns of it; a command that lives on without its tmnotes is not stopped by anything here.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that tells the next reader why (required with stacks, or --all)"},
+			&cli.StringFlag{Name: "reason", Usage: "record `TEXT` as the reason (required with stacks, or --all)"},
 			&cli.BoolFlag{Name: "all", Usage: "all locks"},
 			settings.target.flagFor("only locks for this `TARGET`"),
 			formatFlag(),

@@ -138,3 +138,22 @@ func (p *Project) script(def *hcl.Script, st *config.Stack, target string) ([]Sc
 	}
 	return commands, nil
 }
+
+// ScriptLabels are the labels of all scripts that the project defines, each once.
+func (p *Project) ScriptLabels() (all [][]string) {
+	seen := map[string]bool{}
+	var walk func(tree *config.Tree)
+	walk = func(tree *config.Tree) {
+		for _, s := range tree.Node.Scripts {
+			if name := s.AccessorName(); !seen[name] {
+				seen[name] = true
+				all = append(all, s.Labels)
+			}
+		}
+		for _, child := range tree.Children {
+			walk(child)
+		}
+	}
+	walk(p.root().Tree())
+	return all
+}
