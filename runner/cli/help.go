@@ -3,8 +3,10 @@ package cli
 import (
 	"cmp"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +31,7 @@ var topics = []struct {
 	{"records", "", "what is kept in git, and how to read it without tmnotes", func() []block { return parsePage(page("records")) }},
 	{"statuses", "", "the status words, and what filters on status select", func() []block { return parsePage(page("statuses")) }},
 	{"recipes", "", "messages to Slack, Teams and PagerDuty when a stack changes", func() []block { return parsePage(page("recipes")) }},
-	{"events", "", "the JSON schema of run --format json", func() []block { return []block{{code, "", strings.TrimSpace(terminal.EventsSchema)}} }},
+	{"events", "", "what run --format json writes", eventsHelp},
 	{"words", "", "what tmnotes means by its words", func() []block { return parsePage(page("words")) }},
 }
 
@@ -42,6 +44,21 @@ func page(name string) string {
 		panic(err) // it is part of the program
 	}
 	return string(text)
+}
+
+// eventsHelp lists the keys of events, as their schema has them.
+func eventsHelp() []block {
+	var schema struct {
+		Properties map[string]struct{ Description string }
+	}
+	if err := json.Unmarshal([]byte(terminal.EventsSchema), &schema); err != nil {
+		panic(err) // it is part of the program
+	}
+	blocks := parsePage(page("events"))
+	for _, key := range slices.Sorted(maps.Keys(schema.Properties)) {
+		blocks = append(blocks, block{item, key, schema.Properties[key].Description})
+	}
+	return blocks
 }
 
 func topicNames() (names []string) {

@@ -57,6 +57,10 @@ var commandTexts = map[string]commandText{
 		{"Have a stack deployed again with the next commit", "tmnotes trigger --reason 'rotated secret' /prod/db"},
 		{"Without a commit", "tmnotes trigger --note --reason 'rotated secret' /prod/db"},
 	}},
+	"runs": {"look", []string{"limit", "op", "target", "format"}, []example{
+		{"The last runs: who ran what, and what came of it", "tmnotes runs"},
+		{"Those that had a stack", "tmnotes runs --limit 5 /prod/db"},
+	}},
 	"status": {"look", []string{"status", "tags", "target", "at", "format"}, []example{
 		{"What needs attention", "tmnotes status --status unhealthy"},
 		{"What was deployed at a release", "tmnotes status --at v1.2"},

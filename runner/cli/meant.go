@@ -58,6 +58,8 @@ func kindOfValue(f cli.Flag) string {
 		return "a duration, like 90s or 5m"
 	case *cli.BoolFlag:
 		return "true or false"
+	case *optionalFlag:
+		return "a duration of a second or more, like 90s or 5m"
 	}
 	return "a value that it takes"
 }
