@@ -118,7 +118,7 @@ func interruptible(ctx context.Context, s *gitstate.Store, do func() error) erro
 	case <-ctx.Done():
 		return ErrInterrupted
 	case <-silent.C:
-		return fmt.Errorf("Terramate's safeguard git-out-of-sync needs the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync turns it off)", gitstate.NoAnswer(s.NetworkTimeout()))
+		return fmt.Errorf("the safeguard git-out-of-sync of Terramate needs the remote: %w; nothing was executed (--disable-safeguards=git-out-of-sync turns it off)", gitstate.NoAnswer(s.NetworkTimeout()))
 	}
 }
 
