@@ -126,9 +126,9 @@ func (l *Latest) Done(commit string, as As) (bool, string) {
 func (l *Latest) beside() string {
 	d := l.Diverged[0]
 	if d.Record.Status.Open() {
-		return fmt.Sprintf("what became of it in run %s is not known", note.ShortRun(d.Run))
+		return fmt.Sprintf("what became of it in run %s is not known", d.Run)
 	}
-	return fmt.Sprintf("%s in run %s, unaware of run %s", d.Record.Status, note.ShortRun(d.Run), note.ShortRun(l.Run))
+	return fmt.Sprintf("%s in run %s, unaware of run %s", d.Record.Status, d.Run, l.Run)
 }
 
 // Succeeded reports whether the latest record of the slot is a success of the operation
@@ -142,7 +142,7 @@ func (l *Latest) Succeeded(op string, as As) (bool, string) {
 	case l.Status == note.Never:
 		return false, "never " + done
 	case len(l.Conflicts) > 0:
-		return false, fmt.Sprintf("%s by run %s, and unaware of it by run %s", done, note.ShortRun(l.Run), note.ShortRun(l.Conflicts[0]))
+		return false, fmt.Sprintf("%s by run %s, and unaware of it by run %s", done, l.Run, l.Conflicts[0])
 	case len(l.Diverged) > 0 && l.Status == note.OK:
 		return false, l.beside()
 	case l.Op != op && op == note.Deploy:
@@ -161,14 +161,14 @@ func (l *Latest) Succeeded(op string, as As) (bool, string) {
 	case l.Status == note.Triggered:
 		return false, fmt.Sprintf("triggered at %s: %s", note.Short(l.Commit), l.Reason)
 	case l.Status != note.OK:
-		return false, fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), note.ShortRun(l.Run))
+		return false, fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), l.Run)
 	case l.Dirty:
 		return false, done + " with uncommitted changes"
 	}
 	if other := as.differs(l); other != "" {
 		return false, done + " with " + other
 	}
-	return true, fmt.Sprintf("ok at %s, %s by run %s", note.Short(l.Commit), l.At.Format(time.DateTime), note.ShortRun(l.Run))
+	return true, fmt.Sprintf("ok at %s, %s by run %s", note.Short(l.Commit), l.At.Format(time.DateTime), l.Run)
 }
 
 // ended says what ended a deployment.

@@ -5,6 +5,7 @@ package note
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -73,6 +74,13 @@ func ShortRun(run string) string {
 		return run[:shortRun]
 	}
 	return run
+}
+
+var runInText = regexp.MustCompile(`\brun [0-7][0-9A-HJKMNP-TV-Z]{25}\b`)
+
+// ShortenRuns has a text for people name runs as ShortRun does. Records, and what programs read, have whole ids.
+func ShortenRuns(text string) string {
+	return runInText.ReplaceAllStringFunc(text, func(run string) string { return run[:len("run ")+shortRun] })
 }
 
 // ShortRuns is ShortRun where many are known: of runs that were made in one millisecond it shows as

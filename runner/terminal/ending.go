@@ -42,7 +42,7 @@ func (u *Printer) Ending(e Ending) {
 		room -= 1 + len(below[i]) + min(len(f.Blocked), 1)
 	}
 	for i, line := range e.Foot {
-		e.Foot[i] = "tmnotes: " + runner.Printable(line)
+		e.Foot[i] = "tmnotes: " + forPeople(line)
 		room -= lineCount(e.Foot[i], width)
 	}
 	first := len(rows) - len(e.Failed)
@@ -77,7 +77,7 @@ func (u *Printer) rows(e *Ending, width int) (lines []string, below [][]string) 
 	for i := range e.Failed {
 		row := rows[len(e.Rows)+i]
 		why := &row[len(row)-1]
-		if text := runner.Printable(*why); !strings.HasSuffix(lines[len(lines)-len(e.Failed)+i], text) {
+		if text := forPeople(*why); !strings.HasSuffix(lines[len(lines)-len(e.Failed)+i], text) {
 			*why, below[i] = "", wrap(text, width-2)
 		}
 	}

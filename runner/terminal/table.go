@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
-	"github.com/tmnotes/tmnotes/runner"
 )
 
 const (
@@ -64,7 +63,7 @@ func layOut(rows [][]string, header bool, columns int) []string {
 	for i, r := range rows {
 		cells[i] = make([]string, len(r))
 		for k, c := range r {
-			cells[i][k] = runner.Printable(c)
+			cells[i][k] = forPeople(c)
 		}
 	}
 	widths := widthsOf(cells)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 )
 
@@ -49,21 +50,24 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// forPeople has a text drive no terminal, and name runs shortly.
+func forPeople(text string) string { return runner.Printable(note.ShortenRuns(text)) }
+
 // Say prints a line of ours, unless --quiet.
 func (u *Printer) Say(format string, args ...any) {
 	if !u.Quiet {
-		fmt.Fprintf(u.Err, "tmnotes: %s\n", runner.Printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(u.Err, "tmnotes: %s\n", forPeople(fmt.Sprintf(format, args...)))
 	}
 }
 
 // Warn prints a warning, also with --quiet.
 func (u *Printer) Warn(message string) {
-	fmt.Fprintf(u.Err, "tmnotes: %s: %s\n", u.Paint(Yellow, "warning"), runner.Printable(message))
+	fmt.Fprintf(u.Err, "tmnotes: %s: %s\n", u.Paint(Yellow, "warning"), forPeople(message))
 }
 
 // Fail prints an error.
 func (u *Printer) Fail(err error) {
-	fmt.Fprintf(u.Err, "tmnotes: %s\n", u.Paint(Red, runner.Printable(err.Error())))
+	fmt.Fprintf(u.Err, "tmnotes: %s\n", u.Paint(Red, forPeople(err.Error())))
 }
 
 const (
