@@ -86,7 +86,7 @@ func (v View) Why() string {
 	if l.Status == note.Never {
 		return "never deployed"
 	}
-	why := fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), note.ShortRun(l.Run))
+	why := fmt.Sprintf("%s at %s by run %s", l.Status, note.Short(l.Commit), l.Run)
 	if l.Op == note.Drift {
 		return why
 	}
@@ -118,7 +118,7 @@ func (v View) Last() string {
 	if l.Dirty {
 		parts = append(parts, "with uncommitted changes")
 	}
-	return strings.Join(append(parts, fmt.Sprintf("at %s by run %s", note.Short(l.Commit), note.ShortRun(l.Run))), "; ")
+	return strings.Join(append(parts, fmt.Sprintf("at %s by run %s", note.Short(l.Commit), l.Run)), "; ")
 }
 
 // shown is the result that says the most of the stack: that of its drift run, or its deployment.
@@ -133,7 +133,7 @@ func (v View) shown() *gitstate.Latest {
 func unaware(l *gitstate.Latest) string {
 	switch {
 	case len(l.Conflicts) > 0:
-		return fmt.Sprintf("conflict: run %s deployed it as well, unaware of this one", note.ShortRun(l.Conflicts[0]))
+		return fmt.Sprintf("conflict: run %s deployed it as well, unaware of this one", l.Conflicts[0])
 	case len(l.Diverged) > 0 && l.Status == note.OK:
 		_, beside := l.Succeeded(l.Op, gitstate.As{Variant: gitstate.AnyVariant})
 		return beside
