@@ -452,7 +452,7 @@ func TestTopicsAreComplete(t *testing.T) {
 		}
 	}
 	for name := range allCommands(newApp(Env{})) {
-		if !regexp.MustCompile("(?m)^\\|[^|]*`" + name + "[ `]").MatchString(page("commands")) && name != "script" {
+		if !regexp.MustCompile("(?m)^\\|[^|]*`"+name+"[ `]").MatchString(page("commands")) && name != "script" {
 			t.Errorf("the topic commands does not have %s", name)
 		}
 	}
