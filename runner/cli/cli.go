@@ -34,7 +34,7 @@ const (
 	exitInterrupted = 130
 )
 
-// exitCodes are the same in every command; `tmnotes help` and the README have this table.
+// exitCodes are the same in every command; `tmnotes help` has this table.
 var exitCodes = []struct {
 	code    int
 	meaning string

@@ -4,10 +4,14 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/shlex"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
 )
@@ -112,5 +116,63 @@ func TestEndingInJobs(t *testing.T) {
 				t.Errorf("exit code %d", code)
 			}
 		})
+	}
+}
+
+// README's session is what the program prints, but for what it says that it leaves out.
+func TestReadmeSession(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join(top, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(readme), "```console\n$ ")
+	text, _, _ = strings.Cut(text, "```")
+	w := newWorld(t)
+	w.project("work", "/prod/vpc", "/prod/dns", "/prod/db:/prod/vpc", "/prod/app:/prod/db")
+	w.run("work", "git", "commit", "-q", "--amend", "-m", "add prod")
+	w.run("work", "git", "push", "-qf", "origin", "main")
+	w.script("terraform", `
+case ${PWD##*/} in db) ;; *) exit 0 ;; esac
+test ! -e "$WORK/quota" || exit 0
+cat >&2 <<END
+╷
+│ Error: Resource precondition failed
+│ 
+│   on main.tf line 12, in resource "terraform_data" "db":
+│   12:       condition     = fileexists(local.quota)
+│ 
+│ the quota for databases is used up
+╵
+END
+exit 1
+`)
+	mask := func(text string) string {
+		for _, m := range masks {
+			text = m.re.ReplaceAllString(text, m.to)
+		}
+		return text
+	}
+	dirs, sessions := []string{"work", w.clones(1)[0]}, strings.Split(text, "\n$ ")
+	if len(sessions) != len(dirs) {
+		t.Fatalf("%d commands", len(sessions))
+	}
+	for i, session := range sessions {
+		line, want, _ := strings.Cut(session, "\n")
+		words, err := shlex.Split(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, _ := w.command(dirs[i], words...).CombinedOutput()
+		got := mask(string(out))
+		for line := range strings.Lines(mask(want)) {
+			_, after, found := strings.Cut("\n"+got, "\n"+strings.TrimRight(line, "\n")+"\n")
+			if !found {
+				t.Errorf("README has, and tmnotes does not print (any more, or in this order): %s%s", line, out)
+				break
+			}
+			got = after
+		}
+		w.run(".", "touch", "quota") // somebody raises it
 	}
 }

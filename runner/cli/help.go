@@ -18,21 +18,35 @@ import (
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
-// topics are what `tmnotes help` tells beside the usage of commands. The README has some of
-// the texts, too, which a test compares.
+// topics are the manual by task: what `tmnotes help` tells beside the usage of commands, each
+// a page in help/, which a forge shows as well. blocks is for those of which the program makes a part.
 var topics = []struct {
 	name, alias, about string
 	blocks             func() []block
 }{
-	{"configuration", "settings", "all settings: flag, variable, git config, default", func() []block { return append(parsePage(page("configuration")), settingsHelp()...) }},
-	{"deployments", "", "what counts as a deployment, and when a stack is up to date", func() []block { return parsePage(page("deployments")) }},
-	{"environment", "", "the variables that tmnotes reads and sets", func() []block { return parsePage(page("environment")) }},
-	{"exit-codes", "", "what the exit codes mean", exitCodesHelp},
-	{"records", "", "what is kept in git, and how to read it without tmnotes", func() []block { return parsePage(page("records")) }},
-	{"statuses", "", "the status words, and what filters on status select", func() []block { return parsePage(page("statuses")) }},
-	{"recipes", "", "messages to Slack, Teams and PagerDuty when a stack changes", func() []block { return parsePage(page("recipes")) }},
-	{"events", "", "what run --format json writes", eventsHelp},
-	{"words", "", "what tmnotes means by its words", func() []block { return parsePage(page("words")) }},
+	{name: "ci", about: "pipelines: what they need, GitHub Actions, GitLab CI"},
+	{name: "pending", about: "which stacks --pending selects"},
+	{name: "deployments", about: "what counts as a deployment, and when a stack is up to date"},
+	{name: "many-jobs", about: "several jobs at once, and one run on many machines"},
+	{name: "waves", about: "canaries first: waves, pauses and gates"},
+	{name: "drift", about: "finding drift, and the plans that are kept"},
+	{name: "cloud", about: "your own terramate: exec, cloud and serve"},
+	{name: "output", about: "what a run shows, and the output that is kept"},
+	{name: "reports", about: "pages and files: HTML, JSON, Markdown, JUnit"},
+	{name: "metrics", about: "Prometheus and OpenTelemetry"},
+	{name: "recipes", about: "messages to Slack, Teams and PagerDuty when a stack changes"},
+	{name: "events", about: "what run --format json writes", blocks: eventsHelp},
+	{name: "trust", about: "who can claim what, signatures, secrets"},
+	{name: "troubleshooting", about: "what to do when something goes wrong"},
+	{name: "limits", about: "what does not work, and what is not looked at"},
+	{name: "uninstall", about: "how to remove tmnotes, and what it recorded"},
+	{name: "commands", about: "all commands, and what they read"},
+	{name: "configuration", alias: "settings", about: "all settings: flag, variable, git config, default", blocks: configurationHelp},
+	{name: "environment", about: "the variables that tmnotes reads and sets"},
+	{name: "exit-codes", about: "what the exit codes mean"},
+	{name: "records", about: "what is kept in git, and how to read it without tmnotes"},
+	{name: "statuses", about: "the status words, and what filters on status select"},
+	{name: "words", about: "what tmnotes means by its words"},
 }
 
 //go:embed help/*.md
@@ -44,6 +58,12 @@ func page(name string) string {
 		panic(err) // it is part of the program
 	}
 	return string(text)
+}
+
+// configurationHelp has the settings as a list: the page's table is too wide for a terminal.
+func configurationHelp() []block {
+	text, _, _ := strings.Cut(page("configuration"), "## Settings\n")
+	return append(parsePage(text), settingsHelp()...)
 }
 
 // eventsHelp lists the keys of events, as their schema has them.
@@ -70,7 +90,13 @@ func topicNames() (names []string) {
 
 func topicPages() (all []manual) {
 	for _, t := range topics {
-		all = append(all, manual{name: "tmnotes-" + t.name, section: 7, about: t.about, blocks: t.blocks()})
+		m := manual{name: "tmnotes-" + t.name, section: 7, about: t.about}
+		if t.blocks != nil {
+			m.blocks = t.blocks()
+		} else {
+			m.blocks = parsePage(page(t.name))
+		}
+		all = append(all, m)
 	}
 	return all
 }

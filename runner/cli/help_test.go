@@ -24,37 +24,129 @@ import (
 	"github.com/tmnotes/tmnotes/runner/query"
 )
 
-// The README has what `tmnotes help` says of the topics, between two comments; -update writes it there.
-func TestReadmeHasTheTopics(t *testing.T) {
+// The tables of the manual are those of the program; -update writes them.
+func TestPagesHaveTheTables(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(top, "README.md")
-	readme, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
+	text, _, found := strings.Cut(page("configuration"), "## Settings\n")
+	if !found {
+		t.Fatal("the topic configuration has no settings")
 	}
-	for name, text := range map[string]string{
-		"deployments":   page("deployments"),
+	for name, want := range map[string]string{
 		"exit-codes":    exitCodesTable(),
-		"configuration": page("configuration") + "\n" + settingsTableOf(settings.all),
+		"configuration": text + "## Settings\n\n" + settingsTableOf(settings.all),
 	} {
-		section := regexp.MustCompile(`(?s)(<!-- tmnotes help ` + name + ` -->\n\n)(.*?)(\n<!-- /tmnotes help ` + name + ` -->\n)`).FindSubmatchIndex(readme)
-		if section == nil {
-			t.Errorf("README.md has no section of tmnotes help %s", name)
-			continue
-		}
 		if *gittest.Update {
-			readme = slices.Concat(readme[:section[4]], []byte(text), readme[section[5]:])
-			continue
-		}
-		if diff := cmp.Diff(string(readme[section[4]:section[5]]), text); diff != "" {
-			t.Errorf("README.md and tmnotes help %s differ (-want +got; -update writes it):\n%s", name, diff)
+			if err := os.WriteFile(filepath.Join("help", name+".md"), []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		} else if diff := cmp.Diff(page(name), want); diff != "" {
+			t.Errorf("the topic %s is not what the program says (-page +program; -update writes it):\n%s", name, diff)
 		}
 	}
-	if *gittest.Update {
-		if err := os.WriteFile(file, readme, 0o644); err != nil {
+}
+
+// document is a text of ours, by its path from the top.
+type document struct{ path, text string }
+
+// documents are README.md, the pages of the manual, and what else tells people what to type.
+func documents(t *testing.T) (all []document) {
+	t.Helper()
+	files, err := filepath.Glob("help/*.md")
+	if err != nil || len(files) != len(topics) {
+		t.Errorf("help/ has %d pages of %d topics: %v", len(files), len(topics), err)
+	}
+	for _, file := range []string{"README.md", "gitstate/FORMAT.md", "runner/ARCHITECTURE.md"} {
+		files = append(files, filepath.Join(top, file))
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
 			t.Fatal(err)
 		}
+		all = append(all, document{file, string(text)})
 	}
+	return all
+}
+
+// README.md is short, names all topics, and links to what exists.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	const most = 1300 // words
+	for _, d := range documents(t) {
+		links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(d.text, -1)
+		for _, link := range links {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(d.path), link[1])); err != nil && !strings.HasPrefix(link[1], "https://") {
+				t.Errorf("%s: %v", d.path, err)
+			}
+		}
+		if filepath.Base(d.path) != "README.md" {
+			continue
+		}
+		if n := len(strings.Fields(d.text)); n > most {
+			t.Errorf("README.md has %d words; %d are enough, and the manual takes the others", n, most)
+		}
+		for _, name := range topicNames() {
+			if link := "[" + name + "](runner/cli/help/" + name + ".md)"; !strings.Contains(d.text, link) {
+				t.Errorf("README.md does not have %s", link)
+			}
+		}
+	}
+}
+
+// A command line of tmnotes in a text: between backticks, or in a block of code, where it may
+// go on behind a backslash.
+var (
+	typedInText = regexp.MustCompile("`(tmnotes [^`]+)`")
+	typedInCode = regexp.MustCompile(`(?m)^(?:    |\$ )(?:[^#\n]*(?:\||&&|;|--) )?(tmnotes (?:[^\n\\]|\\\n|\\.)+)$|^ +- (?:run: )?(tmnotes .+)$`)
+)
+
+// Whoever types what the documents say has typed commands and flags that there are.
+func TestCommandLinesOfDocuments(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for _, d := range documents(t) {
+		for _, found := range slices.Concat(typedInText.FindAllStringSubmatch(d.text, -1), typedInCode.FindAllStringSubmatch(d.text, -1)) {
+			line := strings.Join(found[1:], "")
+			if strings.HasSuffix(line, " NUL") { // what a digest begins with
+				continue
+			}
+			seen++
+			if err := canBeTyped(line); err != nil {
+				t.Errorf("%s: %s: %v", d.path, line, err)
+			}
+		}
+	}
+	if seen < 120 {
+		t.Errorf("only %d command lines were found", seen)
+	}
+	for _, line := range []string{"tmnotes lsit", "tmnotes run --no-such-flag -- x", "tmnotes list --pending=perhaps", "tmnotes exec --jobs 2 -- x", "tmnotes help nothing"} {
+		if canBeTyped(line) == nil {
+			t.Errorf("%s is taken for a command line", line)
+		}
+	}
+}
+
+// canBeTyped says what is wrong with the first command of a shell's line.
+func canBeTyped(line string) error {
+	line = strings.ReplaceAll(line, "\\\n", " ")
+	words, err := shlex.Split(line)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(words, func(word string) bool { return regexp.MustCompile(`^(\||\|\||&&?|;|>.*)$`).MatchString(word) }); i >= 0 {
+		words = words[:i]
+	}
+	if words[1] == "--help" {
+		return nil
+	}
+	ran, err := parses(words[1:])
+	if err == nil && ran == "" {
+		return errors.New("no command runs")
+	}
+	if err == nil && ran == "help" && words[1] == "help" && len(words) == 3 && words[2] != "TOPIC" && !slices.Contains(topicNames(), words[2]) && allCommands(newApp(Env{}))[words[2]] == nil {
+		return errors.New("not a topic")
+	}
+	return err
 }
 
 func exitCodesTable() string {
@@ -149,7 +241,7 @@ func TestHelpTopics(t *testing.T) {
 		"script tree":                "!script tree is a terramate command: terramate script tree",
 		"script":                     "see `tmnotes script run --help`",
 		"help one two three":         "!\"one two three\" is not a command or a topic; the topics are ",
-		"help wrods":                 "!\"wrods\" is not a command or a topic (did you mean `tmnotes help words`?); the topics are configuration, deployments, environment, exit-codes, records, statuses, recipes, events, words, and `tmnotes help` lists the commands\n",
+		"help wrods":                 "!\"wrods\" is not a command or a topic (did you mean `tmnotes help words`?); the topics are ci, pending, deployments, many-jobs, waves, drift, cloud, output, reports, metrics, recipes, events, trust, troubleshooting, limits, uninstall, commands, configuration, environment, exit-codes, records, statuses, words, and `tmnotes help` lists the commands\n",
 		"list --version":             "tmnotes ",
 		"--quiet --version":          "tmnotes ",
 		"version --full --no-tags x": "--no-tags has no effect: this command selects no stacks\ntmnotes ",
@@ -357,6 +449,11 @@ func TestTopicsAreComplete(t *testing.T) {
 	for _, word := range []note.Status{note.Queued, note.Orphaned, note.Never, note.Triggered} {
 		if !slices.Contains(statuses, string(word)) {
 			t.Errorf("the topic statuses does not have %s", word)
+		}
+	}
+	for name := range allCommands(newApp(Env{})) {
+		if !regexp.MustCompile("(?m)^\\|[^|]*`"+name+"[ `]").MatchString(page("commands")) && name != "script" {
+			t.Errorf("the topic commands does not have %s", name)
 		}
 	}
 	format, err := os.ReadFile(filepath.Join(top, "gitstate", "FORMAT.md"))

@@ -18,7 +18,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 )
 
-// setting is a row of settings: its flag, variables, key, help and line in the README are
+// setting is a row of settings: its flag, variables, key, help and line in the manual are
 // made of it. Its value is that of the flag, else of a variable, of git's configuration, of
 // gitstate.ConfigFile, or the default.
 type setting struct {
