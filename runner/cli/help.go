@@ -170,12 +170,12 @@ func rootPage(app *cli.App, long bool) manual {
 		m.blocks = append(m.blocks, block{paragraph, "", "`tmnotes --help` has examples and topics, `tmnotes COMMAND -h` a command's flags."})
 		return m
 	}
-	m.blocks = append(m.blocks, block{heading, "", "Examples"}, block{code, "", examplesText("")}, block{heading, "", "Topics (tmnotes help TOPIC)"})
+	m.blocks = append(m.blocks, block{heading, "", "Examples"}, block{code, "", examplesText("")}, block{heading, "", "Topics"})
 	for _, t := range topics {
 		m.blocks = append(m.blocks, block{item, t.name, t.about})
 	}
 	m.blocks = append(m.blocks, exitCodesHelp()...)
-	m.blocks = append(m.blocks, block{heading, "", "See also"}, block{paragraph, "", "`tmnotes COMMAND --help`; `git log --notes=tmnotes` shows the records without tmnotes."})
+	m.blocks = append(m.blocks, block{heading, "", "See also"}, block{paragraph, "", "`tmnotes COMMAND --help`, `tmnotes help TOPIC`; `git log --notes=tmnotes` shows the records without tmnotes."})
 	return m
 }
 

@@ -222,7 +222,7 @@ func TestHelpOfDeployments(t *testing.T) {
 func TestHelpTopics(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		"help":                       "\nTOPICS (TMNOTES HELP TOPIC)\n",
+		"help":                       "\nTOPICS\n",
 		"--help":                     "\nEXIT CODES\n",
 		"-h":                         "\nDEPLOY\n  run ",
 		"help run":                   "--allow-rollback",
