@@ -18,7 +18,7 @@ const (
 
 // expendable are the columns that a terminal which is too narrow for all does without, the first
 // ones first; but a table's first two say what a row is about. --format json has them all.
-var expendable = []string{"JOB", "BY", "TIME", "SINCE", "RENEWED", "OP", "TARGET", "WHEN", "RUN", "COMMIT", "LAST", "AT"}
+var expendable = []string{"JOB", "BY", "TIME", "SINCE", "RENEWED", "OP", "TARGET", "WHEN", "RUN", "COMMIT", "LAST", "AT", "LIVE"}
 
 // Table prints aligned columns, below their header if there is one. colorOf colours the first
 // column by what it says.
