@@ -27,8 +27,8 @@ func completionCommand(env Env) *cli.Command {
 			if !ok {
 				return fmt.Errorf("completion for which shell? bash, zsh or fish, not %q", c.Args().First())
 			}
-			fmt.Fprint(env.Stdout, script)
-			return nil
+			_, err := fmt.Fprint(env.Stdout, script)
+			return err
 		},
 	}
 }

@@ -112,10 +112,10 @@ func logRecords(here *clone, o logOptions) (err error) {
 		r := f.Record
 		rows = append(rows, []string{string(r.Status), r.At.Local().Format(time.DateTime), opAt(r.Op, r.Target), r.Stack, runner.Took(r.Took), note.Short(f.Commit), nameOf(f.By), short(r.Run), whyOf(&r)})
 	}
-	here.Table(here.Out, []string{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}, rows, terminal.StatusColor)
+	err = here.Table(here.Out, []string{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}, rows, terminal.StatusColor)
 	o.sayNone(here, len(rows), "record")
 	here.sayAge()
-	return nil
+	return err
 }
 
 // findLogged finds the records that are asked for, the newest first, each with who made

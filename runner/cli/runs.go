@@ -73,10 +73,10 @@ func listRuns(here *clone, o logOptions) error {
 		rows = append(rows, []string{string(r.Status), short(r.Run), r.Started.Local().Format(time.DateTime), opAt(r.Op, r.Target), countsOf(&r), took,
 			note.Short(r.Commit), nameOf(r.By), r.Job})
 	}
-	here.Table(here.Out, []string{"STATUS", "RUN", "AT", "OP", "STACKS", "TIME", "COMMIT", "BY", "JOB"}, rows, terminal.StatusColor)
+	err = here.Table(here.Out, []string{"STATUS", "RUN", "AT", "OP", "STACKS", "TIME", "COMMIT", "BY", "JOB"}, rows, terminal.StatusColor)
 	o.sayNone(here, len(rows), "run")
 	here.sayAge()
-	return nil
+	return err
 }
 
 // countsOf is how many stacks of a run ended how, what is wrong first.
