@@ -145,6 +145,8 @@ func (l *Latest) Succeeded(op string, as As) (bool, string) {
 		return false, fmt.Sprintf("%s by run %s, and unaware of it by run %s", done, l.Run, l.Conflicts[0])
 	case len(l.Diverged) > 0 && l.Status == note.OK:
 		return false, l.beside()
+	case l.Op != op && op == note.Deploy && l.Status != note.OK:
+		return false, fmt.Sprintf("%s %s at %s by run %s", l.Op, l.Status, note.Short(l.Commit), note.ShortRun(l.Run))
 	case l.Op != op && op == note.Deploy:
 		return false, fmt.Sprintf("%s at %s", ended(l.Op), note.Short(l.Commit))
 	case l.Op != op:

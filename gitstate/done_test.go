@@ -49,6 +49,17 @@ func TestSucceededAs(t *testing.T) {
 	}
 }
 
+// What was to end a deployment, and failed, is said to have failed.
+func TestSucceededAfterFailedDestroy(t *testing.T) {
+	t.Parallel()
+	for op, want := range map[string]string{note.Destroy: "destroy failed at c1 by run R", "destroy-target": "destroy-target failed at c1 by run R", "apply": "apply failed at c1 by run R"} {
+		l := Latest{Stored: Stored{Commit: "c1", Record: note.Record{Status: note.Failed, Op: op, Run: "R"}}, Status: note.Failed}
+		if done, why := l.Succeeded(note.Deploy, As{}); done || why != want {
+			t.Errorf("%s: %v, %q", op, done, why)
+		}
+	}
+}
+
 // State is kept apart by backend. A record that names none is one of all, until somebody
 // who named his followed it.
 func TestLatestByBackend(t *testing.T) {

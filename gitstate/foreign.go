@@ -21,6 +21,10 @@ type copiedRun struct {
 // saysCommit is a quick look at whether a line may name the commit it was made on.
 func saysCommit(line string) bool { return strings.Contains(line, " "+note.CommitKey+"=") }
 
+// tellsHistory is a quick look at whether what is history in a note may hang on a line: on
+// what names a commit, and on heads that name none beside one that does.
+func tellsHistory(line string) bool { return isRunEvent(line) || saysCommit(line) }
+
 func historyOf(commit string, lines []string) copied {
 	c := copied{commit: commit}
 	for _, line := range lines {

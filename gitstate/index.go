@@ -139,7 +139,7 @@ func (x *index) apply(changes []notestree.Change) bool {
 	for _, c := range changes {
 		notes[c.Commit] = c.New
 		add, del := diffLines(c.Old, c.New)
-		if (slices.ContainsFunc(add, saysCommit) || slices.ContainsFunc(del, saysCommit)) && !sameHistory(c) {
+		if (slices.ContainsFunc(add, tellsHistory) || slices.ContainsFunc(del, tellsHistory)) && !sameHistory(c) {
 			return false
 		}
 		is := historyOf(c.Commit, c.New)

@@ -329,6 +329,43 @@ func TestIndexFollows(t *testing.T) {
 	}
 }
 
+// A head that does not say on which commit it was made was made where it stands. Beside a
+// copied one it tells which records are history there: one comes or goes, and they are others.
+func TestIndexHeadsBesideCopiedOnes(t *testing.T) {
+	t.Parallel()
+	line := func(sec int, r note.Record, commit string) string {
+		r.At, r.Run = gittest.T0.Add(time.Duration(sec)*time.Second), "R1"
+		if commit != "" {
+			r.SayCommit(commit)
+		}
+		return mustLine(r)
+	}
+	copied := line(1, note.Record{Event: note.Started}, "c1")
+	own, later := line(2, note.Record{Event: note.Started}, ""), line(4, note.Record{Event: note.Started}, "")
+	queued := line(3, note.Record{Status: note.Queued, Op: note.Deploy, Stack: "/a"}, "")
+	forgotten := mustLine(note.Tombstone(own, note.Record{At: gittest.T0, Run: "F"}))
+	for name, x := range map[string]struct{ before, change []string }{
+		"the only one is forgotten":        {[]string{copied, own, queued}, []string{forgotten}},
+		"the earlier of two is forgotten":  {[]string{copied, own, later, queued}, []string{forgotten}},
+		"one comes":                        {[]string{copied, queued}, []string{own}},
+		"one comes that is earlier":        {[]string{copied, later, queued}, []string{own}},
+		"the copied one comes":             {[]string{later, queued}, []string{copied}},
+		"one that changes nothing is gone": {[]string{own, later, queued}, []string{forgotten}},
+	} {
+		before := allNotes{}
+		before.add("c2", x.before...)
+		after := before.clone()
+		after.add("c2", x.change...)
+		follower := before.index()
+		if !follower.apply(before.changesTo(after)) {
+			continue // it is made anew
+		}
+		if why := follower.differs(after.index()) + after.index().differs(follower); why != "" {
+			t.Errorf("%s: %s", name, why)
+		}
+	}
+}
+
 func TestIndexCircle(t *testing.T) {
 	t.Parallel()
 	notes := allNotes{}

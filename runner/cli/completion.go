@@ -27,8 +27,8 @@ func completionCommand(env Env) *cli.Command {
 			if !ok {
 				return fmt.Errorf("completion for which shell? bash, zsh or fish, not %q", c.Args().First())
 			}
-			fmt.Fprint(env.Stdout, script)
-			return nil
+			_, err := fmt.Fprint(env.Stdout, script)
+			return err
 		},
 	}
 }
@@ -70,6 +70,9 @@ func complete(ctx context.Context, app *cli.App, env Env, args []string) error {
 		if t.flag = t.flagNamed(strings.TrimLeft(name, "-")); t.flag != nil {
 			before, current = name+"=", value
 		}
+	}
+	if i := strings.LastIndexAny(current, ",:"); i >= 0 && t.flag != nil && strings.HasSuffix(t.flag.Names()[0], "tags") {
+		before, current = before+current[:i+1], current[i+1:] // a:b, a,b
 	}
 	for _, c := range t.candidates(current) {
 		if !strings.HasPrefix(c.word, current) || strings.ContainsAny(c.word, "\n\t") {
@@ -165,8 +168,10 @@ func (t *typing) candidates(current string) (found []candidate) {
 		return candidatesOf(slices.Sorted(maps.Keys(completionScripts)))
 	case t.isScript():
 		return candidatesOf(t.labels())
-	case slices.Contains([]string{"mark", "adopt", "trigger", "unlock"}, name), slices.Contains([]string{"log", "blame", "show"}, name) && len(t.words) == 0:
-		return candidatesOf(t.stacks(func(s runner.Stack) []string { return []string{s.Path} }))
+	case name == "show" && (len(t.words) == 0 && t.values["log"]+t.values["plan"] == "" || len(t.words) == 1 && t.values["log"] != ""):
+		return candidatesOf(t.valuesOf("run"))
+	case slices.Contains([]string{"mark", "adopt", "trigger", "unlock"}, name), slices.Contains([]string{"log", "runs", "blame", "show"}, name) && len(t.words) == 0:
+		return candidatesOf(t.valuesOf("stack"))
 	}
 	return found
 }
@@ -237,7 +242,7 @@ func (t *typing) valuesOf(flag string) []string {
 
 // flagValues are the words that flags take, but for those that depend on something.
 var flagValues = map[string][]string{
-	"output": terminal.Outputs, "sync": {"auto", "off", "require"}, "claims": {"auto", "off"}, "on-claimed": {"wait", "skip", "fail"},
+	"output": terminal.Outputs, "sync": {"auto", "off", "require"}, "locks": {"auto", "off"}, "on-locked": {"wait", "skip", "fail"}, "keep-logs": {"failed", "off", "all"},
 	"disable-safeguards":      {"all", "none", "git", "git-untracked", "git-uncommitted", "git-out-of-sync", "outdated-code"},
 	"enable-change-detection": {"git-untracked", "git-uncommitted"}, "disable-change-detection": {"git-untracked", "git-uncommitted"},
 	"log-level": {"disabled", "trace", "debug", "info", "warn", "error", "fatal"}, "log-fmt": {"console", "text", "json"}, "log-destination": {"stderr", "stdout"},

@@ -75,3 +75,21 @@ _tmnotes`
 		}
 	}
 }
+
+// The words of a flag are kept by the name that it has.
+func TestCompletionKnowsItsFlags(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{}
+	for _, c := range newApp(Env{}).Commands {
+		for _, of := range append(c.Subcommands, c) {
+			for _, f := range of.Flags {
+				known[f.Names()[0]] = true
+			}
+		}
+	}
+	for flag := range flagValues {
+		if !known[flag] {
+			t.Errorf("no flag is called --%s first", flag)
+		}
+	}
+}

@@ -197,13 +197,15 @@ func fontsOfRoff(text string) string {
 	return marked.ReplaceAllString(escapeRoff(text), `\fB$1$2\fR`)
 }
 
+var beyondASCII = regexp.MustCompile(`[^\x00-\x7F]`) // what older ones read by the locale
+
 // escapeRoff has roff take a line's characters for what they are.
 func escapeRoff(line string) string {
 	line = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(line)
 	if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
 		line = `\&` + line
 	}
-	return line
+	return beyondASCII.ReplaceAllStringFunc(line, func(c string) string { return fmt.Sprintf(`\[u%04X]`, []rune(c)[0]) })
 }
 
 var tableRow = regexp.MustCompile(`^\|(.*)\|$`)

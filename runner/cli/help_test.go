@@ -387,9 +387,9 @@ func TestManPages(t *testing.T) {
 	if code := Main(context.Background(), []string{"help", "--man", dir}, Env{Stdout: &out, Stderr: &out}); code != exitOK || out.Len() > 0 {
 		t.Fatalf("exit code %d, %s", code, out.String())
 	}
-	for _, name := range []string{"tmnotes.1", "tmnotes-run.1", "tmnotes-script-run.1", "tmnotes-words.7"} {
+	for _, name := range []string{"tmnotes.1", "tmnotes-run.1", "tmnotes-script-run.1", "tmnotes-words.7", "tmnotes-deployments.7"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil || !strings.Contains(string(text), ".SH NAME\n") {
+		if err != nil || !strings.Contains(string(text), ".SH NAME\n") || strings.ContainsFunc(string(text), func(r rune) bool { return r > 127 }) {
 			t.Errorf("%s: %v, %s", name, err, text)
 		}
 	}

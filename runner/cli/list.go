@@ -2,8 +2,9 @@ package cli
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -151,14 +152,16 @@ func (l *listing) print(stacks []runner.Stack) error {
 		}
 		return terminal.PrintJSON(l.Out, out)
 	}
+	var b strings.Builder
 	for _, s := range stacks {
-		line := runner.Printable(l.project.Friendly(s.Path))
+		b.WriteString(runner.Printable(l.project.Friendly(s.Path)))
 		if l.o.why {
-			line += " - " + runner.Printable(l.reason[s.Path])
+			b.WriteString(" - " + runner.Printable(l.reason[s.Path]))
 		}
-		fmt.Fprintln(l.Out, line)
+		b.WriteString("\n")
 	}
-	return nil
+	_, err := io.WriteString(l.Out, b.String()) // who deploys what is listed has to know that it was
+	return err
 }
 
 // keep keeps the stacks that the filters on status and --pending ask for, and learns what

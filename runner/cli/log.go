@@ -65,7 +65,17 @@ func parseLog(c *cli.Context) (logOptions, error) {
 	if c.Args().Len() > 1 {
 		return logOptions{}, fmt.Errorf("one stack at a time, not %d", c.Args().Len())
 	}
+	if n := c.Int("n"); n < 0 {
+		return logOptions{}, fmt.Errorf("-n must be 0 or more, not %d", n)
+	}
 	return logOptions{c.Args().First(), parseRecordFilter(c), c.Int("n")}, checkRefresh(c)
+}
+
+// sayNone says that it is the choice that leaves nothing to list.
+func (o *logOptions) sayNone(here *clone, listed int, what string) {
+	if f := o.which; listed == 0 && (o.stack != "" || f.op != "" || f.run != "" || !f.anyTarget) {
+		here.Say("no %s is selected", what)
+	}
 }
 
 // wholeRun is the id of the run that is meant by one that was typed, which may be its beginning.
@@ -102,9 +112,10 @@ func logRecords(here *clone, o logOptions) (err error) {
 		r := f.Record
 		rows = append(rows, []string{string(r.Status), r.At.Local().Format(time.DateTime), opAt(r.Op, r.Target), r.Stack, runner.Took(r.Took), note.Short(f.Commit), nameOf(f.By), short(r.Run), whyOf(&r)})
 	}
-	here.Table(here.Out, []string{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}, rows, terminal.StatusColor)
+	err = here.Table(here.Out, []string{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}, rows, terminal.StatusColor)
+	o.sayNone(here, len(rows), "record")
 	here.sayAge()
-	return nil
+	return err
 }
 
 // findLogged finds the records that are asked for, the newest first, each with who made
@@ -115,7 +126,7 @@ func findLogged(here *clone, o logOptions) ([]query.Logged, error) {
 		is = query.StackMatcher(here.c.Context, here.store, here.dir, o.stack)
 	}
 	by := map[string]string{}
-	var found []query.Logged
+	found, known := []query.Logged{}, false
 	recorded := map[string]bool{}
 	err := here.store.Notes(func(commit string, lines []gitstate.Line) error {
 		for _, l := range lines {
@@ -127,8 +138,11 @@ func findLogged(here *clone, o logOptions) ([]query.Logged, error) {
 				if r.Leg() == 0 || by[r.Run] == "" {
 					by[r.Run] = r.By
 				}
-			case r.Status != "" && is(&r) && o.which.admits(&r):
-				found = append(found, query.Logged{Commit: commit, Record: r})
+			case r.Status != "" && is(&r):
+				known = true
+				if o.which.admits(&r) {
+					found = append(found, query.Logged{Commit: commit, Record: r})
+				}
 			}
 		}
 		return nil
@@ -136,7 +150,7 @@ func findLogged(here *clone, o logOptions) ([]query.Logged, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 && o.stack != "" {
+	if !known && o.stack != "" {
 		return nil, noRecord(o.stack, recorded)
 	}
 	slices.SortFunc(found, func(a, b query.Logged) int {
@@ -176,7 +190,7 @@ func whyOf(r *note.Record) string {
 func showCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "show",
-		Usage:     "show the records of a commit or a run, or the plan or the output that is kept for a stack",
+		Usage:     "show the records of a commit or run, or a stack's plan or output",
 		ArgsUsage: "[REV | RUN] | --plan STACK | --log STACK [RUN | REV]",
 		Description: "RUN is the id of a run, or its first characters. What is also a commit, a branch or a tag is taken for that; --run RUN is\n" +
 			"always the run.\n" +
@@ -187,7 +201,7 @@ func showCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "plan", Usage: "show the plan that is kept for a stack"},
 			&cli.BoolFlag{Name: "log", Usage: "show what a stack's commands printed when it failed"},
 			&cli.StringFlag{Name: "run", Usage: "the run `ID`, or the one whose id begins so; with --plan, --log: of that run"},
-			&cli.StringFlag{Name: "target", Usage: "with --plan, --log: of this `TARGET`"},
+			&cli.StringFlag{Name: "target", Usage: "of this `TARGET`, with --plan or --log"},
 			formatFlag(),
 		}, storeFlags()),
 		Action: func(c *cli.Context) error {
@@ -237,7 +251,10 @@ func show(here *clone, o showOptions) error {
 	}
 	commit, err := resolveAnnotated(here.store, cmp.Or(o.what, "HEAD"))
 	if err != nil && note.IsToken(o.what) && !errors.Is(err, gitstate.ErrNoCommit) {
-		return showRun(here, o.what, err)
+		return showRun(here, o.what, fmt.Errorf("%w; no run's id begins so, either: `tmnotes runs` lists them", err))
+	}
+	if err != nil && strings.HasPrefix(o.what, "/") {
+		return fmt.Errorf("show takes a commit or a run; of a stack, `tmnotes log %[1]s` lists the records, and `tmnotes show --log %[1]s` shows the output", o.what)
 	}
 	if err != nil {
 		return err

@@ -61,7 +61,7 @@ func (here *clone) readFresh() error {
 		_, err = here.store.Remote(remote).Fetch(ctx)
 		cancel()
 		if here.c.Context.Err() != nil {
-			return here.c.Context.Err()
+			return &exitError{exitInterrupted, errors.New("interrupted")}
 		}
 	}
 	here.unfetched = err

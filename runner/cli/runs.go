@@ -39,9 +39,19 @@ func listRuns(here *clone, o logOptions) error {
 	if o.stack != "" {
 		is = query.StackMatcher(here.c.Context, here.store, here.dir, o.stack)
 	}
-	runs, err := query.Runs(here.store, here.state, func(r *note.Record) bool { return is(r) && o.which.admits(r) })
+	known, recorded := false, map[string]bool{}
+	runs, err := query.Runs(here.store, here.state, func(r *note.Record) bool {
+		if recorded[r.Stack] = true; !is(r) {
+			return false
+		}
+		known = true
+		return o.which.admits(r)
+	})
 	if err != nil {
 		return err
+	}
+	if !known && o.stack != "" {
+		return noRecord(o.stack, recorded)
 	}
 	ids := make([]string, len(runs))
 	for i := range runs {
@@ -63,9 +73,10 @@ func listRuns(here *clone, o logOptions) error {
 		rows = append(rows, []string{string(r.Status), short(r.Run), r.Started.Local().Format(time.DateTime), opAt(r.Op, r.Target), countsOf(&r), took,
 			note.Short(r.Commit), nameOf(r.By), r.Job})
 	}
-	here.Table(here.Out, []string{"STATUS", "RUN", "AT", "OP", "STACKS", "TIME", "COMMIT", "BY", "JOB"}, rows, terminal.StatusColor)
+	err = here.Table(here.Out, []string{"STATUS", "RUN", "AT", "OP", "STACKS", "TIME", "COMMIT", "BY", "JOB"}, rows, terminal.StatusColor)
+	o.sayNone(here, len(rows), "run")
 	here.sayAge()
-	return nil
+	return err
 }
 
 // countsOf is how many stacks of a run ended how, what is wrong first.

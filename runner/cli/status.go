@@ -71,6 +71,9 @@ type statusOptions struct {
 func parseStatus(c *cli.Context, env Env) (o statusOptions, err error) {
 	o = statusOptions{at: c.String("at")}
 	if err := errors.Join(noArgs(c), setLogLevel(c), checkRefresh(c)); err != nil {
+		if every := c.Args().First(); c.IsSet("watch") && (&interval{}).Set(every) == nil {
+			err = fmt.Errorf("--watch %[1]s: write --watch=%[1]s", every)
+		}
 		return o, err
 	}
 	if o.every, err = parseWatch(c, env); err != nil {
@@ -126,15 +129,15 @@ func statusOnce(here *clone, o statusOptions) error {
 	for _, x := range stacks {
 		rows = append(rows, rowOf(&x, now))
 	}
-	here.Table(here.Out, []string{"STATUS", "STACK", "LIVE", "SINCE", "LAST", "WHEN", "BY", "WHY"}, rows, terminal.StatusColor)
+	err = here.Table(here.Out, []string{"STATUS", "STACK", "LIVE", "SINCE", "LAST", "WHEN", "BY", "WHY"}, rows, terminal.StatusColor)
 	hintOrphans(here.ui, stacks, o.sel.Target)
 	if !at.Set() {
-		if err := errors.Join(sayClaims(here, stacks, o.sel.Target), here.sayElsewhere()); err != nil {
+		if err := errors.Join(err, sayClaims(here, stacks, o.sel.Target), here.sayElsewhere()); err != nil {
 			return err
 		}
 	}
 	here.sayAge()
-	return nil
+	return err
 }
 
 // viewStacks finds what the notes say of the selected stacks, and of those that are gone.

@@ -18,6 +18,7 @@ import (
 // shell completes it, or by its id.
 func FindStack(s *gitstate.Store, dir string, all []runner.Stack, want string) (runner.Stack, bool) {
 	path, _ := projectPath(s, dir, want)
+	want = withoutSlash(want)
 	i := slices.IndexFunc(all, func(st runner.Stack) bool {
 		return st.Path == want || st.Path == path || st.ID != "" && st.ID == strings.ToLower(want)
 	})
@@ -25,6 +26,14 @@ func FindStack(s *gitstate.Store, dir string, all []runner.Stack, want string) (
 		return runner.Stack{}, false
 	}
 	return all[i], true
+}
+
+// withoutSlash is a project path without the slash that may end it.
+func withoutSlash(path string) string {
+	if len(path) > 1 && strings.HasPrefix(path, "/") {
+		return strings.TrimRight(path, "/")
+	}
+	return path
 }
 
 // projectPath makes a project path of a path as a shell completes it.
@@ -53,6 +62,7 @@ func projectPath(s *gitstate.Store, dir, path string) (string, bool) {
 // path, by a path as the shell completes it, or by its id. By a path it also
 // finds those that the stack that is there now has by its id, made elsewhere.
 func StackMatcher(ctx context.Context, s *gitstate.Store, dir, want string) func(*note.Record) bool {
+	want = withoutSlash(want)
 	paths, ids := map[string]bool{want: true}, map[string]bool{strings.ToLower(want): true}
 	if p, ok := projectPath(s, dir, want); ok {
 		paths[p] = true
@@ -95,9 +105,9 @@ func NamedStacks(s *gitstate.Store, dir string, all []runner.Stack, names []stri
 		}
 		switch {
 		case !found && below:
-			return nil, fmt.Errorf("%s is not a stack in this project, and has none below it%s; `tmnotes list` lists the stacks (nothing was triggered)", want, MeantStack(want, all))
+			return nil, fmt.Errorf("%s is not a stack in this project, and has none below it%s; `tmnotes list` lists the stacks", want, MeantStack(want, all))
 		case !found:
-			return nil, fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them (nothing was triggered)", want, MeantStack(want, all))
+			return nil, fmt.Errorf("%s is not a stack in this project%s; `tmnotes list` lists them", want, MeantStack(want, all))
 		}
 	}
 	var stacks []runner.Stack

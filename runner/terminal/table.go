@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -17,14 +16,17 @@ const (
 
 // expendable are the columns that a terminal which is too narrow for all does without, the first
 // ones first; but a table's first two say what a row is about. --format json has them all.
-var expendable = []string{"JOB", "BY", "TIME", "SINCE", "RENEWED", "OP", "TARGET", "WHEN", "RUN", "COMMIT", "LAST", "AT"}
+var expendable = []string{"JOB", "BY", "TIME", "SINCE", "RENEWED", "OP", "TARGET", "WHEN", "RUN", "COMMIT", "LAST", "AT", "LIVE"}
 
 // Table prints aligned columns, below their header if there is one. colorOf colours the first
-// column by what it says.
-func (u *Printer) Table(w io.Writer, header []string, rows [][]string, colorOf func(first string) string) {
+// column by what it says. The error is the writer's.
+func (u *Printer) Table(w io.Writer, header []string, rows [][]string, colorOf func(first string) string) error {
+	var b strings.Builder
 	for _, line := range u.table(u.columnsOf(w), header, rows, colorOf) {
-		fmt.Fprintln(w, line)
+		b.WriteString(line + "\n")
 	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // table is one as it is printed: a line for the header, if there is one, and for each row.
