@@ -187,11 +187,13 @@ func (so *stackOutput) line(text string) {
 }
 
 // logLine has a line in Task.Log.
-func (so *stackOutput) logLine(line []byte) {
+func (so *stackOutput) logLine(line []byte) { so.logPart(append(line[:len(line):len(line)], '\n')) }
+
+func (so *stackOutput) logPart(p []byte) {
 	if so.log != nil {
 		so.logging.Lock()
 		defer so.logging.Unlock()
-		_, _ = so.log.Write(append(line[:len(line):len(line)], '\n'))
+		_, _ = so.log.Write(p)
 	}
 }
 
@@ -221,7 +223,7 @@ func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
 			s.read = append(s.read, &lineSplitter{line: func(l []byte) { t.matchLine(re, l) }})
 		}
 		if so.log != nil {
-			s.read = append(s.read, &lineSplitter{line: so.logLine})
+			s.read = append(s.read, &lineSplitter{line: so.logLine, part: so.logPart})
 		}
 		switch {
 		case so.raw():
@@ -331,6 +333,7 @@ func (s *stream) putBatch() {
 // lineSplitter calls line for each line written to it, without its end.
 type lineSplitter struct {
 	line    func([]byte)
+	part    func([]byte) // gets a long line's pieces but the last; nil: they are lines
 	partial []byte
 }
 
@@ -356,12 +359,16 @@ func (l *lineSplitter) write(p []byte) {
 
 // pieces hands on all of a line but its last 64 KiB or less, which it returns.
 func (l *lineSplitter) pieces(line []byte) []byte {
+	part := l.part
+	if part == nil {
+		part = l.line
+	}
 	for len(line) > maxLine {
 		cut := maxLine
 		for cut > maxLine-utf8.UTFMax && !utf8.RuneStart(line[cut]) {
 			cut--
 		}
-		l.line(line[:cut])
+		part(line[:cut])
 		line = line[cut:]
 	}
 	return line
