@@ -61,6 +61,7 @@ type chosen struct {
 	*deploy.Plan
 	u      *ui
 	o      runOptions
+	words  []string // of the command line, that are no flags of ours
 	logs   *logs
 	hide   *note.Redactor
 	above  bool             // all of the output is right above the end of the run
@@ -99,7 +100,7 @@ func choose(c *cli.Context, env Env, command []string, tasks work) (x *chosen, e
 	if err != nil {
 		return nil, err
 	}
-	x = &chosen{Plan: p, u: u, o: o}
+	x = &chosen{Plan: p, u: u, o: o, words: c.Args().Slice()}
 	if o.events {
 		x.events = &terminal.Events{Run: p.RunID, Out: env.Stdout}
 	}

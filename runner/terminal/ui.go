@@ -49,6 +49,12 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// Width is how wide the terminal is that lines of ours go to; 0: they go to none.
+func (u *Printer) Width() int {
+	width, _ := size(u.Err)
+	return width
+}
+
 // Say prints a line of ours, unless --quiet.
 func (u *Printer) Say(format string, args ...any) {
 	if !u.Quiet {
