@@ -220,7 +220,7 @@ func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
 	for i := range t.streams {
 		s := &t.streams[i]
 		if re := so.opt.RetryOn; re != nil {
-			s.read = append(s.read, &lineSplitter{line: func(l []byte) { t.matchLine(re, l) }})
+			s.read = append(s.read, splitter(func(l []byte) { t.matchLine(re, l) }))
 		}
 		if so.log != nil {
 			s.read = append(s.read, &lineSplitter{line: so.logLine, part: so.logPart})
@@ -232,10 +232,10 @@ func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
 				so.midLine[i].Store(so.opt.Output == OutputGrouped && p[len(p)-1] != '\n')
 			}
 		case so.spool != nil:
-			s.lines = &lineSplitter{line: s.collect("", nil)}
+			s.lines = splitter(s.collect("", nil))
 			s.put = func(p []byte) { so.spool.add(i, p) }
 		default:
-			s.lines = &lineSplitter{line: s.collect(so.lead, so.opt.Clean)}
+			s.lines = splitter(s.collect(so.lead, so.opt.Clean))
 			s.put = func(p []byte) { so.write(i, p) }
 		}
 	}
@@ -333,9 +333,11 @@ func (s *stream) putBatch() {
 // lineSplitter calls line for each line written to it, without its end.
 type lineSplitter struct {
 	line    func([]byte)
-	part    func([]byte) // gets a long line's pieces but the last; nil: they are lines
+	part    func([]byte) // for each piece of a long one but the last
 	partial []byte
 }
+
+func splitter(line func([]byte)) *lineSplitter { return &lineSplitter{line: line, part: line} }
 
 func (l *lineSplitter) write(p []byte) {
 	for {
@@ -359,16 +361,12 @@ func (l *lineSplitter) write(p []byte) {
 
 // pieces hands on all of a line but its last 64 KiB or less, which it returns.
 func (l *lineSplitter) pieces(line []byte) []byte {
-	part := l.part
-	if part == nil {
-		part = l.line
-	}
 	for len(line) > maxLine {
 		cut := maxLine
 		for cut > maxLine-utf8.UTFMax && !utf8.RuneStart(line[cut]) {
 			cut--
 		}
-		part(line[:cut])
+		l.part(line[:cut])
 		line = line[cut:]
 	}
 	return line

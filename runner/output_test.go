@@ -324,13 +324,13 @@ func TestLineSplitter(t *testing.T) {
 		given := text.String()
 		var joined strings.Builder
 		var lines []string
-		s := lineSplitter{line: func(l []byte) {
+		s := splitter(func(l []byte) {
 			if len(l) > maxLine || bytes.IndexByte(l, '\n') >= 0 || !utf8.Valid(l) {
 				t.Fatalf("a piece of %d bytes", len(l))
 			}
 			joined.Write(l)
 			lines = append(lines, string(l))
-		}}
+		})
 		for rest := []byte(given); len(rest) > 0; {
 			n := min(len(rest), 1+rand.IntN(40_000))
 			s.write(rest[:n])

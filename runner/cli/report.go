@@ -158,7 +158,7 @@ func (x *chosen) next(results []runner.Result) (lines []string) {
 			name += " --target " + shellQuote(target)
 		}
 		show := "tmnotes show --log "
-		if x.o.keepLogs == "off" {
+		if !x.logs.kept[path] {
 			show = "tmnotes log "
 		}
 		lines = append(lines, "next: "+show+name, "next: tmnotes blame "+name)
