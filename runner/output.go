@@ -187,11 +187,13 @@ func (so *stackOutput) line(text string) {
 }
 
 // logLine has a line in Task.Log.
-func (so *stackOutput) logLine(line []byte) {
+func (so *stackOutput) logLine(line []byte) { so.logPart(append(line[:len(line):len(line)], '\n')) }
+
+func (so *stackOutput) logPart(p []byte) {
 	if so.log != nil {
 		so.logging.Lock()
 		defer so.logging.Unlock()
-		_, _ = so.log.Write(append(line[:len(line):len(line)], '\n'))
+		_, _ = so.log.Write(p)
 	}
 }
 
@@ -218,10 +220,10 @@ func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
 	for i := range t.streams {
 		s := &t.streams[i]
 		if re := so.opt.RetryOn; re != nil {
-			s.read = append(s.read, &lineSplitter{line: func(l []byte) { t.matchLine(re, l) }})
+			s.read = append(s.read, splitter(func(l []byte) { t.matchLine(re, l) }))
 		}
 		if so.log != nil {
-			s.read = append(s.read, &lineSplitter{line: so.logLine})
+			s.read = append(s.read, &lineSplitter{line: so.logLine, part: so.logPart})
 		}
 		switch {
 		case so.raw():
@@ -230,10 +232,10 @@ func (so *stackOutput) newTry(tee func() io.Writer) *tryOutput {
 				so.midLine[i].Store(so.opt.Output == OutputGrouped && p[len(p)-1] != '\n')
 			}
 		case so.spool != nil:
-			s.lines = &lineSplitter{line: s.collect("", nil)}
+			s.lines = splitter(s.collect("", nil))
 			s.put = func(p []byte) { so.spool.add(i, p) }
 		default:
-			s.lines = &lineSplitter{line: s.collect(so.lead, so.opt.Clean)}
+			s.lines = splitter(s.collect(so.lead, so.opt.Clean))
 			s.put = func(p []byte) { so.write(i, p) }
 		}
 	}
@@ -331,8 +333,11 @@ func (s *stream) putBatch() {
 // lineSplitter calls line for each line written to it, without its end.
 type lineSplitter struct {
 	line    func([]byte)
+	part    func([]byte) // for each piece of a long one but the last
 	partial []byte
 }
+
+func splitter(line func([]byte)) *lineSplitter { return &lineSplitter{line: line, part: line} }
 
 func (l *lineSplitter) write(p []byte) {
 	for {
@@ -361,7 +366,7 @@ func (l *lineSplitter) pieces(line []byte) []byte {
 		for cut > maxLine-utf8.UTFMax && !utf8.RuneStart(line[cut]) {
 			cut--
 		}
-		l.line(line[:cut])
+		l.part(line[:cut])
 		line = line[cut:]
 	}
 	return line

@@ -34,6 +34,24 @@ func outputs(t *testing.T, g *Graph, tasks map[string]Task, opt Options) (stdout
 	return out.String(), err.String(), results
 }
 
+// A long line is one in the log that is kept: what breaks it in two hides half of a secret
+// from who looks for it.
+func TestLogHasLongLines(t *testing.T) {
+	t.Parallel()
+	var log safeBuffer
+	long := strings.Repeat("x", maxLine-3) + "secret" + strings.Repeat("y", 2*maxLine)
+	file := filepath.Join(t.TempDir(), "long")
+	if err := os.WriteFile(file, []byte(long+"\nshort\nno end"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	task := sh(t, "/a", "cat '"+file+"'")
+	task.Log = &log
+	outputs(t, free(t, "/a"), map[string]Task{"/a": task}, Options{})
+	if got := log.String(); got != long+"\nshort\nno end\n" {
+		t.Errorf("%d bytes, %d lines", len(got), strings.Count(got, "\n"))
+	}
+}
+
 func TestOutputModes(t *testing.T) {
 	t.Parallel()
 	begun := filepath.Join(t.TempDir(), "begun") // none fails before the other has started
@@ -306,13 +324,13 @@ func TestLineSplitter(t *testing.T) {
 		given := text.String()
 		var joined strings.Builder
 		var lines []string
-		s := lineSplitter{line: func(l []byte) {
+		s := splitter(func(l []byte) {
 			if len(l) > maxLine || bytes.IndexByte(l, '\n') >= 0 || !utf8.Valid(l) {
 				t.Fatalf("a piece of %d bytes", len(l))
 			}
 			joined.Write(l)
 			lines = append(lines, string(l))
-		}}
+		})
 		for rest := []byte(given); len(rest) > 0; {
 			n := min(len(rest), 1+rand.IntN(40_000))
 			s.write(rest[:n])

@@ -65,6 +65,7 @@ func (e *exitError) Unwrap() error { return e.err }
 // Main runs tmnotes with its arguments, without the program's name, and
 // returns the exit code. ctx ends with the first interrupt.
 func Main(ctx context.Context, args []string, env Env) int {
+	env.args = args
 	app := newApp(env)
 	var err error
 	if len(args) > 0 && args[len(args)-1] == completionWord {

@@ -47,6 +47,22 @@ func TestCompletionExecutesNothing(t *testing.T) {
 	}
 }
 
+// The words that a flag takes are found by the name that it has now.
+func TestFlagValuesAreOfFlags(t *testing.T) {
+	t.Parallel()
+	is := map[string]bool{}
+	for _, c := range newApp(Env{}).Commands {
+		for _, f := range c.Flags {
+			is[f.Names()[0]] = true
+		}
+	}
+	for name := range flagValues {
+		if !is[name] {
+			t.Errorf("no command has --%s", name)
+		}
+	}
+}
+
 // What bash hands over, with the words as they stand on the line.
 func TestCompletionOfBash(t *testing.T) {
 	t.Parallel()

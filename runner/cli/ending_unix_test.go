@@ -75,6 +75,7 @@ func TestEnding(t *testing.T) {
 					t.Errorf("the error is not there:\n%s", got)
 				}
 				end := got[max(strings.Index(got, "\nfailed ")+1, 0):]
+				end = strings.Replace(end, " run "+j+" ", " run -jN ", 1)
 				for _, m := range masks {
 					end = m.re.ReplaceAllString(end, m.to)
 				}

@@ -17,6 +17,7 @@ type Env struct {
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
 	Environ        []string // NAME=value; of two with one name the last counts
+	args           []string // as they were typed
 	quiet          *bool    // --quiet of the command that runs, once it is known
 }
 

@@ -36,6 +36,7 @@ func parseKeepLogs(c *cli.Context, s *gitstate.Store) (string, error) {
 type logs struct {
 	mu   sync.Mutex
 	said map[string][]string
+	kept map[string]bool // whose output is kept
 }
 
 // saidLines is more than is shown of a stack's output at the end of a run.
@@ -44,7 +45,7 @@ const saidLines = 50
 // keepLogs has the output of the tasks kept beside the notes, of those that --keep-logs names.
 // What goes wrong with that is a warning.
 func keepLogs(n *deploy.Session, tasks map[string]runner.Task, keep string) *logs {
-	l := &logs{said: map[string][]string{}}
+	l := &logs{said: map[string][]string{}, kept: map[string]bool{}}
 	for path, task := range tasks {
 		said := &note.Excerpt{Limit: gitstate.TextLimit}
 		task.Log = said
@@ -54,8 +55,10 @@ func keepLogs(n *deploy.Session, tasks map[string]runner.Task, keep string) *log
 				before(ctx, r)
 			}
 			defer func() { *said = note.Excerpt{} }()
-			if gitstate.KeepsLog(keep, note.Status(r.Status)) {
-				keepLog(n, path, said.String(), task.Secrets)
+			if gitstate.KeepsLog(keep, note.Status(r.Status)) && keepLog(n, path, said.String(), task.Secrets) {
+				l.mu.Lock()
+				l.kept[path] = true
+				l.mu.Unlock()
 			}
 			if r.Status == runner.StatusFailed {
 				l.failed(r, task.Secrets.Hide(note.PlainText(said.String())))
@@ -66,15 +69,18 @@ func keepLogs(n *deploy.Session, tasks map[string]runner.Task, keep string) *log
 	return l
 }
 
-func keepLog(n *deploy.Session, path, text string, secrets runner.Secrets) {
+// keepLog keeps an output, if there is any.
+func keepLog(n *deploy.Session, path, text string, secrets runner.Secrets) (kept bool) {
 	if text == "" {
-		return
+		return false
 	}
 	r := n.Planned(path)
 	key := gitstate.TextKey{Kind: gitstate.LogText, ID: r.Stack.ID, Path: path, Target: r.Target, Op: r.Op.Name, Run: n.RunID}
 	if err := n.Writer.KeepText(key, text, secrets); err != nil {
 		n.Out.Warn(err.Error())
+		return false
 	}
+	return true
 }
 
 // failed takes down the end of an output, unless the reason says all of it.

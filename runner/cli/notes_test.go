@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // noted are scripts of which every note that they leave behind is compared with a file, so that
@@ -97,7 +98,7 @@ func withoutChance(text string) string {
 		runs[run] = true
 	}
 	for i, run := range slices.Sorted(maps.Keys(runs)) {
-		text = strings.ReplaceAll(text, run, fmt.Sprint("RUN", i+1))
+		text = strings.NewReplacer(run, fmt.Sprint("RUN", i+1), note.ShortRun(run), fmt.Sprint("RUN", i+1)).Replace(text)
 	}
 	return chances.ReplaceAllString(text, "$1…")
 }

@@ -59,7 +59,7 @@ func (x *chosen) display(opt *runner.Options) deploy.Display {
 	x.above = len(x.Todo) == 1 && !(terminal.Folds(x.CI.Name) && how == terminal.OutputGrouped)
 	x.Watch = append(x.Watch, d.Event)
 	if x.events != nil {
-		x.events.Watch(opt)
+		x.events.Watch(opt, x.Tasks)
 		x.Watch = append(x.Watch, func(e runner.Event) { x.events.Happened(e, x.Last) })
 	}
 	return d

@@ -158,21 +158,70 @@ func (x *chosen) next(results []runner.Result) (lines []string) {
 			name += " --target " + shellQuote(target)
 		}
 		show := "tmnotes show --log "
-		if x.o.keepLogs == "off" {
+		if !x.logs.kept[path] {
 			show = "tmnotes log "
 		}
 		lines = append(lines, "next: "+show+name, "next: tmnotes blame "+name)
 	}
-	again := "next: run the same command again"
-	switch deploys := x.Planned(results[0].Stack.Path).Op.Name == note.Deploy; {
-	case deploys && x.Force:
-		again += " without --force; only what is not ok runs"
-	case deploys:
-		again += "; only what is not ok runs"
-	case x.Force:
-		again += " with --resume in place of --force; only what did not succeed here runs"
-	default:
-		again += " with --resume; only what did not succeed here runs"
+	deploys, only := x.Planned(results[0].Stack.Path).Op.Name == note.Deploy, "what did not succeed here"
+	if deploys {
+		only = "what is not ok"
 	}
-	return append(lines, again)
+	if line := x.again(deploys); line != "" {
+		return append(lines, "next: "+line, "that runs only "+only)
+	}
+	again := "next: run the same command again"
+	switch {
+	case deploys && x.Force:
+		again += " without --force"
+	case deploys:
+	case x.Force:
+		again += " with --resume in place of --force"
+	default:
+		again += " with --resume"
+	}
+	return append(lines, again+"; only "+only+" runs")
+}
+
+// mostAgain is how long a command line may be that is repeated, where that is not for a terminal.
+const mostAgain = 100
+
+// again is the command line that runs what did not succeed. It is "" where that is too long, has
+// something secret in it, or does not say all of it: variables may be set for one line of a shell.
+func (x *chosen) again(deploys bool) string {
+	own, words := x.u.env.args, x.words
+	first := len(own) - len(words)
+	ours := func(pair string) bool {
+		return (strings.HasPrefix(pair, "TMNOTES_") || strings.HasPrefix(pair, "TM_ARG_")) && !strings.HasSuffix(pair, "=")
+	}
+	if first < 1 || !slices.Equal(own[first:], words) || command.Chosen(x.Environ) || slices.ContainsFunc(x.Environ, ours) {
+		return ""
+	}
+	if own[first-1] == "--" {
+		first--
+	}
+	own, words = slices.Clone(own[:first]), own[first:]
+	if force := slices.Index(own, "--force"); x.Force && force < 0 {
+		return ""
+	} else if x.Force {
+		own = slices.Delete(own, force, force+1)
+	}
+	if !deploys && !x.Resume {
+		own = append(own, "--resume")
+	}
+	argv := slices.Concat([]string{"tmnotes"}, own, words)
+	if strings.Contains(note.NewRedactor(x.Environ, argv).Command(argv), "***") {
+		return ""
+	}
+	for i, word := range argv {
+		argv[i] = shellQuote(word)
+	}
+	line, most := strings.Join(argv, " "), mostAgain
+	if width := x.u.Width(); width > 0 {
+		most = width - len("tmnotes: next: ")
+	}
+	if len(line) > most || runner.Printable(line) != line {
+		return ""
+	}
+	return line
 }

@@ -61,6 +61,7 @@ type chosen struct {
 	*deploy.Plan
 	u      *ui
 	o      runOptions
+	words  []string // of the command line, that are no flags of ours
 	logs   *logs
 	hide   *note.Redactor
 	above  bool             // all of the output is right above the end of the run
@@ -99,7 +100,7 @@ func choose(c *cli.Context, env Env, command []string, tasks work) (x *chosen, e
 	if err != nil {
 		return nil, err
 	}
-	x = &chosen{Plan: p, u: u, o: o}
+	x = &chosen{Plan: p, u: u, o: o, words: c.Args().Slice()}
 	if o.events {
 		x.events = &terminal.Events{Run: p.RunID, Out: env.Stdout}
 	}
@@ -146,22 +147,21 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 	defer x.Store.Close()
 	x.say(c)
 	x.planned()
+	out := &deploy.Outcome{}
+	defer func() { x.ended(out, err) }()
 	ctx := c.Context
 	if len(x.Order) == 0 || len(x.Todo) == 0 && !x.Exec.DryRun {
 		overtaken, err := x.LookedAt(ctx)
 		if err == nil && len(x.o.reports) > 0 {
 			x.writeReports(ctx)
 		}
-		x.ended(&deploy.Outcome{}, err)
 		return overtaken, err
 	}
 	if err := deploy.CheckPrograms(x.Tasks, x.Todo); err != nil {
 		return false, err
 	}
 	if x.Exec.DryRun {
-		err := dryRun(ctx, x)
-		x.ended(&deploy.Outcome{}, err)
-		return false, err
+		return false, dryRun(ctx, x)
 	}
 	keepPlans(x.Session, x.Tasks, x.o.planFile)
 	x.logs = keepLogs(x.Session, x.Tasks, x.o.keepLogs)
@@ -173,14 +173,13 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 	defer x.writeReports(ctx)
 	defer end()
 	began := time.Now()
-	out, err := x.Execute(ctx, x.display)
+	done, err := x.Execute(ctx, x.display)
 	if err != nil {
 		return false, err
 	}
+	out = done
 	x.report(out, time.Since(began))
-	err = x.verdict(out)
-	x.ended(out, err)
-	return out.Overtaken, err
+	return out.Overtaken, x.verdict(out)
 }
 
 // say tells what is about to happen.

@@ -179,9 +179,11 @@ func (o *setting) configured(s *gitstate.Store) string {
 	if o.noConfig {
 		return ""
 	}
-	for _, name := range o.names() {
-		if v := s.Config(name); v != "" {
-			return v
+	for _, committed := range []bool{false, true} { // whichever of its names git has goes before the file
+		for _, name := range o.names() {
+			if v := s.Config(name); v != "" && s.IsCommitted(name) == committed {
+				return v
+			}
 		}
 	}
 	return ""

@@ -69,19 +69,22 @@ func showLog(here *clone, o keptLogOptions) error {
 		r = results[i]
 	}
 	text, found, err := here.store.Text(logKey(&r))
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !found:
-		return noLog(&r)
-	case here.json:
+	}
+	if found && here.json {
 		return terminal.PrintJSON(here.Out, keptLog{r.Stack, r.ID, r.Target, r.Op, r.Run, r.Status, r.Exit, r.Reason, text.At, text.Body})
 	}
-	here.Say("%s: log of the %s run %s, %s: %s", nameAt(r.Stack, r.Target), r.Op, note.ShortRun(r.Run), terminal.Ago(time.Since(text.At)), endOf(&r))
+	if found {
+		here.Say("%s: log of the %s run %s, %s: %s", nameAt(r.Stack, r.Target), r.Op, note.ShortRun(r.Run), terminal.Ago(time.Since(text.At)), endOf(&r))
+	}
 	if o.of == "" {
 		if err := sayLaterRun(here, logKey(&r), r.Run); err != nil {
 			return err
 		}
+	}
+	if !found {
+		return noLog(&r)
 	}
 	here.sayAge()
 	_, err = io.WriteString(here.Out, strings.TrimSuffix(text.Body, "\n")+"\n")

@@ -3,6 +3,7 @@ package command
 import (
 	"encoding/base32"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -86,6 +87,15 @@ func (n names) has(name string) bool {
 		}
 	}
 	return false
+}
+
+// Chosen reports whether variables choose what a command deploys, or where: its words do not
+// say all of it then.
+func Chosen(env []string) bool {
+	return slices.ContainsFunc(env, func(pair string) bool {
+		name, value, _ := strings.Cut(pair, "=")
+		return value != "" && (choosing.has(name) || name == "TF_WORKSPACE" || strings.HasPrefix(name, "TF_CLI_ARGS"))
+	})
 }
 
 // variable says what of a variable goes into its digest, if anything.

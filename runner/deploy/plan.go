@@ -139,15 +139,19 @@ func (x *Plan) selectStacks(ctx context.Context) ([]runner.Stack, error) {
 func (x *Plan) prepare(stacks []runner.Stack) ([]runner.Stack, error) {
 	more, err := x.make(x.project, x.Session, stacks)
 	for path, task := range more {
-		task.Regardless = !x.RespectOrder && changesNothing(task, x.Stacks[path].Op)
+		task.Regardless = !x.RespectOrder && changesNothing(task, x.Op)
 		x.Tasks[path] = task
 	}
 	return slices.DeleteFunc(slices.Clone(stacks), func(s runner.Stack) bool { _, has := more[s.Path]; return !has }), err
 }
 
-// changesNothing reports whether what a task does to a stack is known to leave it as it is.
-func changesNothing(task runner.Task, op command.Operation) bool {
-	return op.Name == note.Drift || !slices.ContainsFunc(task.Commands, func(c runner.Command) bool { return !command.Harmless(c.Args, task.Env) })
+// changesNothing reports whether what a task does to a stack is known to leave it as it is: because
+// its commands do, or because they look for drift by what was typed or their script says.
+func changesNothing(task runner.Task, typed string) bool {
+	return !slices.ContainsFunc(task.Commands, func(c runner.Command) bool {
+		drift := (typed == note.Drift || c.Changes == runner.StatusDrifted) && !command.Applies(c.Args, task.Env)
+		return !drift && !command.Harmless(c.Args, task.Env)
+	})
 }
 
 // keep leaves out what the filters on state say.

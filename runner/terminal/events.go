@@ -73,21 +73,26 @@ func (e *Events) Write(ev Event) {
 	_, _ = e.Out.Write(line.Bytes())
 }
 
-// Watch has the runner's options write the commands' output as events.
-func (e *Events) Watch(x *runner.Options) {
+// Watch has the runner's options write the output of the tasks' commands as events.
+func (e *Events) Watch(x *runner.Options, tasks map[string]runner.Task) {
 	x.Output, x.Prefix = runner.OutputPrefixed, func(s runner.Stack) string { return s.Path + "\x00" }
-	x.Stdin, x.Stdout, x.Stderr = nil, eventLines{e, "stdout"}, eventLines{e, "stderr"}
+	x.Stdin, x.Stdout, x.Stderr = nil, eventLines{e, "stdout", tasks}, eventLines{e, "stderr", tasks}
 }
 
-// eventLines makes an event of each line that is led by its stack.
+// eventLines makes an event of each line that is led by its stack. What is secret is hidden: a CI
+// that masks it in a log does not know it as JSON has it.
 type eventLines struct {
 	events *Events
 	stream string
+	tasks  map[string]runner.Task
 }
 
 func (w eventLines) Write(p []byte) (int, error) {
 	for line := range strings.Lines(string(p)) {
 		stack, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\x00")
+		if secrets := w.tasks[stack].Secrets; secrets != nil {
+			text = secrets.Hide(text)
+		}
 		w.events.Write(Event{Event: "output", Stack: stack, Stream: w.stream, Text: &text})
 	}
 	return len(p), nil

@@ -53,6 +53,12 @@ func IsTerminal(w io.Writer) bool {
 // forPeople has a text drive no terminal, and name runs shortly.
 func forPeople(text string) string { return runner.Printable(note.ShortenRuns(text)) }
 
+// Width is how wide the terminal is that lines of ours go to; 0: they go to none.
+func (u *Printer) Width() int {
+	width, _ := size(u.Err)
+	return width
+}
+
 // Say prints a line of ours, unless --quiet.
 func (u *Printer) Say(format string, args ...any) {
 	if !u.Quiet {
