@@ -49,7 +49,7 @@ type slot struct {
 	okCommit string
 	okAt     int64 // Unix milliseconds
 	okDirty  bool
-	endedAt  int64 // when what it had deployed was destroyed since then; 0 if it was not
+	endedAt  int64 // when what it had deployed was destroyed since then, or drift was found; 0 if it was not
 	// The greatest name of a run that has a record here. Runs are named by time,
 	// so that one with a lesser name may be one that is past, of which nothing
 	// is kept.
@@ -130,6 +130,11 @@ func success(r *note.Record) bool {
 
 // destroyed reports whether nothing is left of what was deployed.
 func destroyed(r *note.Record) bool { return r.Status == note.OK && r.Op == note.Destroy }
+
+// ends reports whether an earlier success says nothing any more.
+func ends(r *note.Record) bool {
+	return destroyed(r) || r.Status == note.Drifted && r.Op == note.Drift
+}
 
 // apply follows changes. It reports false where the result would not surely be
 // what a reading of all notes says; the index is of no use afterwards.
@@ -327,7 +332,7 @@ func (x *index) harmless(r *Stored) bool {
 	}
 	for _, h := range s.heads {
 		if h.Run == r.Run {
-			return h.line != r.line && containsAll(h.Prev, r.Prev) && !success(&r.Record) && !destroyed(&r.Record)
+			return h.line != r.line && containsAll(h.Prev, r.Prev) && !success(&r.Record) && !ends(&r.Record)
 		}
 	}
 	return false
@@ -362,7 +367,7 @@ func (s *slot) sawOK(r *Stored) {
 	at := r.At.UnixMilli()
 	if success(&r.Record) {
 		s.okRun, s.okCommit, s.okAt, s.okDirty, s.endedAt = r.Run, r.Commit, at, r.Dirty, 0
-	} else if destroyed(&r.Record) && at > s.okAt {
+	} else if ends(&r.Record) && at > s.okAt {
 		s.endedAt = max(s.endedAt, at)
 	}
 }

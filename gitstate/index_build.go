@@ -32,7 +32,7 @@ type buildSlot struct {
 	// The runs whose record of the stack was forgotten or does not count, and
 	// what it followed.
 	forgotten map[string][]string
-	ended     map[string]int64 // run → when it had destroyed the stack
+	ended     map[string]int64 // run → when it had destroyed the stack, or found drift
 	paths     paths
 }
 
@@ -113,7 +113,7 @@ func (b *builder) add(commit, line string, r *note.Record) {
 	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
 		p.at, p.commit, p.ok, p.dirty = at, commit, ok, r.Dirty
 	}
-	if destroyed(r) {
+	if ends(r) {
 		if s.ended == nil {
 			s.ended = map[string]int64{}
 		}

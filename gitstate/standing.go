@@ -12,7 +12,8 @@ import (
 //
 // After a deployment that failed, was canceled, blocked or interrupted it is that,
 // until a deployment succeeds or a drift run comes out clean; Drifted after a drift
-// run that found changes, until a clean one or a deployment that succeeds; Running
+// run that found changes, until a clean one or a deployment that succeeds (one that
+// failed, or is under way, tells nothing); Running
 // while a deployment is under way; else OK. Neither a trigger changes it, which says
 // that something is to be done and not that something is wrong, nor a run that
 // did not come to start the stack where it is deployed (see Standing).
@@ -44,15 +45,15 @@ func Attempted(deploy, drift Latest) note.Status {
 	case note.Queued, note.Running:
 		return note.Running
 	case note.OK:
-		if driftLater && drift.Status == note.Drifted {
+		if driftLater && drift.Status == note.Drifted || drift.endedAt > max(deploy.At.UnixMilli(), 0) {
 			return note.Drifted
 		}
 		return note.OK
 	}
-	switch drift.Status {
-	case note.Drifted:
+	switch {
+	case drift.Status == note.Drifted || drift.endedAt > 0:
 		return note.Drifted
-	case note.OK:
+	case drift.Status == note.OK:
 		return note.OK
 	}
 	if deploy.Status != note.Never {
@@ -92,6 +93,9 @@ func After(deploy, drift Latest, r *note.Record) note.Status {
 	case note.Deploy:
 		deploy = now
 	case note.Drift:
+		if r.Status != note.OK {
+			now.endedAt = drift.endedAt
+		}
 		drift = now
 	}
 	return StackStatus(deploy, drift)

@@ -198,6 +198,49 @@ func TestStackStatus(t *testing.T) {
 	}
 }
 
+// A drift run that found nothing out leaves what an earlier one found.
+func TestDriftStays(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		statuses string // of what was recorded, in order: of deployments in capitals
+		want     note.Status
+	}{
+		{"ok drifted failed", note.Drifted}, {"OK drifted failed", note.Drifted}, {"OK drifted failed canceled", note.Drifted}, {"OK drifted running", note.Drifted},
+		{"OK drifted failed ok", note.OK}, {"OK drifted ok failed", note.OK}, {"OK drifted failed OK", note.OK}, {"OK drifted OK failed", note.OK},
+		{"drifted failed", note.Drifted}, {"OK drifted failed FAILED", note.Failed}, {"OK drifted failed FAILED ok", note.OK}, {"OK failed", note.OK}, {"failed", note.Never},
+		{"drifted OK failed", note.OK},
+	} {
+		notes, x, prev := allNotes{}, newIndex(), map[string][]string{}
+		var after, got note.Status
+		for i, word := range strings.Fields(c.statuses) {
+			op := note.Drift
+			if word == strings.ToUpper(word) {
+				op = note.Deploy
+			}
+			r := rec(i, note.Status(strings.ToLower(word)), op, "/a", fmt.Sprint("R", i), prev[op]...)
+			prev[op] = []string{r.Run}
+			of := func() (deploy, drift Latest) {
+				st := &State{s: &Store{now: func() time.Time { return r.At }, staleAfter: time.Hour, private: t.TempDir()}, x: x}
+				return must[Latest](t)(st.Latest(note.Slot{Path: "/a", Op: note.Deploy})), must[Latest](t)(st.Latest(note.Slot{Path: "/a", Op: note.Drift}))
+			}
+			deploy, drift := of()
+			after = After(deploy, drift, &r)
+			before := notes.clone()
+			notes.add(fmt.Sprint("c", i), mustLine(r))
+			if !x.apply(before.changesTo(notes)) {
+				x = notes.index()
+			}
+			if why := x.differs(notes.index()); why != "" {
+				t.Errorf("%s: %s", c.statuses, why)
+			}
+			got = StackStatus(of())
+		}
+		if got != c.want || after != c.want {
+			t.Errorf("%s: %s, %s as it was foreseen; not %s", c.statuses, got, after, c.want)
+		}
+	}
+}
+
 // A trigger leaves the stack's own status as it was.
 func TestStackStatusTriggered(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,7 @@ func refreshFlags() []cli.Flag {
 
 func checkRefresh(c *cli.Context) error {
 	switch mode := c.String("sync"); {
-	case c.Bool("offline") && c.IsSet("sync") && mode != "off":
+	case c.Bool("offline") && c.IsSet("sync") && !flagNamed(c.Command, "sync").IsSet() && mode != "off": // it is of no variable
 		return fmt.Errorf("--offline is --sync=off; leave out --offline, or --sync=%s", mode)
 	case c.IsSet("sync") && mode != "auto" && mode != "off" && mode != "require":
 		return fmt.Errorf("--sync: unknown mode %q; use auto or off", mode)
