@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,16 +129,23 @@ while ! test -e "$WORK/release"; do sleep 0.02; done
 	}
 
 	// A gate that takes no notice is killed by the third.
-	w.script("gate", "trap '' INT TERM\ntouch \"$WORK/deaf\"\nwhile :; do sleep 0.02; done\n")
+	w.script("gate", "trap '' INT TERM\necho $$ >\"$WORK/pid\"; mv \"$WORK/pid\" \"$WORK/deaf\"\nwhile :; do sleep 0.02; done\n")
 	cmd, out = start("--gate", "exec gate")
 	w.await("the question", w.exists("deaf"))
+	text, _ := os.ReadFile(w.path("deaf"))
+	gate, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = cmd.Wait()
 	}()
 	w.await("the end", func() bool { // two that come at once may count as one
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if syscall.Kill(gate, 0) == nil { // one more would end tmnotes, which is about to
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+		}
 		select {
 		case <-ended:
 			return true
