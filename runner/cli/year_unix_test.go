@@ -347,7 +347,7 @@ func (y *year) judge(p *pipeline) {
 			if want := y.want(p, s); d.content != y.applied(p, s) {
 				y.fatalf("%s in %s: the ledger says %q, the state %q", s, p.target, d.content, y.applied(p, s))
 			} else if d.content != want || d.half {
-				y.fatalf("%s in %s: all is well, and %q is deployed (half: %v), not %q\n%s", s, p.target, d.content, d.half, want, p.out)
+				y.fatalf("%s in %s: all is well, and %q is deployed (half: %v, unsure: %v), not %q\n%s\n%s", s, p.target, d.content, d.half, d.unsure, want, p.out, y.about(p, s))
 			}
 			d.owed, d.unsure = false, false
 			y.vanished[p.clone] = slices.DeleteFunc(y.vanished[p.clone], func(v *deployed) bool { return v == d })

@@ -46,7 +46,10 @@ func (w Whereabouts) At(stack runner.Stack, base string, place command.Place, op
 		return err
 	}
 	if place.Known() {
-		return found, false, one(gitstate.Place{Target: target, Backend: place.Backend})
+		if err := one(gitstate.Place{Target: target, Backend: place.Backend}); err != nil {
+			return nil, false, err
+		}
+		return found, false, w.announcedNowhere(&found[0], note.Slot{ID: stack.ID, Path: stack.Path, Target: base, Op: op})
 	}
 	recorded := w.State.Places(note.Slot{ID: stack.ID, Path: stack.Path, Target: base, Op: op})
 	if !slices.ContainsFunc(recorded, func(p gitstate.Place) bool { return p.Target != target || p.Backend != "" }) {
@@ -75,6 +78,21 @@ func (w Whereabouts) At(stack runner.Stack, base string, place command.Place, op
 		return found, false, one(gitstate.Place{Target: target, Backend: Elsewhere + declared})
 	}
 	return found, true, nil
+}
+
+// announcedNowhere looks for a later run that was killed, and had announced the stack in a clone that
+// was not initialised: it named no workspace, may have begun in any, and only its own clone
+// knows in which. So the stack counts as interrupted in each, until a later run has been there.
+func (w Whereabouts) announcedNowhere(at *Located, base note.Slot) error {
+	if at.Target == base.Target {
+		return nil // it counts there already
+	}
+	l, err := w.State.LatestAt(base, "")
+	if err == nil && l.Status == note.Interrupted && l.Record.Status == note.Queued && l.Record.Backend() == "" && l.At.After(at.Latest.At) {
+		l.OKCommit, l.OKAt = at.Latest.OKCommit, at.Latest.OKAt
+		at.Latest = l
+	}
+	return err
 }
 
 // Elsewhere begins the name of a backend that no record has.
