@@ -150,8 +150,14 @@ func newApp(env Env) *cli.App {
 func finish(env Env, c *cli.Command, name string) {
 	c.OnUsageError, c.HideHelp = usageError, true
 	addJSON(c)
+	has := map[string]bool{}
+	for _, f := range c.Flags {
+		for _, n := range f.Names() { // which urfave/cli finds by a regular expression, each time
+			has[n] = true
+		}
+	}
 	for _, f := range everywhereFlags(name) {
-		if !slices.ContainsFunc(c.Flags, func(has cli.Flag) bool { return slices.Contains(has.Names(), f.Names()[0]) }) {
+		if !has[f.Names()[0]] {
 			c.Flags = append(c.Flags, f)
 		}
 	}
