@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/term"
-
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -51,12 +49,8 @@ const (
 func helpWidth(env Env) int {
 	width, err := strconv.Atoi(env.Getenv("COLUMNS"))
 	if err != nil || width <= 0 {
-		width = 80
-		if f, is := env.Stdout.(interface{ Fd() uintptr }); is && terminal.IsTerminal(env.Stdout) {
-			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-				width = w
-			}
-		}
+		width, _ = terminal.Size(env.Stdout)
+		width = cmp.Or(width, 80)
 	}
 	return min(max(width, narrowest), widest)
 }

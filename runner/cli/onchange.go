@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/serve"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 func onChangeFlag() cli.Flag {
@@ -79,21 +79,12 @@ func (c changed) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	more, err := plainJSON(struct {
+	more, err := terminal.JSONLine(struct {
 		Was    note.Status `json:"was"`
 		Commit string      `json:"commit"`
 		who
 	}{c.was, c.commit, c.by})
 	return append(append(rec[:len(rec)-1], ','), more[1:]...), err
-}
-
-// plainJSON is a line of JSON for people and jq, in which nothing is escaped for a page.
-func plainJSON(v any) ([]byte, error) {
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return line.Bytes(), err
 }
 
 // standings tell what stacks came from.
@@ -216,7 +207,7 @@ func (h *changeHook) involved(c *changed) {
 
 func (h *changeHook) call(c changed) error {
 	h.involved(&c)
-	text, err := plainJSON(c)
+	text, err := terminal.JSONLine(c)
 	if err != nil {
 		return err
 	}

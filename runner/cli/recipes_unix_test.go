@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // The scripts of `tmnotes help recipes` post what the services take, to a server of
@@ -40,7 +42,7 @@ func TestRecipes(t *testing.T) {
 			if err := json.Unmarshal(body, &message); err != nil {
 				t.Errorf("%v: %s", err, body)
 			}
-			line, _ := plainJSON(message)
+			line, _ := terminal.JSONLine(message)
 			mu.Lock()
 			defer mu.Unlock()
 			posted = append(posted, string(line))

@@ -129,7 +129,7 @@ func (i *interval) Set(text string) (err error) {
 		i.Duration = 0
 	default:
 		if i.Duration, err = time.ParseDuration(text); err == nil && i.Duration < time.Second {
-			err = errors.New("once a second at most")
+			err = errors.New("less than a second")
 		}
 	}
 	return err

@@ -35,7 +35,7 @@ const (
 // Ending prints it to stderr. On a terminal the failure, if it is one, and all that comes after it are on
 // the last screen: its reason whole, and of its output what there is room for.
 func (u *Printer) Ending(e Ending) {
-	width, height := size(u.Err)
+	width, height := Size(u.Err)
 	rows, below := u.rows(&e, width)
 	room := height - 1
 	for i, f := range e.Failed {

@@ -1,9 +1,7 @@
 package terminal
 
 import (
-	"bytes"
 	_ "embed"
-	"encoding/json"
 	"io"
 	"strings"
 	"sync"
@@ -62,15 +60,13 @@ type SkippedStack struct {
 // Write writes one event.
 func (e *Events) Write(ev Event) {
 	ev.At, ev.Run = time.Now().UTC().Truncate(time.Millisecond), e.Run
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false) // for jq, not for a page
-	if err := enc.Encode(ev); err != nil {
+	line, err := JSONLine(ev)
+	if err != nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_, _ = e.Out.Write(line.Bytes())
+	_, _ = e.Out.Write(line)
 }
 
 // Watch has the runner's options write the output of the tasks' commands as events.

@@ -77,7 +77,7 @@ func (s *Screen) Columns() int {
 
 // size is how many columns and lines there are; without any there is no view.
 func (s *Screen) size() (width, height int, ok bool) {
-	width, height = size(s.File)
+	width, height = Size(s.File)
 	return width, height, width > 0 && height > 0
 }
 

@@ -54,7 +54,7 @@ func (u *Printer) columnsOf(w io.Writer) int {
 	if u.Columns > 0 || !IsTerminal(w) {
 		return u.Columns
 	}
-	columns, _ := size(w)
+	columns, _ := Size(w)
 	return columns
 }
 

@@ -3,6 +3,7 @@
 package terminal
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -55,7 +56,7 @@ func forPeople(text string) string { return runner.Printable(note.ShortenRuns(te
 
 // Width is how wide the terminal is that lines of ours go to; 0: they go to none.
 func (u *Printer) Width() int {
-	width, _ := size(u.Err)
+	width, _ := Size(u.Err)
 	return width
 }
 
@@ -104,8 +105,8 @@ func StatusColor(status string) string {
 	return ""
 }
 
-// size is that of the terminal that w is; 0 and 0 if it is none.
-func size(w io.Writer) (width, height int) {
+// Size is that of the terminal that w is; 0 and 0 if it is none.
+func Size(w io.Writer) (width, height int) {
 	f, is := w.(interface{ Fd() uintptr }) // *os.File, *Screen
 	if !is {
 		return 0, 0
@@ -115,6 +116,15 @@ func size(w io.Writer) (width, height int) {
 		return 0, 0
 	}
 	return width, height
+}
+
+// JSONLine is v as one line of JSON for people and jq, in which nothing is escaped for a page.
+func JSONLine(v any) ([]byte, error) {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return line.Bytes(), err
 }
 
 // PrintJSON prints v as JSON for people and programs.
