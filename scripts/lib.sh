@@ -87,13 +87,19 @@ find_xmllint() {
 	command -v xmllint >/dev/null || die "xmllint validates the JUnit reports, and is not in PATH; install it (apt install libxml2-utils, dnf install libxml2, brew install libxml2) and run this again"
 }
 
-# find_or_skip PROGRAM PACKAGE WHAT installs a program, where it can; without it WHAT
-# is not tested.
-find_or_skip() {
-	if ! command -v "$1" >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null; } || true
+# find_optional PROGRAM:PACKAGE... installs the programs that are missing, where it can; the
+# tests that use one which is missing all the same are skipped.
+find_optional() {
+	local pair missing=()
+	for pair in "$@"; do
+		command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+	done
+	if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; } || true
 	fi
-	command -v "$1" >/dev/null || say "$1 is not in PATH: $3 not tested"
+	for pair in "$@"; do
+		command -v "${pair%%:*}" >/dev/null || say "${pair%%:*} is not in PATH: tests that use it are skipped"
+	done
 }
 
 # The engines that run the files of scripts/ci; see scripts/engines.
