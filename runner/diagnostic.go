@@ -60,8 +60,9 @@ func eachDiagnostic(lines []string, add func(d diagnostic, line, end int)) {
 
 // Block is what to show of an output where there is room for so many lines, at least one: its last errors,
 // or, where these do not say all by themselves, the end of it with them; without the boxes around errors, and
-// with one empty line for several.
-func Block(output string, most int) (lines []string) {
+// with one empty line for several. source is the part of the output that they are of, of which Block makes
+// the same, or less, again.
+func Block(output string, most int) (lines []string, source string) {
 	all := readLines([]byte(output))
 	begins, end, alone := map[int]bool{}, len(all), false
 	eachDiagnostic(all, func(d diagnostic, line, next int) {
@@ -70,14 +71,14 @@ func Block(output string, most int) (lines []string) {
 			end = next
 		}
 	})
-	var errors []int // where they begin in lines
+	var errors, at []int // where they begin in lines; where each line is in all
 	for i, line := range all[:end] {
 		if begins[i] {
 			errors = append(errors, len(lines))
 		}
 		line = strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(line, "│"), " "), " \t")
-		if frame := strings.Trim(line, "╷╵") == "" && line != ""; !frame && (line != "" || len(lines) > 0 && lines[len(lines)-1] != "") {
-			lines = append(lines, line)
+		if !isFrame(line) && (line != "" || len(lines) > 0 && lines[len(lines)-1] != "") {
+			lines, at = append(lines, line), append(at, i)
 		}
 	}
 	if n := len(lines); n > 0 && lines[n-1] == "" {
@@ -93,11 +94,21 @@ func Block(output string, most int) (lines []string) {
 			first = errors[fits]
 		}
 	}
-	if lines = lines[first:]; len(lines) > most {
+	if lines, at = lines[first:], at[first:]; len(lines) > 0 {
+		from, to := at[0], at[min(len(lines), most+1)-1]+1
+		if from > 0 && isFrame(all[from-1]) {
+			from--
+		}
+		source = strings.Join(all[from:to], "\n")
+	}
+	if len(lines) > most {
 		lines = append(lines[:most-1:most-1], "…")
 	}
-	return lines
+	return lines, source
 }
+
+// isFrame says that a line is the top or the bottom of a box.
+func isFrame(line string) bool { return line != "" && strings.Trim(line, "╷╵") == "" }
 
 const errorWord = "Error:"
 

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,7 +98,11 @@ func TestBlock(t *testing.T) {
 		{"in colours, overwritten", "\x1b[31mone\x1b[0m\r\nhalf\rwhole\n", 5, "one|whole"},
 		{"behind Terragrunt's", "11:02:33.123 STDERR [a] terraform: │ Error: S\n11:02:33.123 STDERR [a] terraform: │ D.\n", 5, "Error: S|D."},
 	} {
-		if got := strings.Join(Block(c.said, c.most), "|"); got != c.want {
+		lines, source := Block(c.said, c.most)
+		if again, _ := Block(source, c.most); !slices.Equal(again, lines) {
+			t.Errorf("%q is of %q, of which comes %q", lines, source, again)
+		}
+		if got := strings.Join(lines, "|"); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

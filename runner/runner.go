@@ -1,13 +1,13 @@
 // Package runner decides in which order the commands of stacks run, and runs
 // them: at most so many stacks at once, a failure holding back only the stacks that
-// depend on it.
+// depend on it, and of these not the ones whose task changes nothing.
 //
 // A caller makes a [Graph] of the selected stacks (NewGraph, after Sort and
 // Reduce where it has no order yet), a [Task] for each, and calls [Execute],
 // which tells its observer of every start and end before anything follows
 // from it. So an observer that writes records, and fails where it cannot, makes
-// sure that nothing runs that is not on record. [Recognise] says what a
-// command does to a stack, that is under which name its result may be kept.
+// sure that nothing runs that is not on record. What a command does to a stack, and so
+// under which name its result may be kept, is package command's to say.
 //
 // The package knows neither Terramate nor git: stacks are paths, results are
 // values. The order is nevertheless Terramate's (v0.17.2, run/dag and

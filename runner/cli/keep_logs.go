@@ -26,16 +26,14 @@ func parseKeepLogs(c *cli.Context, s *gitstate.Store) (string, error) {
 		return "off", nil
 	case slices.Contains(gitstate.KeepLogs, of):
 		return of, nil
-	case settings.keepLogs.given(c):
-		return "", fmt.Errorf("--keep-logs: %q is not one of %s", of, strings.Join(gitstate.KeepLogs, ", "))
 	}
-	return "", fmt.Errorf("%s: %q is not one of %s", s.ConfigName(settings.keepLogs.name), of, strings.Join(gitstate.KeepLogs, ", "))
+	return "", fmt.Errorf("%s: %q is not one of %s", settings.keepLogs.origin(c, s), of, strings.Join(gitstate.KeepLogs, ", "))
 }
 
 // logs are the ends of what the stacks of a run printed that failed.
 type logs struct {
 	mu   sync.Mutex
-	said map[string][]string
+	said map[string]string
 	kept map[string]bool // whose output is kept
 }
 
@@ -45,7 +43,7 @@ const saidLines = 50
 // keepLogs has the output of the tasks kept beside the notes, of those that --keep-logs names.
 // What goes wrong with that is a warning.
 func keepLogs(n *deploy.Session, tasks map[string]runner.Task, keep string) *logs {
-	l := &logs{said: map[string][]string{}, kept: map[string]bool{}}
+	l := &logs{said: map[string]string{}, kept: map[string]bool{}}
 	for path, task := range tasks {
 		said := &note.Excerpt{Limit: gitstate.TextLimit}
 		task.Log = said
@@ -85,18 +83,19 @@ func keepLog(n *deploy.Session, path, text string, secrets runner.Secrets) (kept
 
 // failed takes down the end of an output, unless the reason says all of it.
 func (l *logs) failed(r runner.Result, text string) {
-	said := runner.Block(text, saidLines)
-	if len(said) == 1 && strings.TrimSpace(said[0]) == r.Reason {
+	lines, source := runner.Block(text, saidLines)
+	if len(lines) == 1 && strings.TrimSpace(lines[0]) == r.Reason {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.said[r.Stack.Path] = said
+	l.said[r.Stack.Path] = source
 }
 
 // block is what to show of it.
 func (l *logs) block(path string, most int) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return runner.Block(strings.Join(l.said[path], "\n"), most)
+	lines, _ := runner.Block(l.said[path], most)
+	return lines
 }

@@ -245,12 +245,12 @@ func parseClaims(c *cli.Context, s *gitstate.Store) (o deploy.ClaimOptions, err 
 		o.Off = true
 	case "auto":
 	default:
-		return o, fmt.Errorf("--locks: unknown mode %q; use auto or off", mode)
+		return o, fmt.Errorf("%s: unknown mode %q; use auto or off", settings.locks.origin(c, s), mode)
 	}
 	switch o.OnClaimed = settings.onLocked.text(c, s); o.OnClaimed {
 	case "wait", "skip", "fail":
 	default:
-		return o, fmt.Errorf("--on-locked: %q is not known; use wait, skip or fail", o.OnClaimed)
+		return o, fmt.Errorf("%s: %q is not known; use wait, skip or fail", settings.onLocked.origin(c, s), o.OnClaimed)
 	}
 	if o.Lease, err = settings.lease.duration(c, s); err == nil && o.Lease < gitstate.MinLease {
 		err = fmt.Errorf("--lease: %v is too short to renew a lock in; use %v or more", o.Lease, gitstate.MinLease)

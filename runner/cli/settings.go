@@ -175,35 +175,46 @@ func (o *setting) flagFor(meaning string) cli.Flag {
 // given says whether the flag, or its variable, is set.
 func (o *setting) given(c *cli.Context) bool { return c.IsSet(o.flagName()) }
 
-func (o *setting) configured(s *gitstate.Store) string {
+// configured is its value in git's configuration or gitstate.ConfigFile, and the name that it has there.
+func (o *setting) configured(s *gitstate.Store) (value, name string) {
 	if o.noConfig {
-		return ""
+		return "", o.name
 	}
 	for _, committed := range []bool{false, true} { // whichever of its names git has goes before the file
 		for _, name := range o.names() {
 			if v := s.Config(name); v != "" && s.IsCommitted(name) == committed {
-				return v
+				return v, name
 			}
 		}
 	}
-	return ""
+	return "", o.name
+}
+
+// origin is where its value stands, for an error.
+func (o *setting) origin(c *cli.Context, s *gitstate.Store) string {
+	if o.given(c) {
+		return "--" + o.flagName()
+	}
+	_, name := o.configured(s)
+	return s.ConfigName(name)
 }
 
 func (o *setting) text(c *cli.Context, s *gitstate.Store) string {
 	if o.given(c) {
 		return c.String(o.flagName())
 	}
-	return cmp.Or(o.configured(s), o.def)
+	value, _ := o.configured(s)
+	return cmp.Or(value, o.def)
 }
 
 func (o *setting) duration(c *cli.Context, s *gitstate.Store) (time.Duration, error) {
 	if o.given(c) {
 		return c.Duration(o.flagName()), nil
 	}
-	v := cmp.Or(o.configured(s), o.def, "0")
+	v := cmp.Or(o.text(c, s), "0")
 	d, err := time.ParseDuration(v)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %q is not a duration; write it like 90s or 5m", s.ConfigName(o.name), v)
+		return 0, fmt.Errorf("%s: %q is not a duration; write it like 90s or 5m", o.origin(c, s), v)
 	}
 	return d, nil
 }
@@ -212,10 +223,10 @@ func (o *setting) number(c *cli.Context, s *gitstate.Store) (int, error) {
 	if o.given(c) {
 		return c.Int(o.flagName()), nil
 	}
-	v := cmp.Or(o.configured(s), o.def)
+	v := o.text(c, s)
 	n, err := strconv.Atoi(v)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %q is not a number", s.ConfigName(o.name), v)
+		return 0, fmt.Errorf("%s: %q is not a number", o.origin(c, s), v)
 	}
 	return n, nil
 }
@@ -228,10 +239,7 @@ func (o *setting) pattern(c *cli.Context, s *gitstate.Store) (*regexp.Regexp, er
 	}
 	re, err := regexp.Compile(v)
 	if err != nil {
-		if !o.given(c) {
-			return nil, fmt.Errorf("%s: %w", s.ConfigName(o.name), err)
-		}
-		return nil, fmt.Errorf("--%s: %w", o.flagName(), err)
+		return nil, fmt.Errorf("%s: %w", o.origin(c, s), err)
 	}
 	return re, nil
 }

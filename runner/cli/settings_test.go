@@ -229,7 +229,8 @@ func valueOf(o *setting, c *cli.Context, env Env, s *gitstate.Store) (string, er
 		values, _ := o.list(c, env, s)
 		return strings.Join(values, " "), nil
 	case yesOrNo:
-		return cmp.Or(o.configured(s), strconv.FormatBool(c.Bool(o.flagName()))), nil
+		value, _ := o.configured(s)
+		return cmp.Or(value, strconv.FormatBool(c.Bool(o.flagName()))), nil
 	}
 	if o == settings.ref { // the store reads it
 		return strings.TrimPrefix(s.Ref(), "refs/notes/"), nil

@@ -41,15 +41,16 @@ type Whereabouts struct {
 func (w Whereabouts) At(stack runner.Stack, base string, place command.Place, op string) (found []Located, assumed bool, err error) {
 	target := command.TargetOf(base, place.Workspace)
 	one := func(at gitstate.Place) error {
-		l, err := w.State.LatestAt(note.Slot{ID: stack.ID, Path: stack.Path, Target: at.Target, Op: op}, at.Backend)
+		of := note.Slot{ID: stack.ID, Path: stack.Path, Target: at.Target, Op: op}
+		l, err := w.State.LatestAt(of, at.Backend)
+		if of.Target = base; err == nil && at.Target != base {
+			err = w.announcedNowhere(&l, of)
+		}
 		found = append(found, Located{at, l})
 		return err
 	}
 	if place.Known() {
-		if err := one(gitstate.Place{Target: target, Backend: place.Backend}); err != nil {
-			return nil, false, err
-		}
-		return found, false, w.announcedNowhere(&found[0], note.Slot{ID: stack.ID, Path: stack.Path, Target: base, Op: op})
+		return found, false, one(gitstate.Place{Target: target, Backend: place.Backend})
 	}
 	recorded := w.State.Places(note.Slot{ID: stack.ID, Path: stack.Path, Target: base, Op: op})
 	if !slices.ContainsFunc(recorded, func(p gitstate.Place) bool { return p.Target != target || p.Backend != "" }) {
@@ -82,15 +83,13 @@ func (w Whereabouts) At(stack runner.Stack, base string, place command.Place, op
 
 // announcedNowhere looks for a later run that was killed, and had announced the stack in a clone that
 // was not initialised: it named no workspace, may have begun in any, and only its own clone
-// knows in which. So the stack counts as interrupted in each, until a later run has been there.
-func (w Whereabouts) announcedNowhere(at *Located, base note.Slot) error {
-	if at.Target == base.Target {
-		return nil // it counts there already
-	}
+// knows in which. So the stack counts as interrupted in each, until a later run has been there. (At the
+// target without a workspace it does anyhow.)
+func (w Whereabouts) announcedNowhere(here *gitstate.Latest, base note.Slot) error {
 	l, err := w.State.LatestAt(base, "")
-	if err == nil && l.Status == note.Interrupted && l.Record.Status == note.Queued && l.Record.Backend() == "" && l.At.After(at.Latest.At) {
-		l.OKCommit, l.OKAt = at.Latest.OKCommit, at.Latest.OKAt
-		at.Latest = l
+	if err == nil && l.Status == note.Interrupted && l.Record.Status == note.Queued && l.Record.Backend() == "" && l.At.After(here.At) {
+		here.Stored, here.Status, here.Diverged, here.Conflicts = l.Stored, l.Status, l.Diverged, l.Conflicts
+		here.By, here.Job, here.Cmd = l.By, l.Job, l.Cmd
 	}
 	return err
 }

@@ -19,7 +19,8 @@ import (
 //
 //   - stdout is for what was asked for (lists, JSON, the commands' own output),
 //     stderr for what tmnotes has to say about it.
-//   - A line of ours on stderr starts with "tmnotes: ". A warning says
+//   - A line of ours on stderr starts with "tmnotes: ", but for the table at the end of
+//     a run and what stands below its rows. A warning says
 //     "warning", an error is one line that says what happened, to what, and
 //     what to type next.
 //   - What comes from elsewhere (a note, a path, an error of git) is printed
