@@ -344,6 +344,7 @@ func TestIndexHeadsBesideCopiedOnes(t *testing.T) {
 	own, later := line(2, note.Record{Event: note.Started}, ""), line(4, note.Record{Event: note.Started}, "")
 	queued := line(3, note.Record{Status: note.Queued, Op: note.Deploy, Stack: "/a"}, "")
 	forgotten := mustLine(note.Tombstone(own, note.Record{At: gittest.T0, Run: "F"}))
+	followed := 0
 	for name, x := range map[string]struct{ before, change []string }{
 		"the only one is forgotten":        {[]string{copied, own, queued}, []string{forgotten}},
 		"the earlier of two is forgotten":  {[]string{copied, own, later, queued}, []string{forgotten}},
@@ -360,9 +361,13 @@ func TestIndexHeadsBesideCopiedOnes(t *testing.T) {
 		if !follower.apply(before.changesTo(after)) {
 			continue // it is made anew
 		}
+		followed++
 		if why := follower.differs(after.index()) + after.index().differs(follower); why != "" {
 			t.Errorf("%s: %s", name, why)
 		}
+	}
+	if followed == 0 {
+		t.Error("each is made anew")
 	}
 }
 

@@ -19,13 +19,13 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
-// open opens the store of a test's repository.
 // process is a store and what records in it, as a process has them.
 type process struct {
 	*Store
 	*Writer
 }
 
+// open opens the store of a test's repository.
 func open(t testing.TB, dir string) process {
 	t.Helper()
 	return openWith(t, Options{Dir: dir})

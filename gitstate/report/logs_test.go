@@ -63,13 +63,3 @@ func TestLogs(t *testing.T) {
 		t.Errorf("%d bytes: %s", len(got), got[len(got)-300:])
 	}
 }
-
-// rendered is what GitHub makes of Markdown.
-func rendered(t *testing.T, markdown string) string {
-	t.Helper()
-	var out bytes.Buffer
-	if err := github.Convert([]byte(markdown), &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}

@@ -375,13 +375,17 @@ var masks = []struct {
 	{regexp.MustCompile(`(?m) +$`), ""},
 }
 
-// mask FILE copies FILE (or stdout, stderr) to $WORK/got, with words for what
-// differs from run to run.
-func cmdMask(ts *testscript.TestScript, neg bool, args []string) {
-	text := strings.ReplaceAll(ts.ReadFile(args[0]), ts.Getenv("WORK"), "$WORK")
+// masked is a text with words for what differs from run to run.
+func masked(text string) string {
 	for _, m := range masks {
 		text = m.re.ReplaceAllString(text, m.to)
 	}
+	return text
+}
+
+// mask FILE copies FILE (or stdout, stderr) to $WORK/got, masked.
+func cmdMask(ts *testscript.TestScript, neg bool, args []string) {
+	text := masked(strings.ReplaceAll(ts.ReadFile(args[0]), ts.Getenv("WORK"), "$WORK"))
 	ts.Check(os.WriteFile(filepath.Join(ts.Getenv("WORK"), "got"), []byte(text), 0o644))
 }
 

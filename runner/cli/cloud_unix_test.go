@@ -16,8 +16,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 )
 
 // newCloudWorld is a world with the stock terramate in its PATH and a project
@@ -73,12 +71,7 @@ exit 1
 			var out syncBuffer
 			interrupt := func() { _ = cmd.Process.Signal(os.Interrupt) }
 			if tc.terminal {
-				p, err := pty.Start(cmd)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer p.Close()
-				go func() { _, _ = io.Copy(&out, p) }()
+				p := w.onTerminal(cmd, &out)
 				interrupt = func() { _, _ = io.WriteString(p, "\x03") }
 			} else {
 				cmd.Stdout, cmd.Stderr = &out, &out

@@ -47,22 +47,6 @@ func TestCompletionExecutesNothing(t *testing.T) {
 	}
 }
 
-// The words that a flag takes are found by the name that it has now.
-func TestFlagValuesAreOfFlags(t *testing.T) {
-	t.Parallel()
-	is := map[string]bool{}
-	for _, c := range newApp(Env{}).Commands {
-		for _, f := range c.Flags {
-			is[f.Names()[0]] = true
-		}
-	}
-	for name := range flagValues {
-		if !is[name] {
-			t.Errorf("no command has --%s", name)
-		}
-	}
-}
-
 // What bash hands over, with the words as they stand on the line.
 func TestCompletionOfBash(t *testing.T) {
 	t.Parallel()
@@ -96,11 +80,9 @@ _tmnotes`
 func TestCompletionKnowsItsFlags(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{}
-	for _, c := range newApp(Env{}).Commands {
-		for _, of := range append(c.Subcommands, c) {
-			for _, f := range of.Flags {
-				known[f.Names()[0]] = true
-			}
+	for _, c := range allCommands(newApp(Env{})) {
+		for _, f := range c.Flags {
+			known[f.Names()[0]] = true
 		}
 	}
 	for flag := range flagValues {

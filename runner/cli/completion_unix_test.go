@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 )
 
 const completionProject = `terramate {
@@ -149,13 +147,8 @@ answer() { print -r -- "<$BUFFER>" >$ANSWER; exit }; zle -N answer; bindkey '^X^
 	}
 	cmd := w.command("work", "zsh", "-f", "-i")
 	cmd.Env = append(slices.Clone(w.env), "ANSWER="+answer, "TERM=dumb")
-	terminal, err := pty.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer terminal.Close()
 	said := new(syncBuffer)
-	go io.Copy(said, terminal)
+	terminal := w.onTerminal(cmd, said)
 	if _, err := io.WriteString(terminal, setup); err != nil {
 		t.Fatal(err)
 	}
@@ -183,23 +176,14 @@ func TestHelpOnTerminal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, c := range []struct {
-		width   uint16
+		width   int
 		columns string
 		want    int
 	}{{60, "", 60}, {100, "", 100}, {200, "", 100}, {60, "90", 90}} {
-		cmd := w.command(".", "tmnotes", "run", "--help")
-		cmd.Env = append(slices.Clone(w.env), "COLUMNS="+c.columns)
-		terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: c.width, Rows: 20})
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, _ := io.ReadAll(terminal) // it ends with an error
-		terminal.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
-		}
+		e := w.terminal(c.width, 20, ".", "env", "COLUMNS="+c.columns, "tmnotes", "run", "--help")
+		e.ends(exitOK)
 		longest := 0
-		for line := range strings.Lines(string(text)) {
+		for line := range strings.Lines(e.output()) {
 			if !strings.HasPrefix(line, "  tmnotes ") {
 				longest = max(longest, len([]rune(strings.TrimRight(line, "\r\n"))))
 			}

@@ -75,10 +75,7 @@ func TestEnding(t *testing.T) {
 					t.Errorf("the error is not there:\n%s", got)
 				}
 				end := got[max(strings.Index(got, "\nfailed ")+1, 0):]
-				end = strings.Replace(end, " run "+j+" ", " run -jN ", 1)
-				for _, m := range masks {
-					end = m.re.ReplaceAllString(end, m.to)
-				}
+				end = masked(strings.Replace(end, " run "+j+" ", " run -jN ", 1))
 				gittest.Golden(t, "live/"+name+".txt", end+"\n")
 				e.clean()
 			})
@@ -106,10 +103,7 @@ func TestEndingInJobs(t *testing.T) {
 			w.env = append(slices.Clip(w.env), tt.env)
 			cmd := w.command("work", "tmnotes", "run", tt.j, "--sync=off", "--op", "deploy", "--", "breaks")
 			out, _ := cmd.CombinedOutput()
-			got := strings.ReplaceAll(string(out), w.path("work"), "$WORK")
-			for _, m := range masks {
-				got = m.re.ReplaceAllString(got, m.to)
-			}
+			got := masked(strings.ReplaceAll(string(out), w.path("work"), "$WORK"))
 			got = regexp.MustCompile(`section_(start|end):\d+:`).ReplaceAllString(got, "section_$1:TIME:")
 			got = regexp.MustCompile(`(Still creating.*\n)(.*Still creating.*\n)+`).ReplaceAllString(got, "$1(and so on)\n")
 			gittest.Golden(t, "output/end-"+tt.name+".txt", strings.NewReplacer("\x1b", `\e`, "\r", `\r`).Replace(got))
@@ -148,12 +142,6 @@ cat >&2 <<END
 END
 exit 1
 `)
-	mask := func(text string) string {
-		for _, m := range masks {
-			text = m.re.ReplaceAllString(text, m.to)
-		}
-		return text
-	}
 	dirs, sessions := []string{"work", w.clones(1)[0]}, strings.Split(text, "\n$ ")
 	if len(sessions) != len(dirs) {
 		t.Fatalf("%d commands", len(sessions))
@@ -165,8 +153,8 @@ exit 1
 			t.Fatal(err)
 		}
 		out, _ := w.command(dirs[i], words...).CombinedOutput()
-		got := mask(string(out))
-		for line := range strings.Lines(mask(want)) {
+		got := masked(string(out))
+		for line := range strings.Lines(masked(want)) {
 			_, after, found := strings.Cut("\n"+got, "\n"+strings.TrimRight(line, "\n")+"\n")
 			if !found {
 				t.Errorf("README has, and tmnotes does not print (any more, or in this order): %s%s", line, out)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -22,6 +23,8 @@ type schema struct {
 	Required   []string          `json:"required"`
 	Properties map[string]schema `json:"properties"`
 	Items      *schema           `json:"items"`
+	Format     string            `json:"format"`
+	Others     *schema           `json:"additionalProperties"`
 	AllOf      []struct{ If, Then schema }
 }
 
@@ -35,6 +38,11 @@ func (s schema) wrong(v any, strict bool) error {
 	if s.Enum != nil && !slices.Contains(s.Enum, v) || s.Const != nil && s.Const != v {
 		return fmt.Errorf("%v is none of %v %v", v, s.Enum, s.Const)
 	}
+	if s.Format == "date-time" {
+		if _, err := time.Parse(time.RFC3339, v.(string)); err != nil {
+			return err
+		}
+	}
 	object, _ := v.(map[string]any)
 	for _, key := range s.Required {
 		if _, has := object[key]; !has {
@@ -45,6 +53,9 @@ func (s schema) wrong(v any, strict bool) error {
 		p, known := s.Properties[key]
 		if !known && strict && s.Properties != nil {
 			return fmt.Errorf("%s is not in the schema: %v", key, v)
+		}
+		if !known && s.Others != nil {
+			p = *s.Others
 		}
 		if err := p.wrong(value, strict); err != nil {
 			return fmt.Errorf("%s: %w", key, err)

@@ -6,8 +6,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-
-	"github.com/creack/pty"
 )
 
 // On a terminal forget asks, and takes only yes for yes.
@@ -24,12 +22,7 @@ func TestForgetAsks(t *testing.T) {
 	}{{"\n", exitUsage, false}, {"no\n", exitUsage, false}, {"\x03", exitInterrupted, false}, {"\x04", exitUsage, false}, {"Yes\n", exitOK, true}} {
 		cmd := w.command("work", "tmnotes", "forget", "--reason", "typo", "--stack", "/a")
 		var out syncBuffer
-		p, err := pty.Start(cmd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer p.Close()
-		go func() { _, _ = io.Copy(&out, p) }()
+		p := w.onTerminal(cmd, &out)
 		w.await("the question", func() bool { return strings.Contains(out.String(), "for good, in every clone? [y/N] ") })
 		if !strings.Contains(out.String(), "deploy  /a  no target") {
 			t.Errorf("it does not say what it removes: %s", out.String())

@@ -126,15 +126,20 @@ func TestCommandLinesOfDocuments(t *testing.T) {
 	}
 }
 
+// firstOf is the first command of a shell's line.
+func firstOf(line string) ([]string, error) {
+	words, err := shlex.Split(strings.ReplaceAll(line, "\\\n", " "))
+	if i := slices.IndexFunc(words, regexp.MustCompile(`^(\||\|\||&&?|;|>.*)$`).MatchString); i >= 0 {
+		words = words[:i]
+	}
+	return words, err
+}
+
 // canBeTyped says what is wrong with the first command of a shell's line.
 func canBeTyped(line string) error {
-	line = strings.ReplaceAll(line, "\\\n", " ")
-	words, err := shlex.Split(line)
+	words, err := firstOf(line)
 	if err != nil {
 		return err
-	}
-	if i := slices.IndexFunc(words, func(word string) bool { return regexp.MustCompile(`^(\||\|\||&&?|;|>.*)$`).MatchString(word) }); i >= 0 {
-		words = words[:i]
 	}
 	if words[1] == "--help" {
 		return nil
@@ -346,13 +351,10 @@ func TestHelpOfCommands(t *testing.T) {
 		}
 		for _, e := range text.examples {
 			_, line, found := strings.Cut(strings.ReplaceAll(e.line, "<(", ""), "tmnotes ")
-			words, err := shlex.Split(strings.TrimRight(line, ")"))
+			words, err := firstOf(strings.TrimRight(line, ")"))
 			if err != nil || !found {
 				t.Errorf("%s: %s: %v", name, e.line, err)
 				continue
-			}
-			if i := slices.IndexFunc(words, func(word string) bool { return word == "|" || word == "&&" }); i >= 0 {
-				words = words[:i]
 			}
 			if ran, err := parses(words); err != nil || name != "" && ran != name && (name != "script" || ran != "script run") {
 				t.Errorf("the example of %q is not one: %s: %q, %v", name, e.line, ran, err)

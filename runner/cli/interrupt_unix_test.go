@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 )
 
 // slow is a deployment that is under way when the signal comes: /a has ended,
@@ -58,13 +56,7 @@ func TestInterrupt(t *testing.T) {
 			var out syncBuffer
 			var stdin io.Writer
 			if tc.terminal {
-				p, err := pty.Start(cmd)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer p.Close()
-				go func() { _, _ = io.Copy(&out, p) }()
-				stdin = p
+				stdin = w.onTerminal(cmd, &out)
 			} else {
 				cmd.Stdout, cmd.Stderr = &out, &out
 				pipe, err := cmd.StdinPipe()

@@ -67,6 +67,18 @@ func (w *world) terminal(columns, lines int, dir string, argv ...string) *emulat
 	return e
 }
 
+// onTerminal starts a command on a terminal of which nothing but what is written to it is looked at.
+func (w *world) onTerminal(cmd *exec.Cmd, out io.Writer) *os.File {
+	w.Helper()
+	p, err := pty.Start(cmd)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = cmd.Process.Kill(); _ = p.Close() })
+	go func() { _, _ = io.Copy(out, p) }()
+	return p
+}
+
 // screen is what one sees, without the empty lines at the end.
 func (e *emulator) screen() string {
 	e.mu.Lock()
@@ -168,10 +180,7 @@ func TestLive(t *testing.T) {
 		`^running  /a`, `^tmnotes: failed /b [\d.ms]+: Error: no capacity: in eu-central-1$`, `^3 of 4 done, 1 failed, 2 blocked, 1 running, 0 waiting; [\dms]+$`)
 	w.release("a")
 	e.ends(exitFailed)
-	got := e.screen()
-	for _, m := range masks {
-		got = m.re.ReplaceAllString(got, m.to)
-	}
+	got := masked(e.screen())
 	if raw := e.output(); regexp.MustCompile(`\x1b\[[0-9;]*m`).MatchString(raw) {
 		t.Errorf("with NO_COLOR: %q", raw)
 	}

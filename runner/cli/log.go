@@ -118,13 +118,18 @@ func logRecords(here *clone, o logOptions) (err error) {
 	return err
 }
 
+// ofStack says which records are of a stack that was typed; "" is all.
+func (here *clone) ofStack(typed string) func(*note.Record) bool {
+	if typed == "" {
+		return func(*note.Record) bool { return true }
+	}
+	return query.StackMatcher(here.c.Context, here.store, here.dir, typed)
+}
+
 // findLogged finds the records that are asked for, the newest first, each with who made
 // it, which the head of its run says.
 func findLogged(here *clone, o logOptions) ([]query.Logged, error) {
-	is := func(r *note.Record) bool { return true }
-	if o.stack != "" {
-		is = query.StackMatcher(here.c.Context, here.store, here.dir, o.stack)
-	}
+	is := here.ofStack(o.stack)
 	by := map[string]string{}
 	found, known := []query.Logged{}, false
 	recorded := map[string]bool{}

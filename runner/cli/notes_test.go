@@ -57,6 +57,21 @@ func keepsNotes(t *testing.T, work string, env []string) {
 	gittest.Golden(t, "notes/"+script+".txt", withoutChance(strings.ReplaceAll(b.String(), work, "$WORK")))
 }
 
+// What is compared is of scripts that there are, and no file is left over.
+func TestNotedScripts(t *testing.T) {
+	t.Parallel()
+	var want []string
+	for _, script := range noted {
+		want = append(want, filepath.Join("testdata", "notes", script+".txt"))
+		if _, err := os.Stat(filepath.Join("testdata", "script", script+".txtar")); err != nil {
+			t.Error(err)
+		}
+	}
+	if files, err := filepath.Glob(filepath.Join("testdata", "notes", "*")); err != nil || !slices.Equal(files, want) {
+		t.Errorf("%q are kept, not %q: %v", files, want, err)
+	}
+}
+
 // notesOf are all notes of a ref, by commit, and in each of them what is of one stack in the order
 // of the times.
 func notesOf(git func(args ...string) string, ref string) string {

@@ -213,8 +213,12 @@ func showPlan(here *clone, o textOptions) error {
 			return err
 		}
 	}
+	return printText(here, text)
+}
+
+func printText(here *clone, text gitstate.Text) error {
 	here.sayAge()
-	_, err = io.WriteString(here.Out, strings.TrimSuffix(text.Body, "\n")+"\n")
+	_, err := io.WriteString(here.Out, strings.TrimSuffix(text.Body, "\n")+"\n")
 	return err
 }
 

@@ -20,14 +20,14 @@ import (
 // the test's own: of a failure and of the end of it.
 func TestRecipes(t *testing.T) {
 	t.Parallel()
+	scripts := slices.DeleteFunc(parsePage(page("recipes")), func(b block) bool { return !strings.HasPrefix(b.text, "#!/bin/sh\n") })
+	if len(scripts) != 3 {
+		t.Fatalf("%d recipes", len(scripts))
+	}
 	for _, program := range []string{"jq", "curl"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip(err)
 		}
-	}
-	scripts := slices.DeleteFunc(parsePage(page("recipes")), func(b block) bool { return !strings.HasPrefix(b.text, "#!/bin/sh\n") })
-	if len(scripts) != 3 {
-		t.Fatalf("%d recipes", len(scripts))
 	}
 	for i, fields := range [][2]string{
 		{`"text":"*/a* is failed, was ok: Error: no capacity\n`, `"text":"*/a* is ok, was failed\n`},

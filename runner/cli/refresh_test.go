@@ -12,7 +12,8 @@ import (
 )
 
 // --json is --format json in every command that has --format, wherever it stands.
-func TestJSON(t *testing.T) { // not in parallel: urfave/cli shares its --help
+func TestJSON(t *testing.T) {
+	t.Parallel()
 	seen := 0
 	for _, c := range newApp(Env{}).Commands {
 		if !slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), "format") }) {

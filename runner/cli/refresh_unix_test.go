@@ -66,10 +66,7 @@ func TestFetchesFirst(t *testing.T) {
 	w.run("work", "tmnotes", "run", "--op", "deploy", "--", "deploy")
 	see := func(want string, argv ...string) {
 		t.Helper()
-		got := w.prints(200, "other", append([]string{"tmnotes"}, argv...)...)
-		for _, m := range masks {
-			got = m.re.ReplaceAllString(got, m.to)
-		}
+		got := masked(w.prints(200, "other", append([]string{"tmnotes"}, argv...)...))
 		if !strings.Contains(got, want) {
 			t.Errorf("%q: no %q in\n%s", argv, want, got)
 		}

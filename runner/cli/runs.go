@@ -35,10 +35,7 @@ func listRuns(here *clone, o logOptions) error {
 	if err := here.read(); err != nil {
 		return err
 	}
-	is := func(*note.Record) bool { return true }
-	if o.stack != "" {
-		is = query.StackMatcher(here.c.Context, here.store, here.dir, o.stack)
-	}
+	is := here.ofStack(o.stack)
 	known, recorded := false, map[string]bool{}
 	runs, err := query.Runs(here.store, here.state, func(r *note.Record) bool {
 		if recorded[r.Stack] = true; !is(r) {

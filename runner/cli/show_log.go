@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -86,9 +85,7 @@ func showLog(here *clone, o keptLogOptions) error {
 	if !found {
 		return noLog(&r)
 	}
-	here.sayAge()
-	_, err = io.WriteString(here.Out, strings.TrimSuffix(text.Body, "\n")+"\n")
-	return err
+	return printText(here, text)
 }
 
 func logKey(r *note.Record) gitstate.TextKey {

@@ -62,9 +62,6 @@ func TestTakesTerramatesFlags(t *testing.T) {
 	stock := stockTerramate(t)
 	listed := regexp.MustCompile(`(?m)^ +(?:-[a-zA-Z], )?--([a-z][a-z-]+)`)
 	commands := []string{"run", "script run", "list", "trigger", "version"}
-	if testing.Short() {
-		commands = commands[:1] // which has most of the flags
-	}
 	for _, command := range commands {
 		flags := stockFlags(t, command)
 		help, err := exec.Command(stock, append(strings.Fields(command), "--help")...).CombinedOutput()
@@ -81,11 +78,7 @@ func TestTakesTerramatesFlags(t *testing.T) {
 			t.Errorf("terramate %s: %d flags, of which help lists %d", command, len(flags), len(shown))
 		}
 		for _, f := range flags {
-			spellings := f.spellings()
-			if testing.Short() {
-				spellings = spellings[:1]
-			}
-			for i, line := range spellings {
+			for i, line := range f.spellings() {
 				words := slices.Concat(strings.Fields(command), line, wordsFor(command))
 				if ran, err := parses(words); f.name != "help" && f.name != "version" && (err != nil || ran != command) {
 					t.Errorf("tmnotes %s: %q, %v", strings.Join(words, " "), ran, err)
@@ -101,9 +94,6 @@ func TestTakesTerramatesFlags(t *testing.T) {
 			values := []string{f.value}
 			if f.bool && f.name != "verbose" {
 				values = []string{"true", "yes", "0", "NO"}
-			}
-			if testing.Short() {
-				values = values[:1]
 			}
 			for _, name := range f.variables {
 				for _, value := range values {

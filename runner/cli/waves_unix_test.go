@@ -11,8 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/creack/pty"
 )
 
 // Ctrl-C on a terminal has reached the gate when tmnotes learns of it, and is not sent
@@ -34,12 +32,7 @@ while ! test -e "$WORK/release"; do sleep 0.02; done
 		// The first time with a view on the terminal, which makes room.
 		cmd := w.command("work", "tmnotes", "run", "--output", map[string]string{"wait": "live", "yes": "stream"}[answer], "--op", "deploy", "--wave", "/canary", "--wave", "*", "--gate", "gate", "--", "deploy")
 		var out syncBuffer
-		p, err := pty.Start(cmd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer p.Close()
-		go func() { _, _ = io.Copy(&out, p) }()
+		p := w.onTerminal(cmd, &out)
 		w.await("the question", func() bool { return strings.Contains(out.String(), "Go on? ") })
 		if _, err := io.WriteString(p, answer+"\n"); err != nil {
 			t.Fatal(err)
