@@ -89,7 +89,7 @@ func everywhereFlags(command string) []cli.Flag {
 // heed says what a command line has that will not do what its writer may think.
 func heed(c *cli.Context, u *ui, command string) {
 	for _, f := range idleFlags {
-		if (f.commands == nil || slices.Contains(f.commands, command)) && c.IsSet(f.name) {
+		if (f.commands == nil || slices.Contains(f.commands, command)) && (f.valued && c.IsSet(f.name) || c.Bool(f.name)) {
 			u.Say("--%s has no effect: %s", f.name, f.why)
 		}
 	}
