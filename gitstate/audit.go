@@ -169,6 +169,7 @@ func (w *Writer) bury(ctx context.Context, commit string, gone []Line, stones []
 		if there[l.Text] || !here[l.Text] {
 			shared = append(shared, entries[i])
 		}
+		w.toSign(entries[i:i+1], stones[i:i+1], here[l.Text] && !there[l.Text])
 	}
 	if len(shared) > 0 {
 		err = w.file.Append(shared, true)
@@ -241,7 +242,7 @@ func (s *Store) Check(ctx context.Context) ([]Problem, error) {
 	if slices.ContainsFunc(found, func(p Problem) bool { return p.Fatal }) {
 		return found, nil
 	}
-	return s.checkIndex(trees{of[0], of[1]}, found)
+	return s.checkIndex(ctx, trees{of[0], of[1]}, found)
 }
 
 // checkPart reads the notes of one ref, and says which commits they are on.
@@ -296,8 +297,12 @@ func (s *Store) checkNote(commit, text string) (found []Problem) {
 	return found
 }
 
-func (s *Store) checkIndex(of trees, found []Problem) ([]Problem, error) {
-	saved, err := loadIndex(s.indexPath())
+func (s *Store) checkIndex(ctx context.Context, of trees, found []Problem) ([]Problem, error) {
+	by, err := s.trusted(ctx)
+	if err != nil {
+		return found, err
+	}
+	saved, err := loadIndex(s.indexPath(), by)
 	if err != nil || saved.tree != of {
 		return found, nil
 	}
@@ -305,7 +310,7 @@ func (s *Store) checkIndex(of trees, found []Problem) ([]Problem, error) {
 	if err != nil {
 		return found, err
 	}
-	fresh, err := s.rebuild(t, of, nil)
+	fresh, err := s.rebuild(t, of, nil, by)
 	if err != nil {
 		return found, err
 	}

@@ -139,6 +139,8 @@ func (l *Latest) Succeeded(op string, as As) (bool, string) {
 		done = "run"
 	}
 	switch {
+	case l.Unsigned:
+		return false, fmt.Sprintf("%s at %s by run %s, in a record without a valid signature", l.Status, note.Short(l.Commit), l.Run)
 	case l.Status == note.Never:
 		return false, "never " + done
 	case len(l.Conflicts) > 0:

@@ -165,12 +165,13 @@ func (s *Store) Flush(ctx context.Context) error {
 		return nil
 	}
 	s.flushTexts(ctx)
+	signed := s.signAll(ctx, true)
 	unlock, err := git.Lock(ctx, filepath.Join(s.private, "lock"), s.warn)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return errors.Join(s.retryMoved(ctx, func() error { return s.flush(ctx) }), s.flushLocal(ctx))
+	return errors.Join(signed, s.retryMoved(ctx, func() error { return s.flush(ctx) }), s.flushLocal(ctx))
 }
 
 // retryMoved does again what found that a foreign writer moved the notes ref.

@@ -28,7 +28,11 @@ func (s *Store) StateAt(ctx context.Context, keep func(commit string, r *note.Re
 	if err != nil {
 		return nil, err
 	}
-	b := newBuilder()
+	by, err := s.trusted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := newBuilder(by)
 	b.keep = keep
 	x, err := s.build(b, t, tree, overlay)
 	if err != nil {

@@ -21,8 +21,11 @@ import (
 // followed it to what it followed.
 type index struct {
 	tree  trees
+	by    *trust // by which records count; nil where they need no signatures
 	slots map[slotKey]*slot
 	runs  map[runKey]*runInfo // of the heads and of the latest successes
+	// How many records do not count for want of a signature, by commit and who made them.
+	uncounted map[string]map[string]int
 }
 
 func newIndex() *index {
@@ -59,6 +62,22 @@ type slot struct {
 	followed []string
 	// All paths that its records name, of whichever runs; without an id there is one.
 	paths paths
+	// The newest result that is no success, and that nobody signed who may; see trust. It matters
+	// where it is newer than the heads.
+	doubt *Stored
+}
+
+// uncounts adds to how many records of a commit's note do not count.
+func (x *index) uncounts(commit string, of map[string]int) {
+	for who, n := range of {
+		if x.uncounted == nil {
+			x.uncounted = map[string]map[string]int{}
+		}
+		if x.uncounted[commit] == nil {
+			x.uncounted[commit] = map[string]int{}
+		}
+		x.uncounted[commit][who] += n
+	}
 }
 
 // paths are sorted.
@@ -78,6 +97,8 @@ type Stored struct {
 	// The line stands on other commits as well, and no head says which of them it was
 	// made on: it is done on none.
 	copied bool
+	// Signatures are required, and none of somebody who may record it is over it.
+	unsigned bool
 }
 
 // runInfo is the head and the end of a run, or of one of its legs.
@@ -141,7 +162,11 @@ func ends(r *note.Record) bool {
 func (x *index) apply(changes []notestree.Change) bool {
 	var added, gone []Stored
 	notes := make(map[string][]string, len(changes))
+	if !x.applyDoubts(changes) {
+		return false
+	}
 	for _, c := range changes {
+		c.Old, c.New = x.by.effective(c.Commit, c.Old), x.by.effective(c.Commit, c.New)
 		notes[c.Commit] = c.New
 		add, del := diffLines(c.Old, c.New)
 		if (slices.ContainsFunc(add, tellsHistory) || slices.ContainsFunc(del, tellsHistory)) && !sameHistory(c) {
@@ -211,6 +236,9 @@ func (x *index) findRuns(look func(commit string, runs map[string]*runInfo) erro
 	for _, s := range x.slots {
 		for _, h := range s.heads {
 			need(h.Run, h.Commit)
+		}
+		if s.doubt != nil {
+			need(s.doubt.Run, s.doubt.Commit)
 		}
 		need(s.okRun, s.okCommit)
 	}
@@ -284,8 +312,11 @@ func isRunEvent(line string) bool {
 func (x *index) add(r *Stored) bool {
 	k := keyOf(&r.Record)
 	s := x.slots[k]
-	if s == nil {
-		s = &slot{followed: slices.Clone(r.Prev)}
+	if s == nil || len(s.heads) == 0 && s.last == "" {
+		if s == nil {
+			s = &slot{}
+		}
+		s.followed = slices.Clone(r.Prev)
 		slices.Sort(s.followed)
 		s.followed = slices.Compact(s.followed)
 		if i, ok := slices.BinarySearch(s.followed, r.Run); ok {

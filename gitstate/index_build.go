@@ -22,7 +22,9 @@ type builder struct {
 	record note.Record // the one that is read, again and again
 	// If set, the results that count. Others are taken for forgotten ones: they
 	// tie who followed them to what they followed, and that is all.
-	keep func(commit string, r *note.Record) bool
+	keep      func(commit string, r *note.Record) bool
+	by        *trust // by which lines count; nil: all do
+	uncounted map[string]map[string]int
 }
 
 type buildSlot struct {
@@ -34,6 +36,7 @@ type buildSlot struct {
 	forgotten map[string][]string
 	ended     map[string]int64 // run → when it had destroyed the stack, or found drift
 	paths     paths
+	doubt     *Stored // see slot
 }
 
 type latestLine struct {
@@ -50,8 +53,8 @@ type passed struct {
 	prev      []string
 }
 
-func newBuilder() *builder {
-	return &builder{intern: map[string]string{}, slots: map[slotKey]*buildSlot{}}
+func newBuilder(by *trust) *builder {
+	return &builder{by: by, intern: map[string]string{}, slots: map[slotKey]*buildSlot{}}
 }
 
 func (b *builder) same(s string) string {
@@ -61,6 +64,22 @@ func (b *builder) same(s string) string {
 	k := strings.Clone(s)
 	b.intern[k] = k
 	return k
+}
+
+// judged takes in a note of which not every line may count.
+func (b *builder) judged(commit string, j *judged) {
+	b.note(commit, j.counted)
+	for i := range j.doubts {
+		d := &j.doubts[i]
+		d.line = strings.Clone(d.line)
+		b.slot(&d.Record).doubts(d)
+	}
+	if len(j.uncounted) > 0 {
+		if b.uncounted == nil {
+			b.uncounted = map[string]map[string]int{}
+		}
+		b.uncounted[commit] = j.uncounted
+	}
 }
 
 // note takes in the lines of one note, which share memory with its text.
@@ -169,10 +188,17 @@ func (s *buildSlot) bridge() {
 	}
 }
 
+// doubts is slot.doubts.
+func (s *buildSlot) doubts(d *Stored) {
+	if s.doubt == nil || newer(&d.Record, d.line, &s.doubt.Record, s.doubt.line) {
+		s.doubt = d
+	}
+}
+
 // done is the index of all that was taken in.
 func (b *builder) done(tree trees, reread func(commit string) ([]string, error)) (*index, error) {
 	x := newIndex()
-	x.tree = tree
+	x.tree, x.by, x.uncounted = tree, b.by, b.uncounted
 	for k, s := range b.slots {
 		s.bridge()
 		if len(s.latest) == 0 {
@@ -191,7 +217,7 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 				}
 			}
 		}
-		out := &slot{heads: make([]Stored, 0, len(s.latest)), paths: s.paths}
+		out := &slot{heads: make([]Stored, 0, len(s.latest)), paths: s.paths, doubt: s.doubt}
 		for _, h := range s.latest {
 			r, err := note.ParseRecord(h.line)
 			if err != nil {
@@ -308,8 +334,8 @@ func splitTexts(texts []string) []string {
 }
 
 // rebuild reads every note; overlay replaces some of them.
-func (s *Store) rebuild(t noteReader, tree trees, overlay []notestree.Change) (*index, error) {
-	return s.build(newBuilder(), t, tree, overlay)
+func (s *Store) rebuild(t noteReader, tree trees, overlay []notestree.Change, by *trust) (*index, error) {
+	return s.build(newBuilder(by), t, tree, overlay)
 }
 
 func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.Change) (*index, error) {
@@ -317,28 +343,37 @@ func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.
 	for _, c := range overlay {
 		over[c.Commit] = c.New
 	}
-	err := s.each(t, func(commit string, lines []string) error {
-		if _, ok := over[commit]; !ok {
-			b.note(commit, lines)
+	all := func(fn func(commit string, lines []string) error) error {
+		err := s.each(t, func(commit string, lines []string) error {
+			if _, ok := over[commit]; ok {
+				return nil
+			}
+			return fn(commit, lines)
+		})
+		for commit, lines := range over {
+			err = cmp.Or(err, fn(commit, lines))
 		}
-		return nil
-	})
+		return err
+	}
+	var err error
+	if b.by == nil {
+		err = all(func(commit string, lines []string) error { b.note(commit, lines); return nil })
+	} else {
+		err = b.by.judgeAll(all, b.judged)
+	}
 	if err != nil {
 		return nil, err
 	}
-	for commit, lines := range over {
-		b.note(commit, lines)
-	}
 	return b.done(tree, func(commit string) ([]string, error) {
 		if lines, ok := over[commit]; ok {
-			return lines, nil
+			return b.by.effective(commit, lines), nil
 		}
 		blobs, err := t.Get(plumbing.NewHash(commit))
 		if err != nil {
 			return nil, err
 		}
 		text, err := s.text(blobs)
-		return note.NormalLines(note.AppendLines(nil, text)), err
+		return b.by.effective(commit, note.NormalLines(note.AppendLines(nil, text))), err
 	})
 }
 

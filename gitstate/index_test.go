@@ -43,7 +43,7 @@ func (n allNotes) clone() allNotes {
 func (n allNotes) index() *index { return n.indexOf(nil) }
 
 func (n allNotes) indexOf(keep func(string, *note.Record) bool) *index {
-	b := newBuilder()
+	b := newBuilder(nil)
 	b.keep = keep
 	for c, lines := range n {
 		b.note(c, lines)
@@ -259,7 +259,7 @@ func TestIndexProperties(t *testing.T) {
 					if err := w.x.save(path); err != nil {
 						t.Fatal(err)
 					}
-					again, err := loadIndex(path)
+					again, err := loadIndex(path, nil)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -388,14 +388,14 @@ func TestIndexFileDamage(t *testing.T) {
 	notes.add("c1", mustLine(rec(1, note.OK, note.Deploy, "/a b\n", "R1", "R0")), mustLine(note.Record{At: gittest.T0, Event: note.Started, Run: "R1", Job: "a \"b", Attempt: 2}))
 	x, path := notes.index(), filepath.Join(t.TempDir(), "index")
 	noError(t, x.save(path))
-	again := must[*index](t)(loadIndex(path))
+	again := must[*index](t)(loadIndex(path, nil))
 	if why := again.differs(x) + x.differs(again); why != "" {
 		t.Error(why)
 	}
 	data := must[[]byte](t)(os.ReadFile(path))
 	for n := range data {
 		noError(t, os.WriteFile(path, data[:n], 0o666))
-		if _, err := loadIndex(path); err == nil {
+		if _, err := loadIndex(path, nil); err == nil {
 			t.Errorf("cut off at %d it is taken for whole", n)
 		}
 	}
@@ -403,13 +403,13 @@ func TestIndexFileDamage(t *testing.T) {
 		flipped := slices.Clone(data)
 		flipped[n] ^= 1 << (n % 8)
 		noError(t, os.WriteFile(path, flipped, 0o666))
-		if _, err := loadIndex(path); err == nil {
+		if _, err := loadIndex(path, nil); err == nil {
 			t.Errorf("with a wrong bit at %d it is taken for whole", n)
 		}
 	}
 	for _, text := range []string{"", "tmnotes index 1 x\nend\n", string(data[:60]) + "h x y\nend\n", strings.Replace(string(data), "\nh ", "\nx ", 1)} {
 		noError(t, os.WriteFile(path, []byte(text), 0o666))
-		if _, err := loadIndex(path); err == nil {
+		if _, err := loadIndex(path, nil); err == nil {
 			t.Errorf("%q is taken for an index", text)
 		}
 	}
@@ -490,7 +490,7 @@ func TestLongNoteTakesNoLonger(t *testing.T) {
 			all = append(all, mustLine(last))
 		}
 		start := time.Now()
-		b := newBuilder()
+		b := newBuilder(nil)
 		b.note("c1", note.NormalLines(all))
 		x, err := b.done(trees{}, func(string) ([]string, error) { return all, nil })
 		noError(t, err)

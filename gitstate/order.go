@@ -61,18 +61,25 @@ func (l *Latest) Underway(run string) bool {
 
 // Began are the heads of runs that came into the notes between two states.
 func (st *State) Began(before *State) ([]Stored, error) {
-	return st.s.began(before.x.tree.shared, st.x.tree.shared)
+	return st.began(before.x.tree.shared)
 }
 
-func (s *Store) began(before, now plumbing.Hash) ([]Stored, error) {
-	changes, err := s.changes(before, now)
+// began does not tell of heads that have to be signed and are not: by them a stack would be left
+// alone as one that a later commit's run has looked at.
+func (st *State) began(before plumbing.Hash) ([]Stored, error) {
+	changes, err := st.s.changes(before, st.x.tree.shared)
 	if err != nil {
 		return nil, err
 	}
 	var found []Stored
 	for _, c := range changes {
 		add, _ := diffLines(c.Old, c.New)
-		found = append(found, runHeads(c.Commit, add)...)
+		heads := runHeads(c.Commit, add)
+		if by := st.x.by; by != nil && len(heads) > 0 {
+			j := by.judge(c.Commit, c.New)
+			heads = slices.DeleteFunc(heads, func(h Stored) bool { return !j.signed(h.line) })
+		}
+		found = append(found, heads...)
 	}
 	return found, nil
 }
@@ -106,7 +113,7 @@ func (st *State) RunsSince(ctx context.Context, t time.Time) ([]Stored, error) {
 			return nil, err
 		}
 	}
-	return st.s.began(before, st.x.tree.shared)
+	return st.began(before)
 }
 
 // After tells which of some commits are descendants of another one. Of those that are

@@ -45,6 +45,9 @@ func (s *Store) pushAll(ctx context.Context, remote string, mode pushMode) (Trav
 		return tr, err
 	}
 	defer done()
+	if err := s.signForPush(ctx, mode.announce); err != nil {
+		return tr, err
+	}
 	err = s.pushShared(ctx, remote, mode, &tr)
 	if err == nil {
 		return tr, nil

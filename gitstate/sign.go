@@ -43,6 +43,7 @@ type signer struct {
 	format, program string
 	key             string
 	dir             string // in which git would call the program
+	made            string // fingerprint of the key of the last signature that gpg or gpgsm made
 }
 
 // Signs reports whether the commits that are written here are signed.
@@ -81,31 +82,44 @@ func gitBool(value string) (bool, error) {
 	return number != 0, nil
 }
 
-// newSigner reads git's configuration of what signs commits. committer is whose key an
-// OpenPGP program takes where none is configured.
-func (s *Store) newSigner(ctx context.Context, committer string) (*signer, error) {
-	sg := &signer{format: cmp.Or(strings.ToLower(s.repo.GitOwn("gpg.format")), formatOpenPGP), dir: cmp.Or(s.repo.WorkTree, s.repo.CommonDir)}
-	programs := map[string]string{formatOpenPGP: "gpg", formatX509: "gpgsm", formatSSH: "ssh-keygen"}
-	if programs[sg.format] == "" {
-		return nil, fmt.Errorf("%w: gpg.format is %q; set it to openpgp, x509 or ssh", ErrSign, s.repo.GitOwn("gpg.format"))
-	}
-	keys := []string{"gpg." + sg.format + ".program"}
-	if sg.format == formatOpenPGP {
+// usualPrograms sign where git's configuration names no other.
+var usualPrograms = map[string]string{formatOpenPGP: "gpg", formatX509: "gpgsm", formatSSH: "ssh-keygen"}
+
+// signingProgram is the program that git would call for a format.
+func (s *Store) signingProgram(ctx context.Context, format string) (program string, err error) {
+	keys := []string{"gpg." + format + ".program"}
+	if format == formatOpenPGP {
 		keys = append(keys, "gpg.program")
 	}
-	sg.program = programs[sg.format]
-	var err error
+	program = usualPrograms[format]
 	for _, key := range keys {
 		if s.repo.GitOwn(key) != "" {
-			if sg.program, err = s.path(ctx, key); err != nil {
-				return nil, err
+			if program, err = s.path(ctx, key); err != nil {
+				return "", err
 			}
 			break
 		}
 	}
 	// What is no bare name is seen from where git would call it.
-	if filepath.Base(sg.program) != sg.program && !filepath.IsAbs(sg.program) {
-		sg.program = filepath.Join(sg.dir, sg.program)
+	if filepath.Base(program) != program && !filepath.IsAbs(program) {
+		program = filepath.Join(s.signingDir(), program)
+	}
+	return program, nil
+}
+
+// signingDir is where git would call the program.
+func (s *Store) signingDir() string { return cmp.Or(s.repo.WorkTree, s.repo.CommonDir) }
+
+// newSigner reads git's configuration of what signs commits. committer is whose key an
+// OpenPGP program takes where none is configured.
+func (s *Store) newSigner(ctx context.Context, committer string) (*signer, error) {
+	sg := &signer{format: cmp.Or(strings.ToLower(s.repo.GitOwn("gpg.format")), formatOpenPGP), dir: s.signingDir()}
+	if usualPrograms[sg.format] == "" {
+		return nil, fmt.Errorf("%w: gpg.format is %q; set it to openpgp, x509 or ssh", ErrSign, s.repo.GitOwn("gpg.format"))
+	}
+	var err error
+	if sg.program, err = s.signingProgram(ctx, sg.format); err != nil {
+		return nil, err
 	}
 	switch {
 	case s.repo.GitOwn("user.signingKey") != "":
@@ -180,15 +194,19 @@ func (sg *signer) run(ctx context.Context, stdin []byte, argv []string) (stdout 
 	return out.Bytes(), complaint.String(), err
 }
 
-// sign makes the signature of a commit.
-func (sg *signer) sign(ctx context.Context, payload []byte) (string, error) {
-	sign := sg.signGPG
-	if sg.format == formatSSH {
-		sign = sg.signSSH
+// sign makes a signature; namespace is what it is for, in SSH's format.
+func (sg *signer) sign(ctx context.Context, payload []byte, namespace string) (signature string, err error) {
+	what := "records"
+	if namespace == gitNamespace {
+		what = "a notes commit"
 	}
-	signature, err := sign(ctx, payload)
+	if sg.format == formatSSH {
+		signature, err = sg.signSSH(ctx, payload, namespace)
+	} else {
+		signature, err = sg.signGPG(ctx, payload)
+	}
 	if err != nil {
-		return "", fmt.Errorf("%w a notes commit with %s, key %q: %w; see that `%s` works (tmnotes.sign=false leaves notes unsigned)", ErrSign, sg.program, sg.key, err, sg.example())
+		return "", fmt.Errorf("%w "+what+" with %s, key %q: %w; see that `%s` works (tmnotes.sign=false leaves notes unsigned)", ErrSign, sg.program, sg.key, err, sg.example())
 	}
 	return strings.ReplaceAll(signature, "\r\n", "\n"), nil
 }
@@ -204,6 +222,9 @@ func (sg *signer) example() string {
 	return sg.program + " -bsau " + key + " FILE"
 }
 
+// gitNamespace is what git's SSH signatures are made for (gpg-interface.c).
+const gitNamespace = "git"
+
 const (
 	statusPrefix  = "[GNUPG:] "
 	statusCreated = "\n" + statusPrefix + "SIG_CREATED "
@@ -211,7 +232,11 @@ const (
 
 func (sg *signer) signGPG(ctx context.Context, payload []byte) (string, error) {
 	out, stderr, err := sg.run(ctx, payload, []string{sg.program, "--status-fd=2", "-bsau", sg.key})
-	if err == nil && strings.Contains("\n"+stderr, statusCreated) {
+	if _, created, is := strings.Cut("\n"+stderr, statusCreated); err == nil && is {
+		created, _, _ = strings.Cut(created, "\n")
+		if f := strings.Fields(created); len(f) > 0 {
+			sg.made = f[len(f)-1]
+		}
 		return string(out), nil
 	}
 	var said strings.Builder
@@ -223,13 +248,13 @@ func (sg *signer) signGPG(ctx context.Context, payload []byte) (string, error) {
 	return "", complaint(said.String(), err)
 }
 
-func (sg *signer) signSSH(ctx context.Context, payload []byte) (string, error) {
+func (sg *signer) signSSH(ctx context.Context, payload []byte, namespace string) (string, error) {
 	tmp, err := os.MkdirTemp("", "tmnotes-sign-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	argv := []string{sg.program, "-Y", "sign", "-n", "git", "-f", sg.key}
+	argv := []string{sg.program, "-Y", "sign", "-n", namespace, "-f", sg.key}
 	literal, is := literalKey(sg.key)
 	if is {
 		file := filepath.Join(tmp, "key")
@@ -269,10 +294,15 @@ func complaint(stderr string, err error) error {
 	return errors.New(git.LastLines(stderr, exit.ExitCode()))
 }
 
-// TrySign makes a signature and throws it away, where commits are signed: what
+// TrySign makes a signature and throws it away, where commits or records are signed: what
 // cannot sign says so before anything is executed.
 func (s *Store) TrySign(ctx context.Context) error {
 	who := s.signature(ctx)
+	if s.signing.on {
+		if _, err := s.recordKey(ctx); err != nil {
+			return err
+		}
+	}
 	return s.seal(ctx, &object.Commit{Author: who, Committer: who, Message: "a trial\n", TreeHash: plumbing.NewHash(emptyTree)})
 }
 
@@ -286,14 +316,19 @@ func (s *Store) SignsWith(ctx context.Context) (string, error) {
 }
 
 func (s *Store) signerOf(ctx context.Context, who object.Signature) (*signer, error) {
+	signs, err := s.Signs()
+	if err != nil || !signs {
+		return nil, err
+	}
+	return s.signerFor(ctx, who)
+}
+
+// signerFor is how git signs here, whether or not it does.
+func (s *Store) signerFor(ctx context.Context, who object.Signature) (*signer, error) {
 	s.identity.Lock()
 	defer s.identity.Unlock()
 	if s.identity.signer != nil {
 		return s.identity.signer, nil
-	}
-	signs, err := s.Signs()
-	if err != nil || !signs {
-		return nil, err
 	}
 	sg, err := s.newSigner(ctx, who.Name+" <"+who.Email+">")
 	if err == nil {
@@ -316,6 +351,6 @@ func (s *Store) seal(ctx context.Context, c *object.Commit) error {
 	if err != nil {
 		return err
 	}
-	c.PGPSignature, err = sg.sign(ctx, payload)
+	c.PGPSignature, err = sg.sign(ctx, payload, gitNamespace)
 	return err
 }

@@ -77,6 +77,11 @@ type Store struct {
 
 	networkTimeout time.Duration
 	lagPatience    time.Duration
+
+	demand  *Demand // nil: records count without signatures
+	trustMu sync.Mutex
+	trust   *trust // as it was read last
+	signing signing
 }
 
 // Open opens the store of a repository, and brings what an earlier process
@@ -336,14 +341,19 @@ func (s *Store) State(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, err := s.index(t, tree)
+	by, err := s.trusted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x, err := s.index(t, tree, by)
 	if err != nil {
 		return nil, err
 	}
 	if len(overlay) > 0 && !x.apply(overlay) {
-		if x, err = s.rebuild(t, tree, overlay); err != nil {
+		if x, err = s.rebuild(t, tree, overlay, by); err != nil {
 			return nil, err
 		}
 	}
+	by.save()
 	return &State{s: s, x: x, read: read}, nil
 }

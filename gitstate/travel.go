@@ -164,7 +164,7 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 		refspecs = append(refspecs, "^"+s.claimsPrefix()+"*")
 	}
 	if what != nothing {
-		if err := s.gitFetch(ctx, remote, refspecs); err != nil {
+		if err := s.gitFetchWithSigners(ctx, remote, refspecs); err != nil {
 			return before, remoteError("fetching the notes from "+remote, remote, err)
 		}
 	}
@@ -196,12 +196,27 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	return after, nil
 }
 
+// gitFetchWithSigners fetches the remote's default branch as well where it has the file of who may sign.
+func (s *Store) gitFetchWithSigners(ctx context.Context, remote string, refspecs []string) error {
+	if !s.demand.inDefaultBranch() {
+		return s.gitFetch(ctx, remote, refspecs)
+	}
+	err := s.gitFetch(ctx, remote, append(slices.Clone(refspecs), "+HEAD:"+fetchedHead(remote)))
+	if ge := (*git.Error)(nil); errors.As(err, &ge) && strings.Contains(ge.Stderr, "remote ref HEAD") { // it has none
+		return s.gitFetch(ctx, remote, refspecs)
+	}
+	if err == nil {
+		s.demandsOf(remote)
+	}
+	return err
+}
+
 // gitFetch runs git fetch, again where what is in its way may be gone the next time.
 func (s *Store) gitFetch(ctx context.Context, remote string, refspecs []string) (err error) {
 	for range 20 {
 		_, err = s.network(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--no-filter", "--no-write-fetch-head", "--no-recurse-submodules", "--prune",
 			"--refmap=", remote}, refspecs...)...)
-		if vanished(err) {
+		if vanished(err) && !strings.Contains(err.Error(), "remote ref HEAD") {
 			continue
 		}
 		// The tracking ref may be locked by a fetch that was killed.

@@ -32,6 +32,7 @@ type Writer struct {
 	lastResult time.Time            // the latest of these
 	local      map[string]bool      // by run: whether its records stay here
 	lives      map[string]*Mark     // by run: what this process works on
+	vouching
 }
 
 // Writer makes a writer, with a file of the journal that is the run's own: processes that take part in
@@ -40,8 +41,10 @@ func (s *Store) Writer(run string) *Writer {
 	file := func(of *journal.Journal) *journal.Journal {
 		return &journal.Journal{Dir: of.Dir, Name: journalName(run), Say: of.Say}
 	}
-	return &Writer{store: s, file: file(s.journal), localFile: file(s.localJournal),
+	w := &Writer{store: s, file: file(s.journal), localFile: file(s.localJournal),
 		exact: map[string]bool{}, lastAt: map[string]time.Time{}, local: map[string]bool{}, lives: map[string]*Mark{}}
+	s.signs(w, run)
+	return w
 }
 
 func journalName(run string) string { return "run-" + run + ".log" }
@@ -68,10 +71,16 @@ func (w *Writer) append(commit string, sync bool, records []*note.Record) error 
 	if err != nil {
 		return err
 	}
-	if w.staysHere(records) {
-		return w.appendLocal(entries, sync)
+	local := w.staysHere(records)
+	if local {
+		err = w.appendLocal(entries, sync)
+	} else {
+		err = w.file.Append(entries, sync)
 	}
-	return w.file.Append(entries, sync)
+	if err == nil {
+		w.toSign(entries, records, local)
+	}
+	return err
 }
 
 // entries makes records ready to be acknowledged.
@@ -171,6 +180,9 @@ func (st *State) newestAt(id, path string) time.Time {
 				if h.At.After(st.newest[k.ident]) && h.At.Before(limit) {
 					st.newest[k.ident] = h.At
 				}
+			}
+			if d := s.doubt; d != nil && d.At.After(st.newest[k.ident]) && d.At.Before(limit) {
+				st.newest[k.ident] = d.At
 			}
 		}
 	})

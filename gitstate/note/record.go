@@ -126,6 +126,9 @@ func (r *Record) SayCommit(commit string) {
 	}
 }
 
+// SetMadeOn has a line name its commit.
+func (r *Record) SetMadeOn(commit string) { r.setExtra(CommitKey, commit) }
+
 // Triggers are the trigger files that the stack had where it was deployed, by what
 // names them; see SetTriggers.
 func (r *Record) Triggers() []string {

@@ -305,6 +305,10 @@ func openStore(c *cli.Context, env Env, dir string) (*gitstate.Store, error) {
 		s.Close()
 		return nil, err
 	}
+	if err := useSignatures(c, s); err != nil {
+		s.Close()
+		return nil, err
+	}
 	divide(c, s, env.ci())
 	return s, nil
 }

@@ -17,7 +17,8 @@ import (
 // configured are in settings.
 
 func storeFlags() []cli.Flag {
-	return flagsOf(settings.ref, settings.remote, settings.staleAfter, settings.networkTimeout)
+	return flagsOf(settings.ref, settings.remote, settings.staleAfter, settings.networkTimeout,
+		settings.requireSigned, settings.allowedSigners, settings.signRecords)
 }
 
 func syncFlags() []cli.Flag { return flagsOf(settings.sync, settings.pushInterval) }

@@ -64,6 +64,7 @@ type settingsTable struct {
 	keepLogs, listen, tokenFile, parallel, retry, retryOn, timeout, output              *setting
 	wave, maxFailures, soak, gate, onChange, report, metricsStacks                      *setting
 	op, planFile, target, run, pending, sign, committer, message                        *setting
+	signRecords, requireSigned, allowedSigners, repository                              *setting
 }
 
 func newSettings() (t settingsTable) {
@@ -120,6 +121,14 @@ func newSettings() (t settingsTable) {
 	t.pending = add(setting{name: "pending", kind: yesOrNo, noConfig: true, defText: "off",
 		meaning: "only what is not deployed yet: the code differs, or the last deployment failed"})
 	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and locks"})
+	t.signRecords = add(setting{name: "signRecords", kind: yesOrNo, defText: "as --require-signed",
+		meaning: "sign what is recorded, with the key and program that git signs commits with"})
+	t.requireSigned = add(setting{name: "requireSigned", kind: yesOrNo, defText: "off",
+		meaning: "count only records that one of --allowed-signers signed"})
+	t.allowedSigners = add(setting{name: "allowedSigners", inFile: noValue,
+		meaning: "`FILE` of who may sign: a path in the remote's default branch, REF:PATH, or an absolute path"})
+	t.repository = add(setting{name: "repository", kind: aList, noFlag: true, inFile: noValue, defText: "the remote's host and path",
+		meaning: "`NAME` of this repository in signed records; more of them are names that it had"})
 	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "commit the notes as `Name <mail>`"})
 	t.message = add(setting{name: "message", noFlag: true, meaning: "put `TEXT` before the messages of notes commits, or around them at its %s"})
 	return t
@@ -297,8 +306,12 @@ func checkSettings(s *gitstate.Store, warn func(string)) error {
 			off = off || s.IsCommitted(name) && s.Config(name) == "off"
 		}
 		if o.inFile == noValue && set || o.inFile == notOff && off {
-			return fmt.Errorf("%s: %s cannot be %s there, where any branch could set it; use git config, %s or --%s",
-				gitstate.ConfigFile, o.key(), map[inFile]string{noValue: "set", notOff: "off"}[o.inFile], o.variables[0], o.flagName())
+			use := "git config"
+			if !o.noFlag {
+				use += ", " + o.variables[0] + " or --" + o.flagName()
+			}
+			return fmt.Errorf("%s: %s cannot be %s there, where any branch could set it; use %s",
+				gitstate.ConfigFile, o.key(), map[inFile]string{noValue: "set", notOff: "off"}[o.inFile], use)
 		}
 	}
 	return nil

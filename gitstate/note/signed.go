@@ -1,0 +1,185 @@
+package note
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// Signed is the event of a line by which a run vouches for others of its lines on a commit.
+const Signed = "signed"
+
+// The keys of a signed line. They are in order, and nothing comes after the last.
+const (
+	coversKey    = "covers"
+	keyKey       = "key"
+	othersKey    = "others"
+	repoKey      = "repo"
+	signatureKey = "sig"
+)
+
+// LineID names a line in a signed one: the first bytes of the SHA-256 of its bytes, without the
+// newline. A second line with the same name takes 2^160 tries, two lines with one 2^80.
+type LineID [20]byte
+
+// IDOf names a line.
+func IDOf(line string) (id LineID) {
+	sum := sha256.Sum256([]byte(line))
+	copy(id[:], sum[:])
+	return id
+}
+
+// inTombstone is the id of the line that a tombstone names by its digest.
+func inTombstone(digest string) (id LineID, ok bool) {
+	for i := range id {
+		if 2*i+1 >= len(digest) {
+			return id, false
+		}
+		hi, lo := strings.IndexByte(hexDigits, digest[2*i]), strings.IndexByte(hexDigits, digest[2*i+1])
+		if hi < 0 || lo < 0 {
+			return id, false
+		}
+		id[i] = byte(hi<<4 | lo)
+	}
+	return id, true
+}
+
+const hexDigits = "0123456789abcdef"
+
+// Removed is the id of the line that a tombstone took away.
+func (r *Record) Removed() (id LineID, ok bool) {
+	if r.Event != Forgotten {
+		return id, false
+	}
+	return inTombstone(r.Digest)
+}
+
+// Vouched is what a signed line says of others. Of lines whose absence could have a stack
+// taken for deployed it has the slots as well: what takes one away cannot hide whose it was.
+type Vouched struct {
+	Repository string // whose commit it is
+	Key        string // the signer's, as its program names it
+	Lines      []LineID
+	Others     []Other // of the first of Lines, one for each
+}
+
+// Other is a slot with a record that is no success.
+type Other struct{ Op, Target, Stack, ID, Backend string }
+
+// NeedsOther reports whether a signed line names the record's slot: if it were taken away,
+// what was there before it would count.
+func (r *Record) NeedsOther() bool {
+	return r.Status != "" && !(r.Status == OK && (r.Op == Deploy || GroupOf(r.Op) != Deploy)) && r.Status != Released
+}
+
+// Vouch makes the line that vouches for others of the run, leg and commit, but for its
+// signature. No line that is not final is among them.
+func Vouch(by Record, repository, key string, lines []string) Record {
+	type named struct {
+		id    LineID
+		other *Other
+	}
+	all := make([]named, 0, len(lines))
+	for _, line := range lines {
+		n := named{id: IDOf(line)}
+		if r, err := ParseRecord(line); err == nil && r.NeedsOther() {
+			n.other = &Other{r.Op, r.Target, r.Stack, r.ID, r.Backend()}
+		}
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(a, b named) int {
+		if (a.other == nil) != (b.other == nil) {
+			if a.other != nil {
+				return -1
+			}
+			return 1
+		}
+		return slices.Compare(a.id[:], b.id[:])
+	})
+	var covers strings.Builder
+	var others []string
+	for _, n := range all {
+		covers.WriteString(base64.RawURLEncoding.EncodeToString(n.id[:]))
+		if n.other != nil {
+			others = append(others, n.other.String())
+		}
+	}
+	by.Event = Signed
+	by.setExtra(coversKey, covers.String())
+	by.setExtra(othersKey, strings.Join(others, " "))
+	by.setExtra(keyKey, key)
+	by.setExtra(repoKey, repository)
+	return by
+}
+
+// Of an entry no word has a blank, a colon or a percent sign of its own.
+var (
+	escapeOther   = strings.NewReplacer("%", "%25", ":", "%3A", " ", "%20")
+	unescapeOther = strings.NewReplacer("%25", "%", "%3A", ":", "%20", " ")
+)
+
+func (o *Other) String() string {
+	words := []string{o.Op, o.Target, o.Stack, o.ID, o.Backend}
+	for i := range words {
+		words[i] = escapeOther.Replace(words[i])
+	}
+	return strings.TrimRight(strings.Join(words, ":"), ":")
+}
+
+// Vouched reads what a signed line says.
+func (r *Record) Vouched() (v Vouched, err error) {
+	v.Repository, v.Key = r.extra(repoKey), r.extra(keyKey)
+	const each = 27 // characters of base64
+	covers := r.extra(coversKey)
+	if r.Event != Signed || len(covers)%each != 0 {
+		return v, errors.New("it names no lines")
+	}
+	for ; covers != ""; covers = covers[each:] {
+		var id LineID
+		if n, err := base64.RawURLEncoding.Strict().Decode(id[:], []byte(covers[:each])); err != nil || n != len(id) {
+			return v, errors.New("it names no lines")
+		}
+		v.Lines = append(v.Lines, id)
+	}
+	for entry := range strings.FieldsSeq(r.extra(othersKey)) {
+		words := strings.Split(entry, ":")
+		if len(words) > 5 {
+			return v, errors.New("it names no stacks")
+		}
+		words = append(words, "", "", "", "", "")
+		for i := range words {
+			words[i] = unescapeOther.Replace(words[i])
+		}
+		v.Others = append(v.Others, Other{words[0], words[1], words[2], words[3], words[4]})
+	}
+	if len(v.Others) > len(v.Lines) {
+		return v, errors.New("it names more stacks than lines")
+	}
+	return v, nil
+}
+
+// Payload is what the signature of a line without one is made over.
+func (r *Record) Payload() (string, error) {
+	line, err := r.Line()
+	return line + "\n", err
+}
+
+// Sign adds the signature to a line that has none.
+func (r *Record) Sign(signature []byte) {
+	r.setExtra(signatureKey, base64.RawStdEncoding.EncodeToString(signature))
+}
+
+// SplitSigned parts a signed line into what the signature is over, and the signature.
+func SplitSigned(line string) (payload string, signature []byte, err error) {
+	i := strings.LastIndex(line, " "+signatureKey+"=")
+	if i < 0 {
+		return "", nil, errors.New("it has no signature")
+	}
+	signature, err = base64.RawStdEncoding.Strict().DecodeString(line[i+len(" "+signatureKey+"="):])
+	if err != nil || len(signature) == 0 {
+		return "", nil, errors.New("its signature is not base64")
+	}
+	return line[:i] + "\n", signature, nil
+}

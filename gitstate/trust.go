@@ -1,0 +1,475 @@
+package gitstate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
+	"github.com/tmnotes/tmnotes/gitstate/internal/signers"
+	"github.com/tmnotes/tmnotes/gitstate/note"
+)
+
+// Who can push the notes can write any line. Where signatures are required, a line counts
+// only if a signed one vouches for it (FORMAT.md, "Signed records"), made with a key that the
+// project's file of signers allows. What none vouches for never has a stack skipped: of what
+// is not signed a success is as if it were not there, and anything else has the stack run again.
+
+// ErrSigners is wrapped by errors of a file of signers that is missing or cannot be read.
+var ErrSigners = errors.New("who may sign is not known")
+
+// Demand is what makes records count only where they are signed.
+type Demand struct {
+	// Signers is the file of who may sign: a path in the remote's default branch, REF:PATH with a full
+	// name of a ref, or the absolute path of a file outside of the repository.
+	Signers      string
+	Repositories []string // names that signed records may have for this repository
+	Remote       string   // where that default branch is; "" for none
+}
+
+// Demand has what is read from now on count only where it is signed.
+func (s *Store) Demand(d Demand) { s.demand = &d }
+
+// Demands reports whether records count only where they are signed.
+func (s *Store) Demands() bool { return s.demand != nil }
+
+// demandsOf has the default branch that was fetched last say who may sign.
+func (s *Store) demandsOf(remote string) {
+	s.trustMu.Lock()
+	defer s.trustMu.Unlock()
+	s.demand.Remote = remote
+}
+
+// trust is who may sign, as it was read at one moment, and what was found by that.
+type trust struct {
+	s      *Store
+	policy *signers.Policy
+	digest string // of all that a verdict depends on
+	known  verified
+	ofOwn  atomic.Bool // a line counted because this process wrote it
+}
+
+// trusted reads who may sign; nil where nothing has to be signed.
+func (s *Store) trusted(ctx context.Context) (*trust, error) {
+	if s.demand == nil {
+		return nil, nil
+	}
+	allowed, limits, err := s.signersFile()
+	if err != nil {
+		return nil, err
+	}
+	policy, err := signers.Parse(allowed, limits)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrSigners, s.demand.Signers, err)
+	}
+	digest := note.Digest(policy.Digest() + "\n" + strings.Join(s.demand.Repositories, "\n"))
+	s.trustMu.Lock()
+	defer s.trustMu.Unlock()
+	if s.trust == nil || s.trust.digest != digest {
+		s.trust = &trust{s: s, policy: policy, digest: digest}
+		s.trust.known.open(filepath.Join(s.private, "verified-"+s.refName()), digest)
+		policy.Programs, policy.Dir = s.signingPrograms(ctx), s.signingDir()
+	}
+	return s.trust, nil
+}
+
+// fetchedHead is where the remote's default branch stands as it was fetched with the notes.
+func fetchedHead(remote string) string { return "refs/tmnotes/remotes/" + remote + "/HEAD" }
+
+// inDefaultBranch reports whether the file of signers is that of the remote's default branch.
+func (d *Demand) inDefaultBranch() bool {
+	return d != nil && d.Signers != "" && !filepath.IsAbs(d.Signers) && !strings.HasPrefix(d.Signers, "~") && !strings.Contains(d.Signers, ":")
+}
+
+// signersFile reads who may sign, and what each of them may record, which may be said nowhere.
+func (s *Store) signersFile() (allowed, limits []byte, err error) {
+	of := s.demand.Signers
+	fail := func(err error) ([]byte, []byte, error) { return nil, nil, fmt.Errorf("%w: %w", ErrSigners, err) }
+	if of == "" {
+		return fail(errors.New("signatures are required, and no file of signers is set; set tmnotes.allowedSigners to its path in the default branch"))
+	}
+	if rest, is := strings.CutPrefix(of, "~/"); is {
+		home := s.repo.Getenv("HOME")
+		of = filepath.Join(home, rest)
+	}
+	if filepath.IsAbs(of) {
+		if allowed, err = os.ReadFile(of); err != nil {
+			return fail(err)
+		}
+		if limits, err = os.ReadFile(of + limitsSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fail(err)
+		}
+		return allowed, limits, nil
+	}
+	ref, path, named := strings.Cut(of, ":")
+	if !named {
+		ref, path = fetchedHead(s.demand.Remote), of
+	} else if !strings.HasPrefix(ref, "refs/") {
+		return fail(fmt.Errorf("tmnotes.allowedSigners: %q is not the full name of a ref; write it like refs/remotes/origin/main:%s", ref, path))
+	}
+	commit, err := s.repo.Resolve(ref) // by its full name alone: a tag may be named like it
+	if err == nil && commit.IsZero() && !named {
+		ref = "refs/remotes/" + s.demand.Remote + "/HEAD"
+		commit, err = s.repo.Resolve(ref)
+	}
+	switch {
+	case err != nil:
+		return fail(err)
+	case commit.IsZero() && !named && s.demand.Remote == "":
+		return fail(fmt.Errorf("%s is to be read from a remote's default branch, and this repository has no remote; name a ref: refs/heads/main:%s", path, path))
+	case commit.IsZero() && !named:
+		return fail(fmt.Errorf("the default branch of %s was not fetched, or there is none; `tmnotes fetch` brings it", s.demand.Remote))
+	case commit.IsZero():
+		return fail(fmt.Errorf("%s is not in this clone", ref))
+	}
+	if _, _, allowed, err = s.repo.Lookup(commit.String() + ":" + path); err != nil {
+		return fail(fmt.Errorf("%s at %s: %w", path, ref, err))
+	}
+	if _, _, limits, err = s.repo.Lookup(commit.String() + ":" + path + limitsSuffix); err != nil && !errors.Is(err, git.ErrMissing) {
+		return fail(fmt.Errorf("%s%s at %s: %w", path, limitsSuffix, ref, err))
+	}
+	return allowed, limits, nil
+}
+
+// limitsSuffix is the end of the name of the file that says what signers may record.
+const limitsSuffix = ".limits"
+
+// Signature is a signed line, and whose it is.
+type Signature struct {
+	Line
+	Principal string // whose, as the file of signers names them
+	Key       string
+	Covers    int   // lines
+	Missing   int   // of these, that are neither there nor removed by a record that counts
+	Bad       error // why it counts for nothing
+}
+
+// judged is a note as it counts where signatures are required.
+type judged struct {
+	counted []string // the lines that count
+	doubts  []Stored // what is no success, and not signed; or was signed, and is gone
+	// How many records do not count, by who made them.
+	uncounted  map[string]int
+	signatures []Signature
+	covered    map[note.LineID]string // whose signature is over a line
+	isOwn      func(line string) bool
+}
+
+// reading is a note that is being judged.
+type reading struct {
+	judged
+	t       *trust
+	commit  string
+	lines   []string
+	records []note.Record // of lines, the zero value for what is none
+	present map[note.LineID]bool
+	removed map[note.LineID]bool // by tombstones that count
+	runs    map[string]bool      // of which something is signed
+	by      map[string]string    // by run: who, as a head says
+}
+
+// judge says which lines of a commit's note count. It may be called from several goroutines.
+func (t *trust) judge(commit string, lines []string) *judged {
+	j := &reading{t: t, commit: commit, lines: lines, records: make([]note.Record, len(lines)), present: map[note.LineID]bool{},
+		removed: map[note.LineID]bool{}, runs: map[string]bool{}, by: map[string]string{}}
+	j.uncounted, j.covered, j.isOwn = map[string]int{}, map[note.LineID]string{}, t.s.isOwn
+	for i, line := range lines {
+		j.present[note.IDOf(line)] = true
+		if r := &j.records[i]; r.Parse(line) != nil {
+			*r = note.Record{}
+		} else if r.Event == note.Signed {
+			j.sign(line, r)
+		} else if r.Event == note.Started && r.By != "" {
+			j.by[r.Run] = r.By
+		}
+	}
+	for i, line := range lines {
+		r := &j.records[i]
+		if r.Run == "" || !j.counts(line, r) {
+			continue
+		}
+		j.runs[r.Run] = true
+		if id, is := r.Removed(); is {
+			j.removed[id] = true
+		}
+	}
+	var is *copied
+	for i, line := range lines {
+		if r := &j.records[i]; j.keeps(line, r) {
+			j.counted = append(j.counted, line)
+		} else {
+			if is == nil {
+				c := historyOf(commit, lines)
+				is = &c
+			}
+			if !is.history(line) {
+				j.doubt(line, r)
+			}
+		}
+	}
+	j.missing()
+	return &j.judged
+}
+
+// sign takes in a signed line.
+func (j *reading) sign(line string, r *note.Record) {
+	sg := Signature{Line: Line{Commit: j.commit, Text: line, Record: *r}}
+	v, err := r.Vouched()
+	sg.Key, sg.Covers = v.Key, len(v.Lines)
+	switch {
+	case err != nil:
+		sg.Bad = err
+	case r.MadeOn() != j.commit:
+		sg.Bad, sg.Copied = fmt.Errorf("it is of another commit, %s", note.Short(r.MadeOn())), true
+	case !slices.Contains(j.t.s.demand.Repositories, v.Repository):
+		sg.Bad = fmt.Errorf("it is of another repository, %q", v.Repository)
+	default:
+		sg.Principal, sg.Bad = j.t.whose(line, r, v.Key)
+	}
+	if sg.Bad == nil {
+		for _, id := range v.Lines {
+			j.covered[id] = sg.Principal
+		}
+	}
+	j.signatures = append(j.signatures, sg)
+}
+
+// whose says who made the signature of a line.
+func (t *trust) whose(line string, r *note.Record, key string) (string, error) {
+	if principal, is := t.known.get(line); is {
+		return principal, nil
+	}
+	payload, blob, err := note.SplitSigned(line)
+	if err != nil {
+		return "", err
+	}
+	principal, err := t.policy.Verify(context.Background(), signers.Signature{Key: key, Blob: blob, Payload: []byte(payload), At: r.At})
+	if err == nil {
+		t.known.put(line, principal)
+	}
+	return principal, err
+}
+
+// counts reports whether a line is signed by somebody who may record it, or was written by this
+// process, which has not pushed it yet.
+func (j *reading) counts(line string, r *note.Record) bool {
+	if principal, is := j.covered[note.IDOf(line)]; is {
+		if r.Stack == "" {
+			return true // of a run, not of a stack
+		}
+		ok, _ := j.t.policy.May(principal, r.Op, r.Target, r.Stack)
+		return ok
+	}
+	if j.t.s.isOwn(line) {
+		j.t.ofOwn.Store(true)
+		return true
+	}
+	return false
+}
+
+// signed reports whether a signature is over a line, or this process wrote it.
+func (j *judged) signed(line string) bool {
+	_, is := j.covered[note.IDOf(line)]
+	return is || j.isOwn(line)
+}
+
+// keeps reports whether a line is read as it is. What is open is never signed, since it goes when
+// the stack has ended: it has no stack taken for deployed. A head or an end of a run of which
+// other lines are signed must be, too: it could make them another commit's.
+func (j *reading) keeps(line string, r *note.Record) bool {
+	switch {
+	case r.Run == "" || r.Event == note.Signed || r.Status.Open() || j.counts(line, r):
+		return true
+	case r.Event == note.Started || r.Event == note.Finished:
+		return !j.runs[r.Run]
+	}
+	return false
+}
+
+// doubt takes in a line that does not count.
+func (j *reading) doubt(line string, r *note.Record) {
+	if r.Status != "" || r.Event == note.Forgotten {
+		j.uncounted[cmp.Or(nameless(r.By), nameless(j.by[r.Run]), "run "+note.ShortRun(r.Run))]++
+	}
+	if r.NeedsOther() && !isHold(r.Op) {
+		j.doubts = append(j.doubts, Stored{Commit: j.commit, Record: *r, line: line, unsigned: true})
+	}
+}
+
+func nameless(by string) string {
+	name, _, _ := strings.Cut(by, " <")
+	return name
+}
+
+// missing finds what was signed, is no success, and is gone.
+func (j *reading) missing() {
+	for i := range j.signatures {
+		sg := &j.signatures[i]
+		if sg.Bad != nil {
+			continue
+		}
+		v, _ := sg.Record.Vouched()
+		for k, id := range v.Lines {
+			if j.present[id] || j.removed[id] {
+				continue
+			}
+			if k >= len(v.Others) || note.GroupOf(v.Others[k].Op) == note.Drift && j.repeated(&v.Others[k]) {
+				continue // a success, or a drift result that a later one stands for
+			}
+			sg.Missing++
+			j.stand(&sg.Record, &v.Others[k])
+		}
+	}
+	slices.Sort(j.counted)
+}
+
+// repeated reports whether another result of drift stands for one.
+func (j *reading) repeated(o *note.Other) bool {
+	return slices.ContainsFunc(j.records, func(r note.Record) bool {
+		return r.Op == o.Op && r.Target == o.Target && r.Stack == o.Stack && r.NeedsOther() && !r.Status.Open()
+	})
+}
+
+// stand has something stand for a record that is gone.
+func (j *reading) stand(by *note.Record, o *note.Other) {
+	r := note.Record{At: by.At, Status: note.Failed, Op: o.Op, Target: o.Target, Stack: o.Stack, ID: o.ID, Run: by.Run,
+		Reason: "the record was signed, and is gone from the notes"}
+	r.SetBackend(o.Backend)
+	if isHold(o.Op) {
+		r.Status = note.Held
+	}
+	line, err := r.Line()
+	if err != nil {
+		return // nothing can be recorded of what is no stack
+	}
+	if isHold(o.Op) {
+		j.counted = append(j.counted, line)
+	} else {
+		j.doubts = append(j.doubts, Stored{Commit: j.commit, Record: r, line: line, unsigned: true})
+	}
+}
+
+// isHold reports whether an operation is a person's lock of stacks, or its end.
+func isHold(op string) bool { return strings.HasPrefix(op, "hold") }
+
+// effective is what a note says where signatures are required, which is all of it elsewhere.
+func (t *trust) effective(commit string, lines []string) []string {
+	if t == nil {
+		return lines
+	}
+	return t.judge(commit, lines).counted
+}
+
+// name is what the index of a trust is kept under.
+func (t *trust) name() string {
+	if t == nil {
+		return ""
+	}
+	return t.digest
+}
+
+// countedOwn reports whether a line counted because this process wrote it.
+func (t *trust) countedOwn() bool {
+	return t != nil && t.ofOwn.Load()
+}
+
+// doubt takes in a result that does not count, and is no success. Of several the newest stands.
+func (s *slot) doubts(d *Stored) {
+	if s.doubt == nil || newer(&d.Record, d.line, &s.doubt.Record, s.doubt.line) {
+		s.doubt = d
+	}
+}
+
+// applyDoubts follows changes of what does not count. It reports false where one that stood is gone.
+func (x *index) applyDoubts(changes []notestree.Change) bool {
+	by := x.by
+	if by == nil {
+		return true
+	}
+	for _, c := range changes {
+		was, is := by.judge(c.Commit, c.Old), by.judge(c.Commit, c.New)
+		delete(x.uncounted, c.Commit)
+		x.uncounts(c.Commit, is.uncounted)
+		for _, d := range was.doubts {
+			if s := x.slots[keyOf(&d.Record)]; s != nil && s.doubt != nil && s.doubt.line == d.line && s.doubt.Commit == d.Commit &&
+				!slices.ContainsFunc(is.doubts, func(e Stored) bool { return e.line == d.line }) {
+				return false
+			}
+		}
+		for i := range is.doubts {
+			d := &is.doubts[i]
+			k := keyOf(&d.Record)
+			if x.slots[k] == nil {
+				x.slots[k] = &slot{}
+			}
+			x.slots[k].doubts(d)
+		}
+	}
+	return true
+}
+
+// Uncounted says how many records do not count for want of a valid signature, and who made them.
+func (st *State) Uncounted() (n int, by []string) {
+	of := map[string]int{}
+	for _, commit := range st.x.uncounted {
+		for who, k := range commit {
+			of[who] += k
+			n += k
+		}
+	}
+	by = slices.SortedFunc(maps.Keys(of), func(a, b string) int { return cmp.Or(of[b]-of[a], strings.Compare(a, b)) })
+	return n, by
+}
+
+// judgeAll judges notes side by side, since a signature takes longer than all else, and hands on what
+// counts of each.
+func (t *trust) judgeAll(all func(fn func(commit string, lines []string) error) error, take func(commit string, j *judged)) error {
+	type one struct {
+		commit string
+		lines  []string
+		j      *judged
+	}
+	var batch []one
+	work := func() {
+		var next atomic.Int64
+		var group sync.WaitGroup
+		for range runtime.GOMAXPROCS(0) {
+			group.Go(func() {
+				for i := next.Add(1) - 1; i < int64(len(batch)); i = next.Add(1) - 1 {
+					batch[i].j = t.judge(batch[i].commit, batch[i].lines)
+				}
+			})
+		}
+		group.Wait()
+		for i := range batch {
+			take(batch[i].commit, batch[i].j)
+		}
+		batch = batch[:0]
+	}
+	err := all(func(commit string, lines []string) error {
+		batch = append(batch, one{commit: commit, lines: slices.Clone(lines)})
+		if len(batch) == 512 {
+			work()
+		}
+		return nil
+	})
+	work()
+	return err
+}
+
+// save keeps what was verified.
+func (t *trust) save() {
+	if t != nil && t.s.readOnly == nil {
+		t.known.save()
+	}
+}

@@ -1,0 +1,69 @@
+package gitstate
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
+)
+
+// verified remembers whose the signatures were that have been verified, by the digest of their lines,
+// in a file: to verify one takes longer than to read its line. It is good for one file of signers.
+type verified struct {
+	path, head string
+	mu         sync.Mutex
+	of         map[string]string // principal, by digest
+	fresh      int               // not in the file yet
+}
+
+const verifiedMagic = "tmnotes verified 1 "
+
+// open reads what was remembered under the digest; of another one, or damaged, it is nothing.
+func (v *verified) open(path, digest string) {
+	v.path, v.head, v.of = path, verifiedMagic+digest, map[string]string{}
+	body, err := readCache(path)
+	if err != nil {
+		return
+	}
+	head, body, _ := strings.Cut(body, "\n")
+	if head != v.head {
+		return
+	}
+	for line := range strings.Lines(body) {
+		digest, principal, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		v.of[digest] = principal
+	}
+}
+
+func (v *verified) get(line string) (principal string, is bool) {
+	digest := note.Digest(line)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	principal, is = v.of[digest]
+	return principal, is
+}
+
+func (v *verified) put(line, principal string) {
+	digest := note.Digest(line)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.of[digest] = principal
+	v.fresh++
+}
+
+// save writes what is new. Without it the next command verifies again, and finds the same.
+func (v *verified) save() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.fresh == 0 {
+		return
+	}
+	var b strings.Builder
+	b.WriteString(v.head + "\n")
+	for digest, principal := range v.of {
+		b.WriteString(digest + " " + principal + "\n")
+	}
+	if writeCache(v.path, []byte(b.String())) == nil {
+		v.fresh = 0
+	}
+}
