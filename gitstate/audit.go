@@ -40,17 +40,9 @@ func (s *Store) Note(commit string) (found []Line, err error) {
 func (s *Store) NotesOf(commits []string, fn func(commit string, lines []Line) error) error {
 	return s.notes(func(t noteReader, over map[string][]string) error {
 		for _, commit := range commits {
-			lines, ok := over[commit]
-			if !ok {
-				blobs, err := t.Get(plumbing.NewHash(commit))
-				if err != nil {
-					return &note.RecordError{Commit: commit, Err: err}
-				}
-				text, err := s.text(blobs)
-				if err != nil {
-					return &note.RecordError{Commit: commit, Err: err}
-				}
-				lines = note.NormalLines(note.AppendLines(nil, text))
+			lines, err := s.noteLines(t, over, commit)
+			if err != nil {
+				return err
 			}
 			if err := fn(commit, parseLines(commit, lines)); err != nil {
 				return err
@@ -78,21 +70,7 @@ func madeHere(commit string, lines []string) []Line {
 // were copied there from the note of another commit.
 func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
 	return s.notes(func(t noteReader, over map[string][]string) error {
-		err := s.each(t, func(commit string, lines []string) error {
-			if _, ok := over[commit]; ok {
-				return nil
-			}
-			return fn(commit, madeHere(commit, lines))
-		})
-		if err != nil {
-			return err
-		}
-		for commit, lines := range over {
-			if err := fn(commit, madeHere(commit, lines)); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.eachOver(t, over, func(commit string, lines []string) error { return fn(commit, madeHere(commit, lines)) })
 	})
 }
 

@@ -184,8 +184,26 @@ func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
 			}
 		}
 	}
+	if err == nil && s.demand != nil {
+		err = s.disclaim(&c, commit.Message)
+	}
 	c.at = []refValue{{ref: ref, name: ident(c.ID, c.Stack), hash: hash}}
 	return c, err
+}
+
+// disclaim has a claim that nobody signed who may count as one that was let go of.
+func (s *Store) disclaim(c *Claim, message string) error {
+	by, err := s.trusted(context.Background())
+	if err != nil {
+		return err
+	}
+	lines := note.AppendLines(nil, message)
+	j := by.judge(c.Commit, lines)
+	c.Released = c.Released || !slices.ContainsFunc(lines, func(line string) bool {
+		r, err := note.ParseRecord(line)
+		return err == nil && r.Event == Claimed && r.Run == c.Run && r.Stack == c.Stack && r.Target == c.Target && slices.Contains(j.counted, line)
+	})
+	return nil
 }
 
 func unreadableClaim(remote, ref string, err error) error {
@@ -211,6 +229,7 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string)
 	if err != nil {
 		return nil, err
 	}
+	together = together || s.signing.on
 	all := make([][]claimChange, len(claims))
 	var commits []*claimCommit
 	for i, c := range claims {
@@ -232,6 +251,13 @@ func (s *Store) writeClaims(ctx context.Context, claims []*Claim, holder string)
 		}
 	}
 	for _, c := range commits {
+		if s.signing.on {
+			signed, err := s.vouchFor(ctx, note.Record{Run: claims[0].Run, At: claims[0].At.UTC().Truncate(time.Millisecond)}, claims[0].Commit, strings.Split(strings.TrimSpace(c.body), "\n"))
+			if err != nil {
+				return nil, err
+			}
+			c.body += signed + "\n"
+		}
 		h, err := s.newCommit(ctx, w, s.message(c.subject, c.body), tree)
 		if err != nil {
 			return nil, err

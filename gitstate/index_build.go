@@ -67,7 +67,7 @@ func (b *builder) same(s string) string {
 }
 
 // judged takes in a note of which not every line may count.
-func (b *builder) judged(commit string, j *judged) {
+func (b *builder) judged(commit string, _ []string, j *judged) {
 	b.note(commit, j.counted)
 	for i := range j.doubts {
 		d := &j.doubts[i]
@@ -343,18 +343,7 @@ func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.
 	for _, c := range overlay {
 		over[c.Commit] = c.New
 	}
-	all := func(fn func(commit string, lines []string) error) error {
-		err := s.each(t, func(commit string, lines []string) error {
-			if _, ok := over[commit]; ok {
-				return nil
-			}
-			return fn(commit, lines)
-		})
-		for commit, lines := range over {
-			err = cmp.Or(err, fn(commit, lines))
-		}
-		return err
-	}
+	all := func(fn func(commit string, lines []string) error) error { return s.eachOver(t, over, fn) }
 	var err error
 	if b.by == nil {
 		err = all(func(commit string, lines []string) error { b.note(commit, lines); return nil })
@@ -365,16 +354,39 @@ func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.
 		return nil, err
 	}
 	return b.done(tree, func(commit string) ([]string, error) {
-		if lines, ok := over[commit]; ok {
-			return b.by.effective(commit, lines), nil
-		}
-		blobs, err := t.Get(plumbing.NewHash(commit))
-		if err != nil {
-			return nil, err
-		}
-		text, err := s.text(blobs)
-		return b.by.effective(commit, note.NormalLines(note.AppendLines(nil, text))), err
+		lines, err := s.noteLines(t, over, commit)
+		return b.by.effective(commit, lines), err
 	})
+}
+
+// eachOver is each, with some notes in the place of those that are there.
+func (s *Store) eachOver(t noteReader, over map[string][]string, fn func(commit string, lines []string) error) error {
+	err := s.each(t, func(commit string, lines []string) error {
+		if _, ok := over[commit]; ok {
+			return nil
+		}
+		return fn(commit, lines)
+	})
+	for commit, lines := range over {
+		err = cmp.Or(err, fn(commit, lines))
+	}
+	return err
+}
+
+// noteLines is one of them, in normal form.
+func (s *Store) noteLines(t noteReader, over map[string][]string, commit string) ([]string, error) {
+	if lines, ok := over[commit]; ok {
+		return lines, nil
+	}
+	blobs, err := t.Get(plumbing.NewHash(commit))
+	if err != nil {
+		return nil, &note.RecordError{Commit: commit, Err: err}
+	}
+	text, err := s.text(blobs)
+	if err != nil {
+		return nil, &note.RecordError{Commit: commit, Err: err}
+	}
+	return note.NormalLines(note.AppendLines(nil, text)), nil
 }
 
 // each hands on all notes in normal form, in the order of their commits'

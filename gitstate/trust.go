@@ -433,7 +433,7 @@ func (st *State) Uncounted() (n int, by []string) {
 
 // judgeAll judges notes side by side, since a signature takes longer than all else, and hands on what
 // counts of each.
-func (t *trust) judgeAll(all func(fn func(commit string, lines []string) error) error, take func(commit string, j *judged)) error {
+func (t *trust) judgeAll(all func(fn func(commit string, lines []string) error) error, take func(commit string, lines []string, j *judged)) error {
 	type one struct {
 		commit string
 		lines  []string
@@ -452,7 +452,7 @@ func (t *trust) judgeAll(all func(fn func(commit string, lines []string) error) 
 		}
 		group.Wait()
 		for i := range batch {
-			take(batch[i].commit, batch[i].j)
+			take(batch[i].commit, batch[i].lines, batch[i].j)
 		}
 		batch = batch[:0]
 	}

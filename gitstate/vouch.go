@@ -130,35 +130,16 @@ func (w *Writer) Sign(ctx context.Context) error {
 // vouch writes the line that vouches for others.
 func (w *Writer) vouch(ctx context.Context, k vouchKey, leg int, lines []string) error {
 	s := w.store
-	key, err := s.recordKey(ctx)
-	if err != nil {
-		return err
-	}
-	by := note.Record{Run: k.run, Op: ""}
+	by := note.Record{Run: k.run, At: s.now().UTC().Truncate(time.Millisecond)}
 	w.mu.Lock()
-	by.At = s.now().UTC().Truncate(time.Millisecond)
 	if !by.At.After(w.lastResult) {
 		by.At = w.lastResult.Add(time.Millisecond) // later than what it is about
 	}
 	w.mu.Unlock()
 	by.SetLeg(leg)
-	r := note.Vouch(by, s.signing.repository, key, lines)
-	r.SetMadeOn(k.commit)
-	payload, err := r.Payload()
-	if err != nil {
-		return &note.RecordError{Commit: k.commit, Err: err}
-	}
-	signature, is, err := s.signPayload(ctx, []byte(payload))
+	line, err := s.vouchFor(ctx, by, k.commit, lines)
 	if err != nil {
 		return err
-	}
-	if is != key {
-		return fmt.Errorf("%w: the key is %s, and was %s a moment ago", ErrSign, is, key)
-	}
-	r.Sign(signature)
-	line, err := r.Line()
-	if err != nil {
-		return &note.RecordError{Commit: k.commit, Err: err}
 	}
 	entries := []journal.Entry{{Commit: plumbing.NewHash(k.commit), Line: line}}
 	if k.local {
@@ -170,9 +151,31 @@ func (w *Writer) vouch(ctx context.Context, k vouchKey, leg int, lines []string)
 		for _, line := range lines {
 			s.signing.own.Delete(note.IDOf(line))
 		}
-		s.signing.own.Store(note.IDOf(line), true)
 	}
 	return err
+}
+
+// vouchFor makes the line that vouches for lines of a commit.
+func (s *Store) vouchFor(ctx context.Context, by note.Record, commit string, lines []string) (string, error) {
+	key, err := s.recordKey(ctx)
+	if err != nil {
+		return "", err
+	}
+	r := note.Vouch(by, s.signing.repository, key, lines)
+	r.SetMadeOn(commit)
+	payload, err := r.Payload()
+	if err != nil {
+		return "", &note.RecordError{Commit: commit, Err: err}
+	}
+	signature, with, err := s.signPayload(ctx, []byte(payload))
+	if err != nil {
+		return "", err
+	}
+	if with != key {
+		return "", fmt.Errorf("%w: the key is %s, and was %s a moment ago", ErrSign, with, key)
+	}
+	r.Sign(signature)
+	return r.Line()
 }
 
 // recordKey is the key that records are signed with, as its program names it. What cannot sign

@@ -40,7 +40,7 @@ var exitCodes = []struct {
 	meaning string
 }{
 	{exitOK, "all selected stacks are ok (also when nothing was to be done, when other jobs did it, and when a drift run found drift)"},
-	{exitFailed, "at least one stack failed, was blocked or canceled (check: the notes need a hand; doctor: a deployment would fail)"},
+	{exitFailed, "at least one stack failed, was blocked or canceled (check: the notes need a hand; verify: records are not signed as they should be; doctor: a deployment would fail)"},
 	{exitUsage, "usage, configuration, or state that could not be read or announced: nothing was executed"},
 	{exitNotPushed, "the work was done, but its record could not be pushed"},
 	{exitExec, "exec: an error of tmnotes itself (otherwise exec passes on the command's exit code)"},
@@ -127,7 +127,7 @@ func newApp(env Env) *cli.App {
 			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), matrixCommand(env), listCommand(env), statusCommand(env),
 			logCommand(env), runsCommand(env), showCommand(env), blameCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env),
 			forgetCommand(env), unlockCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
-			doctorCommand(env), checkCommand(env), versionCommand(env), completionCommand(env), helpCommand(env),
+			doctorCommand(env), checkCommand(env), verifyCommand(env), versionCommand(env), completionCommand(env), helpCommand(env),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

@@ -115,6 +115,11 @@ func noRecord(of string, recorded map[string]bool) error {
 
 // record appends what somebody says by hand, and sends it where that is to be sent.
 func (here *clone) record(commit string, records ...*note.Record) error {
+	if here.store.SignsRecords() {
+		if err := here.store.TrySign(here.c.Context); err != nil {
+			return fmt.Errorf("%w; nothing was recorded", err)
+		}
+	}
 	if err := here.writer.Append(commit, records...); err != nil {
 		return err
 	}

@@ -117,6 +117,10 @@ var commandTexts = map[string]commandText{
 	"serve": {"set up", []string{"listen", "token-file", "keep-logs"}, []example{
 		{"A page of the stacks, and Terramate Cloud's API", "tmnotes serve --listen 127.0.0.1:8080"},
 	}},
+	"verify": {"look", []string{"since", "run", "allowed-signers", "format"}, []example{
+		{"Which runs were signed, and by whom", "tmnotes verify --since '1 month ago'"},
+		{"In an audit, of a release", "tmnotes verify --json v1.2"},
+	}},
 	"check": {"set up", []string{"format"}, []example{{"Read all notes", "tmnotes check"}}},
 	"completion": {"set up", nil, []example{
 		{"bash, in ~/.bashrc", "source <(tmnotes completion bash)"},

@@ -28,20 +28,22 @@ func useSignatures(c *cli.Context, s *gitstate.Store) error {
 	if err != nil {
 		return err
 	}
-	names := s.ConfigAll(settings.repository.name)
-	if len(names) == 0 {
-		names = []string{repositoryOf(c.Context, s, remote)}
-	}
+	demand := demandOf(c, s, remote)
 	if signs {
-		s.SignRecords(names[0])
+		s.SignRecords(demand.Repositories[0])
 	}
 	if required {
-		s.Demand(demandOf(c, s, remote, names))
+		s.Demand(demand)
 	}
 	return nil
 }
 
-func demandOf(c *cli.Context, s *gitstate.Store, remote string, names []string) gitstate.Demand {
+// demandOf is by whom records have to be signed, and of which repository they are.
+func demandOf(c *cli.Context, s *gitstate.Store, remote string) gitstate.Demand {
+	names := s.ConfigAll(settings.repository.name)
+	if len(names) == 0 {
+		names = []string{repositoryOf(c.Context, s, remote)}
+	}
 	return gitstate.Demand{Signers: settings.allowedSigners.text(c, s), Repositories: names, Remote: remote}
 }
 

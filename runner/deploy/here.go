@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -176,7 +177,7 @@ func (h *Here) Execute(ctx context.Context) (result runner.Result, interrupted b
 		interrupted = interrupted || e.Kind == runner.Interrupted
 		return h.observe(e)
 	}))
-	if serr := h.Writer.Sync(); err == nil {
+	if serr := errors.Join(h.Writer.Sync(), h.Writer.Sign(ctx)); err == nil {
 		err = serr
 	}
 	if err != nil {

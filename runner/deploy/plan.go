@@ -205,6 +205,7 @@ func (x *Plan) read(ctx context.Context, ops []string) error {
 		return err
 	}
 	if x.State, err = x.Store.State(ctx); err == nil {
+		x.sayUncounted(x.State)
 		x.Writer.Follow(x.State)
 	}
 	return err

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner"
 )
 
 // Sync is what was asked for: whether notes travel, and between here and where.
@@ -95,4 +97,17 @@ func (w *World) Fetch(ctx context.Context, s *gitstate.Store, plan Route) error 
 		w.Out.Say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.Remote, s.Ref())
 	}
 	return nil
+}
+
+// sayUncounted says what does not count for want of a signature.
+func (w *World) sayUncounted(st *gitstate.State) {
+	n, by := st.Uncounted()
+	if n == 0 {
+		return
+	}
+	const most = 3
+	if more := len(by) - most; more > 1 {
+		by = append(by[:most:most], fmt.Sprintf("%d others", more))
+	}
+	w.Out.Say("%s without a valid signature %s not counted (%s); `tmnotes verify` lists them", runner.Plural(n, "record"), map[bool]string{true: "is", false: "are"}[n == 1], strings.Join(by, ", "))
 }

@@ -1,0 +1,163 @@
+package gitstate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/internal/signers"
+	"github.com/tmnotes/tmnotes/gitstate/note"
+)
+
+// VerifiedRun is what the signatures say of a run, as one commit's note tells of it.
+type VerifiedRun struct {
+	Commit  string    `json:"commit"`
+	Run     string    `json:"run"`
+	By      string    `json:"by,omitempty"` // as its head says; the signers are who it was
+	At      time.Time `json:"at"`           // of its first line
+	Records int       `json:"records"`      // that can be signed: what is only queued or running is not
+	Signed  int       `json:"signed"`       // of these, by somebody who may record them
+	Missing int       `json:"missing"`      // records that were signed, and are gone without a tombstone
+	Signers []string  `json:"signers"`      // as the file of signers names them
+	Keys    []string  `json:"keys"`         // of all signatures, the bad ones too
+	Bad     []string  `json:"bad"`          // what is wrong with signatures, and with what was signed
+}
+
+// OK reports whether all of it is there, and signed by who may record it.
+func (v *VerifiedRun) OK() bool { return v.Signed == v.Records && v.Missing == 0 && len(v.Bad) == 0 }
+
+// Verdict is that in a word: signed, unsigned or bad.
+func (v *VerifiedRun) Verdict() string {
+	switch {
+	case v.OK():
+		return "signed"
+	case len(v.Bad) == 0 && v.Missing == 0:
+		return "unsigned"
+	}
+	return "bad"
+}
+
+// Why is what is not as it should be, for people; "" if nothing is.
+func (v *VerifiedRun) Why() (why []string) {
+	why = slices.Clone(v.Bad)
+	if n := v.Missing; n > 0 {
+		why = append(why, fmt.Sprintf("signed, and gone: %d", n))
+	}
+	if n := v.Records - v.Signed; n > 0 && n < v.Records {
+		why = append(why, fmt.Sprintf("not signed: %d of %d", n, v.Records))
+	}
+	return why
+}
+
+// Verify looks at the signatures of all runs that have a line here, or of those on one commit, by the
+// file of signers that [Store.Demand] named. The newest run comes first.
+func (s *Store) Verify(ctx context.Context, commit string) ([]VerifiedRun, error) {
+	by, err := s.trusted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if by == nil {
+		return nil, fmt.Errorf("%w: no file of signers is set", ErrSigners)
+	}
+	runs := []VerifiedRun{}
+	take := func(commit string, lines []string, j *judged) { runs = append(runs, verifiedRuns(commit, lines, j)...) }
+	err = s.notes(func(t noteReader, over map[string][]string) error {
+		return by.judgeAll(func(fn func(commit string, lines []string) error) error {
+			if commit == "" {
+				return s.eachOver(t, over, fn)
+			}
+			lines, err := s.noteLines(t, over, commit)
+			if err != nil || len(lines) == 0 {
+				return err
+			}
+			return fn(commit, lines)
+		}, take)
+	})
+	by.save()
+	slices.SortFunc(runs, func(a, b VerifiedRun) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.Run, a.Run), cmp.Compare(a.Commit, b.Commit))
+	})
+	return runs, err
+}
+
+// verifiedRuns are those of one note.
+func verifiedRuns(commit string, lines []string, j *judged) []VerifiedRun {
+	runs := map[string]*VerifiedRun{}
+	of := func(r *note.Record) *VerifiedRun {
+		v := runs[r.Run]
+		if v == nil {
+			v = &VerifiedRun{Commit: commit, Run: r.Run, At: r.At, Signers: []string{}, Keys: []string{}, Bad: []string{}}
+			runs[r.Run] = v
+		}
+		if r.At.Before(v.At) {
+			v.At = r.At
+		}
+		return v
+	}
+	counts := map[string]bool{}
+	for _, line := range j.counted {
+		counts[line] = true
+	}
+	is := historyOf(commit, lines)
+	for _, line := range lines {
+		r, err := note.ParseRecord(line)
+		if err != nil || r.Event == note.Signed || is.history(line) {
+			continue
+		}
+		v := of(&r)
+		if r.Event == note.Started {
+			v.By = cmp.Or(v.By, r.By)
+		}
+		if r.Status.Open() {
+			continue
+		}
+		v.Records++
+		if _, covered := j.covered[note.IDOf(line)]; covered && counts[line] {
+			v.Signed++
+		} else if covered {
+			v.say(fmt.Sprintf("%s may not record %s of %s", j.covered[note.IDOf(line)], r.Op, r.Stack))
+		}
+	}
+	for i := range j.signatures {
+		sg := &j.signatures[i]
+		if sg.Copied {
+			continue
+		}
+		v := of(&sg.Record)
+		v.Missing += sg.Missing
+		v.Keys = addNew(v.Keys, sg.Key)
+		if sg.Bad == nil {
+			v.Signers = addNew(v.Signers, sg.Principal)
+		} else {
+			v.say(saySignature(sg))
+		}
+	}
+	found := make([]VerifiedRun, 0, len(runs))
+	for _, v := range runs {
+		found = append(found, *v)
+	}
+	return found
+}
+
+// saySignature says what is wrong with a signature.
+func saySignature(sg *Signature) string {
+	switch {
+	case errors.Is(sg.Bad, signers.ErrUnknown):
+		return "the key " + sg.Key + " is not in the file of signers"
+	case errors.Is(sg.Bad, signers.ErrBad):
+		return "a signature with the key " + sg.Key + " does not fit what it is over"
+	}
+	return "the key " + sg.Key + ": " + sg.Bad.Error()
+}
+
+func (v *VerifiedRun) say(what string) { v.Bad = addNew(v.Bad, what) }
+
+func addNew(list []string, word string) []string {
+	if slices.Contains(list, word) {
+		return list
+	}
+	return append(list, word)
+}
