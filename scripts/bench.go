@@ -118,6 +118,7 @@ func (b *bench) run() int {
 	b.redaction()
 	b.growth()
 	b.claims()
+	b.signed()
 	if b.missed > 0 {
 		fmt.Printf("%d missed\n", b.missed)
 		return 1
