@@ -1,0 +1,181 @@
+package signers
+
+import (
+	"bytes"
+	"crypto/dsa"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/hiddeco/sshsig"
+	"golang.org/x/crypto/ssh"
+)
+
+// ErrNeedsProgram is of a key with which only ssh-keygen can sign: it has a passphrase, is in
+// an agent or in hardware, or is one that ssh-keygen will complain of.
+var ErrNeedsProgram = errors.New("ssh-keygen is needed to sign with this key")
+
+// verifySSH does what ssh-keygen -Y find-principals and -Y verify do (sshsig.c of OpenSSH).
+// It is stricter in three ways: SHA-1 and DSA count nowhere, a security key must have been
+// touched, and a certificate must have no critical option but those that restrict logins.
+func (p *Policy) verifySSH(s Signature) (principal string, err error) {
+	sig, err := sshsig.ParseSignature(s.Blob)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrBad, err)
+	}
+	cert, certified := sig.PublicKey.(*ssh.Certificate)
+	key := sig.PublicKey
+	if certified {
+		key = cert.Key
+	}
+	if err := weak(key); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrBad, err)
+	}
+	switch fingerprint := ssh.FingerprintSHA256(key); {
+	case fingerprint != s.Key:
+		return "", fmt.Errorf("%w: it was made with the key %s, not with %s", ErrBad, fingerprint, s.Key)
+	case sig.Signature.Format == ssh.KeyAlgoRSA:
+		return "", fmt.Errorf("%w: it uses SHA-1", ErrBad)
+	case len(sig.Signature.Rest) > 0 && !strings.HasPrefix(sig.Signature.Format, "sk-"):
+		return "", fmt.Errorf("%w: something follows it", ErrBad)
+	}
+	if err := sshsig.Verify(bytes.NewReader(s.Payload), sig, sig.PublicKey, sig.HashAlgorithm, Namespace); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrBad, err)
+	}
+	lines, name := p.keys[string(sig.PublicKey.Marshal())], line.name
+	if certified {
+		lines = p.authorities[string(cert.SignatureKey.Marshal())]
+		name = func(l line) string { return holder(cert, l) }
+	}
+	err = fmt.Errorf("%w: %s is not in the allowed signers", ErrUnknown, s.Key)
+	for _, l := range lines {
+		lineErr := l.check(s)
+		if lineErr == nil && certified {
+			lineErr = l.checkCertificate(cert, s.At)
+		}
+		if lineErr == nil {
+			return name(l), nil
+		}
+		if !errors.Is(err, ErrNotThen) { // that says more
+			err = lineErr
+		}
+	}
+	return "", err
+}
+
+// holder is the first principal of a certificate to whom the line of its authority applies.
+func holder(cert *ssh.Certificate, l line) string {
+	for _, principal := range cert.ValidPrincipals {
+		if principal != "" && matchList(principal, l.principals) {
+			return principal
+		}
+	}
+	return ""
+}
+
+func (l line) checkCertificate(cert *ssh.Certificate, at time.Time) error {
+	name := holder(cert, l)
+	switch {
+	case cert.CertType != ssh.UserCert:
+		return fmt.Errorf("%w: its certificate is not a user's", ErrUnknown)
+	case name == "":
+		return fmt.Errorf("%w: the authority in line %d of allowed signers does not cover the certificate's principals %q", ErrUnknown, l.number, cert.ValidPrincipals)
+	case cert.Signature.Format == ssh.KeyAlgoRSA:
+		return fmt.Errorf("%w: its certificate was signed with SHA-1", ErrBad)
+	}
+	// What restricts a login has no bearing on signatures (PROTOCOL.certkeys).
+	checker := ssh.CertChecker{SupportedCriticalOptions: []string{"force-command", "source-address"}}
+	within := max(int64(cert.ValidAfter), 0)
+	if cert.ValidBefore == ssh.CertTimeInfinity || at.Unix() >= within && at.Unix() < int64(cert.ValidBefore) {
+		within = at.Unix()
+	}
+	checker.Clock = func() time.Time { return time.Unix(within, 0) }
+	if err := checker.CheckCert(name, cert); err != nil {
+		return fmt.Errorf("%w: %w", ErrBad, err)
+	}
+	if within != at.Unix() {
+		return fmt.Errorf("%w: its certificate is valid from %s until before %s, and signed at %s", ErrNotThen, stamp(int64(cert.ValidAfter)), stamp(int64(cert.ValidBefore)), stamp(at.Unix()))
+	}
+	return nil
+}
+
+// weak refuses keys that OpenSSH refuses: DSA, and RSA below 1024 bits.
+func weak(key ssh.PublicKey) error {
+	crypto, is := key.(ssh.CryptoPublicKey)
+	if !is {
+		return nil
+	}
+	switch public := crypto.CryptoPublicKey().(type) {
+	case *dsa.PublicKey:
+		return errors.New("DSA keys are too weak; use ed25519")
+	case *rsa.PublicKey:
+		if public.N.BitLen() < 1024 {
+			return fmt.Errorf("an RSA key of %d bits is too weak; use ed25519", public.N.BitLen())
+		}
+	}
+	return nil
+}
+
+// SignSSH signs for Namespace with the private key in a file. It returns ErrNeedsProgram where
+// `ssh-keygen -Y sign` has to be called in its place, and another error if there is no such file.
+func SignSSH(keyFile string, payload []byte) (blob []byte, fingerprint string, err error) {
+	info, err := os.Stat(keyFile)
+	if err != nil {
+		return nil, "", err
+	}
+	if runtime.GOOS != "windows" && info.Mode()&0o077 != 0 {
+		return nil, "", fmt.Errorf("%w: others may read %s", ErrNeedsProgram, keyFile)
+	}
+	text, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, "", err
+	}
+	signer, err := ssh.ParsePrivateKey(text)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %s: %w", ErrNeedsProgram, keyFile, err)
+	}
+	if err := weak(signer.PublicKey()); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", keyFile, err)
+	}
+	sig, err := sshsig.Sign(bytes.NewReader(payload), signer, sshsig.HashSHA512, Namespace)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", keyFile, err)
+	}
+	return sig.Marshal(), ssh.FingerprintSHA256(signer.PublicKey()), nil
+}
+
+// Fingerprint is "SHA256:…" of a line as in a .pub file, as ssh-keygen -l prints it: that of a
+// certificate is its key's.
+func Fingerprint(publicKey string) (string, error) {
+	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(publicKey))
+	if err != nil {
+		return "", fmt.Errorf("%q is not a public key: %w", publicKey, err)
+	}
+	if cert, is := public.(*ssh.Certificate); is {
+		public = cert.Key
+	}
+	return ssh.FingerprintSHA256(public), nil
+}
+
+// Armor is an SSHSIG as ssh-keygen reads it.
+func Armor(blob []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: sshsig.PEMType, Bytes: blob}))
+}
+
+// Dearmor is an SSHSIG out of what ssh-keygen wrote.
+func Dearmor(text string) ([]byte, error) {
+	begin, end := "-----BEGIN "+sshsig.PEMType+"-----\n", "\n-----END "+sshsig.PEMType+"-----"
+	text, opened := strings.CutPrefix(strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")), begin)
+	text, closed := strings.CutSuffix(text, end)
+	blob, err := base64.StdEncoding.DecodeString(text)
+	if !opened || !closed || err != nil {
+		return nil, errors.New("not an SSH signature: it must be all of what stands between " + strings.TrimSpace(begin) + " and " + strings.TrimSpace(end))
+	}
+	return blob, nil
+}
