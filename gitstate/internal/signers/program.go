@@ -53,7 +53,10 @@ func (p *Policy) verifyProgram(ctx context.Context, format, fingerprint string, 
 		}
 		for _, made := range said.valid {
 			if who, known := p.certified[format+":"+made]; known {
-				return who.principal, cmp.Or(said.expired(s.At), who.validity.check(s.At))
+				if err := cmp.Or(said.expired(s.At), who.validity.check(s.At)); err != nil {
+					return "", fmt.Errorf("%w (a key of %s)", err, who.principal)
+				}
+				return who.principal, nil
 			}
 		}
 		return "", fmt.Errorf("%w: %s is not in the signers' limits", ErrUnknown, s.Key)

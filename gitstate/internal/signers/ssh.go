@@ -48,22 +48,24 @@ func (p *Policy) verifySSH(s Signature) (principal string, err error) {
 	if err := sshsig.Verify(bytes.NewReader(s.Payload), sig, sig.PublicKey, sig.HashAlgorithm, Namespace); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrBad, err)
 	}
-	lines, name := p.keys[string(sig.PublicKey.Marshal())], line.name
+	lines := p.keys[string(sig.PublicKey.Marshal())]
 	if certified {
 		lines = p.authorities[string(cert.SignatureKey.Marshal())]
-		name = func(l line) string { return holder(cert, l) }
 	}
 	err = fmt.Errorf("%w: %s is not in the allowed signers", ErrUnknown, s.Key)
 	for _, l := range lines {
-		lineErr := l.check(s)
-		if lineErr == nil && certified {
-			lineErr = l.checkCertificate(cert, s.At)
+		principal, lineErr := l.name(), l.check(s.At)
+		if certified {
+			principal = holder(cert, l)
+		}
+		if certified && lineErr == nil {
+			lineErr = checkCertificate(cert, principal, s.At)
 		}
 		if lineErr == nil {
-			return name(l), nil
+			return principal, nil
 		}
 		if !errors.Is(err, ErrNotThen) { // that says more
-			err = lineErr
+			err = fmt.Errorf("%w (%s, line %d of the allowed signers)", lineErr, principal, l.number)
 		}
 	}
 	return "", err
@@ -79,13 +81,12 @@ func holder(cert *ssh.Certificate, l line) string {
 	return ""
 }
 
-func (l line) checkCertificate(cert *ssh.Certificate, at time.Time) error {
-	name := holder(cert, l)
+func checkCertificate(cert *ssh.Certificate, name string, at time.Time) error {
 	switch {
 	case cert.CertType != ssh.UserCert:
 		return fmt.Errorf("%w: its certificate is not a user's", ErrUnknown)
 	case name == "":
-		return fmt.Errorf("%w: the authority in line %d of allowed signers does not cover the certificate's principals %q", ErrUnknown, l.number, cert.ValidPrincipals)
+		return fmt.Errorf("%w: its certificate's principals %q are not those of its authority", ErrUnknown, cert.ValidPrincipals)
 	case cert.Signature.Format == ssh.KeyAlgoRSA:
 		return fmt.Errorf("%w: its certificate was signed with SHA-1", ErrBad)
 	}
@@ -100,7 +101,7 @@ func (l line) checkCertificate(cert *ssh.Certificate, at time.Time) error {
 		return fmt.Errorf("%w: %w", ErrBad, err)
 	}
 	if within != at.Unix() {
-		return fmt.Errorf("%w: its certificate is valid from %s until before %s, and signed at %s", ErrNotThen, stamp(int64(cert.ValidAfter)), stamp(int64(cert.ValidBefore)), stamp(at.Unix()))
+		return fmt.Errorf("%w: its certificate is valid from %s before %s, and signed at %s", ErrNotThen, stamp(int64(cert.ValidAfter)), stamp(int64(cert.ValidBefore)), stamp(at.Unix()))
 	}
 	return nil
 }
