@@ -169,7 +169,7 @@ func TestKeyTypes(t *testing.T) {
 	good := signed(t, certified, "x", Namespace)
 	sig, err = sshsig.ParseSignature(good.Blob)
 	noError(t, err)
-	sum := fmt.Appendf(nil, "SSHSIG%s", ssh.Marshal(struct{ Namespace, Reserved, Hash, Sum string }{Namespace, "", "sha512", sum512("x")}))
+	sum := toSign("x")
 	sig.Signature, err = key.(ssh.AlgorithmSigner).SignWithAlgorithm(rand.Reader, sum, ssh.KeyAlgoRSA)
 	noError(t, err)
 	noError(t, cert.Verify(sum, sig.Signature)) // so it is this package that refuses it
@@ -233,26 +233,62 @@ func TestCertificates(t *testing.T) {
 	wants(t, parse(t, "alice cert-authority "+public, ""), signed(t, certified, "x", Namespace), "", ErrBad)
 }
 
+// Security keys sign more than they are given: an application, whether they were touched, a counter.
 func TestSecurityKey(t *testing.T) {
 	t.Parallel()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	noError(t, err)
-	key, err := ssh.ParsePublicKey(ssh.Marshal(struct{ Type, Key, Application string }{ssh.KeyAlgoSKED25519, string(public), "ssh:"}))
+	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	noError(t, err)
-	p := parse(t, "alice "+string(ssh.MarshalAuthorizedKey(key)), "")
-	for flags, want := range map[byte]error{1: nil, 5: nil, 0: ErrBad} {
-		data := fmt.Appendf(nil, "SSHSIG%s", ssh.Marshal(struct{ Namespace, Reserved, Hash, Sum string }{Namespace, "", "sha512", sum512("x")}))
-		application, message := sha256.Sum256([]byte("ssh:")), sha256.Sum256(data)
-		details := binary.BigEndian.AppendUint32([]byte{flags}, 7)
-		blob := ed25519.Sign(private, append(append(application[:], details...), message[:]...))
-		sig := &sshsig.Signature{Version: 1, PublicKey: key, Namespace: Namespace, HashAlgorithm: sshsig.HashSHA512, Signature: &ssh.Signature{Format: key.Type(), Blob: blob, Rest: details}}
-		s := Signature{Key: ssh.FingerprintSHA256(key), Blob: sig.Marshal(), Payload: []byte("x"), At: time.Now()}
-		principal := ""
-		if want == nil {
-			principal = "alice"
-		}
-		wants(t, p, s, principal, want)
+	point, err := curve.PublicKey.Bytes()
+	noError(t, err)
+	for name, kind := range map[string]struct {
+		public []byte
+		sign   func(data []byte) []byte
+	}{
+		"ed25519": {ssh.Marshal(struct{ Type, Key, Application string }{ssh.KeyAlgoSKED25519, string(public), "ssh:"}),
+			func(data []byte) []byte { return ed25519.Sign(private, data) }},
+		"ecdsa": {ssh.Marshal(struct{ Type, Curve, Point, Application string }{ssh.KeyAlgoSKECDSA256, "nistp256", string(point), "ssh:"}),
+			func(data []byte) []byte {
+				sum := sha256.Sum256(data)
+				r, s, err := ecdsa.Sign(rand.Reader, curve, sum[:])
+				noError(t, err)
+				return ssh.Marshal(struct{ R, S *big.Int }{r, s})
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			key, err := ssh.ParsePublicKey(kind.public)
+			noError(t, err)
+			allowed := "alice " + string(ssh.MarshalAuthorizedKey(key))
+			for _, flags := range []byte{0, 1, 5} {
+				application, message := sha256.Sum256([]byte("ssh:")), sha256.Sum256(toSign("x"))
+				details := binary.BigEndian.AppendUint32([]byte{flags}, 7)
+				blob := kind.sign(append(append(application[:], details...), message[:]...))
+				sig := &sshsig.Signature{Version: 1, PublicKey: key, Namespace: Namespace, HashAlgorithm: sshsig.HashSHA512, Signature: &ssh.Signature{Format: key.Type(), Blob: blob, Rest: details}}
+				s := judged{name: name, file: filepath.Join(t.TempDir(), "sig"), payload: "x", Signature: Signature{Key: ssh.FingerprintSHA256(key), Blob: sig.Marshal(), Payload: []byte("x")}}
+				switch flags {
+				case 0: // not touched, which ssh-keygen does not mind
+					wants(t, parse(t, allowed, ""), s.Signature, "", ErrBad)
+				default:
+					wants(t, parse(t, allowed, ""), s.Signature, "alice", nil)
+					needKeygen(t)
+					noError(t, os.WriteFile(s.file, []byte(Armor(s.Blob)), 0o600))
+					file := filepath.Join(t.TempDir(), "allowed")
+					noError(t, os.WriteFile(file, []byte(allowed), 0o600))
+					agreed := map[bool]int{}
+					if agree(t, file, allowed, s, "20260101000000Z", agreed); agreed[true] != 1 {
+						t.Errorf("they agreed on %v", agreed)
+					}
+				}
+			}
+		})
 	}
+}
+
+// toSign is what an SSHSIG of a text is over.
+func toSign(text string) []byte {
+	return fmt.Appendf(nil, "SSHSIG%s", ssh.Marshal(struct{ Namespace, Reserved, Hash, Sum string }{Namespace, "", "sha512", sum512(text)}))
 }
 
 func sum512(text string) string {
@@ -501,9 +537,15 @@ func TestSignSSH(t *testing.T) {
 	}
 }
 
+// fuzzKey is the same in all processes of a search.
+func fuzzKey(t testing.TB) (ssh.Signer, string) {
+	t.Helper()
+	return signerOf(t, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+}
+
 // FuzzParse: no text makes it panic, and one text is one policy.
 func FuzzParse(f *testing.F) {
-	_, public := newKey(f)
+	_, public := fuzzKey(f)
 	f.Add("alice,!bob namespaces=\"tm*\",valid-after=\"20260101Z\",cert-authority "+public+" x\n# y\n", "[signer \"alice\"]\n\ttarget = prod\n")
 	f.Add("\"a b\" "+public, "[signer \"bob\"]\nopenpgp = "+fingerprintA+" valid-before=20260101 ; x")
 	f.Add("a a=\"\\\"\",", "[a]b=\"\\")
@@ -524,7 +566,7 @@ func FuzzParse(f *testing.F) {
 
 // FuzzVerify: nothing but the signature itself is accepted.
 func FuzzVerify(f *testing.F) {
-	key, public := newKey(f)
+	key, public := fuzzKey(f)
 	p := parse(f, "alice "+public+"\n* cert-authority "+public, "")
 	s := signed(f, key, "x", Namespace)
 	certified, err := ssh.NewCertSigner(certificate(f, key, key, nil), key)
