@@ -31,7 +31,7 @@ func isFingerprint(text string) bool {
 // the fingerprint that it prints (DETAILS of GnuPG, VALIDSIG): that of the key, or of the
 // primary key it belongs to. Whether the program trusts the key is its own affair.
 func (p *Policy) verifyProgram(ctx context.Context, format, fingerprint string, s Signature) (string, error) {
-	if !p.certifies(format) {
+	if !p.certifies(format, "") {
 		return "", fmt.Errorf("%w: the signers' limits have no %s keys", ErrUnknown, format)
 	}
 	status, stderr, err := p.ask(ctx, format, s)
@@ -40,10 +40,10 @@ func (p *Policy) verifyProgram(ctx context.Context, format, fingerprint string, 
 	}
 	said := readStatus(status)
 	switch {
-	case said.verdict == "BADSIG":
-		return "", fmt.Errorf("%w: it does not fit", ErrBad)
-	case said.noKey:
-		return "", fmt.Errorf("%s has no public key %s here; import it", p.program(format), fingerprint)
+	case said.noKey != "" && p.certifies(format, said.noKey):
+		return "", fmt.Errorf("%s has no public key %s here; import it", p.program(format), said.noKey)
+	case said.noKey != "": // so anybody can make signatures, and they must not stop anything
+		return "", fmt.Errorf("%w: %s has no public key %s here; if it is a signer's, import it", ErrUnknown, p.program(format), said.noKey)
 	case said.signatures != 1 || said.validated != 1 || len(said.valid) == 0:
 		return "", fmt.Errorf("%w: %s does not accept it: %s", ErrBad, p.program(format), cmp.Or(lastLine(stderr), "it found no signature"))
 	}
@@ -64,9 +64,10 @@ func (p *Policy) verifyProgram(ctx context.Context, format, fingerprint string, 
 	return "", fmt.Errorf("%w: it was made with the key %s, not with %s", ErrBad, said.valid[0], fingerprint)
 }
 
-func (p *Policy) certifies(format string) bool {
+// certifies: a key is named in the limits. keyID is the end of its fingerprint.
+func (p *Policy) certifies(format, keyID string) bool {
 	for id := range p.certified {
-		if strings.HasPrefix(id, format+":") {
+		if strings.HasPrefix(id, format+":") && strings.HasSuffix(id, keyID) {
 			return true
 		}
 	}
@@ -115,8 +116,8 @@ type verdict struct {
 	signatures int      // more than one is none: which of them is the record's?
 	validated  int      // those with fingerprints
 	valid      []string // the fingerprints of the key and of its primary key
-	noKey      bool
-	expiry     int64 // of the key, the earliest that is printed
+	noKey      string   // the ID of the key that is missing
+	expiry     int64    // of the key, the earliest that is printed
 }
 
 func readStatus(status string) (v verdict) {
@@ -131,7 +132,7 @@ func readStatus(status string) (v verdict) {
 			v.verdict = words[0]
 			v.signatures++
 		case "NO_PUBKEY":
-			v.noKey = true
+			v.noKey = words[len(words)-1]
 		case "KEYEXPIRED":
 			if len(words) > 1 {
 				at, err := strconv.ParseInt(words[1], 10, 64)

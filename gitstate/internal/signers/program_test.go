@@ -2,6 +2,7 @@ package signers
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,10 +106,18 @@ func TestOpenPGP(t *testing.T) {
 	late.At = day(t, "20200101120000Z")
 	wants(t, p, late, "carol", nil)
 	missing := signs(sub, payload)
+	// The key of a stranger, whose signature anybody can attach, is no reason to stop.
+	foreign := signs(bob, payload)
+	gpg("", "--batch", "--yes", "--delete-secret-and-public-key", bob)
+	wants(t, p, foreign, "", ErrUnknown)
+	foreign.Key = "openpgp:" + primary
+	wants(t, p, foreign, "", ErrUnknown)
+	bySub := policy("[signer \"alice\"]\nopenpgp = " + sub)
 	gpg("", "--batch", "--yes", "--delete-secret-and-public-key", primary)
-	if who, err := p.Verify(context.Background(), missing); err == nil || who != "" || !strings.Contains(err.Error(), "has no public key "+sub+" here; import it") {
+	if who, err := bySub.Verify(context.Background(), missing); err == nil || errors.Is(err, ErrUnknown) || who != "" || !strings.Contains(err.Error(), "has no public key "+sub[24:]+" here; import it") {
 		t.Errorf("without the public key: %q, %v", who, err)
 	}
+	wants(t, p, missing, "", ErrUnknown) // of its primary key nothing is known here
 	p.Programs["openpgp"] = filepath.Join(t.TempDir(), "none")
 	if who, err := p.Verify(context.Background(), missing); err == nil || who != "" || !strings.Contains(err.Error(), "openpgp signatures cannot be verified") {
 		t.Errorf("without the program: %q, %v", who, err)

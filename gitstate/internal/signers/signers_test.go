@@ -2,7 +2,6 @@ package signers
 
 import (
 	"context"
-	"crypto/dsa"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -210,6 +209,7 @@ func TestCertificates(t *testing.T) {
 		"other namespace":     {"alice cert-authority,namespaces=\"git\" " + public, nil, "", ErrUnknown},
 		"line has expired":    {"alice cert-authority,valid-before=\"20260501Z\" " + public, nil, "", ErrNotThen},
 		"no principals":       {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidPrincipals = nil }, "", ErrUnknown},
+		"an empty principal":  {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"", "alice"} }, "alice", nil},
 		"host":                {"* cert-authority " + public, func(c *ssh.Certificate) { c.CertType = ssh.HostCert }, "", ErrUnknown},
 		"first second":        {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidAfter = uint64(day(t, "20260601000000Z").Unix()) }, "root", nil},
 		"not yet":             {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidAfter = uint64(day(t, "20260601000001Z").Unix()) }, "", ErrNotThen},
@@ -224,6 +224,20 @@ func TestCertificates(t *testing.T) {
 			noError(t, err)
 			wants(t, parse(t, tc.allowed, ""), signed(t, certified, "x", Namespace), tc.principal, tc.want)
 		})
+	}
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	noError(t, err)
+	old, oldPublic := signerOf(t, private)
+	for algorithm, want := range map[string]error{ssh.KeyAlgoRSASHA256: nil, ssh.KeyAlgoRSA: ErrBad} {
+		with, err := ssh.NewSignerWithAlgorithms(old.(ssh.AlgorithmSigner), []string{algorithm})
+		noError(t, err)
+		certified, err := ssh.NewCertSigner(certificate(t, with, key, nil), key)
+		noError(t, err)
+		principal := ""
+		if want == nil {
+			principal = "alice"
+		}
+		wants(t, parse(t, "alice cert-authority "+oldPublic, ""), signed(t, certified, "x", Namespace), principal, want)
 	}
 	// A certificate that names the authority and was made by another.
 	forged := certificate(t, stranger, key, nil)
@@ -302,13 +316,15 @@ func TestBadAllowed(t *testing.T) {
 	key, public := newKey(t)
 	_, certPublic := newKey(t)
 	cert := string(ssh.MarshalAuthorizedKey(certificate(t, key, key, nil)))
-	old := &dsa.PublicKey{Parameters: dsa.Parameters{P: new(big.Int).Lsh(big.NewInt(1), 1023), Q: new(big.Int).Lsh(big.NewInt(1), 159), G: big.NewInt(2)}, Y: big.NewInt(4)}
-	dss, err := ssh.NewPublicKey(old)
-	noError(t, err)
+	two := func(bits uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), bits) }
+	dss := ssh.Marshal(struct {
+		Type       string
+		P, Q, G, Y *big.Int
+	}{"ssh-dss", two(1023), two(159), big.NewInt(2), big.NewInt(4)})
 	small := ssh.Marshal(struct {
 		Type string
 		E, N *big.Int
-	}{ssh.KeyAlgoRSA, big.NewInt(65537), new(big.Int).Lsh(big.NewInt(1), 767)})
+	}{ssh.KeyAlgoRSA, big.NewInt(65537), two(767)})
 	blob := strings.Fields(public)[1]
 	for text, want := range map[string]string{
 		"alice":                                                                "no key",
@@ -342,7 +358,7 @@ func TestBadAllowed(t *testing.T) {
 		"ali\x1b[2mce " + public:                                               "cannot be printed",
 		"ali\xffce " + public:                                                  "cannot be printed",
 		"alice " + cert:                                                        "certificate in the place of a key",
-		"alice " + string(ssh.MarshalAuthorizedKey(dss)):                       "DSA",
+		"alice ssh-dss " + base64.StdEncoding.EncodeToString(dss):              "DSA",
 		"alice ssh-rsa " + base64.StdEncoding.EncodeToString(small):            "768 bits",
 	} {
 		_, err := Parse([]byte("bob "+certPublic+"\n\n"+text+"\n"), nil)

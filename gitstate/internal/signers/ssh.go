@@ -2,7 +2,6 @@ package signers
 
 import (
 	"bytes"
-	"crypto/dsa"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/pem"
@@ -108,15 +107,11 @@ func checkCertificate(cert *ssh.Certificate, name string, at time.Time) error {
 
 // weak refuses keys that OpenSSH refuses: DSA, and RSA below 1024 bits.
 func weak(key ssh.PublicKey) error {
-	crypto, is := key.(ssh.CryptoPublicKey)
-	if !is {
-		return nil
-	}
-	switch public := crypto.CryptoPublicKey().(type) {
-	case *dsa.PublicKey:
+	if key.Type() == "ssh-dss" {
 		return errors.New("DSA keys are too weak; use ed25519")
-	case *rsa.PublicKey:
-		if public.N.BitLen() < 1024 {
+	}
+	if crypto, is := key.(ssh.CryptoPublicKey); is {
+		if public, is := crypto.CryptoPublicKey().(*rsa.PublicKey); is && public.N.BitLen() < 1024 {
 			return fmt.Errorf("an RSA key of %d bits is too weak; use ed25519", public.N.BitLen())
 		}
 	}
