@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,21 +48,20 @@ func (p *Policy) verifyProgram(ctx context.Context, format, fingerprint string, 
 	case said.signatures != 1 || said.validated != 1 || len(said.valid) == 0:
 		return "", fmt.Errorf("%w: %s does not accept it: %s", ErrBad, p.program(format), cmp.Or(lastLine(stderr), "it found no signature"))
 	}
+	if !slices.Contains(said.valid, strings.ToUpper(fingerprint)) {
+		return "", fmt.Errorf("%w: it was made with the key %s, not with %q", ErrBad, said.valid[0], fingerprint)
+	}
 	for _, made := range said.valid {
-		if made != strings.ToUpper(fingerprint) {
+		who, known := p.certified[format+":"+made]
+		if !known {
 			continue
 		}
-		for _, made := range said.valid {
-			if who, known := p.certified[format+":"+made]; known {
-				if err := cmp.Or(said.expired(s.At), who.validity.check(s.At)); err != nil {
-					return "", fmt.Errorf("%w (a key of %s)", err, who.principal)
-				}
-				return who.principal, nil
-			}
+		if err := cmp.Or(said.expired(s.At), who.validity.check(s.At)); err != nil {
+			return "", fmt.Errorf("%w (a key of %s)", err, who.principal)
 		}
-		return "", fmt.Errorf("%w: %s is not in the signers' limits", ErrUnknown, s.Key)
+		return who.principal, nil
 	}
-	return "", fmt.Errorf("%w: it was made with the key %s, not with %s", ErrBad, said.valid[0], fingerprint)
+	return "", fmt.Errorf("%w: %s is not in the signers' limits", ErrUnknown, s.Key)
 }
 
 // certifies: a key is named in the limits. keyID is the end of its fingerprint.

@@ -138,6 +138,12 @@ func TestVerify(t *testing.T) {
 	sig.Signature.Rest = []byte("more")
 	changed.Blob = sig.Marshal()
 	wants(t, p, changed, "", ErrBad)
+	// A message shows on a terminal what somebody else has written.
+	sig.Signature = &ssh.Signature{Format: "\x1b[2J", Blob: sig.Signature.Blob}
+	changed.Blob = sig.Marshal()
+	if _, err := p.Verify(context.Background(), changed); !errors.Is(err, ErrBad) || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("%q", err)
+	}
 	wants(t, p, s, "alice", nil)
 }
 
@@ -202,17 +208,20 @@ func TestCertificates(t *testing.T) {
 		principal string
 		want      error
 	}{
-		"good":                {"a*,!bob cert-authority " + public, nil, "alice", nil},
-		"its key alone":       {"alice " + keyPublic, nil, "", ErrUnknown},
-		"no authority":        {"alice " + public, nil, "", ErrUnknown},
-		"nobody's authority":  {"bob cert-authority " + public, nil, "", ErrUnknown},
-		"other namespace":     {"alice cert-authority,namespaces=\"git\" " + public, nil, "", ErrUnknown},
-		"line has expired":    {"alice cert-authority,valid-before=\"20260501Z\" " + public, nil, "", ErrNotThen},
-		"no principals":       {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidPrincipals = nil }, "", ErrUnknown},
-		"an empty principal":  {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"", "alice"} }, "alice", nil},
-		"host":                {"* cert-authority " + public, func(c *ssh.Certificate) { c.CertType = ssh.HostCert }, "", ErrUnknown},
-		"first second":        {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidAfter = uint64(day(t, "20260601000000Z").Unix()) }, "root", nil},
-		"not yet":             {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidAfter = uint64(day(t, "20260601000001Z").Unix()) }, "", ErrNotThen},
+		"good":               {"a*,!bob cert-authority " + public, nil, "alice", nil},
+		"its key alone":      {"alice " + keyPublic, nil, "", ErrUnknown},
+		"no authority":       {"alice " + public, nil, "", ErrUnknown},
+		"nobody's authority": {"bob cert-authority " + public, nil, "", ErrUnknown},
+		"other namespace":    {"alice cert-authority,namespaces=\"git\" " + public, nil, "", ErrUnknown},
+		"line has expired":   {"alice cert-authority,valid-before=\"20260501Z\" " + public, nil, "", ErrNotThen},
+		"no principals":      {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidPrincipals = nil }, "", ErrUnknown},
+		"an empty principal": {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidPrincipals = []string{"", "alice"} }, "alice", nil},
+		"host":               {"* cert-authority " + public, func(c *ssh.Certificate) { c.CertType = ssh.HostCert }, "", ErrUnknown},
+		"first second":       {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidAfter = uint64(day(t, "20260601000000Z").Unix()) }, "root", nil},
+		"not yet":            {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidAfter = uint64(day(t, "20260601000001Z").Unix()) }, "", ErrNotThen},
+		"not yet, and then for ever": {"* cert-authority " + public, func(c *ssh.Certificate) {
+			c.ValidAfter, c.ValidBefore = uint64(day(t, "20260601000001Z").Unix()), ssh.CertTimeInfinity
+		}, "", ErrNotThen},
 		"expires that second": {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidBefore = uint64(day(t, "20260601000000Z").Unix()) }, "", ErrNotThen},
 		"for ever":            {"* cert-authority " + public, func(c *ssh.Certificate) { c.ValidBefore = ssh.CertTimeInfinity }, "root", nil},
 		"login restricted":    {"* cert-authority " + public, func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"force-command": "true"} }, "root", nil},

@@ -7,10 +7,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
@@ -26,7 +28,7 @@ var ErrNeedsProgram = errors.New("ssh-keygen is needed to sign with this key")
 func (p *Policy) verifySSH(s Signature) (principal string, err error) {
 	sig, err := sshsig.ParseSignature(s.Blob)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrBad, err)
+		return "", bad(err)
 	}
 	cert, certified := sig.PublicKey.(*ssh.Certificate)
 	key := sig.PublicKey
@@ -34,18 +36,18 @@ func (p *Policy) verifySSH(s Signature) (principal string, err error) {
 		key = cert.Key
 	}
 	if err := weak(key); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrBad, err)
+		return "", bad(err)
 	}
 	switch fingerprint := ssh.FingerprintSHA256(key); {
 	case fingerprint != s.Key:
-		return "", fmt.Errorf("%w: it was made with the key %s, not with %s", ErrBad, fingerprint, s.Key)
+		return "", fmt.Errorf("%w: it was made with the key %s, not with %q", ErrBad, fingerprint, s.Key)
 	case sig.Signature.Format == ssh.KeyAlgoRSA:
 		return "", fmt.Errorf("%w: it uses SHA-1", ErrBad)
 	case len(sig.Signature.Rest) > 0 && !strings.HasPrefix(sig.Signature.Format, "sk-"):
 		return "", fmt.Errorf("%w: something follows it", ErrBad)
 	}
 	if err := sshsig.Verify(bytes.NewReader(s.Payload), sig, sig.PublicKey, sig.HashAlgorithm, Namespace); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrBad, err)
+		return "", bad(err)
 	}
 	lines := p.keys[string(sig.PublicKey.Marshal())]
 	if certified {
@@ -70,6 +72,16 @@ func (p *Policy) verifySSH(s Signature) (principal string, err error) {
 	return "", err
 }
 
+// bad is an error in which a library may quote what somebody put into a signature.
+func bad(err error) error {
+	return fmt.Errorf("%w: %s", ErrBad, strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, err.Error()))
+}
+
 // holder is the first principal of a certificate to whom the line of its authority applies.
 func holder(cert *ssh.Certificate, l line) string {
 	for _, principal := range cert.ValidPrincipals {
@@ -91,16 +103,19 @@ func checkCertificate(cert *ssh.Certificate, name string, at time.Time) error {
 	}
 	// What restricts a login has no bearing on signatures (PROTOCOL.certkeys).
 	checker := ssh.CertChecker{SupportedCriticalOptions: []string{"force-command", "source-address"}}
-	within := max(int64(cert.ValidAfter), 0)
-	if cert.ValidBefore == ssh.CertTimeInfinity || at.Unix() >= within && at.Unix() < int64(cert.ValidBefore) {
+	within, until := max(int64(cert.ValidAfter), 0), int64(cert.ValidBefore)
+	if cert.ValidBefore == ssh.CertTimeInfinity {
+		until = math.MaxInt64
+	}
+	if at.Unix() >= within && at.Unix() < until {
 		within = at.Unix()
 	}
 	checker.Clock = func() time.Time { return time.Unix(within, 0) }
 	if err := checker.CheckCert(name, cert); err != nil {
-		return fmt.Errorf("%w: %w", ErrBad, err)
+		return bad(err)
 	}
 	if within != at.Unix() {
-		return fmt.Errorf("%w: its certificate is valid from %s before %s, and signed at %s", ErrNotThen, stamp(int64(cert.ValidAfter)), stamp(int64(cert.ValidBefore)), stamp(at.Unix()))
+		return fmt.Errorf("%w: its certificate was not valid at %s", ErrNotThen, stamp(at.Unix()))
 	}
 	return nil
 }
