@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"golang.org/x/crypto/ssh"
@@ -29,11 +30,11 @@ func (l line) name() string {
 	return ""
 }
 
-func (l line) check(s Signature) error {
+func (l line) check(at time.Time) error {
 	if l.elsewhere {
-		return fmt.Errorf("%w: line %d of allowed signers does not permit the namespace %s", ErrUnknown, l.number, Namespace)
+		return fmt.Errorf("%w: it is not for the namespace %s", ErrUnknown, Namespace)
 	}
-	return l.validity.check(s.At)
+	return l.validity.check(at)
 }
 
 func (p *Policy) parseAllowed(text string, local *[]int64) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ func isFingerprint(text string) bool {
 // the fingerprint that it prints (DETAILS of GnuPG, VALIDSIG): that of the key, or of the
 // primary key it belongs to. Whether the program trusts the key is its own affair.
 func (p *Policy) verifyProgram(ctx context.Context, format, fingerprint string, s Signature) (string, error) {
-	if !p.certifies(format) {
+	if !p.certifies(format, "") {
 		return "", fmt.Errorf("%w: the signers' limits have no %s keys", ErrUnknown, format)
 	}
 	status, stderr, err := p.ask(ctx, format, s)
@@ -40,30 +41,33 @@ func (p *Policy) verifyProgram(ctx context.Context, format, fingerprint string, 
 	}
 	said := readStatus(status)
 	switch {
-	case said.verdict == "BADSIG":
-		return "", fmt.Errorf("%w: it does not fit", ErrBad)
-	case said.noKey:
-		return "", fmt.Errorf("%s has no public key %s here; import it", p.program(format), fingerprint)
-	case said.signatures != 1 || len(said.valid) == 0:
+	case said.noKey != "" && p.certifies(format, said.noKey):
+		return "", fmt.Errorf("%s has no public key %s here; import it", p.program(format), said.noKey)
+	case said.noKey != "": // so anybody can make signatures, and they must not stop anything
+		return "", fmt.Errorf("%w: %s has no public key %s here; if it is a signer's, import it", ErrUnknown, p.program(format), said.noKey)
+	case said.signatures != 1 || said.validated != 1 || len(said.valid) == 0:
 		return "", fmt.Errorf("%w: %s does not accept it: %s", ErrBad, p.program(format), cmp.Or(lastLine(stderr), "it found no signature"))
 	}
+	if !slices.Contains(said.valid, strings.ToUpper(fingerprint)) {
+		return "", fmt.Errorf("%w: it was made with the key %s, not with %q", ErrBad, said.valid[0], fingerprint)
+	}
 	for _, made := range said.valid {
-		if made != strings.ToUpper(fingerprint) {
+		who, known := p.certified[format+":"+made]
+		if !known {
 			continue
 		}
-		for _, made := range said.valid {
-			if who, known := p.certified[format+":"+made]; known {
-				return who.principal, cmp.Or(said.expired(s.At), who.validity.check(s.At))
-			}
+		if err := cmp.Or(said.expired(s.At), who.validity.check(s.At)); err != nil {
+			return "", fmt.Errorf("%w (a key of %s)", err, who.principal)
 		}
-		return "", fmt.Errorf("%w: %s is not in the signers' limits", ErrUnknown, s.Key)
+		return who.principal, nil
 	}
-	return "", fmt.Errorf("%w: it was made with the key %s, not with %s", ErrBad, said.valid[0], fingerprint)
+	return "", fmt.Errorf("%w: %s is not in the signers' limits", ErrUnknown, s.Key)
 }
 
-func (p *Policy) certifies(format string) bool {
+// certifies: a key is named in the limits. keyID is the end of its fingerprint.
+func (p *Policy) certifies(format, keyID string) bool {
 	for id := range p.certified {
-		if strings.HasPrefix(id, format+":") {
+		if strings.HasPrefix(id, format+":") && strings.HasSuffix(id, keyID) {
 			return true
 		}
 	}
@@ -110,9 +114,10 @@ func (p *Policy) ask(ctx context.Context, format string, s Signature) (status, s
 type verdict struct {
 	verdict    string
 	signatures int      // more than one is none: which of them is the record's?
+	validated  int      // those with fingerprints
 	valid      []string // the fingerprints of the key and of its primary key
-	noKey      bool
-	expiry     int64 // of the key
+	noKey      string   // the ID of the key that is missing
+	expiry     int64    // of the key, the earliest that is printed
 }
 
 func readStatus(status string) (v verdict) {
@@ -127,12 +132,16 @@ func readStatus(status string) (v verdict) {
 			v.verdict = words[0]
 			v.signatures++
 		case "NO_PUBKEY":
-			v.noKey = true
+			v.noKey = words[len(words)-1]
 		case "KEYEXPIRED":
 			if len(words) > 1 {
-				v.expiry, _ = strconv.ParseInt(words[1], 10, 64)
+				at, err := strconv.ParseInt(words[1], 10, 64)
+				if err == nil && (v.expiry == 0 || at < v.expiry) {
+					v.expiry = at
+				}
 			}
 		case "VALIDSIG":
+			v.validated++
 			for _, i := range []int{1, 10} {
 				if i < len(words) && isFingerprint(words[i]) {
 					v.valid = append(v.valid, words[i])

@@ -84,7 +84,9 @@ func Parse(allowed, limits []byte) (*Policy, error) {
 func (p *Policy) Digest() string { return p.digest }
 
 // Verify says who made a signature. It returns ErrBad, ErrUnknown or ErrNotThen, or another
-// error where it could not find out.
+// error where it could not find out. The principal is that of the first line of allowed
+// signers that has the key and permits the namespace and the time: the first of the line's
+// names, which may be a pattern; or that of a certificate; or the name of a section of limits.
 func (p *Policy) Verify(ctx context.Context, s Signature) (principal string, err error) {
 	if format, fingerprint, ok := strings.Cut(s.Key, ":"); ok && defaultPrograms[format] != "" {
 		return p.verifyProgram(ctx, format, fingerprint, s)

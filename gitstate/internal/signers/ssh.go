@@ -2,16 +2,17 @@ package signers
 
 import (
 	"bytes"
-	"crypto/dsa"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
@@ -27,7 +28,7 @@ var ErrNeedsProgram = errors.New("ssh-keygen is needed to sign with this key")
 func (p *Policy) verifySSH(s Signature) (principal string, err error) {
 	sig, err := sshsig.ParseSignature(s.Blob)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrBad, err)
+		return "", bad(err)
 	}
 	cert, certified := sig.PublicKey.(*ssh.Certificate)
 	key := sig.PublicKey
@@ -35,38 +36,50 @@ func (p *Policy) verifySSH(s Signature) (principal string, err error) {
 		key = cert.Key
 	}
 	if err := weak(key); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrBad, err)
+		return "", bad(err)
 	}
 	switch fingerprint := ssh.FingerprintSHA256(key); {
 	case fingerprint != s.Key:
-		return "", fmt.Errorf("%w: it was made with the key %s, not with %s", ErrBad, fingerprint, s.Key)
+		return "", fmt.Errorf("%w: it was made with the key %s, not with %q", ErrBad, fingerprint, s.Key)
 	case sig.Signature.Format == ssh.KeyAlgoRSA:
 		return "", fmt.Errorf("%w: it uses SHA-1", ErrBad)
 	case len(sig.Signature.Rest) > 0 && !strings.HasPrefix(sig.Signature.Format, "sk-"):
 		return "", fmt.Errorf("%w: something follows it", ErrBad)
 	}
 	if err := sshsig.Verify(bytes.NewReader(s.Payload), sig, sig.PublicKey, sig.HashAlgorithm, Namespace); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrBad, err)
+		return "", bad(err)
 	}
-	lines, name := p.keys[string(sig.PublicKey.Marshal())], line.name
+	lines := p.keys[string(sig.PublicKey.Marshal())]
 	if certified {
 		lines = p.authorities[string(cert.SignatureKey.Marshal())]
-		name = func(l line) string { return holder(cert, l) }
 	}
 	err = fmt.Errorf("%w: %s is not in the allowed signers", ErrUnknown, s.Key)
 	for _, l := range lines {
-		lineErr := l.check(s)
-		if lineErr == nil && certified {
-			lineErr = l.checkCertificate(cert, s.At)
+		principal, lineErr := l.name(), l.check(s.At)
+		if certified {
+			principal = holder(cert, l)
+		}
+		if certified && lineErr == nil {
+			lineErr = checkCertificate(cert, principal, s.At)
 		}
 		if lineErr == nil {
-			return name(l), nil
+			return principal, nil
 		}
 		if !errors.Is(err, ErrNotThen) { // that says more
-			err = lineErr
+			err = fmt.Errorf("%w (%s, line %d of the allowed signers)", lineErr, principal, l.number)
 		}
 	}
 	return "", err
+}
+
+// bad is an error in which a library may quote what somebody put into a signature.
+func bad(err error) error {
+	return fmt.Errorf("%w: %s", ErrBad, strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, err.Error()))
 }
 
 // holder is the first principal of a certificate to whom the line of its authority applies.
@@ -79,43 +92,41 @@ func holder(cert *ssh.Certificate, l line) string {
 	return ""
 }
 
-func (l line) checkCertificate(cert *ssh.Certificate, at time.Time) error {
-	name := holder(cert, l)
+func checkCertificate(cert *ssh.Certificate, name string, at time.Time) error {
 	switch {
 	case cert.CertType != ssh.UserCert:
 		return fmt.Errorf("%w: its certificate is not a user's", ErrUnknown)
 	case name == "":
-		return fmt.Errorf("%w: the authority in line %d of allowed signers does not cover the certificate's principals %q", ErrUnknown, l.number, cert.ValidPrincipals)
+		return fmt.Errorf("%w: its certificate's principals %q are not those of its authority", ErrUnknown, cert.ValidPrincipals)
 	case cert.Signature.Format == ssh.KeyAlgoRSA:
 		return fmt.Errorf("%w: its certificate was signed with SHA-1", ErrBad)
 	}
 	// What restricts a login has no bearing on signatures (PROTOCOL.certkeys).
 	checker := ssh.CertChecker{SupportedCriticalOptions: []string{"force-command", "source-address"}}
-	within := max(int64(cert.ValidAfter), 0)
-	if cert.ValidBefore == ssh.CertTimeInfinity || at.Unix() >= within && at.Unix() < int64(cert.ValidBefore) {
+	within, until := max(int64(cert.ValidAfter), 0), int64(cert.ValidBefore)
+	if cert.ValidBefore == ssh.CertTimeInfinity {
+		until = math.MaxInt64
+	}
+	if at.Unix() >= within && at.Unix() < until {
 		within = at.Unix()
 	}
 	checker.Clock = func() time.Time { return time.Unix(within, 0) }
 	if err := checker.CheckCert(name, cert); err != nil {
-		return fmt.Errorf("%w: %w", ErrBad, err)
+		return bad(err)
 	}
 	if within != at.Unix() {
-		return fmt.Errorf("%w: its certificate is valid from %s until before %s, and signed at %s", ErrNotThen, stamp(int64(cert.ValidAfter)), stamp(int64(cert.ValidBefore)), stamp(at.Unix()))
+		return fmt.Errorf("%w: its certificate was not valid at %s", ErrNotThen, stamp(at.Unix()))
 	}
 	return nil
 }
 
 // weak refuses keys that OpenSSH refuses: DSA, and RSA below 1024 bits.
 func weak(key ssh.PublicKey) error {
-	crypto, is := key.(ssh.CryptoPublicKey)
-	if !is {
-		return nil
-	}
-	switch public := crypto.CryptoPublicKey().(type) {
-	case *dsa.PublicKey:
+	if key.Type() == "ssh-dss" {
 		return errors.New("DSA keys are too weak; use ed25519")
-	case *rsa.PublicKey:
-		if public.N.BitLen() < 1024 {
+	}
+	if crypto, is := key.(ssh.CryptoPublicKey); is {
+		if public, is := crypto.CryptoPublicKey().(*rsa.PublicKey); is && public.N.BitLen() < 1024 {
 			return fmt.Errorf("an RSA key of %d bits is too weak; use ed25519", public.N.BitLen())
 		}
 	}
@@ -163,7 +174,7 @@ func Fingerprint(publicKey string) (string, error) {
 	return ssh.FingerprintSHA256(public), nil
 }
 
-// Armor is an SSHSIG as ssh-keygen writes it, which wants lines of 70 characters from nobody.
+// Armor is an SSHSIG as ssh-keygen reads it.
 func Armor(blob []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: sshsig.PEMType, Bytes: blob}))
 }
