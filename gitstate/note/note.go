@@ -26,6 +26,9 @@ const (
 	// pending until something follows.
 	Triggered Status = "triggered"
 
+	Held     Status = "held"     // by a person, who says why: it must not be deployed
+	Released Status = "released" // a hold came to its end
+
 	Interrupted Status = "interrupted" // derived: queued or running, and nobody is at it any more
 	Never       Status = "never"       // derived: no record
 	Orphaned    Status = "orphaned"    // derived, by who knows the stacks of HEAD: it is none of them, and was not destroyed
