@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -142,17 +141,18 @@ func (r *rollout) judge(k int, results []runner.Result) {
 	if r.over != nil {
 		return // interrupted
 	}
-	allowed, failed, cause := r.allowed(len(results)), 0, ""
+	allowed, failed, cause, held := r.allowed(len(results)), 0, "", ""
 	for _, res := range results {
 		switch res.Status {
 		case runner.StatusFailed, runner.StatusCanceled:
 			failed++
 			if failed == 1 || r.Limit.set {
-				cause = res.Stack.Path
+				cause, held = res.Stack.Path, ""
 			}
 		case runner.StatusBlocked:
 			if cause == "" {
-				cause = cmp.Or(res.Cause, res.Stack.Path)
+				by := onward(res)
+				cause, held = by.Path, by.Reason
 			}
 		}
 	}
@@ -166,7 +166,10 @@ func (r *rollout) judge(k int, results []runner.Result) {
 		}
 		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s had %s", name, runner.Plural(failed, "failure"))}
 	case cause != "" && (!r.Limit.set || r.x.FailFast):
-		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s is not ok", name)}
+		if held != "" {
+			held += "; "
+		}
+		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("%sthe wave %s is not ok", held, name)}
 	}
 }
 
