@@ -2,9 +2,12 @@ package gitstate
 
 import (
 	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
@@ -36,12 +39,42 @@ func (h *Hold) String() string {
 }
 
 // Holds are all holds that last now, by this machine's clock, sorted by stack.
-func (st *State) Holds() []Hold {
+func (st *State) Holds() (now []Hold) {
+	for _, h := range st.everHeld() {
+		if st.lasts(&h) {
+			now = append(now, h)
+		}
+	}
+	return now
+}
+
+// Hold finds what holds a stack for a target and its workspaces. It is looked for by id and by path: code from before the
+// stack had its id is held as well.
+func (st *State) Hold(of note.Slot) (Hold, bool) {
+	base, _, _ := strings.Cut(of.Target, "+")
+	id := strings.ToLower(of.ID)
+	for _, h := range st.everHeld() {
+		switch {
+		case h.Target != "" && h.Target != base && h.Target != of.Target:
+		case !h.All() && h.Stack != of.Path && (id == "" || strings.ToLower(h.ID) != id):
+		case st.lasts(&h):
+			return h, true
+		}
+	}
+	return Hold{}, false
+}
+
+func (st *State) lasts(h *Hold) bool {
+	until := h.Until()
+	return until.IsZero() || until.After(st.s.now())
+}
+
+// everHeld are the holds that nobody released, also those whose time is over.
+func (st *State) everHeld() []Hold {
 	st.holdsOnce.Do(func() {
-		now := st.s.now()
 		for k, s := range st.x.slots {
-			if note.Op(k.group).Holds() {
-				st.holds = append(st.holds, lasting(s.heads, now)...)
+			if h := longest(s.heads); note.Op(k.group).Holds() && h != nil {
+				st.holds = append(st.holds, *h)
 			}
 		}
 		slices.SortFunc(st.holds, func(a, b Hold) int {
@@ -51,39 +84,55 @@ func (st *State) Holds() []Hold {
 	return st.holds
 }
 
-// lasting is the hold of a slot, of several the one that lasts longest; none where nobody holds.
-func lasting(heads []Stored, now time.Time) []Hold {
-	var found []Hold
+// longest is the hold of a slot, of several that did not know of each other the one that lasts longest.
+func longest(heads []Stored) (h *Hold) {
 	var runs []string
-	for _, h := range heads {
-		runs = append(runs, h.Run)
-		until := h.Until()
-		if h.Record.Status != note.Held || !until.IsZero() && !until.After(now) {
-			continue
-		}
-		if len(found) == 0 || !found[0].Until().IsZero() && (until.IsZero() || until.After(found[0].Until())) {
-			found = []Hold{{Stored: h}}
+	for _, head := range heads {
+		runs = append(runs, head.Run)
+		until := head.Until()
+		if head.Record.Status == note.Held && (h == nil || !h.Until().IsZero() && (until.IsZero() || until.After(h.Until()))) {
+			h = &Hold{Stored: head}
 		}
 	}
-	if len(found) > 0 {
+	if h != nil {
 		slices.Sort(runs)
-		found[0].runs = slices.Compact(runs)
+		h.runs = slices.Compact(runs)
 	}
-	return found
+	return h
 }
 
-// Hold finds what holds a stack for a target and its workspaces. It is looked for by id and by path: code from before the
-// stack had its id is held as well.
-func (st *State) Hold(of note.Slot) (Hold, bool) {
-	base, _, _ := strings.Cut(of.Target, "+")
-	id := strings.ToLower(of.ID)
-	for _, h := range st.Holds() {
-		if h.Target != "" && h.Target != base && h.Target != of.Target {
-			continue
+// Fresh is a state in which nothing is missing that others recorded here or that was fetched: last, if there is nothing new.
+func (w *Writer) Fresh(ctx context.Context, last *State) (*State, error) {
+	seen, err := w.othersWrote()
+	if err != nil || last != nil && last.others == seen {
+		return last, err
+	}
+	st, err := w.store.State(ctx)
+	if err == nil {
+		st.others = seen
+	}
+	return st, err
+}
+
+// othersWrote changes when others record something, and when the notes do.
+func (w *Writer) othersWrote() (string, error) {
+	ref, err := os.ReadFile(w.store.repo.RefPath(w.store.ref)) // to read what it names takes longer than all of this
+	seen := string(ref)
+	if err != nil { // it is packed, or there is none
+		tip, err := w.store.repo.Resolve(w.store.ref)
+		if err != nil {
+			return "", err
 		}
-		if h.All() || h.Stack == of.Path || id != "" && strings.ToLower(h.ID) == id {
-			return h, true
+		seen = tip.String()
+	}
+	files, err := os.ReadDir(w.file.Dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err == nil && f.Name() != w.file.Name {
+			seen += fmt.Sprintf(" %s %d", f.Name(), info.Size())
 		}
 	}
-	return Hold{}, false
+	return seen, nil
 }

@@ -31,7 +31,8 @@ type State struct {
 	placesOf   map[slotKey][]Place // by group and ident
 
 	holdsOnce sync.Once
-	holds     []Hold // see Holds
+	holds     []Hold // see everHeld
+	others    string // see Fresh
 
 	namesOnce sync.Once
 	names     map[string][]string // by path

@@ -31,7 +31,7 @@ type claims struct {
 
 	// What is decided again when a stack is about to start.
 	rules       Rules
-	holds       holds
+	holds       *holds
 	named       bool // by a filter on state, which says what to run: nothing is left out
 	lookedBack  bool
 	overtook    *bool           // set if another pipeline began while the stacks were being selected

@@ -17,16 +17,18 @@ import (
 type holds struct {
 	*Session
 	tasks map[string]runner.Task
+	read  *gitstate.State // last
 }
 
 // admit is the gate of it.
-func (h holds) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error) {
-	st, err := h.Store.State(ctx)
+func (h *holds) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admission, error) {
+	st, err := h.Writer.Fresh(ctx, h.read)
 	if ctx.Err() != nil {
 		return make([]runner.Admission, len(ready)), nil // nothing starts any more
 	} else if err != nil {
 		return nil, AdmitError{err}
 	}
+	h.read = st
 	answers := make([]runner.Admission, len(ready))
 	for i, s := range ready {
 		answers[i] = h.of(st, s.Path)
@@ -35,7 +37,7 @@ func (h holds) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admiss
 }
 
 // of is the zero value for a stack that may start. One whose hold is broken may, and its records say so.
-func (h holds) of(st *gitstate.State, path string) runner.Admission {
+func (h *holds) of(st *gitstate.State, path string) runner.Admission {
 	r := h.Planned(path)
 	if !note.Op(r.Op.Name).Deploys() || h.tasks[path].Regardless {
 		return runner.Admission{}
@@ -54,7 +56,7 @@ func (h holds) of(st *gitstate.State, path string) runner.Admission {
 // Held are those of the stacks that are to run which somebody holds now, and those that depend on them, in order, each
 // blocked.
 func (x *Plan) Held() (held []runner.Result) {
-	h, by := holds{x.Session, x.Tasks}, map[string]runner.Cause{}
+	h, by := holds{Session: x.Session, tasks: x.Tasks}, map[string]runner.Cause{}
 	for _, path := range x.Order {
 		res := runner.Result{Stack: x.Stacks[path].Stack, Status: runner.StatusBlocked, Exit: -1}
 		for _, p := range x.Graph.Predecessors(path) {
