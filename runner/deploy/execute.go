@@ -115,7 +115,7 @@ func (x *Plan) ready(ctx context.Context) (err error) {
 // gates has the runner ask before stacks start: who holds them, the legs that they come after, where they are
 // deployed to, and the other jobs. What is claimed starts, so claims are asked for last.
 func (e *execution) gates(opt *runner.Options, head *note.Record) {
-	held := &holds{Session: e.Session, tasks: e.Tasks}
+	held := &holds{Session: e.Session, tasks: e.Tasks, read: e.State}
 	var gates []gate
 	if note.AnyDeploys(e.Ops...) {
 		gates = append(gates, held.admit)

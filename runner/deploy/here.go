@@ -118,7 +118,7 @@ func (h *Here) read(ctx context.Context, op string) error {
 			return err
 		}
 	}
-	if h.Basis, err = h.Store.State(ctx); err == nil {
+	if h.Basis, err = h.Writer.Fresh(ctx, nil); err == nil {
 		h.Writer.Follow(h.Basis)
 	}
 	return err
@@ -174,7 +174,7 @@ func (h *Here) Execute(ctx context.Context) (result runner.Result, interrupted b
 	opt := h.req.Exec
 	opt.Inherit, opt.Signals, opt.Foreground = mark.Inherited(), signals, runner.Foreground(h.Stdin)
 	opt.Stdin, opt.Stdout, opt.Stderr, opt.Output = h.Stdin, h.Stdout, h.Stderr, runner.OutputDirect
-	opt.Admit = (&holds{Session: h.Session, tasks: h.Tasks}).admit
+	opt.Admit = (&holds{Session: h.Session, tasks: h.Tasks, read: h.Basis}).admit
 	results, err := runner.Execute(ctx, graph, h.Tasks, opt, h.watched(func(e runner.Event) error {
 		interrupted = interrupted || e.Kind == runner.Interrupted
 		return h.observe(e)

@@ -94,7 +94,8 @@ func (e *Engine) begin(ctx context.Context, req Request, tasks Tasks) (*Plan, er
 	}
 	w := e.Store.Writer(req.Run)
 	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, p.Root()), courier: NewCourier(e.Store, w, "", req.Interval)}
-	n.breakHold = note.NewRedactor(e.Environ).Text(req.BreakHold, mostReason)
+	req.BreakHold = note.NewRedactor(e.Environ).Text(req.BreakHold, mostReason)
+	n.breakHold = req.BreakHold
 	if req.Leg != nil && !req.Leg.Aside {
 		n.LegNumber = req.Leg.Leg
 		n.Store.OwnSpool()
@@ -205,7 +206,7 @@ func (x *Plan) read(ctx context.Context, ops []string) error {
 	if err := x.Fetch(ctx, x.Store, from); err != nil {
 		return err
 	}
-	if x.State, err = x.Store.State(ctx); err == nil {
+	if x.State, err = x.Writer.Fresh(ctx, nil); err == nil {
 		x.Writer.Follow(x.State)
 	}
 	return err
