@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
 // NewRunFor makes the id of a run that somebody else has a name for, such as
@@ -38,12 +40,15 @@ type KnownStack struct {
 	ID, Path, Target string
 }
 
-// Stacks lists the stacks that have records, once for each target, sorted by
+// Stacks lists the stacks that have records other than holds, once for each target, sorted by
 // path, id and target. A stack that has records of its id and of its path is
 // listed for both.
 func (st *State) Stacks() []KnownStack {
 	newest := map[[2]string]*Stored{}
 	for k, s := range st.x.slots {
+		if note.Op(k.group).Holds() {
+			continue
+		}
 		for i := range s.heads {
 			h, key := &s.heads[i], [2]string{k.ident, k.target}
 			if old := newest[key]; old == nil || h.At.After(old.At) {

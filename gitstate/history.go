@@ -41,14 +41,14 @@ func (s *Store) StateAt(ctx context.Context, keep func(commit string, r *note.Re
 	return &State{s: s, x: x}, nil
 }
 
-// Slots are all slots that have a record, sorted by path: that where the stack was when something was
+// Slots are all slots that have a record, but for those of holds, sorted by path: that where the stack was when something was
 // recorded there last, with its id in lower case, and with the name of the group for the operation.
 func (st *State) Slots() []note.Slot {
 	var found []note.Slot
 	seen := map[slotKey]bool{} // but for the backend
 	for k, s := range st.x.slots {
 		k.backend = ""
-		if len(s.heads) > 0 && !seen[k] {
+		if len(s.heads) > 0 && !seen[k] && !note.Op(k.group).Holds() {
 			seen[k] = true
 			id, _ := idOf(k.ident)
 			if id == k.ident {

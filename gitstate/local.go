@@ -46,7 +46,7 @@ func (s *Store) localRef() string {
 func (s *Store) localTextsRef() string { return s.localRef() + textsSuffix }
 
 // KeepLocal has records and texts of some operations stay in this clone. Those of
-// deployments never do, and all records of a run go where its first one went. To be
+// deployments and holds never do, and all records of a run go where its first one went. To be
 // called before anything is recorded.
 func (s *Store) KeepLocal(stays func(op string) bool) { s.stays = stays }
 
@@ -86,7 +86,7 @@ func (w *Writer) staysHere(records []*note.Record) bool {
 }
 
 func (s *Store) staysOp(op string) bool {
-	return s.stays != nil && note.GroupOf(op) != note.Deploy && s.stays(op)
+	return s.stays != nil && note.GroupOf(op) != note.Deploy && !note.Op(op).Holds() && s.stays(op)
 }
 
 // lines are those of a commit's note in one of the two parts, its journal's included.

@@ -30,6 +30,10 @@ type State struct {
 	placesOnce sync.Once
 	placesOf   map[slotKey][]Place // by group and ident
 
+	holdsOnce sync.Once
+	holds     []Hold // see everHeld
+	others    string // see Fresh
+
 	namesOnce sync.Once
 	names     map[string][]string // by path
 }
@@ -77,12 +81,12 @@ func (l *Latest) Runs() []string {
 	return slices.Compact(runs)
 }
 
-// Empty reports whether no stack has any record, or, if ops are named, none of
+// Empty reports whether no stack has any record beside holds, or, if ops are named, none of
 // these operations.
 func (st *State) Empty(ops ...string) bool {
 	for k, s := range st.x.slots {
 		of := func(op string) bool { return note.GroupOf(op) == k.group }
-		if len(s.heads) > 0 && (len(ops) == 0 || slices.ContainsFunc(ops, of)) {
+		if len(s.heads) > 0 && (len(ops) == 0 && !note.Op(k.group).Holds() || slices.ContainsFunc(ops, of)) {
 			return false
 		}
 	}

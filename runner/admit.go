@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"slices"
@@ -15,10 +16,12 @@ type Admission struct {
 	// the observer.
 	Later time.Duration
 	// Status, if set, ends the stack, which is not started: StatusSkipped,
-	// StatusBlocked with Cause, StatusCanceled or StatusFailed.
+	// StatusBlocked, StatusCanceled or StatusFailed. Of a blocked one, what depends on it is
+	// blocked by Cause or, where that is empty, by the stack itself, for the reason Onward.
 	Status Status
 	Cause  string
 	Reason string
+	Onward string
 	// Hold, if set, is what the stack may run under. When it ends before the
 	// stack has, its child is interrupted, and killed Options.KillAfter later; the
 	// stack is canceled, for the reason that is the context's cause.
@@ -83,7 +86,7 @@ func (x *execution) admitted(i int, a Admission) {
 		x.finish(i, x.notStarted(time.Time{}))
 	case a.Status != "":
 		if a.Status == StatusBlocked {
-			x.cause[i] = a.Cause
+			x.cause[i] = Cause{cmp.Or(a.Cause, x.g.order[i]), a.Onward}
 		}
 		x.finish(i, Result{Status: a.Status, Exit: -1, Cause: a.Cause, Reason: a.Reason})
 	case a.Later > 0:

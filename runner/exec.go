@@ -47,7 +47,7 @@ func Execute(ctx context.Context, g *Graph, tasks map[string]Task, opt Options, 
 		observer: observe,
 		out:      newOutput(opt),
 		results:  make([]Result, n),
-		cause:    make([]string, n),
+		cause:    make([]Cause, n),
 		hold:     make([]context.Context, n),
 		pending:  make([]int, n),
 		calls:    make(chan func()),
@@ -96,7 +96,7 @@ type execution struct {
 	stopPreparing context.CancelFunc
 
 	results []Result          // Status is empty until it is final
-	cause   []string          // root cause that the stack hands on to its dependents; empty if there is none
+	cause   []Cause           // what the stack hands on to its dependents; the zero value if there is nothing
 	pending []int             // predecessors that are not final
 	arrived indices           // without such predecessors, not looked at yet
 	ready   indices           // may start
@@ -192,9 +192,9 @@ func (x *execution) advance() {
 
 // arrive looks at a stack whose predecessors are all final.
 func (x *execution) arrive(i int) {
-	cause := ""
+	var cause Cause
 	for _, p := range x.g.preds[i] {
-		if cause = x.cause[p]; cause != "" {
+		if cause = x.cause[p]; cause.Path != "" {
 			break
 		}
 	}
@@ -204,7 +204,7 @@ func (x *execution) arrive(i int) {
 		x.release(i)
 	case x.results[i].Status == StatusBlocked: // from the start
 		x.release(i)
-	case cause != "" && !x.tasks[i].Regardless:
+	case cause.Path != "" && !x.tasks[i].Regardless:
 		x.finishBlocked(i, cause)
 		x.release(i)
 	default:
@@ -222,9 +222,9 @@ func (x *execution) release(i int) {
 	}
 }
 
-func (x *execution) finishBlocked(i int, cause string) {
+func (x *execution) finishBlocked(i int, cause Cause) {
 	x.cause[i] = cause
-	x.results[i] = Result{Stack: x.tasks[i].Stack, Status: StatusBlocked, Exit: -1, Cause: cause}
+	x.results[i] = Result{Stack: x.tasks[i].Stack, Status: StatusBlocked, Exit: -1, Cause: cause.Path, Reason: cause.Reason}
 	x.observe(Event{Kind: Finished, Result: x.results[i]})
 }
 
@@ -232,7 +232,7 @@ func (x *execution) finish(i int, r Result) {
 	r.Stack = x.tasks[i].Stack
 	x.results[i] = r
 	if r.Status == StatusFailed || r.Status == StatusCanceled && x.haltReason == "" {
-		x.cause[i] = x.g.order[i]
+		x.cause[i] = Cause{Path: x.g.order[i]}
 		x.failures++
 		switch {
 		case x.haltReason != "":

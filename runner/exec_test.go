@@ -39,7 +39,7 @@ func TestExecuteRandomGraphs(t *testing.T) {
 		if rapid.Bool().Draw(rt, "reverse") {
 			g = g.Reverse()
 		}
-		opt := Options{Parallel: rapid.IntRange(0, 4).Draw(rt, "parallel"), Skip: map[string]bool{}, Blocked: map[string]string{}}
+		opt := Options{Parallel: rapid.IntRange(0, 4).Draw(rt, "parallel"), Skip: map[string]bool{}, Blocked: map[string]Cause{}}
 		tasks := map[string]Task{}
 		cause := map[string]string{} // reference: what each hands on
 		want := map[string]Result{}
@@ -64,7 +64,7 @@ func TestExecuteRandomGraphs(t *testing.T) {
 			case "skip":
 				opt.Skip[p] = true
 			case "blocked":
-				opt.Blocked[p] = "/root"
+				opt.Blocked[p] = Cause{Path: "/root"}
 				cause[p], status = "/root", StatusBlocked
 			}
 			task.Regardless = rapid.IntRange(0, 3).Draw(rt, "regardless") == 0

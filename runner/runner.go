@@ -173,10 +173,12 @@ type Options struct {
 	// run and cause no event. They still stand between others: what comes
 	// after one waits for, and is blocked by, what comes before it.
 	Skip map[string]bool
-	// Blocked has stacks that are blocked from the start, with the path of the
-	// stack that is the root cause.
-	Blocked map[string]string
+	// Blocked has stacks that are blocked from the start.
+	Blocked map[string]Cause
 }
+
+// Cause is the stack at the root that blocks others, and, where it did not fail, why.
+type Cause struct{ Path, Reason string }
 
 // Result is what came of a stack.
 type Result struct {

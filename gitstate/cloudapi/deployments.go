@@ -75,6 +75,9 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if hold, is := st.Hold(note.Slot{ID: e.rec.ID, Path: e.rec.Stack, Target: e.rec.Target}); is && !s.opt.DryRun {
+			return nil, &wireError{http.StatusConflict, fmt.Errorf("%s is %s; leave it out, or end that with `tmnotes release`; nothing was executed", e.rec.Stack, hold.String())}
+		}
 		e.rec.Dirty, e.inputs = dirty[stack.Path], inputs[stack.Path]
 		d.stacks[n], first = e, cmp.Or(first, e)
 		records = append(records, &e.rec)

@@ -25,8 +25,9 @@ const (
 	// Triggered by hand: what the stack was before is in Had and Was, and it is
 	// pending until something follows.
 	Triggered Status = "triggered"
-	Held      Status = "held"     // by a person: not to be deployed
-	Released  Status = "released" // no longer
+
+	Held     Status = "held"     // by a person, who says why: it must not be deployed
+	Released Status = "released" // a hold came to its end
 
 	Interrupted Status = "interrupted" // derived: queued or running, and nobody is at it any more
 	Never       Status = "never"       // derived: no record

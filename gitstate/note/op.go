@@ -18,6 +18,16 @@ const (
 	Drift   = "drift"
 )
 
+// The operations of holds, which execute nothing: somebody says that a stack must not be deployed,
+// or, of the stack "/", that none must.
+const (
+	Hold    = "hold"
+	HoldAll = "hold-all"
+)
+
+// Holds reports whether records of an operation are holds and releases.
+func (op Op) Holds() bool { return op == Hold || op == HoldAll }
+
 // parts are the operations after which what is there may be something else than what was
 // deployed, without being all of it: a part of a stack was applied or destroyed, a saved
 // plan that may be either, or the state was edited, so that the next apply has something

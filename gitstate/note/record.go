@@ -75,6 +75,8 @@ const (
 	waveKey     = "wave"
 	backendKey  = "backend"
 	valuesKey   = "values"
+	untilKey    = "until"
+	brokeKey    = "broke"
 	CommitKey   = "commit"
 )
 
@@ -128,6 +130,21 @@ func (r *Record) SayCommit(commit string) {
 
 // SetMadeOn has a line name its commit.
 func (r *Record) SetMadeOn(commit string) { r.setExtra(CommitKey, commit) }
+
+// Until is when a hold ends by itself; zero where somebody has to release it.
+func (r *Record) Until() time.Time {
+	t, _ := parseTime(r.extra(untilKey))
+	return t
+}
+
+// SetUntil says when a hold ends by itself.
+func (r *Record) SetUntil(t time.Time) { r.setExtra(untilKey, t.UTC().Format(TimeLayout)) }
+
+// Broke is why a run, or what it did to a stack, went on in spite of holds; "" where it did not.
+func (r *Record) Broke() string { return r.extra(brokeKey) }
+
+// SetBroke says why holds are broken.
+func (r *Record) SetBroke(reason string) { r.setExtra(brokeKey, reason) }
 
 // Triggers are the trigger files that the stack had where it was deployed, by what
 // names them; see SetTriggers.

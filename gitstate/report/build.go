@@ -149,7 +149,7 @@ func (b *builder) add(commit string, lines []gitstate.Line) {
 	n := &annotation{commit: commit}
 	for _, l := range lines {
 		switch r := l.Record; {
-		case l.Err != nil:
+		case l.Err != nil, note.Op(r.Op).Holds():
 		case r.Status != "":
 			n.results = append(n.results, r)
 			if r.At.After(n.newest) {

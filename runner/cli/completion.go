@@ -170,7 +170,7 @@ func (t *typing) candidates(current string) (found []candidate) {
 		return candidatesOf(t.labels())
 	case name == "show" && (len(t.words) == 0 && t.values["log"]+t.values["plan"] == "" || len(t.words) == 1 && t.values["log"] != ""):
 		return candidatesOf(t.valuesOf("run"))
-	case slices.Contains([]string{"mark", "adopt", "trigger", "unlock"}, name), slices.Contains([]string{"log", "runs", "blame", "show"}, name) && len(t.words) == 0:
+	case slices.Contains([]string{"mark", "adopt", "trigger", "unlock", "hold", "release"}, name), slices.Contains([]string{"log", "runs", "blame", "show"}, name) && len(t.words) == 0:
 		return candidatesOf(t.valuesOf("stack"))
 	}
 	return found

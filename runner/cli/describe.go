@@ -54,6 +54,24 @@ func describe(x *chosen) {
 		}
 		x.u.Say("%s skipped: %s", of, x.Off[first].WhyAndHow())
 	}
+	describeHeld(x.u, x.held)
+}
+
+// describeHeld says which stacks are blocked before anything starts, a line for each hold.
+func describeHeld(u *ui, held []runner.Result) {
+	of, whys := map[string][]string{}, []string{}
+	for _, r := range held {
+		if of[r.Reason] == nil {
+			whys = append(whys, r.Reason)
+		}
+		of[r.Reason] = append(of[r.Reason], r.Stack.Path)
+	}
+	for _, why := range whys {
+		u.Say("%s blocked: %s", terminal.SomeOf(of[why]), why)
+	}
+	if len(held) > 0 {
+		u.Say("`tmnotes unlock` lists the holds, `tmnotes release` ends them; --break-hold REASON is for emergencies")
+	}
 }
 
 // allDone says why none of the selected stacks runs, and how those that are up to

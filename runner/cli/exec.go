@@ -27,7 +27,7 @@ func execCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "force", Usage: "run even if the stack is up to date"},
 			&cli.BoolFlag{Name: "resume", Usage: "skip if this operation succeeded at this commit, deployment or not"},
 			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit even where a newer one is deployed"},
-			settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
+			breakHoldFlag(), settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
 			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "print only the command's output, and errors"},
 			settings.keepLogs.flag(), onChangeFlag(),
 		}, planFlags(), syncFlags(), storeFlags()),
@@ -58,6 +58,9 @@ func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err e
 		return o, err
 	}
 	if o.planFile, err = parsePlanFile(c); err != nil {
+		return o, err
+	}
+	if o.BreakHold, err = breakHold(c); err != nil {
 		return o, err
 	}
 	if o.Run = env.Getenv("TMNOTES_RUN"); o.Run != "" && !command.ValidRun(o.Run) {
@@ -128,6 +131,8 @@ func exitAs(res runner.Result, interrupted bool) error {
 		return nil
 	case interrupted:
 		return &exitError{code: exitInterrupted}
+	case res.Status == runner.StatusBlocked:
+		return &exitError{exitExec, fmt.Errorf("%s is %s; nothing was executed (--break-hold REASON is for emergencies)", res.Stack.Path, res.Reason)}
 	case res.Tries == 0 || res.Exit < 0 && res.Signal == "":
 		return &exitError{exitExec, fmt.Errorf("%s: %s", res.Stack.Path, res.Reason)}
 	}

@@ -33,7 +33,7 @@ func forgetCommand(env Env) *cli.Command {
 			&cli.StringFlag{Name: "stack", Usage: "the records of this `STACK`"},
 			&cli.StringFlag{Name: "run", Usage: "the records of the run `ID`; with --stack, of that stack alone"},
 			&cli.StringFlag{Name: "line", Usage: "the lines that begin with `TEXT`, records or not; a line's digest will do"},
-			&cli.BoolFlag{Name: "all", Usage: "all lines of the commit"},
+			&cli.BoolFlag{Name: "all", Usage: "all lines of the commit, but for holds"},
 		}, targetFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "all-targets", Usage: "with --stack: its records for every target"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "show what would be removed, and remove nothing"},
@@ -149,6 +149,7 @@ func pickLines(o forgetOptions, lines []gitstate.Line, isStack func(*note.Record
 		r := l.Record
 		switch {
 		case r.Event == note.Forgotten,
+			o.run == "" && o.line == "" && note.Op(r.Op).Holds(), // who means a result does not mean to release the stack
 			o.stack != "" && (l.Err != nil || r.Stack == "" || !isStack(&r)),
 			o.run != "" && (l.Err != nil || r.Run != o.run),
 			o.line != "" && !strings.HasPrefix(l.Text, o.line) && note.Digest(l.Text) != o.line:

@@ -57,6 +57,14 @@ var commandTexts = map[string]commandText{
 		{"Have a stack deployed again with the next commit", "tmnotes trigger --reason 'rotated secret' /prod/db"},
 		{"Without a commit", "tmnotes trigger --note --reason 'rotated secret' /prod/db"},
 	}},
+	"hold": {"deploy", []string{"reason", "until", "tags", "all", "target"}, []example{
+		{"Keep everybody from deploying a stack for now", "tmnotes hold --reason 'migration under way' /prod/db"},
+		{"Deploy nothing over the holidays", "tmnotes hold --all --until 2099-01-07 --reason 'change freeze'"},
+	}},
+	"release": {"deploy", []string{"reason", "tags", "all", "target"}, []example{
+		{"Let a stack be deployed again", "tmnotes release /prod/db"},
+		{"End what hold --all began", "tmnotes release --all"},
+	}},
 	"runs": {"look", []string{"limit", "op", "target", "format"}, []example{
 		{"The last runs: who ran what, and what came of it", "tmnotes runs"},
 		{"Those that had a stack", "tmnotes runs --limit 5 /prod/db"},
@@ -163,7 +171,7 @@ var flagGroups = []struct {
 	{"Execution", []string{"op", "parallel", "dry-run", "reverse", "force", "resume", "allow-rollback", "respect-order", "fail-fast", "continue-on-error", "retry", "retry-on", "timeout",
 		"eval", "enable-sharing", "mock-on-fail"}},
 	{"Waves", []string{"wave", "max-failures", "soak", "gate"}},
-	{"Safeguards", []string{"X", "disable-safeguards", "locks", "on-locked", "lease"}},
+	{"Safeguards", []string{"X", "disable-safeguards", "locks", "on-locked", "lease", "break-hold"}},
 	{"Legs of a pipeline", []string{"run", "stacks-from", "wait", "wait-timeout"}},
 	{"Output", []string{"quiet", "output", "format", "json", "report", "plan-file", "keep-logs", "on-change", "metrics-stacks"}},
 	{notesAndRemote, []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout"}},

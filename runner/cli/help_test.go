@@ -437,7 +437,7 @@ func TestTopicsAreComplete(t *testing.T) {
 	}
 	words := terms("words")
 	slices.Sort(words)
-	if want := []string{"blocked", "conflict", "deployment", "dirty", "drift", "inputs", "leg", "lock", "newer deployed", "note", "operation", "orphaned", "pending", "record", "run", "stack", "target", "triggered", "up to date"}; !slices.Equal(words, want) {
+	if want := []string{"blocked", "conflict", "deployment", "dirty", "drift", "hold", "inputs", "leg", "lock", "newer deployed", "note", "operation", "orphaned", "pending", "record", "run", "stack", "target", "triggered", "up to date"}; !slices.Equal(words, want) {
 		t.Errorf("the words are %q, not %q", words, want)
 	}
 	statuses := terms("statuses")
@@ -448,7 +448,7 @@ func TestTopicsAreComplete(t *testing.T) {
 			}
 		}
 	}
-	for _, word := range []note.Status{note.Queued, note.Orphaned, note.Never, note.Triggered} {
+	for _, word := range []note.Status{note.Queued, note.Orphaned, note.Never, note.Triggered, note.Held, note.Released} {
 		if !slices.Contains(statuses, string(word)) {
 			t.Errorf("the topic statuses does not have %s", word)
 		}

@@ -187,6 +187,9 @@ func (l *listing) keep(stacks []runner.Stack) ([]runner.Stack, error) {
 		if l.reason[stack.Path] == "" && !l.o.sel.Changed {
 			l.reason[stack.Path] = is.Why()
 		}
+		if is.Hold != nil && l.reason[stack.Path] != "" {
+			l.reason[stack.Path] += "; " + is.Hold.String()
+		}
 	}
 	return stacks, nil
 }

@@ -189,6 +189,12 @@ func whyOf(r *note.Record) string {
 	if w := r.Why(); w != "" {
 		why = append(why, w)
 	}
+	if until := r.Until(); !until.IsZero() {
+		why = append(why, "until "+until.Local().Format(time.DateTime))
+	}
+	if w := r.Broke(); w != "" {
+		why = append(why, "although it was held: "+w)
+	}
 	return strings.Join(why, "; ")
 }
 
@@ -334,6 +340,9 @@ func (run *shownRun) print(u *ui) {
 	fmt.Fprintln(u.Out)
 	if run.head.Cmd != "" {
 		fmt.Fprintf(u.Out, "  $ %s\n", runner.Printable(run.head.Cmd))
+	}
+	if broke := run.head.Broke(); broke != "" {
+		fmt.Fprintf(u.Out, "  --break-hold: %s\n", runner.Printable(broke))
 	}
 	// The end may be of the same millisecond as the last result.
 	slices.SortStableFunc(run.records, func(a, b note.Record) int {

@@ -43,7 +43,7 @@ func matrixCommand(env Env) *cli.Command {
 // matrixRunFlags are those flags of run that say what is to run, and with what.
 func matrixRunFlags() []cli.Flag {
 	return slices.DeleteFunc(slices.Concat(runFlags(), executionFlags()), func(f cli.Flag) bool {
-		return !strings.HasPrefix(f.Names()[0], "disable-check-") && !slices.Contains([]string{"no-recursive", "continue-on-error", "reverse", "X", "disable-safeguards", "quiet", "op", "force", "resume", "allow-rollback"}, f.Names()[0])
+		return !strings.HasPrefix(f.Names()[0], "disable-check-") && !slices.Contains([]string{"no-recursive", "continue-on-error", "reverse", "X", "disable-safeguards", "quiet", "op", "force", "resume", "allow-rollback", "break-hold"}, f.Names()[0])
 	})
 }
 
@@ -104,6 +104,7 @@ func matrixOnce(c *cli.Context, env Env, engine matrix.Engine, command []string,
 	if len(x.Rollout.Filters) > 0 {
 		return false, deploy.ErrWavesInLegs
 	}
+	x.held = x.HoldBack()
 	m := &matrixPlan{chosen: x, Plan: matrix.Plan{Graph: x.Graph.Without(x.Exec.Skip)}}
 	if m.Took, m.known, err = x.Durations(); err != nil {
 		return false, err
@@ -185,7 +186,7 @@ func (m *matrixPlan) write() (files []string, err error) {
 	program, _ := version()
 	for n, packed := range m.Legs {
 		l := deploy.Leg{Version: deploy.LegVersion, MadeBy: program, Run: m.RunID, Leg: n + 1, Legs: len(m.Legs), Level: packed.Level, Seconds: matrix.Seconds(packed.Took),
-			Commit: m.Commit.Hash, Target: m.Select.Target, Reverse: m.Reverse, Late: m.Rollback, Force: m.Force}
+			Commit: m.Commit.Hash, Target: m.Select.Target, Reverse: m.Reverse, Late: m.Rollback, Force: m.Force, Break: m.BreakHold}
 		others := map[string]bool{}
 		for _, path := range packed.Stacks {
 			u := m.LegStack(path)

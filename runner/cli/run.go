@@ -60,6 +60,7 @@ type work func(u *ui, o *runOptions) deploy.Tasks
 type chosen struct {
 	*deploy.Plan
 	u      *ui
+	held   []runner.Result // what somebody holds, and what depends on it, before anything starts
 	o      runOptions
 	words  []string // of the command line, that are no flags of ours
 	logs   *logs
@@ -145,6 +146,9 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return false, err
 	}
 	defer x.Store.Close()
+	if x.held = x.Held(); x.Exec.DryRun {
+		x.HoldBack() // shown, and not as what would run
+	}
 	x.say(c)
 	x.planned()
 	out := &deploy.Outcome{}

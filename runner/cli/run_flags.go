@@ -59,11 +59,23 @@ func executionFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "force", Usage: "also run stacks that are up to date"},
 		&cli.BoolFlag{Name: "resume", Usage: "skip stacks where this operation succeeded at this commit, deployment or not"},
 		&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit even where a newer one is deployed"},
+		breakHoldFlag(),
 		&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of what is printed: text, or json (events, one a line: tmnotes help events)"},
 		&cli.BoolFlag{Name: "respect-order", Usage: "block the dependents of a failed stack even if the command changes nothing"},
 		&cli.BoolFlag{Name: "fail-fast", Usage: "start no more stacks after the first failure"},
 		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), onChangeFlag(), runReportFlag(),
 	}
+}
+
+func breakHoldFlag() cli.Flag {
+	return &cli.StringFlag{Name: "break-hold", Usage: "run stacks although somebody holds them, and record `REASON`"}
+}
+
+func breakHold(c *cli.Context) (reason string, err error) {
+	if reason = strings.TrimSpace(c.String("break-hold")); reason == "" && c.IsSet("break-hold") {
+		err = errors.New("--break-hold needs a reason, as in: --break-hold 'restoring the service'")
+	}
+	return reason, err
 }
 
 func parseRun(c *cli.Context, env Env, s *gitstate.Store, command []string) (o runOptions, err error) {
@@ -119,6 +131,9 @@ func (o *runOptions) parseSelection(c *cli.Context, env Env) (err error) {
 	o.Targeted = o.Filter.Set() || c.Bool("sync-deployment") || c.Bool("sync-drift-status") || c.Bool("sync-preview")
 	o.Force, o.Resume, o.Rollback, o.Reverse = c.Bool("force"), c.Bool("resume"), c.Bool("allow-rollback"), c.Bool("reverse")
 	o.RespectOrder = c.Bool("respect-order")
+	if o.BreakHold, err = breakHold(c); err != nil {
+		return err
+	}
 	if o.Pending && o.Force {
 		return errPendingForce
 	}
@@ -363,6 +378,11 @@ func readLeg(c *cli.Context, env Env, shown []string) (*deploy.Leg, error) {
 			if err := c.Set(flag, "true"); err != nil {
 				return nil, err
 			}
+		}
+	}
+	if l.Break != "" {
+		if err := c.Set("break-hold", l.Break); err != nil {
+			return nil, err
 		}
 	}
 	l.Aside = command.Harmless(shown, env.Environ) && command.Recognise(shown, env.Environ, c.String("op")).Name != l.Stacks[0].Op

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -58,6 +59,8 @@ type shown struct {
 	Drift      *note.Record `json:"drift,omitempty"`
 	// Of a stack that is gone from HEAD: the last commit that had it.
 	LastCommit string `json:"last_commit,omitempty"`
+	// Why it is not deployed for now.
+	Hold *holdShown `json:"hold,omitempty"`
 }
 
 // statusOptions is what the flags of status say, checked.
@@ -192,7 +195,7 @@ func viewStacks(here *clone, o statusOptions, at query.AsOf) ([]query.StackView,
 func jsonOf(x *query.StackView, target string) shown {
 	l := x.Deploy
 	sh := shown{Stack: x.Path, ID: x.ID, Target: target, Status: x.Status, DeploymentStatus: l.Status, DriftStatus: x.Drift.Status,
-		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.Why()}
+		Commit: l.Commit, OKCommit: l.OKCommit, By: l.By, Job: l.Job, Why: x.Why(), Hold: jsonOfHold(x.Hold)}
 	sh.LiveCommit, sh.LiveSince = l.Live()
 	sh.LiveDirty = sh.LiveCommit != "" && l.OKDirty
 	if l.Status != note.Never {
@@ -215,6 +218,9 @@ func rowOf(x *query.StackView, now time.Time) []string {
 		why = x.Gone.String()
 	case x.Status != note.OK && x.Status != note.Never || l.Status != note.OK && l.Status != note.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == note.OK || len(l.Conflicts) > 0:
 		why = x.Last()
+	}
+	if x.Hold != nil {
+		why = strings.TrimSuffix(x.Hold.String()+"; "+why, "; ")
 	}
 	last, when, live, since := string(l.Status), "-", "-", "-"
 	if l.Status != note.Never && l.Op != note.Deploy {

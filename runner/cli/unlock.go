@@ -21,9 +21,9 @@ import (
 func unlockCommand(env Env) *cli.Command {
 	return &cli.Command{
 		Name:      "unlock",
-		Usage:     "list the locks of jobs on stacks, or remove them by hand",
+		Usage:     "list the locks of jobs on stacks, and holds; remove locks by hand",
 		ArgsUsage: "[--reason TEXT (STACK... | --all)]",
-		Description: "A lock that is not renewed expires by itself. Whoever holds one that is removed interrupts its command\n" +
+		Description: "A hold (tmnotes hold) is no lock of a job; `tmnotes release` ends it.\nA lock that is not renewed expires by itself. Whoever holds one that is removed interrupts its command\n" +
 			"when it learns of it; a command that lives on without its tmnotes is not stopped by anything here.",
 		Flags: slices.Concat(chdirFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "record `TEXT` as the reason (required with stacks, or --all)"},
@@ -79,22 +79,24 @@ func unlock(here *clone, o unlockOptions) error {
 	if err != nil {
 		return err
 	}
-	if remote == "" {
-		return errors.New("this repository has no remote, and locks are kept there")
-	}
-	if _, err := s.Remote(remote).Fetch(ctx); err != nil {
-		return err
-	}
-	found, err := s.Remote(remote).Claims(ctx)
-	if err != nil {
-		return err
+	var found []gitstate.Claim
+	if remote != "" {
+		if _, err := s.Remote(remote).Fetch(ctx); err != nil {
+			return err
+		}
+		if found, err = s.Remote(remote).Claims(ctx); err != nil {
+			return err
+		}
 	}
 	found = slices.DeleteFunc(found, func(n gitstate.Claim) bool {
 		target, _, _ := strings.Cut(n.Target, "+")
 		return !o.anyTarget && o.target != target && o.target != n.Target
 	})
 	if !o.remove {
-		return listClaims(here, remote, found)
+		return listLocks(here, remote, found, o)
+	}
+	if remote == "" {
+		return errors.New("this repository has no remote, and locks are kept there")
 	}
 	if len(o.names) > 0 {
 		if found, err = namedClaims(here, remote, found, o.names); err != nil {
@@ -168,18 +170,42 @@ func sayClaims(here *clone, stacks []query.StackView, target string) error {
 	return nil
 }
 
-func listClaims(here *clone, remote string, found []gitstate.Claim) error {
+// listLocks lists the locks of jobs, and what people hold.
+func listLocks(here *clone, remote string, found []gitstate.Claim, o unlockOptions) error {
+	if err := here.read(); err != nil {
+		return err
+	}
+	var holds []gitstate.Hold
+	for _, h := range here.state.Holds() {
+		if o.anyTarget || h.Target == "" || h.Target == o.target {
+			holds = append(holds, h)
+		}
+	}
 	if here.json {
-		shown := make([]claimShown, len(found))
-		for i, n := range found {
-			shown[i] = claimShown{n.Stack, n.ID, n.Target, n.Run, n.By, n.Job, n.Commit, n.Since, n.At, n.Lease.String(), n.At.Add(n.Lease)}
+		shown := []any{}
+		for _, n := range found {
+			shown = append(shown, claimShown{n.Stack, n.ID, n.Target, n.Run, n.By, n.Job, n.Commit, n.Since, n.At, n.Lease.String(), n.At.Add(n.Lease)})
+		}
+		for _, h := range holds {
+			shown = append(shown, jsonOfHold(&h))
 		}
 		return terminal.PrintJSON(here.Out, shown)
 	}
-	if len(found) == 0 {
+	switch {
+	case len(found) > 0:
+		here.tableClaims(found)
+	case remote != "":
 		here.Say("no stack is locked on %s", remote)
-		return nil
+	default:
+		here.Say("no stack is locked: this repository has no remote, and locks are kept there")
 	}
+	if len(holds) > 0 {
+		here.tableHolds(holds)
+	}
+	return nil
+}
+
+func (here *clone) tableClaims(found []gitstate.Claim) {
 	var rows [][]string
 	for _, n := range found {
 		renewed, until := "-", "when somebody waits"
@@ -192,5 +218,4 @@ func listClaims(here *clone, remote string, found []gitstate.Claim) error {
 		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, note.Short(n.Commit), nameOf(n.By), note.ShortRun(n.Run), cmp.Or(n.Job, "-")})
 	}
 	here.Table(here.Out, []string{"STACK", "TARGET", "SINCE", "RENEWED", "TAKEN OVER", "COMMIT", "BY", "RUN", "JOB"}, rows, nil)
-	return nil
 }

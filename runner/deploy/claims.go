@@ -31,6 +31,7 @@ type claims struct {
 
 	// What is decided again when a stack is about to start.
 	rules       Rules
+	holds       *holds
 	named       bool // by a filter on state, which says what to run: nothing is left out
 	lookedBack  bool
 	overtook    *bool           // set if another pipeline began while the stacks were being selected
@@ -182,16 +183,19 @@ func (k *claims) take(ctx context.Context, want, more []gitstate.Claim, say func
 		if t.Hold == nil {
 			continue
 		}
-		k.n.left.Delete(want[i].Stack)
-		if done, is := off[want[i].Stack]; is {
-			say(want[i].Stack, runner.Admission{Status: runner.StatusSkipped, Reason: done.Why})
-			if i < asked {
-				k.let.now(want[i])
-			}
-		} else {
-			k.held.Store(want[i].Stack, want[i])
-			say(want[i].Stack, runner.Admission{Hold: t.Hold})
+		path := want[i].Stack
+		k.n.left.Delete(path)
+		answer := k.holds.of(k.claimer.Known(), path)
+		if done, is := off[path]; is {
+			answer = runner.Admission{Status: runner.StatusSkipped, Reason: done.Why}
 		}
+		if answer.Status == "" {
+			k.held.Store(path, want[i])
+			answer.Hold = t.Hold
+		} else if i < asked {
+			k.let.now(want[i])
+		}
+		say(path, answer)
 	}
 	return nil
 }

@@ -3,8 +3,8 @@
 // ([Plan.Execute]), and what came of it is an [Outcome].
 //
 // Whether a stack need be run is decided in one place, decide.go, from facts alone: when stacks
-// are selected, and again when one is about to start. Before that, gates are asked (gates.go): the legs
-// that it comes after (leg.go), where it is deployed to (arrive.go), and the other jobs that may be
+// are selected, and again when one is about to start. Before that, gates are asked (gates.go): who holds
+// it (hold.go), the legs that it comes after (leg.go), where it is deployed to (arrive.go), and the other jobs that may be
 // at it (claims.go). A [Session] makes the records, a [Courier] carries them to the disk, into the
 // notes and to the remote. [Here] is all that for one stack, in a process of its own.
 //

@@ -112,10 +112,14 @@ func (x *Plan) ready(ctx context.Context) (err error) {
 	return err
 }
 
-// gates has the runner ask before stacks start: the legs that they come after, where they are
+// gates has the runner ask before stacks start: who holds them, the legs that they come after, where they are
 // deployed to, and the other jobs. What is claimed starts, so claims are asked for last.
 func (e *execution) gates(opt *runner.Options, head *note.Record) {
+	held := &holds{Session: e.Session, tasks: e.Tasks, read: e.State}
 	var gates []gate
+	if note.AnyDeploys(e.Ops...) {
+		gates = append(gates, held.admit)
+	}
 	if e.LegNumber > 0 {
 		gates = append(gates, newLegGate(e.Plan).admit)
 		e.waitsForLegs = func(path string) bool { return len(e.Leg.of[path].After) > 0 }
@@ -127,6 +131,7 @@ func (e *execution) gates(opt *runner.Options, head *note.Record) {
 	}
 	if e.claims = e.claim(head, &e.out.Overtaken); e.claims != nil {
 		gates = append(gates, e.claims.admit)
+		e.claims.holds = held
 		opt.Upcoming = func(next func(int) []runner.Stack) { e.claims.ahead.next = next }
 		opt.KillAfter = min(killAfter, e.Claims.Lease/4)
 	}

@@ -24,6 +24,7 @@ type HereRequest struct {
 	Exec       runner.Options
 	Rules      Rules
 	Sync       Sync
+	BreakHold  string // see Request
 	Run        string // "" for that of the parent's children
 	Parent     string // names the process that started this one
 }
@@ -81,6 +82,7 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	task.Env = e.with("TMNOTES_RUN=" + req.Run)
 	tasks[stack.Path] = task
 	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, root), courier: NewCourier(e.Store, w, "", 0)}
+	n.breakHold = note.NewRedactor(e.Environ).Text(req.BreakHold, mostReason)
 	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group}
 	if err := h.read(ctx, op.Name); err != nil {
 		return nil, err
@@ -117,7 +119,7 @@ func (h *Here) read(ctx context.Context, op string) error {
 			return err
 		}
 	}
-	if h.Basis, err = h.Store.State(ctx); err == nil {
+	if h.Basis, err = h.Writer.Fresh(ctx, nil); err == nil {
 		h.Writer.Follow(h.Basis)
 	}
 	return err
@@ -173,6 +175,7 @@ func (h *Here) Execute(ctx context.Context) (result runner.Result, interrupted b
 	opt := h.req.Exec
 	opt.Inherit, opt.Signals, opt.Foreground = mark.Inherited(), signals, runner.Foreground(h.Stdin)
 	opt.Stdin, opt.Stdout, opt.Stderr, opt.Output = h.Stdin, h.Stdout, h.Stderr, runner.OutputDirect
+	opt.Admit = (&holds{Session: h.Session, tasks: h.Tasks, read: h.Basis}).admit
 	results, err := runner.Execute(ctx, graph, h.Tasks, opt, h.watched(func(e runner.Event) error {
 		interrupted = interrupted || e.Kind == runner.Interrupted
 		return h.observe(e)
@@ -220,7 +223,9 @@ func (h *Here) observe(e runner.Event) error {
 	case runner.Retrying:
 		h.Out.Say("%s failed (%s); trying again in %s", path, e.Result.Reason, runner.Took(e.Wait))
 	case runner.Finished:
-		h.recheck(path)
+		if !e.Result.Started.IsZero() {
+			h.recheck(path)
+		}
 		return h.result(e.Result)
 	}
 	return nil

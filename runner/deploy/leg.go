@@ -125,7 +125,7 @@ func (g *legGate) of(path string) (a runner.Admission, final bool, err error) {
 		case cause == "":
 		case known && g.Tasks[path].Regardless:
 		case known: // it is blocked, whatever becomes of the others
-			return runner.Admission{Status: runner.StatusBlocked, Cause: cause, Reason: reason}, true, nil
+			return runner.Admission{Status: runner.StatusBlocked, Cause: cause, Reason: reason, Onward: onward(runner.Result{Cause: cause, Reason: reason}).Reason}, true, nil
 		case final:
 			final = false
 			a = runner.Admission{Status: runner.StatusBlocked, Cause: cause, Reason: reason}
@@ -181,7 +181,8 @@ func (g *legGate) stands(u *LegStack, l *gitstate.Latest) (cause, reason string,
 		_, why := l.Succeeded(u.Op, gitstate.As{Variant: gitstate.AnyVariant})
 		return path, path + ": " + why, true
 	case status == note.Blocked:
-		return cmp.Or(l.Cause, path), l.Reason, true
+		by := onward(runner.Result{Stack: runner.Stack{Path: path}, Cause: l.Cause, Reason: l.Reason})
+		return by.Path, cmp.Or(by.Reason, l.Reason), true
 	case status == note.Failed:
 		return path, "", true
 	case status != note.OK && status != note.Drifted:

@@ -32,6 +32,7 @@ type Leg struct {
 	Reverse bool       `json:"reverse,omitempty"`
 	Late    bool       `json:"allow_rollback,omitempty"`
 	Force   bool       `json:"force,omitempty"`
+	Break   string     `json:"break_hold,omitempty"`
 	Stacks  []LegStack `json:"stacks"`
 	Others  []LegStack `json:"others,omitempty"` // stacks of other legs that these come after
 

@@ -17,14 +17,17 @@ import (
 // announced itself since the stacks were selected.
 func (x *Plan) AnnounceLegs(ctx context.Context, legs int, of map[string]int) (overtaken bool, err error) {
 	on := context.WithoutCancel(ctx)
-	if len(x.Todo) == 0 {
+	if len(x.Todo)+len(x.heldBack) == 0 {
 		return x.LookedAt(on)
 	}
 	x.legs = of
-	head := x.head(on, strings.Join(x.Ops, ","), x.Select.Target, len(x.Todo), x.Command)
+	head := x.head(on, strings.Join(x.Ops, ","), x.Select.Target, len(x.Todo)+len(x.heldBack), x.Command)
 	head.SetLegs(legs)
 	if err := x.declare(ctx, x.Route.Remote, head, x.Todo); err != nil {
 		return false, err
+	}
+	if len(x.Todo) == 0 {
+		return false, x.endHeldBack(on)
 	}
 	if err := x.Store.Flush(on); err != nil || x.Route.Remote == "" || !x.reselect {
 		return false, err
@@ -35,6 +38,15 @@ func (x *Plan) AnnounceLegs(ctx context.Context, legs int, of map[string]int) (o
 	}
 	heads, err := st.Began(x.Basis)
 	return x.overtaken(heads, x.Select.Target), err
+}
+
+// endHeldBack ends a run of which everything is held.
+func (x *Plan) endHeldBack(ctx context.Context) error {
+	if err := errors.Join(x.finish(count(x.heldBack)), x.Store.Flush(ctx)); err != nil || x.Route.Remote == "" {
+		return err
+	}
+	_, err := x.Store.Remote(x.Route.Remote).Push(ctx)
+	return err
 }
 
 // TakeBack withdraws what was announced, as nobody is going to run it.

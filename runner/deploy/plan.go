@@ -94,6 +94,8 @@ func (e *Engine) begin(ctx context.Context, req Request, tasks Tasks) (*Plan, er
 	}
 	w := e.Store.Writer(req.Run)
 	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, p.Root()), courier: NewCourier(e.Store, w, "", req.Interval)}
+	req.BreakHold = note.NewRedactor(e.Environ).Text(req.BreakHold, mostReason)
+	n.breakHold = req.BreakHold
 	if req.Leg != nil && !req.Leg.Aside {
 		n.LegNumber = req.Leg.Leg
 		n.Store.OwnSpool()
@@ -204,7 +206,7 @@ func (x *Plan) read(ctx context.Context, ops []string) error {
 	if err := x.Fetch(ctx, x.Store, from); err != nil {
 		return err
 	}
-	if x.State, err = x.Store.State(ctx); err == nil {
+	if x.State, err = x.Writer.Fresh(ctx, nil); err == nil {
 		x.sayUncounted(x.State)
 		x.Writer.Follow(x.State)
 	}
@@ -277,14 +279,16 @@ func (x *Plan) decide(ctx context.Context) (err error) {
 		}
 	}
 	x.Exec.Skip = map[string]bool{}
-	for _, path := range x.Order {
-		if _, is := x.Off[path]; is {
-			x.Exec.Skip[path] = true
-		} else {
-			x.Todo = append(x.Todo, path)
-		}
+	for path := range x.Off {
+		x.Exec.Skip[path] = true
 	}
+	x.Todo = x.todo()
 	return x.Rollout.standing(x.State, x.Session, x.Exec.Skip)
+}
+
+// todo are the stacks that are not skipped, in order.
+func (x *Plan) todo() []string {
+	return slices.DeleteFunc(slices.Clone(x.Order), func(path string) bool { return x.Exec.Skip[path] })
 }
 
 // operations are the names of what the command does to the stacks: one, but

@@ -33,6 +33,8 @@ type Request struct {
 
 	Force, Resume, Rollback, Reverse bool
 
+	BreakHold string // why it runs in spite of holds; "" where it does not
+
 	RespectOrder bool // a failure blocks also what changes nothing
 }
 

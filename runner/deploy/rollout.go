@@ -14,20 +14,20 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 )
 
-// blockedBy is, for what depends on a stack that failed, or was canceled by itself, the
+// blockedBy is, for what depends on a stack that failed, is held, or was canceled by itself, the
 // one that did so in the first place.
-func (r *rollout) blockedBy(came map[string]runner.Result, canceled bool) map[string]string {
-	cause := map[string]string{}
+func (r *rollout) blockedBy(came map[string]runner.Result, canceled bool) map[string]runner.Cause {
+	cause := map[string]runner.Cause{}
 	for _, p := range r.graph.Order() {
 		switch res, has := came[p]; {
 		case has && (res.Status == runner.StatusFailed || res.Status == runner.StatusCanceled && canceled):
-			cause[p] = p
+			cause[p] = runner.Cause{Path: p}
 		case has && res.Status == runner.StatusBlocked:
-			cause[p] = res.Cause
+			cause[p] = onward(res)
 		case has && !r.tasks[p].Regardless:
 		default:
 			for _, q := range r.graph.Predecessors(p) {
-				if cause[p] = cause[q]; cause[p] != "" {
+				if cause[p] = cause[q]; cause[p].Path != "" {
 					break
 				}
 			}
@@ -65,7 +65,7 @@ func (r *rollout) execute(ctx context.Context) (results []runner.Result, err err
 		blocked := r.blockedBy(came, r.over == nil)
 		step := r.leave
 		if r.over == nil {
-			step = func(todo []string, blocked map[string]string) ([]runner.Result, error) {
+			step = func(todo []string, blocked map[string]runner.Cause) ([]runner.Result, error) {
 				return r.run(ctx, k, todo, blocked)
 			}
 		}
@@ -82,14 +82,14 @@ func (r *rollout) execute(ctx context.Context) (results []runner.Result, err err
 }
 
 // run runs the stacks of a wave.
-func (r *rollout) run(ctx context.Context, k int, todo []string, blocked map[string]string) ([]runner.Result, error) {
+func (r *rollout) run(ctx context.Context, k int, todo []string, blocked map[string]runner.Cause) ([]runner.Result, error) {
 	if len(r.Filters) > 0 {
 		r.n.Out.Say("wave %s, %d of %d: %s", r.List[k].Name, k+1, len(r.List), runner.Plural(len(todo), "stack"))
 	}
 	x := Only(r.x, r.graph, todo)
-	x.Blocked = map[string]string{}
+	x.Blocked = map[string]runner.Cause{}
 	for _, p := range todo {
-		if blocked[p] != "" && !r.tasks[p].Regardless {
+		if blocked[p].Path != "" && !r.tasks[p].Regardless {
 			x.Blocked[p] = blocked[p]
 		}
 	}
@@ -106,12 +106,12 @@ func (r *rollout) run(ctx context.Context, k int, todo []string, blocked map[str
 }
 
 // leave has the stacks of a wave that is not reached end as those do.
-func (r *rollout) leave(todo []string, blocked map[string]string) (results []runner.Result, err error) {
+func (r *rollout) leave(todo []string, blocked map[string]runner.Cause) (results []runner.Result, err error) {
 	for _, p := range todo {
 		res := *r.over
 		res.Stack, res.Exit = r.tasks[p].Stack, -1
-		if blocked[p] != "" {
-			res.Status, res.Cause, res.Reason = runner.StatusBlocked, blocked[p], ""
+		if by := blocked[p]; by.Path != "" {
+			res.Status, res.Cause, res.Reason = runner.StatusBlocked, by.Path, by.Reason
 		}
 		if failed := r.observe(runner.Event{Kind: runner.Finished, Result: res}); failed != nil && err == nil {
 			err = failed
@@ -141,17 +141,18 @@ func (r *rollout) judge(k int, results []runner.Result) {
 	if r.over != nil {
 		return // interrupted
 	}
-	allowed, failed, cause := r.allowed(len(results)), 0, ""
+	allowed, failed, cause, held := r.allowed(len(results)), 0, "", ""
 	for _, res := range results {
 		switch res.Status {
 		case runner.StatusFailed, runner.StatusCanceled:
 			failed++
 			if failed == 1 || r.Limit.set {
-				cause = res.Stack.Path
+				cause, held = res.Stack.Path, ""
 			}
 		case runner.StatusBlocked:
 			if cause == "" {
-				cause = res.Cause
+				by := onward(res)
+				cause, held = by.Path, by.Reason
 			}
 		}
 	}
@@ -159,13 +160,16 @@ func (r *rollout) judge(k int, results []runner.Result) {
 	switch name := r.List[k].Name; {
 	case r.Limit.set && failed > allowed:
 		for _, res := range results {
-			if res.Status == runner.StatusBlocked && res.Reason != "" {
+			if res.Status == runner.StatusBlocked && res.Reason != "" && onward(res).Reason == "" {
 				cause = res.Cause // the one that was one too many
 			}
 		}
 		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s had %s", name, runner.Plural(failed, "failure"))}
 	case cause != "" && (!r.Limit.set || r.x.FailFast):
-		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("the wave %s is not ok", name)}
+		if held != "" {
+			held += "; "
+		}
+		r.over = &runner.Result{Status: runner.StatusBlocked, Cause: cause, Reason: fmt.Sprintf("%sthe wave %s is not ok", held, name)}
 	}
 }
 

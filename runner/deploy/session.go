@@ -42,6 +42,9 @@ type Session struct {
 	// waitsForLegs says whether a stack comes after one of another leg.
 	waitsForLegs func(path string) bool
 
+	breakHold string          // why stacks run though somebody holds them; "" where they do not
+	heldBack  []runner.Result // that are left out because somebody holds them
+
 	by      string                  // who, as its head says
 	queued  map[string]*note.Record // what was announced, by path
 	shared  bool                    // and is on the ref that all share
@@ -59,6 +62,7 @@ type course struct {
 	seen     sync.Map // seen: by the command that deploys
 	touched  sync.Map // true: its files, or HEAD, are not what they were
 	left     sync.Map // true: another job is at it
+	broken   sync.Map // true: somebody holds it
 
 	mu           sync.Mutex // guards the two
 	settledState *gitstate.State
@@ -86,6 +90,7 @@ func (n *Session) head(ctx context.Context, op, target string, stacks int, cmd [
 	head := &note.Record{Event: note.Started, Op: op, Target: target, Run: n.RunID, Stacks: stacks, CommitTime: n.Commit.Time.Unix(),
 		By: by, Job: n.CI.Job, Attempt: n.CI.Attempt, Cmd: note.NewRedactor(n.Environ, cmd).Command(cmd), Version: 1}
 	head.SetLeg(n.LegNumber)
+	head.SetBroke(n.breakHold)
 	return head
 }
 
@@ -99,6 +104,9 @@ func (n *Session) record(path string, status note.Status) *note.Record {
 	}
 	if n.Rollout != nil {
 		r.SetWave(n.Rollout.NameOf(path))
+	}
+	if _, is := n.broken.Load(path); is {
+		r.SetBroke(n.breakHold)
 	}
 	if status == note.Queued || status == note.Running {
 		r.SetLeg(max(n.LegNumber, n.legs[path]))
@@ -152,13 +160,21 @@ func (n *Session) follow(st *gitstate.State, path string) (gitstate.Latest, erro
 	return l, err
 }
 
-// announce records the head and that every one of the stacks is queued.
+// announce records the head, that every one of the stacks is queued, and what is held back.
 func (n *Session) announce(head *note.Record, paths []string) error {
 	records := []*note.Record{head}
 	n.queued = map[string]*note.Record{}
 	for _, p := range paths {
 		n.queued[p] = n.record(p, note.Queued)
 		records = append(records, n.queued[p])
+	}
+	for _, r := range n.heldBack {
+		rec, err := n.outcome(r)
+		if err != nil {
+			return err
+		}
+		rec.Cause, rec.Reason = r.Cause, r.Reason
+		records = append(records, rec)
 	}
 	return n.Writer.Append(n.Commit.Hash, records...)
 }

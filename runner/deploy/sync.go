@@ -53,7 +53,7 @@ func (y Sync) Route(s *gitstate.Store, projectRemote string, ci CI, ops ...strin
 
 // SyncedByItself reports whether an operation is synced where nothing else is said.
 func SyncedByItself(op string, ci CI) bool {
-	return note.Op(op).Deploys() || op == note.Drift && ci.Name != ""
+	return note.Op(op).Deploys() || note.Op(op).Holds() || op == note.Drift && ci.Name != ""
 }
 
 // Find is the remote to sync with: the one that was named, the project's, or the only

@@ -33,8 +33,11 @@ func (a AsOf) State(ctx context.Context, s *gitstate.Store) (*gitstate.State, er
 	})
 }
 
-// Clamp takes a drift result that was repeated later for what it was first.
+// Clamp takes a drift result that was repeated later for what it was first. What is held is so now, not then.
 func (a AsOf) Clamp(v *View) {
+	if a.Set() {
+		v.Hold = nil
+	}
 	if a.Until.IsZero() || !v.Drift.At.After(a.Until) {
 		return
 	}

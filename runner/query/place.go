@@ -155,5 +155,8 @@ func (w Whereabouts) View(stack runner.Stack, base string, place command.Place) 
 		return out, err
 	}
 	out.Status = gitstate.StackStatus(out.Deploy, out.Drift)
+	if h, is := w.State.Hold(note.Slot{ID: stack.ID, Path: stack.Path, Target: command.TargetOf(base, place.Workspace)}); is {
+		out.Hold = &h
+	}
 	return out, nil
 }

@@ -67,6 +67,7 @@ func (v View) is(filter string) bool {
 type View struct {
 	Deploy, Drift gitstate.Latest
 	Status        note.Status
+	Hold          *gitstate.Hold // that lasts now
 }
 
 func viewOf(st *gitstate.State, s runner.Stack, target string) (v View, err error) {
