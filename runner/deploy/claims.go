@@ -408,7 +408,7 @@ func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) 
 			commits = append(commits, l.OKCommit)
 		}
 	}
-	return k.n.Store.Remote(k.remote).Bring(ctx, commits)
+	return k.n.Store.Remote(k.n.Code).Bring(ctx, commits)
 }
 
 // finished lets go of a stack that has ended, after its result was recorded.

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,13 +61,11 @@ func (y Sync) Find(s *gitstate.Store, projectRemote string) (string, error) {
 	remotes := s.Remotes()
 	if y.Remote != "" {
 		if !slices.Contains(remotes, y.Remote) {
-			return "", fmt.Errorf("%q is not a remote of this repository; `git remote -v` lists them", y.Remote)
+			return "", fmt.Errorf("%q is not a remote of this repository; `git remote -v` lists them, `git remote add %s URL` adds it", y.Remote, y.Remote)
 		}
 		return y.Remote, nil
 	}
-	if projectRemote == "" {
-		projectRemote = "origin"
-	}
+	projectRemote = cmp.Or(projectRemote, "origin")
 	switch {
 	case slices.Contains(remotes, projectRemote):
 		return projectRemote, nil
@@ -76,6 +75,20 @@ func (y Sync) Find(s *gitstate.Store, projectRemote string) (string, error) {
 		return "", fmt.Errorf("several remotes, and none is named %q; choose one with --remote or `git config tmnotes.remote NAME`", projectRemote)
 	}
 	return "", nil
+}
+
+// Code is the remote that has the code, which need not be the one that has the records: the
+// project's, else the only one beside that, else that; "" if there is none.
+func (y Sync) Code(s *gitstate.Store, projectRemote string) string {
+	remotes := slices.DeleteFunc(slices.Clone(s.Remotes()), func(name string) bool { return name == y.Remote })
+	projectRemote = cmp.Or(projectRemote, "origin")
+	switch {
+	case slices.Contains(s.Remotes(), projectRemote):
+		return projectRemote
+	case len(remotes) == 1:
+		return remotes[0]
+	}
+	return y.Remote
 }
 
 // Fetch brings the remote's notes before something is decided by them.
