@@ -139,15 +139,22 @@ func (d *doctor) push() {
 		d.problem("", "a test push to %s failed: %v", d.remote, err)
 		return
 	}
+	do := ""
+	if err := try.Notes; err != nil {
+		do = d.remedy(err)
+		if cause := gitstate.CauseOf(err); d.remote == d.code && (cause == gitstate.Denied || cause == gitstate.Rejected) {
+			do += "; or, with the records in a repository of their own: git remote add ledger URL && git config tmnotes.remote ledger; see tmnotes help trust"
+		}
+	}
 	switch err := try.Notes; {
 	case err == nil:
 		d.ok("you can push %s to %s (a test push passed its hooks; nothing was changed)", d.s.Ref(), d.remote)
 	case gitstate.Untested(err):
 		d.warn("", "could not find out whether %s accepts a push: %v", d.remote, err)
 	case try.Spool:
-		d.warn(d.remedy(err), "%v; the records would wait on a separate ref until somebody with permission syncs", err)
+		d.warn(do, "%v; the records would wait on a separate ref until somebody with permission syncs", err)
 	default:
-		d.problem(d.remedy(err), "%v", err)
+		d.problem(do, "%v", err)
 	}
 	claims, err := parseClaims(d.c, d.s)
 	if err == nil && !claims.Off && try.Claims != nil && (try.Notes == nil || try.Spool || gitstate.Untested(try.Notes)) {
@@ -164,11 +171,7 @@ func (d *doctor) push() {
 
 // remedy is what a deployment would say.
 func (d *doctor) remedy(err error) string {
-	do := deploy.Remedy(err, d.remote, d.s.Ref(), d.ci)
-	switch cause := gitstate.CauseOf(err); {
-	case d.remote == d.code && (cause == gitstate.Denied || cause == gitstate.Rejected):
-		return do + "; or keep the records in a repository of their own: git remote add ledger URL && git config tmnotes.remote ledger (tmnotes help trust)"
-	case do != "":
+	if do := deploy.Remedy(err, d.remote, d.s.Ref(), d.ci); do != "" {
 		return do
 	}
 	return "git ls-remote " + d.remote + " and git push have to work"

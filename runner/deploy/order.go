@@ -29,9 +29,9 @@ type newer struct {
 	known   map[string]time.Time // others: zero of one that is here, else when it was asked for last
 }
 
-func newNewer(ctx context.Context, n *Session, p *project.Project, st *gitstate.State, target string) (*newer, error) {
+func newNewer(ctx context.Context, n *Session, p *project.Project, st *gitstate.State, code, target string) (*newer, error) {
 	o := &newer{digests: &query.Pendings{Ctx: context.WithoutCancel(ctx), S: n.Store, P: p, St: st, Then: map[string]map[string]string{}},
-		commit: n.Commit.Hash, code: n.Code, target: target, known: map[string]time.Time{}}
+		commit: n.Commit.Hash, code: code, target: target, known: map[string]time.Time{}}
 	// Those of later commits began after this one was made, if clocks are not too wrong.
 	heads, err := st.RunsSince(ctx, n.Commit.Time.Add(-clockSlack))
 	if err != nil {

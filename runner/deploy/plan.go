@@ -187,7 +187,7 @@ func (x *Plan) read(ctx context.Context, ops []string) error {
 	if x.State != nil {
 		return nil
 	}
-	x.asked, x.Code = ops, x.Sync.Code(x.Store, x.project.DefaultRemote())
+	x.asked = ops
 	var err error
 	if x.Route, err = x.Sync.Route(x.Store, x.project.DefaultRemote(), x.CI, ops...); err != nil {
 		return err
@@ -261,7 +261,7 @@ func (x *Plan) basis(ctx context.Context, stacks []runner.Stack) error {
 	}
 	x.Basis, x.reselect = x.State, x.Pending
 	if x.Route.Remote != "" && !x.Exec.DryRun {
-		x.newer, err = newNewer(ctx, x.Session, x.project, x.State, x.Select.Target)
+		x.newer, err = newNewer(ctx, x.Session, x.project, x.State, x.Route.Code, x.Select.Target)
 	}
 	return err
 }

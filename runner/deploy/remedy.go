@@ -20,7 +20,7 @@ func Remedy(err error, remote, ref string, ci CI) string {
 	case gitstate.Denied:
 		switch {
 		case ci.Name != "" && remote != "origin": // a ledger
-			return "the job's own token is for the code; it takes a key or token that can write to " + remote
+			return "the job's own token is for its own repository; give git a key or token for " + remote
 		case ci.Name == "github":
 			return "permissions: contents: write in the job"
 		case ci.Name == "gitlab":

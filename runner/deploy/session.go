@@ -19,7 +19,6 @@ type Session struct {
 	World
 	Store     *gitstate.Store
 	Writer    *gitstate.Writer
-	Code      string // the remote that has the code; see Sync.Code
 	Commit    gitstate.Commit
 	RunID     string
 	LegNumber int                // which leg of the run this is; 0 where the run is not in legs

@@ -20,6 +20,7 @@ type Sync struct {
 // Route is whether, and with which remote, an operation syncs.
 type Route struct {
 	Remote string // "" for none
+	Code   string // the remote of the code; see Sync.Code
 	Why    string // why there is none, for people
 }
 
@@ -47,7 +48,7 @@ func (y Sync) Route(s *gitstate.Store, projectRemote string, ci CI, ops ...strin
 		}
 		return Route{Why: "the repository has no remote"}, nil
 	}
-	return Route{Remote: remote}, nil
+	return Route{Remote: remote, Code: y.Code(s, projectRemote)}, nil
 }
 
 // SyncedByItself reports whether an operation is synced where nothing else is said.
@@ -103,6 +104,11 @@ func (w *World) Fetch(ctx context.Context, s *gitstate.Store, plan Route) error 
 			do += "; "
 		}
 		return fmt.Errorf("%w; nothing was done (%s--sync=off uses what this clone has)", err, do)
+	}
+	if plan.Remote != plan.Code {
+		if foreign, err := s.Remote(plan.Remote).Foreign(ctx, plan.Code); err != nil || foreign {
+			return cmp.Or(err, fmt.Errorf("%s on %s has records, and none of a commit of this repository: they are another one's; nothing was done (a ref for each keeps them apart: git config tmnotes.ref NAME)", s.Ref(), plan.Remote))
+		}
 	}
 	if tr.Empty {
 		w.Out.Say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.Remote, s.Ref())
