@@ -170,3 +170,48 @@ func (r Remote) Bring(ctx context.Context, commits []string) error {
 	}
 	return nil
 }
+
+// Foreign reports whether the records that were fetched from a remote are those of another
+// repository: there are some, and none of the commits that they are on is here, nor does the
+// remote of the code give one. In a shallow clone that cannot be told, and is not said.
+func (r Remote) Foreign(ctx context.Context, code string) (bool, error) {
+	s := r.store
+	_, tree, err := s.tip(s.tracking(r.name))
+	if err != nil || tree.IsZero() || s.repo.Shallow || s.readOnly != nil {
+		return false, err
+	}
+	t, err := s.openTree(tree)
+	if err != nil {
+		return false, err
+	}
+	const look, ask = 8, 3 // most often the first one is here
+	var commits []string
+	here := errors.New("it is here")
+	err = t.Each(func(commit plumbing.Hash, _ []plumbing.Hash) error {
+		commits = append(commits, commit.String())
+		if len(commits) > look {
+			return nil
+		}
+		has, err := s.Has(commit.String())
+		if has {
+			return here
+		}
+		return err
+	})
+	if err != nil || len(commits) == 0 {
+		if errors.Is(err, here) {
+			err = nil
+		}
+		return false, err
+	}
+	missing, err := s.absent(ctx, commits)
+	if err != nil || len(missing) < len(commits) {
+		return false, err
+	}
+	missing = missing[:min(ask, len(missing))]
+	if err := s.Remote(code).Bring(ctx, missing); err != nil {
+		return false, err
+	}
+	still, err := s.absent(ctx, missing)
+	return len(still) == len(missing), err
+}

@@ -12,12 +12,12 @@ import (
 
 // Setup configures the repository so that plain git shows the notes and brings
 // them: a fetch refspec to the tracking ref, and notes.displayRef. It says
-// what it changed; undo takes it back.
+// what it changed; undo takes it back. With choose, later commands use this remote.
 //
 // git log shows the tracking ref where there is a remote, since that is what
 // plain `git fetch` moves; it must not be made to move the notes themselves,
 // as it would overwrite records that were not pushed.
-func (r Remote) Setup(ctx context.Context, undo bool) ([]string, error) {
+func (r Remote) Setup(ctx context.Context, choose, undo bool) ([]string, error) {
 	s, remote := r.store, r.name
 	display := s.ref
 	type entry struct{ key, value string }
@@ -30,6 +30,9 @@ func (r Remote) Setup(ctx context.Context, undo bool) ([]string, error) {
 		display = track[:len(track)-1] + "[" + track[len(track)-1:] + "]"
 	}
 	entries = append(entries, entry{"notes.displayRef", display})
+	if choose {
+		entries = append(entries, entry{"tmnotes.remote", remote})
+	}
 	var changed []string
 	for _, e := range entries {
 		out, err := s.repo.Git(ctx, nil, "config", "--local", "--get-all", e.key)

@@ -249,7 +249,7 @@ func TestTextsTravel(t *testing.T) {
 	}
 
 	// Deleted there, it comes back; a plain `git fetch` will do to see it.
-	must[[]string](t)(b.Remote("origin").Setup(context.Background(), false))
+	must[[]string](t)(b.Remote("origin").Setup(context.Background(), false, false))
 	repo.InRemote("update-ref", "-d", a.textsRef())
 	fetch(t, b)
 	keep(t, a, planOf(runNo(4)), "four\n")

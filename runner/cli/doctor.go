@@ -66,9 +66,11 @@ type doctor struct {
 
 	s      *gitstate.Store
 	p      *project.Project
-	remote string
+	remote string // of the records
+	code   string // the remote of the code; most often that is the same
 	asked  bool
-	view   gitstate.RemoteView
+	view   gitstate.RemoteView // of remote
+	there  gitstate.RemoteView // of code
 }
 
 func (d *doctor) ok(format string, args ...any) { d.add("ok", "", format, args...) }

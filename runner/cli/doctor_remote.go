@@ -33,7 +33,7 @@ func (d *doctor) findRemote() {
 	case remote == "":
 		d.warn("git remote add origin URL", "no remote: the records stay in this clone")
 	default:
-		d.remote = remote
+		d.remote, d.code = remote, syncSetting(d.c, d.s).Code(d.s, projects)
 		where, err := d.s.Remote(remote).URL(d.c.Context)
 		if err != nil {
 			d.problem("git remote set-url "+remote+" URL", "%s has no URL: %v", remote, err)
@@ -41,6 +41,9 @@ func (d *doctor) findRemote() {
 			return
 		}
 		d.ok("%s is %s", remote, note.NewRedactor(d.env.Environ).Text(where, 300))
+		if d.code != d.remote {
+			d.ok("the records are on %s, and the code is on %s", d.remote, d.code)
+		}
 		if to, besides, err := d.s.Remote(remote).PushURLs(d.c.Context); err == nil && len(besides) > 0 {
 			d.ok("of its push URLs the notes go to %s alone", note.NewRedactor(d.env.Environ).Text(to, 300))
 		}
@@ -87,7 +90,7 @@ func (d *doctor) credential() {
 		return
 	}
 	do := "git config credential.helper, or a token in http.extraheader"
-	if d.ci.Name == "github" {
+	if d.ci.Name == "github" && d.remote == d.code {
 		do = "leave persist-credentials of actions/checkout as it is"
 	}
 	d.warn(do, "none is configured for %s: where it asks for one, a push fails", u.Scheme+"://"+u.Host)
@@ -107,7 +110,7 @@ func (d *doctor) fetch() {
 		d.problem(d.remedy(err), "%v", err)
 		return
 	}
-	d.asked, d.view = true, v
+	d.asked, d.view, d.there = true, v, v
 	notes := "it has the notes"
 	if v.Notes == "" {
 		notes = "it has no notes yet"
@@ -116,6 +119,15 @@ func (d *doctor) fetch() {
 		notes += fmt.Sprintf(", and %s waiting on separate refs for a sync with permission to push", runner.Plural(v.Spools, "clone's records"))
 	}
 	d.ok("%s answers; %s", d.remote, notes)
+	if d.code == d.remote {
+		return
+	}
+	if d.there, err = d.s.Remote(d.code).Ask(d.c.Context); err != nil {
+		d.warn(deploy.Remedy(err, d.code, d.s.Ref(), d.ci), "%v; commit times decide whether a commit that is not in this clone is newer", err)
+	} else if d.there.Notes != "" {
+		d.warn(fmt.Sprintf("tmnotes fetch --remote %s && tmnotes sync --remote %s && git push %s :%s moves them", d.code, d.remote, d.code, d.s.Ref()),
+			"%s has %s, too: who does not know of %s goes by those", d.code, d.s.Ref(), d.remote)
+	}
 }
 
 func (d *doctor) push() {
@@ -127,15 +139,22 @@ func (d *doctor) push() {
 		d.problem("", "a test push to %s failed: %v", d.remote, err)
 		return
 	}
+	do := ""
+	if err := try.Notes; err != nil {
+		do = d.remedy(err)
+		if cause := gitstate.CauseOf(err); d.remote == d.code && (cause == gitstate.Denied || cause == gitstate.Rejected) {
+			do += "; or, with the records in a repository of their own: git remote add ledger URL && git config tmnotes.remote ledger; see tmnotes help trust"
+		}
+	}
 	switch err := try.Notes; {
 	case err == nil:
 		d.ok("you can push %s to %s (a test push passed its hooks; nothing was changed)", d.s.Ref(), d.remote)
 	case gitstate.Untested(err):
 		d.warn("", "could not find out whether %s accepts a push: %v", d.remote, err)
 	case try.Spool:
-		d.warn(d.remedy(err), "%v; the records would wait on a separate ref until somebody with permission syncs", err)
+		d.warn(do, "%v; the records would wait on a separate ref until somebody with permission syncs", err)
 	default:
-		d.problem(d.remedy(err), "%v", err)
+		d.problem(do, "%v", err)
 	}
 	claims, err := parseClaims(d.c, d.s)
 	if err == nil && !claims.Off && try.Claims != nil && (try.Notes == nil || try.Spool || gitstate.Untested(try.Notes)) {
@@ -181,18 +200,20 @@ func (d *doctor) clock() {
 
 // refspecs looks for what would overwrite the notes, or hide them.
 func (d *doctor) refspecs() {
-	specs, err := d.s.GitConfig(d.c.Context, "remote."+d.remote+".fetch")
-	if err != nil {
-		d.problem("", "%v", err)
-		return
-	}
-	for _, spec := range specs {
-		_, to, _ := strings.Cut(spec, ":")
-		prefix, _, glob := strings.Cut(to, "*")
-		if to == d.s.Ref() || glob && strings.HasPrefix(d.s.Ref(), prefix) {
-			d.problem(fmt.Sprintf("git config --fixed-value --unset-all remote.%s.fetch '%s'; tmnotes setup brings the notes safely", d.remote, spec),
-				"`git fetch %s` overwrites notes that were not pushed yet: %s", d.remote, spec)
+	for _, remote := range slices.Compact([]string{d.remote, d.code}) {
+		specs, err := d.s.GitConfig(d.c.Context, "remote."+remote+".fetch")
+		if err != nil {
+			d.problem("", "%v", err)
 			return
+		}
+		for _, spec := range specs {
+			_, to, _ := strings.Cut(spec, ":")
+			prefix, _, glob := strings.Cut(to, "*")
+			if to == d.s.Ref() || glob && strings.HasPrefix(d.s.Ref(), prefix) {
+				d.problem(fmt.Sprintf("git config --fixed-value --unset-all remote.%s.fetch '%s'; tmnotes setup brings the notes safely", remote, spec),
+					"`git fetch %s` overwrites notes that were not pushed yet: %s", remote, spec)
+				return
+			}
 		}
 	}
 	shown, err := d.s.GitConfig(d.c.Context, "notes.displayRef")
@@ -213,8 +234,8 @@ func (d *doctor) changes() {
 	switch {
 	case !slices.Contains(d.s.Remotes(), remote):
 		d.warn(do, "the project's default_remote %s is not a remote here: --changed fails", remote)
-	case d.view.Branch != "" && d.view.Branch != branch:
-		d.warn(do, "the default branch of %s is %s, the project's is %s: --changed compares with the latter", remote, d.view.Branch, branch)
+	case d.there.Branch != "" && d.there.Branch != branch:
+		d.warn(do, "the default branch of %s is %s, the project's is %s: --changed compares with the latter", remote, d.there.Branch, branch)
 	default:
 		if _, err := d.s.Resolve("refs/remotes/" + remote + "/" + branch); err != nil {
 			d.warn("git fetch "+remote+" "+branch+":refs/remotes/"+remote+"/"+branch, "%s/%s is not here: --changed fails", remote, branch)

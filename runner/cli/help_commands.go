@@ -115,6 +115,7 @@ var commandTexts = map[string]commandText{
 	}},
 	"setup": {"set up", []string{"undo", "remote"}, []example{
 		{"Let git log show the notes", "tmnotes setup"},
+		{"Use records that are in a repository of their own", "tmnotes setup --remote ledger"},
 	}},
 	"sync": {"set up", []string{"remote", "sync"}, []example{
 		{"Exchange notes with the remote", "tmnotes sync"},

@@ -55,6 +55,31 @@ func TestListsFit(t *testing.T) {
 	}
 }
 
+// Where the records are in a ledger, that is what is fetched.
+func TestFetchesFirstFromLedger(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.project("work", "/a")
+	w.script("deploy", "true")
+	w.run(".", "git", "init", "-q", "--bare", w.path("ledger.git"))
+	w.run(".", "git", "clone", "-q", w.path("work.git"), w.path("other"))
+	for _, dir := range []string{"work", "other"} {
+		w.run(dir, "git", "remote", "add", "ledger", w.path("ledger.git"))
+		w.run(dir, "git", "config", "tmnotes.remote", "ledger")
+	}
+	w.run("work", "tmnotes", "run", "--op", "deploy", "--", "deploy")
+	for _, what := range []string{"status", "log", "runs"} {
+		if got := masked(w.prints(200, "other", "tmnotes", what)); !strings.Contains(got, "\nok  ") {
+			t.Errorf("%s: %s", what, got)
+		}
+		if err := os.RemoveAll(w.path("other", ".git", "tmnotes")); err != nil { // it was never fetched
+			t.Fatal(err)
+		}
+		w.run("other", "git", "update-ref", "-d", "refs/notes/tmnotes")
+		w.run("other", "git", "update-ref", "-d", "refs/tmnotes/remotes/ledger/tmnotes")
+	}
+}
+
 // On a terminal what is old is fetched first, unless nobody is to be asked; who does not answer is
 // not waited for long.
 func TestFetchesFirst(t *testing.T) {

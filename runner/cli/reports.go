@@ -138,7 +138,7 @@ func makeReport(c *cli.Context, env Env, s *gitstate.Store, p *project.Project, 
 	if err != nil {
 		return nil, err
 	}
-	opt := report.Options{Stacks: known, Commits: c.Int("commits"), Remote: remote, Repository: query.RepositoryName(c.Context, s, remote)}
+	opt := report.Options{Stacks: known, Commits: c.Int("commits"), Remote: remote, Repository: query.RepositoryName(c.Context, s, syncSetting(c, s).Code(s, p.DefaultRemote()))}
 	if remote != "" {
 		opt.Fetched = s.Remote(remote).LastFetch()
 	}

@@ -122,7 +122,7 @@ func (x *chosen) runReport(ctx context.Context) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := report.Options{Run: x.RunID, Remote: remote, Repository: query.RepositoryName(ctx, x.Store, remote)}
+	opt := report.Options{Run: x.RunID, Remote: remote, Repository: query.RepositoryName(ctx, x.Store, x.Route.Code)}
 	if remote != "" {
 		opt.Fetched = x.Store.Remote(remote).LastFetch()
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
+	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
@@ -19,7 +20,7 @@ func setupCommand(env Env) *cli.Command {
 		Name:  "setup",
 		Usage: "have git fetch bring the notes, and git log show them",
 		Description: "Adds to this repository's git configuration: the remote's notes are fetched to a tracking ref (never onto your own),\n" +
-			"and git log shows that ref. --undo takes it out again.",
+			"and git log shows that ref. With --remote, other commands will use that remote, too. --undo takes it out again.",
 		Flags:  slices.Concat(chdirFlags(), []cli.Flag{&cli.BoolFlag{Name: "undo", Usage: "remove what setup added"}}, storeFlags()),
 		Action: inClone(env, func(c *cli.Context) (bool, error) { return c.Bool("undo"), noArgs(c) }, setup),
 	}
@@ -30,7 +31,9 @@ func setup(here *clone, undo bool) error {
 	if err != nil {
 		return err
 	}
-	changed, err := here.store.Remote(remote).Setup(here.c.Context, undo)
+	usual, err := deploy.Sync{}.Find(here.store, "")
+	choose := settings.remote.given(here.c) && (err != nil || remote != usual)
+	changed, err := here.store.Remote(remote).Setup(here.c.Context, choose, undo)
 	if err != nil {
 		return err
 	}
@@ -42,6 +45,9 @@ func setup(here *clone, undo bool) error {
 	}
 	if remote == "" || undo {
 		return nil
+	}
+	if code := syncSetting(here.c, here.store).Code(here.store, ""); code != remote {
+		here.Say("`git fetch %s` brings the notes; plain `git fetch` asks %s alone, or all with `git config fetch.all true` (git 2.44)", remote, code)
 	}
 	if _, err := here.store.Remote(remote).Fetch(here.c.Context); err != nil {
 		here.Warn(err.Error())

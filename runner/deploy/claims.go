@@ -26,6 +26,7 @@ type claims struct {
 	opt     ClaimOptions
 	claimer *gitstate.Claimer
 	remote  string
+	code    string // the remote that has commits
 	g       *runner.Graph
 	skip    map[string]bool
 
@@ -50,7 +51,7 @@ func (x *Plan) claim(head *note.Record, overtook *bool) *claims {
 	if push.Remote == "" || x.Claims.Off {
 		return nil
 	}
-	k := &claims{n: x.Session, opt: x.Claims, remote: push.Remote, g: x.Graph, skip: x.Exec.Skip, rules: x.rules(), named: x.Filter.Set(),
+	k := &claims{n: x.Session, opt: x.Claims, remote: push.Remote, code: x.Route.Code, g: x.Graph, skip: x.Exec.Skip, rules: x.rules(), named: x.Filter.Set(),
 		overtook: overtook, elsewhere: map[string]bool{}, says: map[string]said{}}
 	k.claimer = x.Store.Remote(k.remote).NewClaimer(x.Writer, gitstate.Claim{Commit: x.Commit.Hash, Run: x.RunID, Leg: x.LegNumber, By: head.By, Job: head.Job, Lease: k.opt.Lease})
 	k.ahead.init(k.opt.Lease)
@@ -412,7 +413,7 @@ func (k *claims) bring(ctx context.Context, st *gitstate.State, paths []string) 
 			commits = append(commits, l.OKCommit)
 		}
 	}
-	return k.n.Store.Remote(k.remote).Bring(ctx, commits)
+	return k.n.Store.Remote(k.code).Bring(ctx, commits)
 }
 
 // finished lets go of a stack that has ended, after its result was recorded.

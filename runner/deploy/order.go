@@ -23,15 +23,15 @@ import (
 type newer struct {
 	digests *query.Pendings
 	commit  string // that this run deploys
-	remote  string
+	code    string // the remote that has commits
 	target  string
 	commits []string             // after it, on which the target was deployed, or was looked at
 	known   map[string]time.Time // others: zero of one that is here, else when it was asked for last
 }
 
-func newNewer(ctx context.Context, n *Session, p *project.Project, st *gitstate.State, remote, target string) (*newer, error) {
+func newNewer(ctx context.Context, n *Session, p *project.Project, st *gitstate.State, code, target string) (*newer, error) {
 	o := &newer{digests: &query.Pendings{Ctx: context.WithoutCancel(ctx), S: n.Store, P: p, St: st, Then: map[string]map[string]string{}},
-		commit: n.Commit.Hash, remote: remote, target: target, known: map[string]time.Time{}}
+		commit: n.Commit.Hash, code: code, target: target, known: map[string]time.Time{}}
 	// Those of later commits began after this one was made, if clocks are not too wrong.
 	heads, err := st.RunsSince(ctx, n.Commit.Time.Add(-clockSlack))
 	if err != nil {
@@ -55,8 +55,8 @@ func (o *newer) know(ctx context.Context, heads []gitstate.Stored) error {
 	if len(commits) == 0 {
 		return nil
 	}
-	if o.remote != "" {
-		if err := o.digests.S.Remote(o.remote).Bring(ctx, commits); err != nil {
+	if o.code != "" {
+		if err := o.digests.S.Remote(o.code).Bring(ctx, commits); err != nil {
 			return err
 		}
 	}

@@ -264,7 +264,7 @@ func (x *Plan) basis(ctx context.Context, stacks []runner.Stack) error {
 	}
 	x.Basis, x.reselect = x.State, x.Pending
 	if x.Route.Remote != "" && !x.Exec.DryRun {
-		x.newer, err = newNewer(ctx, x.Session, x.project, x.State, x.Route.Remote, x.Select.Target)
+		x.newer, err = newNewer(ctx, x.Session, x.project, x.State, x.Route.Code, x.Select.Target)
 	}
 	return err
 }

@@ -18,10 +18,12 @@ func Remedy(err error, remote, ref string, ci CI) string {
 	case gitstate.NotOwned:
 		return "git config --global --add safe.directory DIR trusts a repository of another user"
 	case gitstate.Denied:
-		switch ci.Name {
-		case "github":
+		switch {
+		case ci.Name != "" && remote != "origin": // a ledger
+			return "the job's own token is for its own repository; give git a key or token for " + remote
+		case ci.Name == "github":
 			return "permissions: contents: write in the job"
-		case "gitlab":
+		case ci.Name == "gitlab":
 			return "Settings, CI/CD, Job token permissions: allow Git push requests; or a token with write_repository"
 		}
 		return "it takes permission to push " + ref + "*"

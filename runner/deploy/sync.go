@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type Sync struct {
 // Route is whether, and with which remote, an operation syncs.
 type Route struct {
 	Remote string // "" for none
+	Code   string // the remote of the code; see Sync.Code
 	Why    string // why there is none, for people
 }
 
@@ -48,7 +50,7 @@ func (y Sync) Route(s *gitstate.Store, projectRemote string, ci CI, ops ...strin
 		}
 		return Route{Why: "the repository has no remote"}, nil
 	}
-	return Route{Remote: remote}, nil
+	return Route{Remote: remote, Code: y.Code(s, projectRemote)}, nil
 }
 
 // SyncedByItself reports whether an operation is synced where nothing else is said.
@@ -62,13 +64,11 @@ func (y Sync) Find(s *gitstate.Store, projectRemote string) (string, error) {
 	remotes := s.Remotes()
 	if y.Remote != "" {
 		if !slices.Contains(remotes, y.Remote) {
-			return "", fmt.Errorf("%q is not a remote of this repository; `git remote -v` lists them", y.Remote)
+			return "", fmt.Errorf("%q is not a remote of this repository; `git remote -v` lists them, `git remote add %s URL` adds it", y.Remote, y.Remote)
 		}
 		return y.Remote, nil
 	}
-	if projectRemote == "" {
-		projectRemote = "origin"
-	}
+	projectRemote = cmp.Or(projectRemote, "origin")
 	switch {
 	case slices.Contains(remotes, projectRemote):
 		return projectRemote, nil
@@ -78,6 +78,20 @@ func (y Sync) Find(s *gitstate.Store, projectRemote string) (string, error) {
 		return "", fmt.Errorf("several remotes, and none is named %q; choose one with --remote or `git config tmnotes.remote NAME`", projectRemote)
 	}
 	return "", nil
+}
+
+// Code is the remote that has the code, which need not be the one that has the records: the
+// project's, else the only one beside that, else that; "" if there is none.
+func (y Sync) Code(s *gitstate.Store, projectRemote string) string {
+	remotes := slices.DeleteFunc(slices.Clone(s.Remotes()), func(name string) bool { return name == y.Remote })
+	projectRemote = cmp.Or(projectRemote, "origin")
+	switch {
+	case slices.Contains(s.Remotes(), projectRemote):
+		return projectRemote
+	case len(remotes) == 1:
+		return remotes[0]
+	}
+	return y.Remote
 }
 
 // Fetch brings the remote's notes before something is decided by them.
@@ -92,6 +106,11 @@ func (w *World) Fetch(ctx context.Context, s *gitstate.Store, plan Route) error 
 			do += "; "
 		}
 		return fmt.Errorf("%w; nothing was done (%s--sync=off uses what this clone has)", err, do)
+	}
+	if plan.Remote != plan.Code {
+		if foreign, err := s.Remote(plan.Remote).Foreign(ctx, plan.Code); err != nil || foreign {
+			return cmp.Or(err, fmt.Errorf("%s on %s has records, and none of a commit of this repository: they are another one's; nothing was done (a ref for each keeps them apart: git config tmnotes.ref NAME)", s.Ref(), plan.Remote))
+		}
 	}
 	if tr.Empty {
 		w.Out.Say("%s has no notes yet on %s: nothing is recorded as deployed there", plan.Remote, s.Ref())

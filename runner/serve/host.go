@@ -367,10 +367,7 @@ func without(env []string, names ...string) []string {
 
 // Repository is how terramate calls the repository, by the remote that it looks at.
 func (h *Host) Repository(ctx context.Context) (string, error) {
-	remote, err := h.Sync.Find(h.Store, "")
-	if err != nil {
-		return "", err
-	}
+	remote := h.Sync.Code(h.Store, "")
 	if remote == "" {
 		return "", errors.New("terramate does not use its cloud features without a remote")
 	}
