@@ -111,6 +111,9 @@ func Build(ctx context.Context, s *gitstate.Store, st *gitstate.State, opt Optio
 		r.Stacks = append(r.Stacks, *x.Stack)
 	}
 	r.addLogs(s)
+	if err := b.verify(ctx, s); err != nil {
+		return nil, err
+	}
 	r.Runs = b.sortedRuns()
 	head, err := s.Resolve("HEAD")
 	if err != nil && !errors.Is(err, gitstate.ErrNoCommit) {
@@ -416,6 +419,25 @@ func (b *builder) sortedRuns() []Run {
 		return cmp.Or(b.Started.Compare(a.Started), strings.Compare(b.Run, a.Run), strings.Compare(a.Commit, b.Commit))
 	})
 	return runs
+}
+
+// verify gives each run what its signatures say, where it is set who may sign.
+func (b *builder) verify(ctx context.Context, s *gitstate.Store) error {
+	if !s.Accepts() || len(b.notes) == 0 {
+		return nil
+	}
+	commits := make([]string, len(b.notes))
+	for i, n := range b.notes {
+		commits[i] = n.commit
+	}
+	runs, err := s.Verify(ctx, commits...)
+	for i := range runs {
+		v := &runs[i]
+		if run := b.runs[runOf{v.Run, v.Commit}]; run != nil {
+			run.Verdict, run.Signed = v.Verdict(), v.Says()
+		}
+	}
+	return err
 }
 
 // Settle makes its status of what was counted.
