@@ -184,7 +184,7 @@ func (s *Store) readClaim(ref string, hash plumbing.Hash) (c Claim, err error) {
 			}
 		}
 	}
-	if err == nil && s.demand != nil {
+	if err == nil && s.required {
 		err = s.disclaim(&c, commit.Message)
 	}
 	c.at = []refValue{{ref: ref, name: ident(c.ID, c.Stack), hash: hash}}

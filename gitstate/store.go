@@ -78,10 +78,11 @@ type Store struct {
 	networkTimeout time.Duration
 	lagPatience    time.Duration
 
-	demand  *Demand // nil: records count without signatures
-	trustMu sync.Mutex
-	trust   *trust // as it was read last
-	signing signing
+	demand   *Demand // who may sign; nil where that is not set
+	required bool    // and what they did not sign does not count
+	trustMu  sync.Mutex
+	trust    *trust // as it was read last
+	signing  signing
 }
 
 // Open opens the store of a repository, and brings what an earlier process

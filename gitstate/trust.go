@@ -38,10 +38,16 @@ type Demand struct {
 }
 
 // Demand has what is read from now on count only where it is signed.
-func (s *Store) Demand(d Demand) { s.demand = &d }
+func (s *Store) Demand(d Demand) { s.demand, s.required = &d, true }
+
+// Accept names who may sign for [Store.Verify]; all that is read counts as it did.
+func (s *Store) Accept(d Demand) { s.demand = &d }
+
+// Accepts reports whether it is set who may sign.
+func (s *Store) Accepts() bool { return s.demand != nil }
 
 // Demands reports whether records count only where they are signed.
-func (s *Store) Demands() bool { return s.demand != nil }
+func (s *Store) Demands() bool { return s.required }
 
 // demandsOf has the default branch that was fetched last say who may sign.
 func (s *Store) demandsOf(remote string) {
@@ -61,8 +67,16 @@ type trust struct {
 
 // trusted reads who may sign; nil where nothing has to be signed.
 func (s *Store) trusted(ctx context.Context) (*trust, error) {
-	if s.demand == nil {
+	if !s.required {
 		return nil, nil
+	}
+	return s.accepted(ctx)
+}
+
+// accepted reads who may sign.
+func (s *Store) accepted(ctx context.Context) (*trust, error) {
+	if s.demand == nil {
+		return nil, fmt.Errorf("%w: no file of signers is set", ErrSigners)
 	}
 	allowed, limits, err := s.signersFile()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/internal/signers"
@@ -52,28 +53,47 @@ func (v *VerifiedRun) Why() (why []string) {
 	return why
 }
 
-// Verify looks at the signatures of all runs that have a line here, or of those on one commit, by the
-// file of signers that [Store.Demand] named. The newest run comes first.
-func (s *Store) Verify(ctx context.Context, commit string) ([]VerifiedRun, error) {
-	by, err := s.trusted(ctx)
+// Says is who signed it, and what is not as it should be, in a line; "" where there is nothing to sign.
+func (v *VerifiedRun) Says() string {
+	says := v.Why()
+	if len(v.Signers) > 0 {
+		says = append([]string{"signed by " + strings.Join(v.Signers, ", ")}, says...)
+	}
+	switch text := strings.Join(says, "; "); {
+	case v.Verdict() == "bad":
+		return "bad: " + text
+	case text == "" && v.Records > 0:
+		return "not signed"
+	default:
+		return text
+	}
+}
+
+// Verify looks at the signatures of all runs that have a line here, or of those on some commits (of
+// which "" is all), by the file of signers that [Store.Demand] or [Store.Accept] named. The newest run
+// comes first.
+func (s *Store) Verify(ctx context.Context, commits ...string) ([]VerifiedRun, error) {
+	by, err := s.accepted(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if by == nil {
-		return nil, fmt.Errorf("%w: no file of signers is set", ErrSigners)
 	}
 	runs := []VerifiedRun{}
 	take := func(commit string, lines []string, j *judged) { runs = append(runs, verifiedRuns(commit, lines, j)...) }
 	err = s.notes(func(t noteReader, over map[string][]string) error {
 		return by.judgeAll(func(fn func(commit string, lines []string) error) error {
-			if commit == "" {
+			if len(commits) == 0 || commits[0] == "" {
 				return s.eachOver(t, over, fn)
 			}
-			lines, err := s.noteLines(t, over, commit)
-			if err != nil || len(lines) == 0 {
-				return err
+			for _, commit := range commits {
+				lines, err := s.noteLines(t, over, commit)
+				if err == nil && len(lines) > 0 {
+					err = fn(commit, lines)
+				}
+				if err != nil {
+					return err
+				}
 			}
-			return fn(commit, lines)
+			return nil
 		}, take)
 	})
 	by.save()

@@ -51,12 +51,12 @@ func (b *bench) records() {
 	status := func(i int) []string { return []string{*tmnotes, "-C", clones[i], "status"} }
 	r := b.measure(2**pairs, nil, func(argv []string) time.Duration { return b.cpu(b.dir, argv...) }, status(last), status(0))
 	b.row(fmt.Sprintf("%s: CPU of status, %d / %d", name, stacks*sizes[last], stacks*sizes[0]), r.ratio, 1.2, "x", r.String())
-	b.signed(name, stacks, sizes[0])
+	b.signedBytes(name, stacks, sizes[0])
 }
 
-// signed measures what a record costs on the disk where each push of them is signed: of runs that push once,
+// signedBytes measures what a record costs on the disk where each push of them is signed: of runs that push once,
 // and, for the eye, of runs that push as often as those of five minutes do.
-func (b *bench) signed(name string, stacks, runs int) {
+func (b *bench) signedBytes(name string, stacks, runs int) {
 	bytes := func(pushes int, signed bool) float64 {
 		origin := b.recorder(stacks, runs, pushes, signed)
 		defer os.RemoveAll(origin)

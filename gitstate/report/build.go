@@ -111,6 +111,9 @@ func Build(ctx context.Context, s *gitstate.Store, st *gitstate.State, opt Optio
 		r.Stacks = append(r.Stacks, *x.Stack)
 	}
 	r.addLogs(s)
+	if err := b.verify(ctx, s); err != nil {
+		return nil, err
+	}
 	r.Runs = b.sortedRuns()
 	head, err := s.Resolve("HEAD")
 	if err != nil && !errors.Is(err, gitstate.ErrNoCommit) {

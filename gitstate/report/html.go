@@ -139,6 +139,7 @@ type (
 		*Run
 		commitView
 		What, Cmd, Who, Took, Counts string
+		Mark, SignedText             string // what its signatures say
 		Link                         bool
 	}
 	rowView struct {
@@ -298,6 +299,7 @@ func (v *pageView) runs() {
 	for i := range all {
 		r := &all[i]
 		x := runView{Run: r, commitView: v.commit(r.Commit), Cmd: visible(r.Cmd), Who: who(r.By), Link: isLink(r.Job), What: cmp.Or(r.Op, "several operations")}
+		x.Mark, x.SignedText = strings.Replace(r.Verdict, "unsigned", "not signed", 1), visible(r.Signed)
 		if r.Target != "" {
 			x.What += " to " + visible(r.Target)
 		}

@@ -145,7 +145,11 @@ type Run struct {
 	Drifted  int `json:"drifted,omitempty"`
 	// Interrupted are those that did not end and never will.
 	Interrupted int `json:"interrupted,omitempty"`
-	Open        int `json:"open,omitempty"`
+	// Verdict is what the signatures of its records on the commit say, signed, unsigned or bad, and Signed
+	// the same in a line; both only where it is set who may sign.
+	Verdict string `json:"verdict,omitempty"`
+	Signed  string `json:"signed,omitempty"`
+	Open    int    `json:"open,omitempty"`
 	// ByHand is a record that somebody made: nothing was executed.
 	ByHand bool `json:"by_hand,omitempty"`
 }

@@ -36,7 +36,7 @@ var topics = []struct {
 	{name: "metrics", about: "Prometheus and OpenTelemetry"},
 	{name: "recipes", about: "messages to Slack, Teams and PagerDuty when a stack changes"},
 	{name: "events", about: "what run --format json writes", blocks: eventsHelp},
-	{name: "trust", about: "who can claim what, the ledger, signatures, secrets"},
+	{name: "trust", about: "who can claim what, signed records, the ledger, secrets"},
 	{name: "troubleshooting", about: "what to do when something goes wrong"},
 	{name: "limits", about: "what does not work, and what is not looked at"},
 	{name: "uninstall", about: "how to remove tmnotes, and what it recorded"},

@@ -177,7 +177,10 @@ func settingsTableOf(all []*setting) string {
 			flag = "`--" + o.flagName() + "`"
 		}
 		if o.kind == aList {
-			variable, key = variable+", separated by spaces", key+", one line each"
+			key += ", one line each"
+			if !o.noFlag {
+				variable += ", separated by spaces"
+			}
 		}
 		switch {
 		case o.noConfig:

@@ -283,6 +283,10 @@ func show(here *clone, o showOptions) error {
 	if err != nil {
 		return err
 	}
+	signed, err := here.verified(commit.Hash)
+	if err != nil {
+		return err
+	}
 	if here.json {
 		records := []note.Record{}
 		for _, l := range lines {
@@ -290,7 +294,7 @@ func show(here *clone, o showOptions) error {
 				records = append(records, l.Record)
 			}
 		}
-		return terminal.PrintJSON(here.Out, map[string]any{"commit": commit.Hash, "records": records})
+		return here.printShown(map[string]any{"commit": commit.Hash, "records": records}, signed)
 	}
 	fmt.Fprintf(here.Out, "commit %s %s\n", commit.Hash, runner.Printable(commit.Subject))
 	if len(lines) == 0 {
@@ -299,7 +303,7 @@ func show(here *clone, o showOptions) error {
 	}
 	runs, rest := runsOf(lines)
 	for _, run := range runs {
-		run.print(here.ui)
+		run.print(here.ui, signed.of(commit.Hash, run.id))
 	}
 	if len(rest) > 0 {
 		fmt.Fprintln(here.Out, "\nlines that are no records:")
@@ -339,7 +343,8 @@ func runsOf(lines []gitstate.Line) (runs []*shownRun, rest []string) {
 	return runs, rest
 }
 
-func (run *shownRun) print(u *ui) {
+// print shows it; signed is what its signatures say, where somebody looks at them.
+func (run *shownRun) print(u *ui, signed string) {
 	fmt.Fprintf(u.Out, "\nrun %s", run.id)
 	for _, part := range []string{run.head.Op, run.head.Target, run.head.By, run.head.Job} {
 		if part != "" {
@@ -353,6 +358,9 @@ func (run *shownRun) print(u *ui) {
 	if broke := run.head.Broke(); broke != "" {
 		fmt.Fprintf(u.Out, "  --break-hold: %s\n", runner.Printable(broke))
 	}
+	if signed != "" {
+		fmt.Fprintf(u.Out, "  %s\n", runner.Printable(signed))
+	}
 	// The end may be of the same millisecond as the last result.
 	slices.SortStableFunc(run.records, func(a, b note.Record) int {
 		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event))
@@ -361,7 +369,7 @@ func (run *shownRun) print(u *ui) {
 	for _, r := range run.records {
 		about := r.Stack
 		switch {
-		case r.Event == note.Started && r.Leg() == 0:
+		case r.Event == note.Started && r.Leg() == 0, r.Event == note.Signed:
 			continue
 		case r.Event != "" && r.Leg() > 0:
 			about = fmt.Sprintf("leg %d", r.Leg())

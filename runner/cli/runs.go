@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -121,8 +122,13 @@ func showRun(here *clone, typed string, unknown error) error {
 		return err
 	}
 	query.SortByTime(logged)
+	signed, err := here.verified(slices.Collect(maps.Keys(lines))...)
+	if err != nil {
+		return err
+	}
 	if here.json {
-		return terminal.PrintJSON(here.Out, map[string]any{"run": id, "records": logged})
+		maps.DeleteFunc(signed, func(of runOn, _ *gitstate.VerifiedRun) bool { return of.run != id })
+		return here.printShown(map[string]any{"run": id, "records": logged}, signed)
 	}
 	for _, x := range logged {
 		if lines[x.Commit] == nil {
@@ -134,7 +140,7 @@ func showRun(here *clone, typed string, unknown error) error {
 		}
 		fmt.Fprintf(here.Out, "commit %s %s\n", commit.Hash, runner.Printable(commit.Subject))
 		runs, _ := runsOf(lines[x.Commit])
-		runs[0].print(here.ui)
+		runs[0].print(here.ui, signed.of(x.Commit, id))
 		delete(lines, x.Commit)
 	}
 	here.sayAge()

@@ -14,14 +14,15 @@ import (
 	"github.com/tmnotes/tmnotes/runner/project"
 )
 
-// useSignatures has records be signed, and those that are not count for nothing, where that is set.
+// useSignatures has records be signed, who may be known, and what nobody signed who may count for
+// nothing, where that is set.
 func useSignatures(c *cli.Context, s *gitstate.Store) error {
 	required, err := settings.requireSigned.yes(c, s, false)
 	if err != nil {
 		return err
 	}
 	signs, err := settings.signRecords.yes(c, s, required)
-	if err != nil || !required && !signs {
+	if err != nil || !required && !signs && settings.allowedSigners.text(c, s) == "" {
 		return err
 	}
 	remote, err := findRemote(c, s, "")
@@ -32,8 +33,11 @@ func useSignatures(c *cli.Context, s *gitstate.Store) error {
 	if signs {
 		s.SignRecords(demand.Repositories[0])
 	}
-	if required {
+	switch {
+	case required:
 		s.Demand(demand)
+	case demand.Signers != "":
+		s.Accept(demand)
 	}
 	return nil
 }

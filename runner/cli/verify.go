@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,7 +44,7 @@ func parseVerify(c *cli.Context) (o verifyOptions, err error) {
 }
 
 func verify(here *clone, o verifyOptions) error {
-	if settings.allowedSigners.text(here.c, here.store) == "" {
+	if !here.store.Accepts() {
 		return errors.New("whose signatures to accept is not set; use `git config tmnotes.allowedSigners FILE` or --allowed-signers (`tmnotes help trust` tells how)")
 	}
 	since, commit, err := verifyWhat(here, o)
@@ -73,7 +74,7 @@ func verify(here *clone, o verifyOptions) error {
 	return nil
 }
 
-// verifyWhat reads what is to be verified, and has who may sign looked up.
+// verifyWhat reads what is to be verified.
 func verifyWhat(here *clone, o verifyOptions) (since time.Time, commit string, err error) {
 	if o.since != "" {
 		if since, err = here.store.Date(here.c.Context, o.since, false); err != nil {
@@ -87,27 +88,12 @@ func verifyWhat(here *clone, o verifyOptions) (since time.Time, commit string, e
 		}
 		commit = found.Hash
 	}
-	if !here.store.Demands() {
-		remote, err := findRemote(here.c, here.store, "")
-		if err != nil {
-			return since, "", err
-		}
-		here.store.Demand(demandOf(here.c, here.store, remote))
-	}
 	return since, commit, nil
 }
 
 func printVerified(here *clone, runs []gitstate.VerifiedRun) error {
 	if here.json {
-		type verified struct {
-			Verdict string `json:"verdict"`
-			gitstate.VerifiedRun
-		}
-		list := []verified{}
-		for _, v := range runs {
-			list = append(list, verified{v.Verdict(), v})
-		}
-		return terminal.PrintJSON(here.Out, list)
+		return terminal.PrintJSON(here.Out, verdicts(runs))
 	}
 	ids := make([]string, len(runs))
 	for i := range runs {
@@ -140,6 +126,61 @@ func printVerified(here *clone, runs []gitstate.VerifiedRun) error {
 	here.Say("%s: %s", runner.Plural(len(runs), "run"), strings.Join(parts, ", "))
 	here.sayAge()
 	return nil
+}
+
+// verdict is a run with the word for it, for JSON.
+type verdict struct {
+	Verdict string `json:"verdict"`
+	gitstate.VerifiedRun
+}
+
+func verdicts(runs []gitstate.VerifiedRun) []verdict {
+	list := []verdict{}
+	for _, v := range runs {
+		list = append(list, verdict{v.Verdict(), v})
+	}
+	return list
+}
+
+type (
+	runOn  struct{ commit, run string }
+	signed map[runOn]*gitstate.VerifiedRun
+)
+
+// verified is what the signatures on some commits say of each run; nil where it is not set who may sign.
+func (here *clone) verified(commits ...string) (signed, error) {
+	if !here.store.Accepts() || len(commits) == 0 {
+		return nil, nil
+	}
+	runs, err := here.store.Verify(here.c.Context, commits...)
+	of := signed{}
+	for i := range runs {
+		of[runOn{runs[i].Commit, runs[i].Run}] = &runs[i]
+	}
+	return of, err
+}
+
+// of is that of a run in a line, "" where there is nothing to say.
+func (s signed) of(commit, run string) string {
+	if v := s[runOn{commit, run}]; v != nil {
+		return v.Says()
+	}
+	return ""
+}
+
+// printShown is what show prints as JSON, with what the signatures say, where somebody looks at them.
+func (here *clone) printShown(shown map[string]any, s signed) error {
+	if s != nil {
+		runs := []gitstate.VerifiedRun{}
+		for _, v := range s {
+			runs = append(runs, *v)
+		}
+		slices.SortFunc(runs, func(a, b gitstate.VerifiedRun) int {
+			return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Run, b.Run), strings.Compare(a.Commit, b.Commit))
+		})
+		shown["signatures"] = verdicts(runs)
+	}
+	return terminal.PrintJSON(here.Out, shown)
 }
 
 func verdictColor(verdict string) string {
