@@ -96,6 +96,7 @@ type Stored struct {
 	copied bool
 	// Signatures are required, and none of somebody who may record it is over it; see the function.
 	unsigned bool
+	gone     bool // it was signed
 }
 
 // runInfo is the head and the end of a run, or of one of its legs.

@@ -36,9 +36,10 @@ type buildSlot struct {
 	forgotten map[string][]string
 	// Where records have to be signed: what those of a run followed that are open, and need not be. That
 	// counts of a run that has nothing else.
-	open  map[string][]string
-	ended map[string]int64 // run → when it had destroyed the stack, or found drift
-	paths paths
+	open   map[string][]string
+	ended  map[string]int64 // run → when it had destroyed the stack, or found drift
+	paths  paths
+	doubts map[string]latestLine // run → its latest that is not signed, and each that is gone
 }
 
 type latestLine struct {
@@ -46,7 +47,7 @@ type latestLine struct {
 	at           time.Time
 	status       note.Status
 	copied       bool // see Stored
-	unsigned     bool
+	gone         bool // see Stored
 }
 
 type passed struct {
@@ -75,7 +76,7 @@ func (b *builder) judged(commit string, _ []string, j *judged) {
 	b.note(commit, j.counted)
 	for i := range j.doubts {
 		if d := &j.doubts[i]; b.counts(commit, &d.Record) {
-			b.add(d)
+			b.slot(&d.Record).doubt(d)
 		}
 	}
 	if len(j.uncounted) > 0 {
@@ -175,16 +176,65 @@ func (b *builder) follow(s *buildSlot, run string, p *passed, others []string) {
 // offer makes a record the latest of its run if it is.
 func (s *buildSlot) offer(run string, of *Stored) {
 	was, ok := s.latest[run]
-	is := latestLine{commit: of.Commit, line: of.line, at: of.At, status: of.Record.Status, unsigned: of.unsigned}
+	is := latestLine{commit: of.Commit, line: of.line, at: of.At, status: of.Record.Status}
 	switch {
-	case ok && of.line == was.line && of.Commit != was.commit && of.unsigned == was.unsigned:
+	case ok && of.line == was.line && of.Commit != was.commit:
 		was.commit, was.copied = min(of.Commit, was.commit), true
 		s.latest[run] = was
-	case ok && of.line == was.line && of.unsigned: // a copy that nobody signed
-	case !ok || of.line == was.line || newer(&of.Record, of.line, &note.Record{At: was.at, Status: was.status}, was.line):
+	case !ok || newer(&of.Record, of.line, &note.Record{At: was.at, Status: was.status}, was.line):
 		is.line = strings.Clone(is.line)
 		s.latest[run] = is
 	}
+}
+
+// doubt takes in what is not signed, or is gone.
+func (s *buildSlot) doubt(d *Stored) {
+	if s.doubts == nil {
+		s.doubts = map[string]latestLine{}
+	}
+	k := d.Run
+	if d.gone {
+		k = d.line
+	}
+	if was, ok := s.doubts[k]; !ok || newer(&d.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line) {
+		s.doubts[strings.Clone(k)] = latestLine{commit: d.Commit, line: strings.Clone(d.line), at: d.At, status: d.Record.Status, gone: d.gone}
+	}
+}
+
+// standing puts beside the heads what is not signed and nobody followed. Of what is there without a
+// signature that is only what the heads' runs may not have known of, since it came when they had begun
+// (clocks differ); if there is none, it is the newest.
+func (s *buildSlot) standing(out *slot) error {
+	var since time.Time
+	for _, h := range out.heads {
+		began := Began(h.Run)
+		if began.IsZero() {
+			began = h.At.Add(-h.Took)
+		}
+		if began = began.Add(-maxSkew); since.IsZero() || began.Before(since) {
+			since = began
+		}
+	}
+	if len(out.heads) == 0 {
+		for _, d := range s.doubts {
+			if d.at.After(since) {
+				since = d.at
+			}
+		}
+	}
+	for _, d := range s.doubts {
+		r, err := note.ParseRecord(d.line)
+		if err != nil {
+			return &note.RecordError{Commit: d.commit, Err: err}
+		}
+		was, counts := s.latest[r.Run]
+		of := unsigned(d.commit, d.line, r)
+		if s.followed[r.Run] || !d.gone && (d.at.Before(since) || counts && (was.line == d.line || !newer(&of.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line))) {
+			continue
+		}
+		out.heads = append(out.heads, of)
+	}
+	return nil
 }
 
 // bridge follows what forgotten records followed, on behalf of who followed them.
@@ -245,16 +295,15 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 			if err != nil {
 				return nil, &note.RecordError{Commit: h.commit, Err: err}
 			}
-			if h.unsigned {
-				out.heads = append(out.heads, unsigned(h.commit, h.line, r))
-				continue
-			}
 			out.heads = append(out.heads, Stored{Commit: h.commit, Record: r, line: h.line, copied: h.copied})
 		}
 		for p := range s.followed {
 			if _, seen := s.past[p]; !seen {
 				out.followed = append(out.followed, p)
 			}
+		}
+		if err := s.standing(out); err != nil {
+			return nil, err
 		}
 		slices.SortFunc(out.heads, compareStored)
 		slices.Sort(out.followed)

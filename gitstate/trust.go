@@ -22,8 +22,9 @@ import (
 
 // Who can push the notes can write any line. Where signatures are required, a line counts
 // only if a signed one vouches for it (FORMAT.md, "Signed records"), made with a key that the
-// project's file of signers allows. What none vouches for never has a stack skipped: of what
-// is not signed a success is as if it were not there, and anything else has the stack run again.
+// project's file of signers allows. What none vouches for never has a stack skipped: whatever it
+// says of a stack, who signs has to run it again. It may be a forged success, but as well a true one whose
+// signature somebody took away, so that what was there before it seems to be the latest.
 
 // ErrSigners is wrapped by errors of a file of signers that is missing or cannot be read.
 var ErrSigners = errors.New("who may sign is not known")
@@ -157,7 +158,7 @@ type Signature struct {
 // judged is a note as it counts where signatures are required.
 type judged struct {
 	counted []string // the lines that count
-	doubts  []Stored // what is no success, and not signed; or was signed, and is gone; see unsigned
+	doubts  []Stored // results that are not signed; or were, and are gone; see unsigned
 	// How many records do not count, by who made them.
 	uncounted  map[string]int
 	signatures []Signature
@@ -312,7 +313,7 @@ func (j *reading) doubt(line string, r *note.Record, copied bool) {
 	if (r.Status != "" || r.Event == note.Forgotten) && !copied {
 		j.uncounted[cmp.Or(nameless(r.By), nameless(j.by[r.Run]), "run "+note.ShortRun(r.Run))]++
 	}
-	if r.Status != "" && !success(r) && !isHold(r.Op) {
+	if r.Status != "" && !isHold(r.Op) {
 		j.doubts = append(j.doubts, unsigned(j.commit, line, *r))
 	}
 }
@@ -383,7 +384,9 @@ func (j *reading) stand(by *note.Record, o *note.Other) {
 	if isHold(o.Op) {
 		j.counted = append(j.counted, line)
 	} else {
-		j.doubts = append(j.doubts, unsigned(j.commit, line, r))
+		d := unsigned(j.commit, line, r)
+		d.gone = true
+		j.doubts = append(j.doubts, d)
 	}
 }
 
@@ -411,8 +414,7 @@ func (t *trust) countedOwn() bool {
 	return t != nil && t.ofOwn.Load()
 }
 
-// judgeChanges has changes be those of what counts. It reports false where what does not count, and is no
-// success, is not what it was.
+// judgeChanges has changes be those of what counts. It reports false where what does not count is not what it was.
 func (x *index) judgeChanges(changes []notestree.Change) bool {
 	if x.by == nil {
 		return true

@@ -149,6 +149,7 @@ func pickLines(o forgetOptions, lines []gitstate.Line, isStack func(*note.Record
 		r := l.Record
 		switch {
 		case r.Event == note.Forgotten,
+			r.Event == note.Signed && o.line == "", // it vouches for what else is there, and was
 			o.stack != "" && (l.Err != nil || r.Stack == "" || !isStack(&r)),
 			o.run != "" && (l.Err != nil || r.Run != o.run),
 			o.line != "" && !strings.HasPrefix(l.Text, o.line) && note.Digest(l.Text) != o.line:
