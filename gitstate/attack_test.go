@@ -2,12 +2,14 @@ package gitstate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -423,22 +425,106 @@ func TestAttacks(t *testing.T) {
 			a.attack(s)
 			fetch(t, victim)
 			s.loses(t, "a clone of old", before, s.needs(victim), false)
-			fresh := s.as("", s.Clone(), "V")
-			fetch(t, fresh)
-			s.loses(t, "a new clone", before, s.needs(fresh), a.unseen)
-			// A branch that is under deployment has no say in who may sign.
-			branch := s.Clone("--branch", "main")
+			for _, p := range must[[]Problem](t)(victim.Check(context.Background())) {
+				if strings.Contains(p.What, "index") {
+					t.Error(p)
+				}
+			}
+			// A new clone, in which the branch that is under deployment has other signers.
+			branch := s.Clone()
 			branch.Git("config", "user.name", "Mallory")
 			branch.Git("config", "user.email", "mallory@example.com")
 			branch.Commit("mine", map[string]string{"signers": "mallory " + s.public("mallory"), "signers.limits": ""})
-			mine := s.as("", branch, "V")
-			for _, signers := range []string{"signers", "refs/remotes/origin/main:signers"} {
-				mine.Demand(Demand{Signers: signers, Repositories: []string{"repo"}, Remote: "origin"})
-				fetch(t, mine)
-				s.loses(t, "a clone with other signers, "+signers, before, s.needs(mine), a.unseen)
-			}
+			fresh := s.as("", branch, "V")
+			fetch(t, fresh)
+			s.loses(t, "a new clone", before, s.needs(fresh), a.unseen)
+			fresh.Demand(Demand{Signers: "refs/remotes/origin/main:signers", Repositories: []string{"repo"}, Remote: "origin"})
+			s.loses(t, "a new clone, by a named ref", before, s.needs(fresh), a.unseen)
 		})
 	}
+}
+
+// Whose key is taken out of the file is believed no more with the next reading, whatever was verified and
+// indexed before, and again when it is back.
+func TestSignersChange(t *testing.T) {
+	t.Parallel()
+	s := newSiege(t)
+	s.history()
+	victim := s.as("", s.Clone(), "V")
+	is := func(what string, done bool, uncounted int) {
+		t.Helper()
+		fetch(t, victim)
+		for range 2 { // from the notes, and from what was kept of them
+			st := must[*State](t)(victim.State(context.Background()))
+			l := must[Latest](t)(st.Latest(note.Slot{Path: "/good", Op: note.Deploy}))
+			ok, why := l.Done(s.one, As{Variant: AnyVariant})
+			if n, by := st.Uncounted(); ok != done || n != uncounted || uncounted > 0 && !slices.Equal(by, []string{"Alice"}) {
+				t.Errorf("%s: done %v (%s); %d do not count, of %q", what, ok, why, n, by)
+			}
+			victim.Close()
+			victim = s.as("", &gittest.Repo{Dir: victim.WorkTree()}, "V")
+		}
+	}
+	change := func(text string) {
+		s.Commit("signers", map[string]string{"signers": text})
+		s.Git("push", "-q", "origin", "main")
+	}
+	is("at first", true, 0)
+	file := filepath.Join(s.Dir, "signers")
+	allowed := string(must[[]byte](t)(os.ReadFile(file)))
+	change("carol " + s.public("carol"))
+	is("without alice", false, 22)
+	change(allowed)
+	is("with alice", true, 0)
+	change("alice " + `valid-before="20200101Z" ` + s.public("alice") + "carol " + s.public("carol"))
+	is("too late", false, 22)
+	change("alice *** " + s.public("alice"))
+	fetch(t, victim)
+	if _, err := victim.State(context.Background()); !errors.Is(err, ErrSigners) {
+		t.Errorf("with a file that cannot be read: %v", err)
+	}
+}
+
+// A lock that nobody signed who may is none, and one that was signed is no longer held because
+// somebody else puts it there again.
+func TestForgedClaims(t *testing.T) {
+	t.Parallel()
+	s := newSiege(t)
+	mallory := s.as("mallory", s.Clone(), "M")
+	mallory.demand = nil
+	if held, _ := take(t, claimer(t, mallory, s.one, "M", time.Minute), "/x"); !held[0] {
+		t.Fatal("mallory has no lock")
+	}
+	honest := s.as("alice", s.Clone(), "A")
+	first := claimer(t, honest, s.one, "A", time.Minute)
+	if held, by := take(t, first, "/x", "/y"); !held[0] || !held[1] {
+		t.Fatalf("alice has to wait for %q", by)
+	}
+	other := s.as("alice", s.Clone(), "B")
+	clock, mu := time.Duration(0), sync.Mutex{}
+	second := other.Writer.newClaimer("origin", Claim{Commit: s.one, Run: "B", Lease: time.Minute}, func() moment { mu.Lock(); defer mu.Unlock(); return moment{steady: clock} })
+	t.Cleanup(func() { second.Close() })
+	ref := "refs/notes/tmnotes-locks"
+	for i := range 6 {
+		if held, _ := take(t, second, "/y"); held[0] {
+			if i < 2 {
+				t.Errorf("it was not waited for, but taken after %d looks", i+1)
+			}
+			return
+		}
+		mu.Lock()
+		clock += 40 * time.Second
+		mu.Unlock()
+		// The same lock once more, as if it had been renewed.
+		for line := range strings.Lines(s.InRemote("for-each-ref", "--format=%(refname)", "refs/")) {
+			if name := strings.TrimSpace(line); strings.Contains(name, "/notes/tmnotes") && name != "refs/notes/tmnotes" {
+				ref = name
+				again := s.InRemote("-c", "user.name=M", "-c", "user.email=m@example.com", "commit-tree", "-m", s.InRemote("log", "-1", "--format=%B", ref)+fmt.Sprintf("\nlook %d", i), ref+"^{tree}")
+				s.InRemote("update-ref", ref, again)
+			}
+		}
+	}
+	t.Error("it is held for good by a lock that is put there again, " + ref)
 }
 
 func (s *siege) loses(t *testing.T, who string, before, after []string, unseen bool) {

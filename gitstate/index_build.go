@@ -39,7 +39,7 @@ type buildSlot struct {
 	open   map[string][]string
 	ended  map[string]int64 // run → when it had destroyed the stack, or found drift
 	paths  paths
-	doubts map[string]latestLine // run → its latest that is not signed, and each that is gone
+	doubts map[string][]latestLine // run → its latest that is not signed, and those that are gone
 }
 
 type latestLine struct {
@@ -190,14 +190,15 @@ func (s *buildSlot) offer(run string, of *Stored) {
 // doubt takes in what is not signed, or is gone.
 func (s *buildSlot) doubt(d *Stored) {
 	if s.doubts == nil {
-		s.doubts = map[string]latestLine{}
+		s.doubts = map[string][]latestLine{}
 	}
-	k := d.Run
-	if d.gone {
-		k = d.line
-	}
-	if was, ok := s.doubts[k]; !ok || newer(&d.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line) {
-		s.doubts[strings.Clone(k)] = latestLine{commit: d.Commit, line: strings.Clone(d.line), at: d.At, status: d.Record.Status, gone: d.gone}
+	of := s.doubts[d.Run]
+	is := latestLine{commit: d.Commit, line: strings.Clone(d.line), at: d.At, status: d.Record.Status, gone: d.gone}
+	i := slices.IndexFunc(of, func(was latestLine) bool { return !was.gone && !d.gone })
+	if i < 0 {
+		s.doubts[strings.Clone(d.Run)] = append(of, is)
+	} else if newer(&d.Record, d.line, &note.Record{At: of[i].at, Status: of[i].status}, of[i].line) {
+		of[i] = is
 	}
 }
 
@@ -215,24 +216,29 @@ func (s *buildSlot) standing(out *slot) error {
 			since = began
 		}
 	}
-	if len(out.heads) == 0 {
-		for _, d := range s.doubts {
-			if d.at.After(since) {
+	alone := len(out.heads) == 0
+	for run, of := range s.doubts {
+		for _, d := range of {
+			if alone && !s.followed[run] && d.at.After(since) {
 				since = d.at
 			}
 		}
 	}
-	for _, d := range s.doubts {
-		r, err := note.ParseRecord(d.line)
-		if err != nil {
-			return &note.RecordError{Commit: d.commit, Err: err}
-		}
-		was, counts := s.latest[r.Run]
-		of := unsigned(d.commit, d.line, r)
-		if s.followed[r.Run] || !d.gone && (d.at.Before(since) || counts && (was.line == d.line || !newer(&of.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line))) {
+	for run, of := range s.doubts {
+		if s.followed[run] {
 			continue
 		}
-		out.heads = append(out.heads, of)
+		was, counts := s.latest[run]
+		for _, d := range of {
+			r, err := note.ParseRecord(d.line)
+			if err != nil {
+				return &note.RecordError{Commit: d.commit, Err: err}
+			}
+			is := unsigned(d.commit, d.line, r)
+			if d.gone || !d.at.Before(since) && !(counts && (was.line == d.line || !newer(&is.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line))) {
+				out.heads = append(out.heads, is)
+			}
+		}
 	}
 	return nil
 }
@@ -298,7 +304,7 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 			out.heads = append(out.heads, Stored{Commit: h.commit, Record: r, line: h.line, copied: h.copied})
 		}
 		for p := range s.followed {
-			if _, seen := s.past[p]; !seen {
+			if _, seen := s.past[p]; !seen && s.doubts[p] == nil {
 				out.followed = append(out.followed, p)
 			}
 		}
