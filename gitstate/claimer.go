@@ -31,9 +31,10 @@ type Claimer struct {
 	net sync.Mutex // held while claims that are held are pushed
 
 	mu       sync.Mutex
-	known    *State              // the notes as they were fetched last
-	held     map[string]*holding // by each of its refs
-	seen     map[string]sighting // others', by ref
+	known    *State                 // the notes as they were fetched last
+	held     map[string]*holding    // by each of its refs
+	seen     map[string]sighting    // others', by ref
+	renewed  map[[2]string]sighting // by ref and holder: with the last renewal that was seen
 	tried    map[plumbing.Hash]bool
 	renewing bool
 	kept     bool // the remote lets nothing be deleted
@@ -330,6 +331,8 @@ func (c *Claimer) seeing(now map[string]plumbing.Hash, start, end time.Duration)
 			v.claim, v.bad, v.first = old.claim, old.bad, old.first
 		} else if v.claim, v.bad = c.s.readClaim(ref, hash); errors.Is(v.bad, git.ErrMissing) {
 			return v.bad
+		} else if c.s.demand != nil && v.bad == nil {
+			c.renewedAt(ref, &v)
 		}
 		var err error
 		if v.here, err = c.s.holderLives(v.claim.holder); err != nil {
@@ -339,6 +342,20 @@ func (c *Claimer) seeing(now map[string]plumbing.Hash, start, end time.Duration)
 	}
 	c.seen = seen
 	return nil
+}
+
+// renewedAt has a claim that is signed stand for as long as its holder did not renew it, whoever else puts
+// there again what the holder had signed.
+func (c *Claimer) renewedAt(ref string, v *sighting) {
+	if c.renewed == nil {
+		c.renewed = map[[2]string]sighting{}
+	}
+	of := [2]string{ref, v.claim.holder}
+	if last, is := c.renewed[of]; is && cmp.Or(v.claim.At.Compare(last.claim.At), v.claim.Renewed-last.claim.Renewed) <= 0 {
+		v.first = last.first
+	} else {
+		c.renewed[of] = *v
+	}
 }
 
 // bring fetches the commits of claims that were not read yet.

@@ -140,7 +140,7 @@ func (l *Latest) Succeeded(op string, as As) (bool, string) {
 	}
 	switch {
 	case l.Unsigned:
-		return false, fmt.Sprintf("%s at %s by run %s, in a record without a valid signature", l.Status, note.Short(l.Commit), l.Run)
+		return false, fmt.Sprintf("its record at %s by run %s has no valid signature", note.Short(l.Commit), l.Run)
 	case l.Status == note.Never:
 		return false, "never " + done
 	case len(l.Conflicts) > 0:

@@ -11,6 +11,8 @@ import (
 type copied struct {
 	commit string
 	runs   map[string]copiedRun // runs with a head that names another commit
+	// Of what has ended nothing is history; see trust.historyOf.
+	openOnly bool
 }
 
 // copiedRun is a run of which a note has a head that was made on another commit.
@@ -65,7 +67,7 @@ func (c copied) history(line string) bool {
 		return false
 	}
 	r, err := note.ParseRecord(line)
-	if err != nil {
+	if err != nil || c.openOnly && !r.Status.Open() {
 		return false
 	}
 	if r.Foreign(c.commit) {
@@ -77,8 +79,8 @@ func (c copied) history(line string) bool {
 
 // sameHistory reports whether a change of a note leaves what is history there as it was
 // for all lines that were there before.
-func sameHistory(c notestree.Change) bool {
-	was, is := historyOf(c.Commit, c.Old), historyOf(c.Commit, c.New)
+func (t *trust) sameHistory(c notestree.Change) bool {
+	was, is := t.historyOf(c.Commit, c.Old), t.historyOf(c.Commit, c.New)
 	for _, line := range c.Old {
 		if was.history(line) != is.history(line) {
 			return false

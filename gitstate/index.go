@@ -62,9 +62,6 @@ type slot struct {
 	followed []string
 	// All paths that its records name, of whichever runs; without an id there is one.
 	paths paths
-	// The newest result that is no success, and that nobody signed who may; see trust. It matters
-	// where it is newer than the heads.
-	doubt *Stored
 }
 
 // uncounts adds to how many records of a commit's note do not count.
@@ -97,8 +94,9 @@ type Stored struct {
 	// The line stands on other commits as well, and no head says which of them it was
 	// made on: it is done on none.
 	copied bool
-	// Signatures are required, and none of somebody who may record it is over it.
+	// Signatures are required, and none of somebody who may record it is over it; see the function.
 	unsigned bool
+	gone     bool // it was signed
 }
 
 // runInfo is the head and the end of a run, or of one of its legs.
@@ -162,17 +160,17 @@ func ends(r *note.Record) bool {
 func (x *index) apply(changes []notestree.Change) bool {
 	var added, gone []Stored
 	notes := make(map[string][]string, len(changes))
-	if !x.applyDoubts(changes) {
+	changes = slices.Clone(changes)
+	if !x.judgeChanges(changes) {
 		return false
 	}
 	for _, c := range changes {
-		c.Old, c.New = x.by.effective(c.Commit, c.Old), x.by.effective(c.Commit, c.New)
 		notes[c.Commit] = c.New
 		add, del := diffLines(c.Old, c.New)
-		if (slices.ContainsFunc(add, tellsHistory) || slices.ContainsFunc(del, tellsHistory)) && !sameHistory(c) {
+		if (slices.ContainsFunc(add, tellsHistory) || slices.ContainsFunc(del, tellsHistory)) && !x.by.sameHistory(c) {
 			return false
 		}
-		is := historyOf(c.Commit, c.New)
+		is := x.by.historyOf(c.Commit, c.New)
 		add, del = slices.DeleteFunc(add, is.history), slices.DeleteFunc(del, is.history)
 		for _, line := range add {
 			switch r, err := note.ParseRecord(line); {
@@ -236,9 +234,6 @@ func (x *index) findRuns(look func(commit string, runs map[string]*runInfo) erro
 	for _, s := range x.slots {
 		for _, h := range s.heads {
 			need(h.Run, h.Commit)
-		}
-		if s.doubt != nil {
-			need(s.doubt.Run, s.doubt.Commit)
 		}
 		need(s.okRun, s.okCommit)
 	}

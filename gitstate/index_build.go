@@ -20,7 +20,7 @@ import (
 type builder struct {
 	intern map[string]string
 	slots  map[slotKey]*buildSlot
-	record note.Record // the one that is read, again and again
+	record Stored // the one that is read, again and again
 	// If set, the results that count. Others are taken for forgotten ones: they
 	// tie who followed them to what they followed, and that is all.
 	keep      func(commit string, r *note.Record) bool
@@ -35,9 +35,12 @@ type buildSlot struct {
 	// The runs whose record of the stack was forgotten or does not count, and
 	// what it followed.
 	forgotten map[string][]string
-	ended     map[string]int64 // run → when it had destroyed the stack, or found drift
-	paths     paths
-	doubt     *Stored // see slot
+	// Where records have to be signed: what those of a run followed that are open, and need not be. That
+	// counts of a run that has nothing else.
+	open   map[string][]string
+	ended  map[string]int64 // run → when it had destroyed the stack, or found drift
+	paths  paths
+	doubts map[string][]latestLine // run → its latest that is not signed, and those that are gone
 }
 
 type latestLine struct {
@@ -45,6 +48,7 @@ type latestLine struct {
 	at           time.Time
 	status       note.Status
 	copied       bool // see Stored
+	gone         bool // see Stored
 }
 
 type passed struct {
@@ -52,6 +56,7 @@ type passed struct {
 	commit    string
 	ok, dirty bool
 	prev      []string
+	ended     bool // there is a record that is not open
 }
 
 func newBuilder(by *trust) *builder {
@@ -71,9 +76,9 @@ func (b *builder) same(s string) string {
 func (b *builder) judged(commit string, _ []string, j *judged) {
 	b.note(commit, j.counted)
 	for i := range j.doubts {
-		d := &j.doubts[i]
-		d.line = strings.Clone(d.line)
-		b.slot(&d.Record).doubts(d)
+		if d := &j.doubts[i]; b.counts(commit, &d.Record) {
+			b.slot(&d.Record).doubt(d)
+		}
 	}
 	if len(j.uncounted) > 0 {
 		if b.uncounted == nil {
@@ -85,13 +90,13 @@ func (b *builder) judged(commit string, _ []string, j *judged) {
 
 // note takes in the lines of one note, which share memory with its text.
 func (b *builder) note(commit string, lines []string) {
-	is := historyOf(commit, lines)
+	is := b.by.historyOf(commit, lines)
 	for _, line := range lines {
 		if isRunEvent(line) || is.history(line) {
 			continue // looked up at the end, for the runs that matter
 		}
-		r := &b.record
-		*r = note.Record{}
+		b.record = Stored{Commit: commit, line: line}
+		r := &b.record.Record
 		switch err := r.Parse(line); {
 		case err != nil:
 		case r.Event == note.Forgotten && r.Stack != "", r.Status != "" && !b.counts(commit, r):
@@ -103,7 +108,7 @@ func (b *builder) note(commit string, lines []string) {
 				s.forgotten[run] = append(s.forgotten[run], b.same(p))
 			}
 		case r.Status != "":
-			b.add(commit, line, r)
+			b.add(&b.record)
 		}
 	}
 }
@@ -126,7 +131,8 @@ func (b *builder) slot(r *note.Record) *buildSlot {
 	return s
 }
 
-func (b *builder) add(commit, line string, r *note.Record) {
+func (b *builder) add(of *Stored) {
+	commit, r := of.Commit, &of.Record
 	s, run := b.slot(r), b.same(r.Run)
 	p, known := s.past[run]
 	// Of several successes of a run the newest counts.
@@ -139,7 +145,26 @@ func (b *builder) add(commit, line string, r *note.Record) {
 		}
 		s.ended[run] = max(s.ended[run], r.At.UnixMilli())
 	}
-	for _, prev := range missing(p.prev, r.Prev) {
+	p.ended = p.ended || !r.Status.Open()
+	if b.by != nil && r.Status.Open() {
+		if s.open == nil {
+			s.open = map[string][]string{}
+		}
+		for _, prev := range r.Prev {
+			s.open[run] = append(s.open[run], b.same(prev))
+		}
+	} else {
+		b.follow(s, run, &p, r.Prev)
+	}
+	s.past[run] = p
+	if !s.followed[run] {
+		s.offer(run, of)
+	}
+}
+
+// follow has a run follow others.
+func (b *builder) follow(s *buildSlot, run string, p *passed, others []string) {
+	for _, prev := range missing(p.prev, others) {
 		if prev != run {
 			prev = b.same(prev)
 			p.prev = append(p.prev, prev)
@@ -147,22 +172,76 @@ func (b *builder) add(commit, line string, r *note.Record) {
 			delete(s.latest, prev)
 		}
 	}
-	s.past[run] = p
-	if !s.followed[run] {
-		s.offer(run, commit, line, r)
-	}
 }
 
 // offer makes a record the latest of its run if it is.
-func (s *buildSlot) offer(run, commit, line string, r *note.Record) {
+func (s *buildSlot) offer(run string, of *Stored) {
 	was, ok := s.latest[run]
+	is := latestLine{commit: of.Commit, line: of.line, at: of.At, status: of.Record.Status}
 	switch {
-	case ok && line == was.line && commit != was.commit:
-		was.commit, was.copied = min(commit, was.commit), true
+	case ok && of.line == was.line && of.Commit != was.commit:
+		was.commit, was.copied = min(of.Commit, was.commit), true
 		s.latest[run] = was
-	case !ok || newer(r, line, &note.Record{At: was.at, Status: was.status}, was.line):
-		s.latest[run] = latestLine{commit: commit, line: strings.Clone(line), at: r.At, status: r.Status}
+	case !ok || newer(&of.Record, of.line, &note.Record{At: was.at, Status: was.status}, was.line):
+		is.line = strings.Clone(is.line)
+		s.latest[run] = is
 	}
+}
+
+// doubt takes in what is not signed, or is gone.
+func (s *buildSlot) doubt(d *Stored) {
+	if s.doubts == nil {
+		s.doubts = map[string][]latestLine{}
+	}
+	of := s.doubts[d.Run]
+	is := latestLine{commit: d.Commit, line: strings.Clone(d.line), at: d.At, status: d.Record.Status, gone: d.gone}
+	i := slices.IndexFunc(of, func(was latestLine) bool { return !was.gone && !d.gone })
+	if i < 0 {
+		s.doubts[strings.Clone(d.Run)] = append(of, is)
+	} else if newer(&d.Record, d.line, &note.Record{At: of[i].at, Status: of[i].status}, of[i].line) {
+		of[i] = is
+	}
+}
+
+// standing puts beside the heads what is not signed and nobody followed. Of what is there without a
+// signature that is only what the heads' runs may not have known of, since it came when they had begun
+// (clocks differ); if there is none, it is the newest.
+func (s *buildSlot) standing(out *slot) error {
+	var since time.Time
+	for _, h := range out.heads {
+		began := Began(h.Run)
+		if began.IsZero() {
+			began = h.At.Add(-h.Took)
+		}
+		if began = began.Add(-maxSkew); since.IsZero() || began.Before(since) {
+			since = began
+		}
+	}
+	alone := len(out.heads) == 0
+	for run, of := range s.doubts {
+		for _, d := range of {
+			if alone && !s.followed[run] && d.at.After(since) {
+				since = d.at
+			}
+		}
+	}
+	for run, of := range s.doubts {
+		if s.followed[run] {
+			continue
+		}
+		was, counts := s.latest[run]
+		for _, d := range of {
+			r, err := note.ParseRecord(d.line)
+			if err != nil {
+				return &note.RecordError{Commit: d.commit, Err: err}
+			}
+			is := unsigned(d.commit, d.line, r)
+			if d.gone || !d.at.Before(since) && !(counts && (was.line == d.line || !newer(&is.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line))) {
+				out.heads = append(out.heads, is)
+			}
+		}
+	}
+	return nil
 }
 
 // bridge follows what forgotten records followed, on behalf of who followed them.
@@ -189,18 +268,17 @@ func (s *buildSlot) bridge() {
 	}
 }
 
-// doubts is slot.doubts.
-func (s *buildSlot) doubts(d *Stored) {
-	if s.doubt == nil || newer(&d.Record, d.line, &s.doubt.Record, s.doubt.line) {
-		s.doubt = d
-	}
-}
-
 // done is the index of all that was taken in.
 func (b *builder) done(tree trees, reread func(commit string) ([]string, error)) (*index, error) {
 	x := newIndex()
 	x.tree, x.by, x.uncounted = tree, b.by, b.uncounted
 	for k, s := range b.slots {
+		for run, others := range s.open {
+			if p := s.past[run]; !p.ended {
+				b.follow(s, run, &p, others)
+				s.past[run] = p
+			}
+		}
 		s.bridge()
 		if len(s.latest) == 0 {
 			// Records that follow each other in a circle: none is the latest, so
@@ -210,15 +288,15 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 				if err != nil {
 					return nil, err
 				}
-				is := historyOf(p.commit, lines)
+				is := b.by.historyOf(p.commit, lines)
 				for _, line := range lines {
 					if r, err := note.ParseRecord(line); err == nil && !is.history(line) && r.Status != "" && r.Run == run && keyOf(&r) == k && b.counts(p.commit, &r) {
-						s.offer(run, p.commit, line, &r)
+						s.offer(run, &Stored{Commit: p.commit, Record: r, line: line})
 					}
 				}
 			}
 		}
-		out := &slot{heads: make([]Stored, 0, len(s.latest)), paths: s.paths, doubt: s.doubt}
+		out := &slot{heads: make([]Stored, 0, len(s.latest)), paths: s.paths}
 		for _, h := range s.latest {
 			r, err := note.ParseRecord(h.line)
 			if err != nil {
@@ -227,9 +305,12 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 			out.heads = append(out.heads, Stored{Commit: h.commit, Record: r, line: h.line, copied: h.copied})
 		}
 		for p := range s.followed {
-			if _, seen := s.past[p]; !seen {
+			if _, seen := s.past[p]; !seen && s.doubts[p] == nil {
 				out.followed = append(out.followed, p)
 			}
+		}
+		if err := s.standing(out); err != nil {
+			return nil, err
 		}
 		slices.SortFunc(out.heads, compareStored)
 		slices.Sort(out.followed)

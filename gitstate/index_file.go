@@ -36,13 +36,12 @@ func (x *index) save(path string) error {
 		}
 		for _, h := range s.heads {
 			kind := "h "
-			if h.copied {
+			if h.unsigned {
+				kind = "d "
+			} else if h.copied {
 				kind = "c "
 			}
 			b.WriteString(kind + h.Commit + " " + h.line + "\n")
-		}
-		if s.doubt != nil {
-			b.WriteString("d " + s.doubt.Commit + " " + s.doubt.line + "\n")
 		}
 	}
 	for commit, of := range x.uncounted {
@@ -157,7 +156,7 @@ func (r *indexReader) read(kind, rest string) bool {
 	case kind == "d" && r.slot != nil:
 		commit, line, _ := strings.Cut(rest, " ")
 		record, err := note.ParseRecord(line)
-		r.slot.doubt = &Stored{Commit: commit, Record: record, line: line, unsigned: true}
+		r.slot.heads = append(r.slot.heads, unsigned(commit, line, record))
 		return err == nil
 	case kind == "u":
 		var n int

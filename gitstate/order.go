@@ -77,7 +77,7 @@ func (st *State) began(before plumbing.Hash) ([]Stored, error) {
 		heads := runHeads(c.Commit, add)
 		if by := st.x.by; by != nil && len(heads) > 0 {
 			j := by.judge(c.Commit, c.New)
-			heads = slices.DeleteFunc(heads, func(h Stored) bool { return !j.signed(h.line) })
+			heads = slices.DeleteFunc(heads, func(h Stored) bool { return !j.runs[h.Run] || !slices.Contains(j.counted, h.line) })
 		}
 		found = append(found, heads...)
 	}

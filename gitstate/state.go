@@ -54,9 +54,7 @@ type Latest struct {
 	Cmd       string
 	okRun     string
 	endedAt   int64 // see slot
-	// The record is no success, and not signed although that is required. What counts is behind it.
-	Unsigned bool
-	behind   []Stored
+	Unsigned  bool  // the record is no success, and not signed although that is required
 }
 
 // Live is what is deployed, and since when, whatever became of later attempts; "" where nothing
@@ -74,7 +72,7 @@ func (l *Latest) Runs() []string {
 		return nil
 	}
 	runs := []string{l.Run}
-	for _, d := range append(l.behind, l.Diverged...) {
+	for _, d := range l.Diverged {
 		runs = append(runs, d.Run)
 	}
 	slices.Sort(runs)
@@ -160,7 +158,7 @@ func (st *State) places(of note.Slot) (found []Place) {
 	st.placesOnce.Do(func() {
 		st.placesOf = make(map[slotKey][]Place, len(st.x.slots))
 		for k, s := range st.x.slots {
-			if len(s.heads) > 0 || s.doubt != nil {
+			if len(s.heads) > 0 {
 				key := slotKey{group: k.group, ident: k.ident}
 				st.placesOf[key] = append(st.placesOf[key], Place{k.target, k.backend})
 			}
@@ -179,7 +177,6 @@ func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
 	var heads []Stored
 	var out Latest
 	own := false // there is something of this backend
-	var doubt *Stored
 	out.Status = note.Never
 	followed := map[string]bool{}
 	backends := st.backends(of)
@@ -203,9 +200,6 @@ func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
 			if at != "" && at != backend {
 				continue
 			}
-			if s.doubt != nil && (doubt == nil || s.doubt.At.After(doubt.At)) {
-				doubt = s.doubt
-			}
 			heads, own = append(heads, s.heads...), own || at == backend
 			out.endedAt = max(out.endedAt, s.endedAt)
 			// What a stack with an id did before it had one counts only until it
@@ -224,13 +218,10 @@ func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
 	if kept := slices.DeleteFunc(slices.Clone(heads), func(h Stored) bool { return followed[h.Run] }); len(kept) > 0 || !own {
 		heads = kept
 	}
-	if len(heads) == 0 && doubt == nil {
+	if len(heads) == 0 {
 		return Latest{Status: note.Never}, nil
 	}
 	slices.SortFunc(heads, compareStored)
-	if doubt != nil && (len(heads) == 0 || doubt.At.After(heads[0].At)) {
-		out.Unsigned, out.behind, heads = true, heads, []Stored{*doubt}
-	}
 	err := st.tell(&out, heads)
 	return out, err
 }
@@ -259,6 +250,7 @@ func lastWords(heads []Stored) []Stored {
 // tell fills in what the records say that nobody followed.
 func (st *State) tell(out *Latest, heads []Stored) error {
 	out.Stored, out.Diverged = heads[0], heads[1:]
+	out.Unsigned = out.unsigned
 	out.Status = heads[0].Record.Status
 	out.By = out.Record.By
 	if head := st.x.runs[runKey{out.Run, out.Commit}].head(); head.Run != "" {
@@ -326,6 +318,9 @@ func (st *State) conflicts(out *Latest) error {
 // began reports whether a record's run began with its stack, and did not just announce
 // it, or come to say that it does not.
 func (r *Stored) began() bool {
+	if r.unsigned {
+		return false // who made it is not known
+	}
 	switch r.Record.Status {
 	case note.Queued, note.Triggered, note.Blocked:
 		return false

@@ -22,8 +22,9 @@ import (
 
 // Who can push the notes can write any line. Where signatures are required, a line counts
 // only if a signed one vouches for it (FORMAT.md, "Signed records"), made with a key that the
-// project's file of signers allows. What none vouches for never has a stack skipped: of what
-// is not signed a success is as if it were not there, and anything else has the stack run again.
+// project's file of signers allows. What none vouches for never has a stack skipped: whatever it
+// says of a stack, who signs has to run it again. It may be a forged success, but as well a true one whose
+// signature somebody took away, so that what was there before it seems to be the latest.
 
 // ErrSigners is wrapped by errors of a file of signers that is missing or cannot be read.
 var ErrSigners = errors.New("who may sign is not known")
@@ -171,12 +172,12 @@ type Signature struct {
 // judged is a note as it counts where signatures are required.
 type judged struct {
 	counted []string // the lines that count
-	doubts  []Stored // what is no success, and not signed; or was signed, and is gone
+	doubts  []Stored // results that are not signed; or were, and are gone; see unsigned
 	// How many records do not count, by who made them.
 	uncounted  map[string]int
 	signatures []Signature
 	covered    map[note.LineID]string // whose signature is over a line
-	isOwn      func(line string) bool
+	runs       map[string]bool        // of which something counts
 }
 
 // reading is a note that is being judged.
@@ -186,17 +187,18 @@ type reading struct {
 	commit  string
 	lines   []string
 	records []note.Record // of lines, the zero value for what is none
+	counts  []bool        // of lines
 	present map[note.LineID]bool
-	removed map[note.LineID]bool // by tombstones that count
-	runs    map[string]bool      // of which something is signed
-	by      map[string]string    // by run: who, as a head says
+	removed map[note.LineID][]*note.Other // by tombstones that count: of which slots
+	by      map[string]string             // by run: who, as a head says
+	workers map[string][]string           // by run: whose signatures are over its results
 }
 
 // judge says which lines of a commit's note count. It may be called from several goroutines.
 func (t *trust) judge(commit string, lines []string) *judged {
-	j := &reading{t: t, commit: commit, lines: lines, records: make([]note.Record, len(lines)), present: map[note.LineID]bool{},
-		removed: map[note.LineID]bool{}, runs: map[string]bool{}, by: map[string]string{}}
-	j.uncounted, j.covered, j.isOwn = map[string]int{}, map[note.LineID]string{}, t.s.isOwn
+	j := &reading{t: t, commit: commit, lines: lines, records: make([]note.Record, len(lines)), counts: make([]bool, len(lines)), present: map[note.LineID]bool{},
+		removed: map[note.LineID][]*note.Other{}, by: map[string]string{}, workers: map[string][]string{}}
+	j.uncounted, j.covered, j.runs = map[string]int{}, map[note.LineID]string{}, map[string]bool{}
 	for i, line := range lines {
 		j.present[note.IDOf(line)] = true
 		if r := &j.records[i]; r.Parse(line) != nil {
@@ -207,32 +209,64 @@ func (t *trust) judge(commit string, lines []string) *judged {
 			j.by[r.Run] = r.By
 		}
 	}
+	j.count(func(r *note.Record) bool { return r.Stack != "" })
+	j.count(func(r *note.Record) bool { return r.Stack == "" })
+	is := historyOf(commit, lines)
 	for i, line := range lines {
-		r := &j.records[i]
-		if r.Run == "" || !j.counts(line, r) {
-			continue
-		}
-		j.runs[r.Run] = true
-		if id, is := r.Removed(); is {
-			j.removed[id] = true
-		}
-	}
-	var is *copied
-	for i, line := range lines {
-		if r := &j.records[i]; j.keeps(line, r) {
+		if r := &j.records[i]; j.keeps(i) {
 			j.counted = append(j.counted, line)
-		} else {
-			if is == nil {
-				c := historyOf(commit, lines)
-				is = &c
-			}
-			if !is.history(line) {
-				j.doubt(line, r)
-			}
+		} else if !r.Foreign(commit) {
+			j.doubt(line, r, is.history(line))
 		}
 	}
 	j.missing()
 	return &j.judged
+}
+
+// count finds out which lines are signed by somebody who may record them, or were written by this process,
+// which has not pushed them yet.
+func (j *reading) count(of func(r *note.Record) bool) {
+	for i, line := range j.lines {
+		r := &j.records[i]
+		if r.Run == "" || !of(r) {
+			continue
+		}
+		principal, signed := j.covered[note.IDOf(line)]
+		own := !signed && j.t.s.isOwn(line)
+		if own {
+			j.t.ofOwn.Store(true)
+		}
+		if !own && !(signed && j.may(principal, r)) {
+			continue
+		}
+		j.counts[i], j.runs[r.Run] = true, true
+		if id, is := r.Removed(); is {
+			o, _ := r.Other()
+			j.removed[id] = append(j.removed[id], &o)
+		}
+		if r.Stack != "" && signed {
+			j.workers[r.Run] = addNew(j.workers[r.Run], principal)
+		}
+	}
+}
+
+// may reports whether a principal may record something. Of a run as a whole nobody who is limited
+// speaks for others, who did its work.
+func (j *reading) may(principal string, r *note.Record) bool {
+	if r.Stack != "" {
+		ok, _ := j.t.policy.May(principal, r.Op, r.Target, r.Stack)
+		return ok
+	}
+	const nothing = "\x00"
+	if ok, _ := j.t.policy.May(principal, nothing, nothing, nothing); ok {
+		return true // no limits
+	}
+	for op := range strings.SplitSeq(r.Op, ",") {
+		if ok, _ := j.t.policy.May(principal, op, r.Target, ""); !ok && r.Event == note.Started {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(j.workers[r.Run], func(other string) bool { return other != principal })
 }
 
 // sign takes in a signed line.
@@ -274,35 +308,12 @@ func (t *trust) whose(line string, r *note.Record, key string) (string, error) {
 	return principal, err
 }
 
-// counts reports whether a line is signed by somebody who may record it, or was written by this
-// process, which has not pushed it yet.
-func (j *reading) counts(line string, r *note.Record) bool {
-	if principal, is := j.covered[note.IDOf(line)]; is {
-		if r.Stack == "" {
-			return true // of a run, not of a stack
-		}
-		ok, _ := j.t.policy.May(principal, r.Op, r.Target, r.Stack)
-		return ok
-	}
-	if j.t.s.isOwn(line) {
-		j.t.ofOwn.Store(true)
-		return true
-	}
-	return false
-}
-
-// signed reports whether a signature is over a line, or this process wrote it.
-func (j *judged) signed(line string) bool {
-	_, is := j.covered[note.IDOf(line)]
-	return is || j.isOwn(line)
-}
-
 // keeps reports whether a line is read as it is. What is open is never signed, since it goes when
 // the stack has ended: it has no stack taken for deployed. A head or an end of a run of which
 // other lines are signed must be, too: it could make them another commit's.
-func (j *reading) keeps(line string, r *note.Record) bool {
-	switch {
-	case r.Run == "" || r.Event == note.Signed || r.Status.Open() || j.counts(line, r):
+func (j *reading) keeps(i int) bool {
+	switch r := &j.records[i]; {
+	case r.Run == "" || r.Event == note.Signed || r.Status.Open() || j.counts[i]:
 		return true
 	case r.Event == note.Started || r.Event == note.Finished:
 		return !j.runs[r.Run]
@@ -310,14 +321,25 @@ func (j *reading) keeps(line string, r *note.Record) bool {
 	return false
 }
 
-// doubt takes in a line that does not count.
-func (j *reading) doubt(line string, r *note.Record) {
-	if r.Status != "" || r.Event == note.Forgotten {
+// doubt takes in a line that does not count. Whether it is a copy from another commit's note, heads
+// say that need not be signed.
+func (j *reading) doubt(line string, r *note.Record, copied bool) {
+	if (r.Status != "" || r.Event == note.Forgotten) && !copied {
 		j.uncounted[cmp.Or(nameless(r.By), nameless(j.by[r.Run]), "run "+note.ShortRun(r.Run))]++
 	}
-	if r.NeedsOther() && !isHold(r.Op) {
-		j.doubts = append(j.doubts, Stored{Commit: j.commit, Record: *r, line: line, unsigned: true})
+	if r.Status != "" && !isHold(r.Op) {
+		j.doubts = append(j.doubts, unsigned(j.commit, line, *r))
 	}
+}
+
+// unsigned is a record that nobody signed who may, as far as it counts: a stack is not well by it, and
+// it follows nothing, nor has it ended anything.
+func unsigned(commit, line string, r note.Record) Stored {
+	r.Prev = nil
+	if r.Status == note.OK {
+		r.Status = note.Failed
+	}
+	return Stored{Commit: commit, Record: r, line: line, unsigned: true}
 }
 
 func nameless(by string) string {
@@ -325,7 +347,7 @@ func nameless(by string) string {
 	return name
 }
 
-// missing finds what was signed, is no success, and is gone.
+// missing finds what was signed, and is gone.
 func (j *reading) missing() {
 	for i := range j.signatures {
 		sg := &j.signatures[i]
@@ -333,30 +355,37 @@ func (j *reading) missing() {
 			continue
 		}
 		v, _ := sg.Record.Vouched()
-		for k, id := range v.Lines {
-			if j.present[id] || j.removed[id] {
-				continue
+		for k := range v.Others {
+			if id, o := v.Lines[k], &v.Others[k]; !j.present[id] && !slices.ContainsFunc(j.removed[id], o.Same) && !j.repeated(o) {
+				sg.Missing++
+				j.stand(&sg.Record, o)
 			}
-			if k >= len(v.Others) || note.GroupOf(v.Others[k].Op) == note.Drift && j.repeated(&v.Others[k]) {
-				continue // a success, or a drift result that a later one stands for
-			}
-			sg.Missing++
-			j.stand(&sg.Record, &v.Others[k])
 		}
 	}
 	slices.Sort(j.counted)
 }
 
-// repeated reports whether another result of drift stands for one.
+// repeated reports whether a later result of drift, or what took one away, stands for one.
 func (j *reading) repeated(o *note.Other) bool {
-	return slices.ContainsFunc(j.records, func(r note.Record) bool {
-		return r.Op == o.Op && r.Target == o.Target && r.Stack == o.Stack && r.NeedsOther() && !r.Status.Open()
-	})
+	if o.Status == "" {
+		return false
+	}
+	for i := range j.records {
+		r := &j.records[i]
+		status, at := r.Status, r.At
+		if r.Event == note.Forgotten {
+			status, at = r.Had, r.Was
+		}
+		if j.counts[i] && status == o.Status && at.After(o.At) && r.Op == o.Op && r.Target == o.Target && r.Stack == o.Stack {
+			return true
+		}
+	}
+	return false
 }
 
 // stand has something stand for a record that is gone.
 func (j *reading) stand(by *note.Record, o *note.Other) {
-	r := note.Record{At: by.At, Status: note.Failed, Op: o.Op, Target: o.Target, Stack: o.Stack, ID: o.ID, Run: by.Run,
+	r := note.Record{At: by.At, Status: cmp.Or(o.Status, note.Failed), Op: o.Op, Target: o.Target, Stack: o.Stack, ID: o.ID, Run: by.Run,
 		Reason: "the record was signed, and is gone from the notes"}
 	r.SetBackend(o.Backend)
 	if isHold(o.Op) {
@@ -369,7 +398,9 @@ func (j *reading) stand(by *note.Record, o *note.Other) {
 	if isHold(o.Op) {
 		j.counted = append(j.counted, line)
 	} else {
-		j.doubts = append(j.doubts, Stored{Commit: j.commit, Record: r, line: line, unsigned: true})
+		d := unsigned(j.commit, line, r)
+		d.gone = true
+		j.doubts = append(j.doubts, d)
 	}
 }
 
@@ -397,39 +428,43 @@ func (t *trust) countedOwn() bool {
 	return t != nil && t.ofOwn.Load()
 }
 
-// doubt takes in a result that does not count, and is no success. Of several the newest stands.
-func (s *slot) doubts(d *Stored) {
-	if s.doubt == nil || newer(&d.Record, d.line, &s.doubt.Record, s.doubt.line) {
-		s.doubt = d
-	}
-}
-
-// applyDoubts follows changes of what does not count. It reports false where one that stood is gone.
-func (x *index) applyDoubts(changes []notestree.Change) bool {
-	by := x.by
-	if by == nil {
+// judgeChanges has changes be those of what counts. It reports false where what does not count is not what it was.
+func (x *index) judgeChanges(changes []notestree.Change) bool {
+	if x.by == nil {
 		return true
 	}
-	for _, c := range changes {
-		was, is := by.judge(c.Commit, c.Old), by.judge(c.Commit, c.New)
+	for i := range changes {
+		c := &changes[i]
+		was, is := x.by.judge(c.Commit, c.Old), x.by.judge(c.Commit, c.New)
+		if !slices.EqualFunc(was.doubts, is.doubts, func(a, b Stored) bool { return a.line == b.line }) {
+			return false
+		}
 		delete(x.uncounted, c.Commit)
 		x.uncounts(c.Commit, is.uncounted)
-		for _, d := range was.doubts {
-			if s := x.slots[keyOf(&d.Record)]; s != nil && s.doubt != nil && s.doubt.line == d.line && s.doubt.Commit == d.Commit &&
-				!slices.ContainsFunc(is.doubts, func(e Stored) bool { return e.line == d.line }) {
-				return false
-			}
-		}
-		for i := range is.doubts {
-			d := &is.doubts[i]
-			k := keyOf(&d.Record)
-			if x.slots[k] == nil {
-				x.slots[k] = &slot{}
-			}
-			x.slots[k].doubts(d)
-		}
+		c.Old, c.New = was.counted, is.counted
 	}
 	return true
+}
+
+// historyOf is what is history in a note. What is signed says itself on which commit it was made: of it,
+// nothing is.
+func (t *trust) historyOf(commit string, lines []string) copied {
+	c := historyOf(commit, lines)
+	c.openOnly = t != nil
+	return c
+}
+
+// Counted is Notes without what does not count.
+func (s *Store) Counted(ctx context.Context, fn func(commit string, lines []Line) error) error {
+	by, err := s.trusted(ctx)
+	if err != nil {
+		return err
+	}
+	return s.notes(func(t noteReader, over map[string][]string) error {
+		return s.eachOver(t, over, func(commit string, lines []string) error {
+			return fn(commit, madeHere(commit, by.effective(commit, lines)))
+		})
+	})
 }
 
 // Uncounted says how many records do not count for want of a valid signature, and who made them.

@@ -181,9 +181,6 @@ func (st *State) newestAt(id, path string) time.Time {
 					st.newest[k.ident] = h.At
 				}
 			}
-			if d := s.doubt; d != nil && d.At.After(st.newest[k.ident]) && d.At.Before(limit) {
-				st.newest[k.ident] = d.At
-			}
 		}
 	})
 	var at time.Time

@@ -88,6 +88,17 @@ func (r *Repo) Clone(options ...string) *Repo {
 	return c
 }
 
+// CopyRemote is a copy of the remote, for another test to change: what is returned has no work tree.
+func (r *Repo) CopyRemote(tb testing.TB) *Repo {
+	tb.Helper()
+	c := &Repo{Remote: filepath.Join(tb.TempDir(), "remote.git"), tb: tb, env: r.env}
+	if err := os.CopyFS(c.Remote, os.DirFS(r.Remote)); err != nil {
+		tb.Fatal(err)
+	}
+	c.Dir = c.Remote
+	return c
+}
+
 // Git runs git in the repository and returns what it printed, without the last
 // newline. A failure ends the test.
 func (r *Repo) Git(args ...string) string {

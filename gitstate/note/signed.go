@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Signed is the event of a line by which a run vouches for others of its lines on a commit.
@@ -65,13 +67,28 @@ type Vouched struct {
 	Others     []Other // of the first of Lines, one for each
 }
 
-// Other is a slot with a record that is no success.
-type Other struct{ Op, Target, Stack, ID, Backend string }
+// Other is the slot of a record. That of a drift run has its status and its time, too, since a later
+// one that says the same stands for it (see Normal).
+type Other struct {
+	Op, Target, Stack, ID, Backend string
+	Status                         Status
+	At                             time.Time
+}
 
-// NeedsOther reports whether a signed line names the record's slot: if it were taken away,
-// what was there before it would count.
-func (r *Record) NeedsOther() bool {
-	return r.Status != "" && !(r.Status == OK && (r.Op == Deploy || GroupOf(r.Op) != Deploy)) && r.Status != Released
+// Other is what a signed line names of a record; ok is false if it may go: a drift run that found nothing
+// says no more than that an earlier one did, and who is released may be held again.
+func (r *Record) Other() (o Other, ok bool) {
+	o = Other{Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Backend: r.Backend()}
+	drift := GroupOf(r.Op) == Drift
+	if drift && r.Status != "" {
+		o.Status, o.At = r.Status, r.At
+	}
+	return o, r.Event == Forgotten && r.Stack != "" || r.Status != "" && r.Status != Released && !(drift && r.Status == OK)
+}
+
+// Same reports whether two are of one slot, as far as a tombstone names it.
+func (o *Other) Same(p *Other) bool {
+	return o.Op == p.Op && o.Target == p.Target && o.Stack == p.Stack && o.ID == p.ID && o.Backend == p.Backend
 }
 
 // Vouch makes the line that vouches for others of the run, leg and commit, but for its
@@ -84,8 +101,10 @@ func Vouch(by Record, repository, key string, lines []string) Record {
 	all := make([]named, 0, len(lines))
 	for _, line := range lines {
 		n := named{id: IDOf(line)}
-		if r, err := ParseRecord(line); err == nil && r.NeedsOther() {
-			n.other = &Other{r.Op, r.Target, r.Stack, r.ID, r.Backend()}
+		if r, err := ParseRecord(line); err == nil {
+			if o, is := r.Other(); is {
+				n.other = &o
+			}
 		}
 		all = append(all, n)
 	}
@@ -122,6 +141,9 @@ var (
 
 func (o *Other) String() string {
 	words := []string{o.Op, o.Target, o.Stack, o.ID, o.Backend}
+	if o.Status != "" {
+		words = append(words, string(o.Status), strconv.FormatInt(o.At.UnixMilli(), 36))
+	}
 	for i := range words {
 		words[i] = escapeOther.Replace(words[i])
 	}
@@ -144,20 +166,36 @@ func (r *Record) Vouched() (v Vouched, err error) {
 		v.Lines = append(v.Lines, id)
 	}
 	for entry := range strings.FieldsSeq(r.extra(othersKey)) {
-		words := strings.Split(entry, ":")
-		if len(words) > 5 {
+		o, ok := parseOther(entry)
+		if !ok {
 			return v, errors.New("it names no stacks")
 		}
-		words = append(words, "", "", "", "", "")
-		for i := range words {
-			words[i] = unescapeOther.Replace(words[i])
-		}
-		v.Others = append(v.Others, Other{words[0], words[1], words[2], words[3], words[4]})
+		v.Others = append(v.Others, o)
 	}
 	if len(v.Others) > len(v.Lines) {
 		return v, errors.New("it names more stacks than lines")
 	}
 	return v, nil
+}
+
+func parseOther(entry string) (o Other, ok bool) {
+	var words [7]string
+	given := strings.Split(entry, ":")
+	if copy(words[:], given) < len(given) {
+		return o, false
+	}
+	for i := range words {
+		words[i] = unescapeOther.Replace(words[i])
+	}
+	o = Other{Op: words[0], Target: words[1], Stack: words[2], ID: words[3], Backend: words[4], Status: Status(words[5])}
+	if o.Status != "" {
+		at, err := strconv.ParseInt(words[6], 36, 64)
+		if err != nil {
+			return o, false
+		}
+		o.At = time.UnixMilli(at).UTC()
+	}
+	return o, true
 }
 
 // Payload is what the signature of a line without one is made over.

@@ -123,7 +123,7 @@ func newSettings() (t settingsTable) {
 	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and locks"})
 	t.signRecords = add(setting{name: "signRecords", kind: yesOrNo, defText: "as --require-signed",
 		meaning: "sign what is recorded, with the key and program that git signs commits with"})
-	t.requireSigned = add(setting{name: "requireSigned", kind: yesOrNo, defText: "off",
+	t.requireSigned = add(setting{name: "requireSigned", kind: yesOrNo, inFile: noValue, defText: "off",
 		meaning: "count only records that one of --allowed-signers signed"})
 	t.allowedSigners = add(setting{name: "allowedSigners", inFile: noValue,
 		meaning: "`FILE` of who may sign: a path in the remote's default branch, REF:PATH, or an absolute path"})

@@ -63,7 +63,7 @@ func Orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *proj
 	}
 	adopted := map[string]bool{}
 	if len(bare) > 0 {
-		if adopted, err = adoptedPaths(s, st, bare, target); err != nil {
+		if adopted, err = adoptedPaths(ctx, s, st, bare, target); err != nil {
 			return nil, err
 		}
 	}
@@ -124,7 +124,7 @@ func destroyed(l gitstate.Latest) bool {
 
 // adoptedPaths are those of the paths whose stack got an id later: the records
 // that it has by its id follow those that it has by its path.
-func adoptedPaths(s *gitstate.Store, st *gitstate.State, paths map[string]bool, target string) (map[string]bool, error) {
+func adoptedPaths(ctx context.Context, s *gitstate.Store, st *gitstate.State, paths map[string]bool, target string) (map[string]bool, error) {
 	runs := map[string][]string{}
 	for path := range paths {
 		l, err := st.Latest(note.Slot{ID: "", Path: path, Target: target, Op: note.Deploy})
@@ -134,7 +134,7 @@ func adoptedPaths(s *gitstate.Store, st *gitstate.State, paths map[string]bool, 
 		runs[path] = l.Runs()
 	}
 	adopted := map[string]bool{}
-	err := s.Notes(func(_ string, lines []gitstate.Line) error {
+	err := s.Counted(ctx, func(_ string, lines []gitstate.Line) error {
 		for _, l := range lines {
 			r := l.Record
 			if r.ID != "" && paths[r.Stack] && r.Target == target &&

@@ -138,7 +138,7 @@ func (p *Policy) knows(pattern string) bool {
 
 // May says whether a principal may record an operation on a stack for a target; if not, why
 // is for people. The section with the principal's own name counts, or else all whose pattern
-// matches it; a principal without any may record everything.
+// matches it; a principal without any may record everything. Of a whole run stack is "".
 func (p *Policy) May(principal, op, target, stack string) (ok bool, why string) {
 	var of []*limit
 	for _, l := range p.limits {
@@ -160,7 +160,7 @@ func (p *Policy) May(principal, op, target, stack string) (ok bool, why string) 
 			{keyTarget, target, l.targets, coversTarget},
 			{keyPath, stack, l.paths, coversPath},
 		} {
-			if !covered(kind.allowed, kind.value, kind.covers) {
+			if !(kind.name == keyPath && stack == "") && !covered(kind.allowed, kind.value, kind.covers) {
 				return false, fmt.Sprintf("%s is limited to %s %s, which leaves out %q", principal, kind.name, strings.Join(kind.allowed, ", "), kind.value)
 			}
 		}
