@@ -150,7 +150,7 @@ func pickLines(o forgetOptions, lines []gitstate.Line, isStack func(*note.Record
 		switch {
 		case r.Event == note.Forgotten,
 			o.run == "" && o.line == "" && note.Op(r.Op).Holds(), // who means a result does not mean to release the stack
-			r.Event == note.Signed && o.line == "", // it vouches for what else is there, and was
+			r.Event == note.Signed && o.line == "",               // it vouches for what else is there, and was
 			o.stack != "" && (l.Err != nil || r.Stack == "" || !isStack(&r)),
 			o.run != "" && (l.Err != nil || r.Run != o.run),
 			o.line != "" && !strings.HasPrefix(l.Text, o.line) && note.Digest(l.Text) != o.line:
