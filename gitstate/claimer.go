@@ -331,7 +331,7 @@ func (c *Claimer) seeing(now map[string]plumbing.Hash, start, end time.Duration)
 			v.claim, v.bad, v.first = old.claim, old.bad, old.first
 		} else if v.claim, v.bad = c.s.readClaim(ref, hash); errors.Is(v.bad, git.ErrMissing) {
 			return v.bad
-		} else if c.s.demand != nil && v.bad == nil {
+		} else if c.s.Demands() && v.bad == nil {
 			c.renewedAt(ref, &v)
 		}
 		var err error

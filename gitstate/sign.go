@@ -196,9 +196,9 @@ func (sg *signer) run(ctx context.Context, stdin []byte, argv []string) (stdout 
 
 // sign makes a signature; namespace is what it is for, in SSH's format.
 func (sg *signer) sign(ctx context.Context, payload []byte, namespace string) (signature string, err error) {
-	what := "records"
+	what, without := "records", "--sign-records=false leaves them"
 	if namespace == gitNamespace {
-		what = "a notes commit"
+		what, without = "a notes commit", "tmnotes.sign=false leaves notes"
 	}
 	if sg.format == formatSSH {
 		signature, err = sg.signSSH(ctx, payload, namespace)
@@ -206,18 +206,18 @@ func (sg *signer) sign(ctx context.Context, payload []byte, namespace string) (s
 		signature, err = sg.signGPG(ctx, payload)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%w "+what+" with %s, key %q: %w; see that `%s` works (tmnotes.sign=false leaves notes unsigned)", ErrSign, sg.program, sg.key, err, sg.example())
+		return "", fmt.Errorf("%w "+what+" with %s, key %q: %w; see that `%s` works ("+without+" unsigned)", ErrSign, sg.program, sg.key, err, sg.example(namespace))
 	}
 	return strings.ReplaceAll(signature, "\r\n", "\n"), nil
 }
 
 // example is a command line that works where signing does.
-func (sg *signer) example() string {
+func (sg *signer) example(namespace string) string {
 	key := "'" + strings.ReplaceAll(sg.key, "'", `'\''`) + "'"
 	if _, literal := literalKey(sg.key); sg.format == formatSSH && literal {
 		return "ssh-add -L"
 	} else if sg.format == formatSSH {
-		return "ssh-keygen -Y sign -n git -f " + key + " FILE"
+		return "ssh-keygen -Y sign -n " + namespace + " -f " + key + " FILE"
 	}
 	return sg.program + " -bsau " + key + " FILE"
 }

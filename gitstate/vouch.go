@@ -196,6 +196,25 @@ func (s *Store) recordKey(ctx context.Context) (string, error) {
 	return key, err
 }
 
+// SignsAs says with which key records are signed and, if it is set who may sign, as whom. A key that
+// may not is ErrSign.
+func (s *Store) SignsAs(ctx context.Context) (key, principal string, err error) {
+	const trial = "a trial\n"
+	signature, key, err := s.signPayload(ctx, []byte(trial))
+	if err != nil || !s.Accepts() {
+		return key, "", err
+	}
+	by, err := s.accepted(ctx)
+	if err != nil {
+		return key, "", err
+	}
+	principal, err = by.policy.Verify(ctx, signers.Signature{Key: key, Blob: signature, Payload: []byte(trial), At: s.now()})
+	if err != nil {
+		return key, "", fmt.Errorf("%w what counts: %s: %w", ErrSign, s.demand.Signers, err)
+	}
+	return key, principal, nil
+}
+
 // signPayload makes a signature of a record, in the way in which git would sign a commit, but for
 // the namespace, and says with which key.
 func (s *Store) signPayload(ctx context.Context, payload []byte) (signature []byte, key string, err error) {

@@ -200,7 +200,11 @@ func (d *doctor) repository() {
 
 func (d *doctor) settings() {
 	before := len(d.found)
-	if err := checkSettings(d.s, func(what string) { d.warn("", "%s", what) }); err != nil {
+	err := checkSettings(d.s, func(what string) { d.warn("", "%s", what) })
+	if err == nil {
+		err = useSignatures(d.c, d.s)
+	}
+	if err != nil {
 		d.problem("", "%v", err)
 	}
 	_, execution := parseExecution(d.c, d.s)

@@ -256,4 +256,15 @@ func (d *doctor) signing() {
 	} else if with != "" {
 		d.ok("notes are signed with %s", with)
 	}
+	if !d.s.SignsRecords() {
+		return
+	}
+	switch key, principal, err := d.s.SignsAs(d.c.Context); {
+	case err != nil:
+		d.problem("see tmnotes help trust", "%v", err)
+	case principal != "":
+		d.ok("records are signed by %s, with the key %s", principal, key)
+	default:
+		d.ok("records are signed with the key %s", key)
+	}
 }

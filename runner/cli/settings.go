@@ -121,7 +121,7 @@ func newSettings() (t settingsTable) {
 	t.pending = add(setting{name: "pending", kind: yesOrNo, noConfig: true, defText: "off",
 		meaning: "only what is not deployed yet: the code differs, or the last deployment failed"})
 	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes and locks"})
-	t.signRecords = add(setting{name: "signRecords", kind: yesOrNo, defText: "as --require-signed",
+	t.signRecords = add(setting{name: "signRecords", kind: yesOrNo, inFile: noValue, defText: "as --require-signed",
 		meaning: "sign what is recorded, with the key and program that git signs commits with"})
 	t.requireSigned = add(setting{name: "requireSigned", kind: yesOrNo, inFile: noValue, defText: "off",
 		meaning: "count only records that one of --allowed-signers signed"})

@@ -199,6 +199,11 @@ const killAfter = 30 * time.Second
 func (n *Session) declare(ctx context.Context, remote string, head *note.Record, todo []string) error {
 	runner.OutliveReader()
 	s := n.Store
+	if s.SignsRecords() {
+		if err := s.TrySign(ctx); err != nil {
+			return fmt.Errorf("%w; nothing was executed", err) // nor recorded, as it would not count
+		}
+	}
 	if err := n.announce(head, todo); err != nil {
 		return err
 	}
