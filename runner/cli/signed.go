@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -46,17 +45,13 @@ func useSignatures(c *cli.Context, s *gitstate.Store) error {
 func demandOf(c *cli.Context, s *gitstate.Store, remote string) gitstate.Demand {
 	names := s.ConfigAll(settings.repository.name)
 	if len(names) == 0 {
-		names = []string{repositoryOf(c.Context, s, remote)}
+		names = []string{repositoryOf(c.Context, s, cmp.Or(syncSetting(c, s).Code(s, ""), remote))}
 	}
 	return gitstate.Demand{Signers: settings.allowedSigners.text(c, s), Repositories: names, Remote: remote}
 }
 
-// repositoryOf names the repository whose commits are deployed, by its remote: not by one that has
-// the records alone.
+// repositoryOf names the repository whose commits are deployed, by its remote.
 func repositoryOf(ctx context.Context, s *gitstate.Store, remote string) string {
-	if slices.Contains(s.Remotes(), "origin") {
-		remote = "origin"
-	}
 	if remote == "" {
 		return ""
 	}
