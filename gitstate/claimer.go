@@ -344,20 +344,6 @@ func (c *Claimer) seeing(now map[string]plumbing.Hash, start, end time.Duration)
 	return nil
 }
 
-// renewedAt has a claim that is signed stand for as long as its holder did not renew it, whoever else puts
-// there again what the holder had signed.
-func (c *Claimer) renewedAt(ref string, v *sighting) {
-	if c.renewed == nil {
-		c.renewed = map[[2]string]sighting{}
-	}
-	of := [2]string{ref, v.claim.holder}
-	if last, is := c.renewed[of]; is && cmp.Or(v.claim.At.Compare(last.claim.At), v.claim.Renewed-last.claim.Renewed) <= 0 {
-		v.first = last.first
-	} else {
-		c.renewed[of] = *v
-	}
-}
-
 // bring fetches the commits of claims that were not read yet.
 func (c *Claimer) bring(ctx context.Context, now map[string]plumbing.Hash) error {
 	var refs []string

@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -251,6 +252,20 @@ func (c *Claimer) letGo(ctx context.Context, atomic bool, held []*holding) error
 	}
 	_, err := c.put(ctx, over)
 	return err
+}
+
+// renewedAt has a claim that is signed stand for as long as its holder did not renew it, whoever else puts
+// there again what the holder had signed.
+func (c *Claimer) renewedAt(ref string, v *sighting) {
+	if c.renewed == nil {
+		c.renewed = map[[2]string]sighting{}
+	}
+	of := [2]string{ref, v.claim.holder}
+	if last, is := c.renewed[of]; is && cmp.Or(v.claim.At.Compare(last.claim.At), v.claim.Renewed-last.claim.Renewed) <= 0 {
+		v.first = last.first
+	} else {
+		c.renewed[of] = *v
+	}
 }
 
 // Sweep removes the claims that it has seen to be nobody's any more.

@@ -188,62 +188,6 @@ func (s *buildSlot) offer(run string, of *Stored) {
 	}
 }
 
-// doubt takes in what is not signed, or is gone.
-func (s *buildSlot) doubt(d *Stored) {
-	if s.doubts == nil {
-		s.doubts = map[string][]latestLine{}
-	}
-	of := s.doubts[d.Run]
-	is := latestLine{commit: d.Commit, line: strings.Clone(d.line), at: d.At, status: d.Record.Status, gone: d.gone}
-	i := slices.IndexFunc(of, func(was latestLine) bool { return !was.gone && !d.gone })
-	if i < 0 {
-		s.doubts[strings.Clone(d.Run)] = append(of, is)
-	} else if newer(&d.Record, d.line, &note.Record{At: of[i].at, Status: of[i].status}, of[i].line) {
-		of[i] = is
-	}
-}
-
-// standing puts beside the heads what is not signed and nobody followed. Of what is there without a
-// signature that is only what the heads' runs may not have known of, since it came when they had begun
-// (clocks differ); if there is none, it is the newest.
-func (s *buildSlot) standing(out *slot) error {
-	var since time.Time
-	for _, h := range out.heads {
-		began := Began(h.Run)
-		if began.IsZero() {
-			began = h.At.Add(-h.Took)
-		}
-		if began = began.Add(-maxSkew); since.IsZero() || began.Before(since) {
-			since = began
-		}
-	}
-	alone := len(out.heads) == 0
-	for run, of := range s.doubts {
-		for _, d := range of {
-			if alone && !s.followed[run] && d.at.After(since) {
-				since = d.at
-			}
-		}
-	}
-	for run, of := range s.doubts {
-		if s.followed[run] {
-			continue
-		}
-		was, counts := s.latest[run]
-		for _, d := range of {
-			r, err := note.ParseRecord(d.line)
-			if err != nil {
-				return &note.RecordError{Commit: d.commit, Err: err}
-			}
-			is := unsigned(d.commit, d.line, r)
-			if d.gone || !d.at.Before(since) && !(counts && (was.line == d.line || !newer(&is.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line))) {
-				out.heads = append(out.heads, is)
-			}
-		}
-	}
-	return nil
-}
-
 // bridge follows what forgotten records followed, on behalf of who followed them.
 func (s *buildSlot) bridge() {
 	if len(s.forgotten) == 0 {

@@ -321,87 +321,9 @@ func (j *reading) keeps(i int) bool {
 	return false
 }
 
-// doubt takes in a line that does not count. Whether it is a copy from another commit's note, heads
-// say that need not be signed.
-func (j *reading) doubt(line string, r *note.Record, copied bool) {
-	if (r.Status != "" || r.Event == note.Forgotten) && !copied {
-		j.uncounted[cmp.Or(nameless(r.By), nameless(j.by[r.Run]), "run "+note.ShortRun(r.Run))]++
-	}
-	if r.Status != "" && !isHold(r.Op) {
-		j.doubts = append(j.doubts, unsigned(j.commit, line, *r))
-	}
-}
-
-// unsigned is a record that nobody signed who may, as far as it counts: a stack is not well by it, and
-// it follows nothing, nor has it ended anything.
-func unsigned(commit, line string, r note.Record) Stored {
-	r.Prev = nil
-	if r.Status == note.OK {
-		r.Status = note.Failed
-	}
-	return Stored{Commit: commit, Record: r, line: line, unsigned: true}
-}
-
 func nameless(by string) string {
 	name, _, _ := strings.Cut(by, " <")
 	return name
-}
-
-// missing finds what was signed, and is gone.
-func (j *reading) missing() {
-	for i := range j.signatures {
-		sg := &j.signatures[i]
-		if sg.Bad != nil {
-			continue
-		}
-		v, _ := sg.Record.Vouched()
-		for k := range v.Others {
-			if id, o := v.Lines[k], &v.Others[k]; !j.present[id] && !slices.ContainsFunc(j.removed[id], o.Same) && !j.repeated(o) {
-				sg.Missing++
-				j.stand(&sg.Record, o)
-			}
-		}
-	}
-	slices.Sort(j.counted)
-}
-
-// repeated reports whether a later result of drift, or what took one away, stands for one.
-func (j *reading) repeated(o *note.Other) bool {
-	if o.Status == "" {
-		return false
-	}
-	for i := range j.records {
-		r := &j.records[i]
-		status, at := r.Status, r.At
-		if r.Event == note.Forgotten {
-			status, at = r.Had, r.Was
-		}
-		if j.counts[i] && status == o.Status && at.After(o.At) && r.Op == o.Op && r.Target == o.Target && r.Stack == o.Stack {
-			return true
-		}
-	}
-	return false
-}
-
-// stand has something stand for a record that is gone.
-func (j *reading) stand(by *note.Record, o *note.Other) {
-	r := note.Record{At: by.At, Status: cmp.Or(o.Status, note.Failed), Op: o.Op, Target: o.Target, Stack: o.Stack, ID: o.ID, Run: by.Run,
-		Reason: "the record was signed, and is gone from the notes"}
-	r.SetBackend(o.Backend)
-	if isHold(o.Op) {
-		r.Status = note.Held
-	}
-	line, err := r.Line()
-	if err != nil {
-		return // nothing can be recorded of what is no stack
-	}
-	if isHold(o.Op) {
-		j.counted = append(j.counted, line)
-	} else {
-		d := unsigned(j.commit, line, r)
-		d.gone = true
-		j.doubts = append(j.doubts, d)
-	}
 }
 
 // isHold reports whether an operation is a person's lock of stacks, or its end.
