@@ -115,6 +115,7 @@ func (b *bench) run() int {
 	b.memory()
 	b.cloud()
 	b.service()
+	b.records()
 	b.redaction()
 	b.growth()
 	b.claims()

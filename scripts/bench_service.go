@@ -112,17 +112,6 @@ func (b *bench) deployed(name string, stacks, pipelines int) string {
 	}
 	last := map[int]string{}
 	b.fastImport(dir, func(w *bufio.Writer) {
-		push := func(commit string, records []note.Record) {
-			var note strings.Builder
-			for i := range records {
-				line, err := records[i].Line()
-				if err != nil {
-					fatal(err)
-				}
-				note.WriteString(line + "\n")
-			}
-			fmt.Fprintf(w, "commit refs/notes/tmnotes\ncommitter %s 1800000000 +0000\ndata 1\nn\nN inline %s\ndata %d\n%s\n", deployer, commit, note.Len(), note.String())
-		}
 		for p := range pipelines + 1 {
 			deployed := map[int]bool{}
 			for i := range stacks {
@@ -138,8 +127,8 @@ func (b *bench) deployed(name string, stacks, pipelines int) string {
 				}
 				return "1:" + note.Digest(stackPath(i) + run)[:24]
 			})
-			push(commits[p], announced)
-			push(commits[p], results)
+			writeNote(w, commits[p], announced)
+			writeNote(w, commits[p], results)
 		}
 	})
 	return dir
