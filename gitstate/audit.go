@@ -64,6 +64,7 @@ func parseLines(commit string, lines []string) []Line {
 	out := make([]Line, len(lines))
 	is := historyOf(commit, lines)
 	for i, l := range lines {
+		l = strings.Clone(l) // who keeps a record must not keep the whole note
 		r, err := note.ParseRecord(l)
 		out[i] = Line{commit, l, r, err, is.history(l)}
 	}

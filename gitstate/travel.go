@@ -245,6 +245,9 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 	}
 	defer unlock()
 	return s.retryMoved(ctx, func() error {
+		if err := s.takeOver(ctx, remote, tip); err != nil {
+			return err
+		}
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
@@ -293,6 +296,15 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 		}
 		return s.repo.SetRef(ctx, s.ref, "tmnotes: merge the notes of "+remote, h, local)
 	})
+}
+
+// takeOver has a clone that has no notes begin with those of the remote. What is merged is read, and
+// what a foreign writer lost is put back, line by line: of a million records that takes minutes.
+func (s *Store) takeOver(ctx context.Context, remote string, tip plumbing.Hash) error {
+	if local, err := s.repo.Resolve(s.ref); err != nil || !local.IsZero() || tip.IsZero() {
+		return err
+	}
+	return s.repo.SetRef(ctx, s.ref, "tmnotes: notes of "+remote, tip, plumbing.ZeroHash)
 }
 
 // Absorb merges what a plain `git fetch` brought to the tracking ref (see

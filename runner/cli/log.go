@@ -148,6 +148,9 @@ func findLogged(here *clone, o logOptions) ([]query.Logged, error) {
 				if o.which.admits(&r) {
 					found = append(found, query.Logged{Commit: commit, Record: r})
 				}
+				if o.n > 0 && len(found) >= o.n+1000 {
+					found = newest(found, o.n)
+				}
 			}
 		}
 		return nil
@@ -158,16 +161,22 @@ func findLogged(here *clone, o logOptions) ([]query.Logged, error) {
 	if !known && o.stack != "" {
 		return nil, noRecord(o.stack, recorded)
 	}
-	slices.SortFunc(found, func(a, b query.Logged) int {
-		return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))
-	})
-	if o.n > 0 && len(found) > o.n {
-		found = found[:o.n]
-	}
+	found = newest(found, o.n)
 	for i := range found {
 		found[i].By = cmp.Or(found[i].Record.By, by[found[i].Record.Run])
 	}
 	return found, nil
+}
+
+// newest sorts the newest first, and leaves at most n; 0 is all.
+func newest(found []query.Logged, n int) []query.Logged {
+	slices.SortFunc(found, func(a, b query.Logged) int {
+		return cmp.Or(b.Record.At.Compare(a.Record.At), strings.Compare(a.Record.Stack, b.Record.Stack))
+	})
+	if n > 0 && len(found) > n {
+		return found[:n]
+	}
+	return found
 }
 
 // opAt is an operation with its target, as tables have it.
