@@ -3,6 +3,7 @@ package gitstate
 import (
 	"cmp"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -313,6 +314,12 @@ func (s *Store) rebuild(t noteReader, tree trees, overlay []notestree.Change) (*
 }
 
 func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.Change) (*index, error) {
+	// Of a million records hundreds of megabytes are kept: no multiple of that is to be garbage.
+	if old := debug.SetGCPercent(50); old < 50 {
+		debug.SetGCPercent(old)
+	} else {
+		defer debug.SetGCPercent(old)
+	}
 	over := map[string][]string{}
 	for _, c := range overlay {
 		over[c.Commit] = c.New

@@ -21,6 +21,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/command"
 )
 
 // records measures what it costs that stacks were deployed often, all of them by each run: of who
@@ -116,8 +117,10 @@ func (b *bench) cost(dir string, argv ...string) cost {
 func (b *bench) recorder(stacks, runs int, signed bool) (origin string) {
 	dir := filepath.Join(b.dir, "recorder")
 	b.git(b.dir, "init", "-q", "-b", "main", dir)
-	b.commitPipelines(dir, stacks, runs-1, min(30, stacks))
-	m := maker{stacks: stacks, rng: rand.New(rand.NewPCG(1, 2)), digests: b.digests(dir, stacks)}
+	b.commitPipelines(dir, stacks, runs-1, min(30, stacks), func(i int) string {
+		return fmt.Sprintf("terraform {\n  backend \"s3\" {\n    bucket = \"acme\"\n    key    = %q\n    region = \"eu-central-1\"\n  }\n}\n", stackPath(i))
+	})
+	m := maker{stacks: stacks, rng: rand.New(rand.NewPCG(1, 2)), digests: b.digests(dir, stacks), backends: backends(dir, stacks)}
 	commits := strings.Fields(b.git(dir, "rev-list", "--reverse", "main"))
 	b.fastImport(dir, func(w *bufio.Writer) {
 		for p := range runs {
@@ -138,10 +141,29 @@ func (b *bench) recorder(stacks, runs int, signed bool) (origin string) {
 
 // maker makes the records of runs that each deploy all stacks.
 type maker struct {
-	stacks  int
-	rng     *rand.Rand
-	digests map[string]string // of the last run's commit
-	last    string            // the run before
+	stacks   int
+	rng      *rand.Rand
+	digests  map[string]string // of the last run's commit
+	backends []string
+	last     string // the run before
+}
+
+// backends are those of the stacks, as records name them.
+func backends(dir string, stacks int) []string {
+	found := make([]string, stacks)
+	code := command.NewReader(dir, nil)
+	for i := range found {
+		at, err := code.Place(command.Surroundings{Dir: filepath.Join(dir, stackPath(i))})
+		if err != nil {
+			fatal(err)
+		}
+		block, err := code.Declared(at)
+		if err != nil {
+			fatal(err)
+		}
+		found[i] = "s3." + note.Digest(stackPath(i))[:8] + "." + block
+	}
+	return found
 }
 
 // run is what a run announces, and what comes of it: of a hundred stacks one fails and one
@@ -159,7 +181,7 @@ func (m *maker) run(p int, commit string, latest bool) (announced, results []not
 		if m.last != "" {
 			r.Prev = []string{m.last}
 		}
-		r.SetBackend("s3." + note.Digest(stackPath(i))[:8] + ".5d02")
+		r.SetBackend(m.backends[i])
 		r.SetValues("run.env:AWS_REGION=3f2a91 run.env:TF_VAR_stage=90b1d4")
 		announced = append(announced, r)
 		r.At = at.Add(time.Duration(i%300)*time.Second + time.Duration(m.rng.IntN(20000))*time.Millisecond)

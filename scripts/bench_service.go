@@ -101,7 +101,7 @@ func (b *bench) deployed(name string, stacks, pipelines int) string {
 	dir := filepath.Join(b.dir, name)
 	b.git(b.dir, "init", "-q", "-b", "main", dir)
 	width := min(30, stacks)
-	b.commitPipelines(dir, stacks, pipelines, width)
+	b.commitPipelines(dir, stacks, pipelines, width, nil)
 	digests := b.digests(dir, stacks)
 	commits := strings.Fields(b.git(dir, "rev-list", "--reverse", "main"))
 	pipeline := make(map[int]int, stacks) // that deployed the stack last; 0 is the first commit
@@ -138,8 +138,9 @@ const deployer = "B <b@example.com>"
 
 func stackPath(i int) string { return fmt.Sprintf("g%d/s%d", i/50, i) }
 
-// commitPipelines makes the commits: that of the project, that of each pipeline, and the last.
-func (b *bench) commitPipelines(dir string, stacks, pipelines, width int) {
+// commitPipelines makes the commits: that of the project, with what more its stacks have, that of each
+// pipeline, and the last.
+func (b *bench) commitPipelines(dir string, stacks, pipelines, width int, more func(i int) string) {
 	b.fastImport(dir, func(w *bufio.Writer) {
 		blob := func(path, text string) { fmt.Fprintf(w, "M 100644 inline %s\ndata %d\n%s\n", path, len(text), text) }
 		fmt.Fprintf(w, "commit refs/heads/main\nmark :1\ncommitter %s 1700000000 +0000\ndata 1\n1\n", deployer)
@@ -150,6 +151,9 @@ func (b *bench) commitPipelines(dir string, stacks, pipelines, width int) {
 			}
 			blob(stackPath(i)+"/stack.tm", fmt.Sprintf("stack {\n  name = \"s%d\"\n  id   = %q\n%s}\n", i, uuid(i), after))
 			blob(stackPath(i)+"/main.tf", "# 1\n")
+			if more != nil {
+				blob(stackPath(i)+"/more.tf", more(i))
+			}
 		}
 		for p := range pipelines + 1 {
 			n := width
