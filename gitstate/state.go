@@ -368,6 +368,19 @@ func (st *State) namesAt(path string) []string {
 	return st.names[path]
 }
 
+// PathsOf are all paths that records of a stack name, and its own.
+func (st *State) PathsOf(id, path string) map[string]bool {
+	paths := map[string]bool{path: true}
+	for k, s := range st.x.slots {
+		if k.ident == ident(id, path) {
+			for _, p := range s.paths {
+				paths[p] = true
+			}
+		}
+	}
+	return paths
+}
+
 // abandoned reports whether nobody works any more on what a queued or running
 // record says: its run has ended, its process on this machine is gone, its CI
 // job was started anew, or it is older than any run should take.

@@ -273,5 +273,6 @@ func writeNote(w *bufio.Writer, commit string, records []note.Record) {
 		lines[i] = line
 	}
 	text := note.JoinLines(note.NormalLines(lines))
-	fmt.Fprintf(w, "commit refs/notes/tmnotes\ncommitter %s 1800000000 +0000\ndata 1\nn\nN inline %s\ndata %d\n%s\n", deployer, commit, len(text), text)
+	pushed := records[len(records)-1].At.Unix() // what looks for the runs since then goes by that
+	fmt.Fprintf(w, "commit refs/notes/tmnotes\ncommitter %s %d +0000\ndata 1\nn\nN inline %s\ndata %d\n%s\n", deployer, pushed, commit, len(text), text)
 }

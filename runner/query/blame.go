@@ -66,7 +66,7 @@ func Investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, of 
 	if err != nil {
 		return nil, err
 	}
-	all, heads, err := recordsOf(s, of)
+	all, heads, err := recordsOf(s, st, of)
 	if err != nil {
 		return nil, err
 	}
@@ -103,8 +103,9 @@ func Investigate(ctx context.Context, s *gitstate.Store, st *gitstate.State, of 
 }
 
 // recordsOf are those of a suspect, by time, and the heads of all runs, by run and commit.
-func recordsOf(s *gitstate.Store, of Suspect) (all []Logged, heads map[[2]string]note.Record, err error) {
+func recordsOf(s *gitstate.Store, st *gitstate.State, of Suspect) (all []Logged, heads map[[2]string]note.Record, err error) {
 	heads = map[[2]string]note.Record{}
+	paths := st.PathsOf(of.Stack.ID, of.Stack.Path)
 	err = s.Notes(func(commit string, lines []gitstate.Line) error {
 		for _, line := range lines {
 			switch r := line.Record; {
@@ -112,6 +113,7 @@ func recordsOf(s *gitstate.Store, of Suspect) (all []Logged, heads map[[2]string
 				if r.Leg() == 0 {
 					heads[[2]string{r.Run, commit}] = r
 				}
+			case !paths[r.Stack]:
 			case r.Status != "" && r.Target == of.Target && (r.Op == of.Op || note.Op(r.Op).Deploys() && note.Op(of.Op).Deploys()):
 				all = append(all, Logged{Commit: commit, Record: r})
 			}
