@@ -299,7 +299,7 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 }
 
 // takeOver has a clone that has no notes begin with those of the remote. What is merged is read, and
-// what a foreign writer lost is put back, line by line: of a million records that takes minutes.
+// what a foreign writer lost is put back, line by line: a million records take half a minute and a gigabyte so.
 func (s *Store) takeOver(ctx context.Context, remote string, tip plumbing.Hash) error {
 	if local, err := s.repo.Resolve(s.ref); err != nil || !local.IsZero() || tip.IsZero() {
 		return err

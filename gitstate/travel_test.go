@@ -63,6 +63,33 @@ func fetch(t testing.TB, s process) Traveled {
 	return must[Traveled](t)(s.Remote("origin").Fetch(context.Background()))
 }
 
+// The first fetch takes the remote's notes as they are, without a commit of its own, and what
+// was recorded here before comes on top.
+func TestFirstFetch(t *testing.T) {
+	repo := gittest.New(t)
+	a := open(t, repo.Dir)
+	noError(t, a.Append(repo.Head(), result(note.OK, "/a", "A")))
+	push(t, a)
+	tip := repo.Git("rev-parse", "refs/notes/tmnotes")
+
+	empty := repo.Clone()
+	fetch(t, open(t, empty.Dir))
+	if log := empty.Git("reflog", "--format=%H", "refs/notes/tmnotes"); log != tip {
+		t.Errorf("the ref went over %q, not to %s at once", log, tip)
+	}
+
+	late := repo.Clone()
+	s := open(t, late.Dir)
+	noError(t, s.Append(repo.Head(), result(note.OK, "/b", "B")))
+	fetch(t, s)
+	if text := noteText(t, s, repo.Head()); !strings.Contains(text, "stack=/a ") || !strings.Contains(text, "stack=/b ") {
+		t.Errorf("after the first fetch the note is\n%s", text)
+	}
+	if first := late.Git("rev-parse", "refs/notes/tmnotes~1"); first != tip {
+		t.Errorf("what was recorded here stands on %s, not on %s", first, tip)
+	}
+}
+
 func TestManyPushers(t *testing.T) {
 	clones, pushes := 8, 5
 	if long() {
