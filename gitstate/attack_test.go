@@ -491,7 +491,7 @@ func TestForgedClaims(t *testing.T) {
 	t.Parallel()
 	s := newSiege(t)
 	mallory := s.as("mallory", s.Clone(), "M")
-	mallory.demand = nil
+	mallory.demand, mallory.required = nil, false
 	if held, _ := take(t, claimer(t, mallory, s.one, "M", time.Minute), "/x"); !held[0] {
 		t.Fatal("mallory has no lock")
 	}
