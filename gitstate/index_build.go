@@ -73,7 +73,8 @@ func (b *builder) same(s string) string {
 }
 
 // judged takes in a note of which not every line may count.
-func (b *builder) judged(commit string, _ []string, j *judged) {
+func (b *builder) judged(j *reading) {
+	commit := j.commit
 	b.note(commit, j.counted)
 	for i := range j.doubts {
 		if d := &j.doubts[i]; b.counts(commit, &d.Record) {
@@ -380,7 +381,7 @@ func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.
 	if b.by == nil {
 		err = all(func(commit string, lines []string) error { b.note(commit, lines); return nil })
 	} else {
-		err = b.by.judgeAll(all, b.judged)
+		err = judgeAll(b.by, all, func(j *reading) *reading { return j }, b.judged)
 	}
 	if err != nil {
 		return nil, err

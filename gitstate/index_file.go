@@ -262,7 +262,7 @@ func (s *Store) index(t noteReader, tree trees, by *trust) (*index, error) {
 // saveIndex saves an index, unless lines count in it because this process wrote them: to another one
 // they are not signed yet.
 func (s *Store) saveIndex(x *index) {
-	if s.readOnly == nil && !x.by.countedOwn() {
+	if s.readOnly == nil && !x.by.isPassing() {
 		_ = x.save(s.indexPath()) // without it the next command takes longer, no more
 	}
 }

@@ -115,7 +115,7 @@ func honest(t *rapid.T, by *trust, notes allNotes) {
 				t.Fatalf("%v: %d are missing: %v", sg.Text, sg.Missing, sg.Bad)
 			}
 		}
-		for _, v := range verifiedRuns(commit, lines, j) {
+		for _, v := range verifiedRuns(j) {
 			if v.Verdict() != "signed" {
 				t.Fatalf("%s is %s: %v", v.Run, v.Verdict(), v.Why())
 			}

@@ -59,11 +59,11 @@ func (s *Store) demandsOf(remote string) {
 
 // trust is who may sign, as it was read at one moment, and what was found by that.
 type trust struct {
-	s      *Store
-	policy *signers.Policy
-	digest string // of all that a verdict depends on
-	known  verified
-	ofOwn  atomic.Bool // a line counted because this process wrote it
+	s       *Store
+	policy  *signers.Policy
+	digest  string // of all that a verdict depends on
+	known   verified
+	passing atomic.Bool // a verdict that another process, or this one a moment later, would not come to
 }
 
 // trusted reads who may sign; nil where nothing has to be signed.
@@ -187,6 +187,7 @@ type reading struct {
 	commit  string
 	lines   []string
 	records []note.Record // of lines, the zero value for what is none
+	ids     []note.LineID // of lines
 	counts  []bool        // of lines
 	present map[note.LineID]bool
 	removed map[note.LineID][]*note.Other // by tombstones that count: of which slots
@@ -195,12 +196,13 @@ type reading struct {
 }
 
 // judge says which lines of a commit's note count. It may be called from several goroutines.
-func (t *trust) judge(commit string, lines []string) *judged {
-	j := &reading{t: t, commit: commit, lines: lines, records: make([]note.Record, len(lines)), counts: make([]bool, len(lines)), present: map[note.LineID]bool{},
-		removed: map[note.LineID][]*note.Other{}, by: map[string]string{}, workers: map[string][]string{}}
+func (t *trust) judge(commit string, lines []string) *reading {
+	j := &reading{t: t, commit: commit, lines: lines, records: make([]note.Record, len(lines)), ids: make([]note.LineID, len(lines)), counts: make([]bool, len(lines)),
+		present: make(map[note.LineID]bool, len(lines)), removed: map[note.LineID][]*note.Other{}, by: map[string]string{}, workers: map[string][]string{}}
 	j.uncounted, j.covered, j.runs = map[string]int{}, map[note.LineID]string{}, map[string]bool{}
 	for i, line := range lines {
-		j.present[note.IDOf(line)] = true
+		j.ids[i] = note.IDOf(line)
+		j.present[j.ids[i]] = true
 		if r := &j.records[i]; r.Parse(line) != nil {
 			*r = note.Record{}
 		} else if r.Event == note.Signed {
@@ -220,21 +222,21 @@ func (t *trust) judge(commit string, lines []string) *judged {
 		}
 	}
 	j.missing()
-	return &j.judged
+	return j
 }
 
 // count finds out which lines are signed by somebody who may record them, or were written by this process,
 // which has not pushed them yet.
 func (j *reading) count(of func(r *note.Record) bool) {
-	for i, line := range j.lines {
+	for i := range j.lines {
 		r := &j.records[i]
 		if r.Run == "" || !of(r) {
 			continue
 		}
-		principal, signed := j.covered[note.IDOf(line)]
-		own := !signed && j.t.s.isOwn(line)
+		principal, signed := j.covered[j.ids[i]]
+		own := !signed && j.t.s.isOwn(j.ids[i])
 		if own {
-			j.t.ofOwn.Store(true)
+			j.t.passing.Store(true)
 		}
 		if !own && !(signed && j.may(principal, r)) {
 			continue
@@ -302,8 +304,11 @@ func (t *trust) whose(line string, r *note.Record, key string) (string, error) {
 		return "", err
 	}
 	principal, err := t.policy.Verify(context.Background(), signers.Signature{Key: key, Blob: blob, Payload: []byte(payload), At: r.At})
-	if err == nil {
+	switch {
+	case err == nil:
 		t.known.put(line, principal)
+	case !errors.Is(err, signers.ErrBad) && !errors.Is(err, signers.ErrUnknown) && !errors.Is(err, signers.ErrNotThen):
+		t.passing.Store(true) // it could not be looked at
 	}
 	return principal, err
 }
@@ -345,9 +350,9 @@ func (t *trust) name() string {
 	return t.digest
 }
 
-// countedOwn reports whether a line counted because this process wrote it.
-func (t *trust) countedOwn() bool {
-	return t != nil && t.ofOwn.Load()
+// isPassing reports whether there was a verdict that others would not come to.
+func (t *trust) isPassing() bool {
+	return t != nil && t.passing.Load()
 }
 
 // judgeChanges has changes be those of what counts. It reports false where what does not count is not what it was.
@@ -402,39 +407,32 @@ func (st *State) Uncounted() (n int, by []string) {
 	return n, by
 }
 
-// judgeAll judges notes side by side, since a signature takes longer than all else, and hands on what
-// counts of each.
-func (t *trust) judgeAll(all func(fn func(commit string, lines []string) error) error, take func(commit string, lines []string, j *judged)) error {
-	type one struct {
+// judgeAll judges notes while they are read, side by side, since a signature takes longer than all
+// else, and hands on what of makes of each, one at a time and in any order.
+func judgeAll[T any](t *trust, all func(fn func(commit string, lines []string) error) error, of func(*reading) T, take func(T)) error {
+	type unread struct {
 		commit string
 		lines  []string
-		j      *judged
 	}
-	var batch []one
-	work := func() {
-		var next atomic.Int64
-		var group sync.WaitGroup
-		for range runtime.GOMAXPROCS(0) {
-			group.Go(func() {
-				for i := next.Add(1) - 1; i < int64(len(batch)); i = next.Add(1) - 1 {
-					batch[i].j = t.judge(batch[i].commit, batch[i].lines)
-				}
-			})
-		}
-		group.Wait()
-		for i := range batch {
-			take(batch[i].commit, batch[i].lines, batch[i].j)
-		}
-		batch = batch[:0]
+	todo := make(chan unread, 64)
+	var taking sync.Mutex
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for n := range todo {
+				made := of(t.judge(n.commit, n.lines))
+				taking.Lock()
+				take(made)
+				taking.Unlock()
+			}
+		})
 	}
 	err := all(func(commit string, lines []string) error {
-		batch = append(batch, one{commit: commit, lines: slices.Clone(lines)})
-		if len(batch) == 512 {
-			work()
-		}
+		todo <- unread{commit, slices.Clone(lines)}
 		return nil
 	})
-	work()
+	close(todo)
+	workers.Wait()
 	return err
 }
 

@@ -18,10 +18,17 @@ type verified struct {
 
 const verifiedMagic = "tmnotes verified 1 "
 
-// open reads what was remembered under the digest; of another one, or damaged, it is nothing.
-func (v *verified) open(path, digest string) {
-	v.path, v.head, v.of = path, verifiedMagic+digest, map[string]string{}
-	body, err := readCache(path)
+// open says where it is, under which digest of who may sign.
+func (v *verified) open(path, digest string) { v.path, v.head = path, verifiedMagic+digest }
+
+// load reads it when the first signature is met: what comes from the index needs none. Of another
+// digest, or damaged, it is nothing.
+func (v *verified) load() {
+	if v.of != nil {
+		return
+	}
+	v.of = map[string]string{}
+	body, err := readCache(v.path)
 	if err != nil {
 		return
 	}
@@ -39,6 +46,7 @@ func (v *verified) get(line string) (principal string, is bool) {
 	digest := note.Digest(line)
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.load()
 	principal, is = v.of[digest]
 	return principal, is
 }
@@ -47,6 +55,7 @@ func (v *verified) put(line, principal string) {
 	digest := note.Digest(line)
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.load()
 	v.of[digest] = principal
 	v.fresh++
 }

@@ -78,9 +78,9 @@ func (s *Store) Verify(ctx context.Context, commits ...string) ([]VerifiedRun, e
 		return nil, err
 	}
 	runs := []VerifiedRun{}
-	take := func(commit string, lines []string, j *judged) { runs = append(runs, verifiedRuns(commit, lines, j)...) }
+	take := func(of []VerifiedRun) { runs = append(runs, of...) }
 	err = s.notes(func(t noteReader, over map[string][]string) error {
-		return by.judgeAll(func(fn func(commit string, lines []string) error) error {
+		return judgeAll(by, func(fn func(commit string, lines []string) error) error {
 			if len(commits) == 0 || commits[0] == "" {
 				return s.eachOver(t, over, fn)
 			}
@@ -94,7 +94,7 @@ func (s *Store) Verify(ctx context.Context, commits ...string) ([]VerifiedRun, e
 				}
 			}
 			return nil
-		}, take)
+		}, verifiedRuns, take)
 	})
 	by.save()
 	slices.SortFunc(runs, func(a, b VerifiedRun) int {
@@ -104,12 +104,12 @@ func (s *Store) Verify(ctx context.Context, commits ...string) ([]VerifiedRun, e
 }
 
 // verifiedRuns are those of one note.
-func verifiedRuns(commit string, lines []string, j *judged) []VerifiedRun {
+func verifiedRuns(j *reading) []VerifiedRun {
 	runs := map[string]*VerifiedRun{}
 	of := func(r *note.Record) *VerifiedRun {
 		v := runs[r.Run]
 		if v == nil {
-			v = &VerifiedRun{Commit: commit, Run: r.Run, At: r.At, Signers: []string{}, Keys: []string{}, Bad: []string{}}
+			v = &VerifiedRun{Commit: j.commit, Run: r.Run, At: r.At, Signers: []string{}, Keys: []string{}, Bad: []string{}}
 			runs[r.Run] = v
 		}
 		if r.At.Before(v.At) {
@@ -117,17 +117,13 @@ func verifiedRuns(commit string, lines []string, j *judged) []VerifiedRun {
 		}
 		return v
 	}
-	counts := map[string]bool{}
-	for _, line := range j.counted {
-		counts[line] = true
-	}
-	is := historyOf(commit, lines)
-	for _, line := range lines {
-		r, err := note.ParseRecord(line)
-		if err != nil || r.Event == note.Signed || is.history(line) {
+	is := historyOf(j.commit, j.lines)
+	for i, line := range j.lines {
+		r := &j.records[i]
+		if r.Run == "" || r.Event == note.Signed || is.history(line) {
 			continue
 		}
-		v := of(&r)
+		v := of(r)
 		if r.Event == note.Started {
 			v.By = cmp.Or(v.By, r.By)
 		}
@@ -135,10 +131,10 @@ func verifiedRuns(commit string, lines []string, j *judged) []VerifiedRun {
 			continue
 		}
 		v.Records++
-		if _, covered := j.covered[note.IDOf(line)]; covered && counts[line] {
+		if principal, covered := j.covered[j.ids[i]]; covered && j.counts[i] {
 			v.Signed++
 		} else if covered {
-			v.say(fmt.Sprintf("%s may not record %s of %s", j.covered[note.IDOf(line)], r.Op, r.Stack))
+			v.say(fmt.Sprintf("%s may not record %s of %s", principal, r.Op, r.Stack))
 		}
 	}
 	for i := range j.signatures {

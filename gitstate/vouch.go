@@ -62,8 +62,8 @@ func (s *Store) signs(w *Writer, run string) {
 	}
 }
 
-func (s *Store) isOwn(line string) bool {
-	_, is := s.signing.own.Load(note.IDOf(line))
+func (s *Store) isOwn(line note.LineID) bool {
+	_, is := s.signing.own.Load(line)
 	return is
 }
 
