@@ -229,8 +229,8 @@ func valueOf(o *setting, c *cli.Context, env Env, s *gitstate.Store) (string, er
 		values, _ := o.list(c, env, s)
 		return strings.Join(values, " "), nil
 	case yesOrNo:
-		value, _ := o.configured(s)
-		return cmp.Or(value, strconv.FormatBool(c.Bool(o.flagName()))), nil
+		yes, err := o.yes(c, s, false)
+		return strconv.FormatBool(yes), err
 	}
 	if o == settings.ref { // the store reads it
 		return strings.TrimPrefix(s.Ref(), "refs/notes/"), nil
