@@ -246,7 +246,7 @@ func TestAttacks(t *testing.T) {
 		return mustLine(r)
 	}
 	head := func(sec int, run string, keys ...note.Pair) string {
-		return mustLine(note.Record{At: gittest.T0.Add(time.Duration(sec) * time.Second), Event: note.Started, Run: run, Op: d, Extra: keys, CommitTime: 1 << 40})
+		return mustLine(note.Record{At: gittest.T0.Add(time.Duration(sec) * time.Second), Event: note.Started, Run: run, Op: d, Target: "staging", Extra: keys, CommitTime: 1 << 40})
 	}
 	signature := func(s *siege, run string) string { return s.line(s.one, "event=signed", "run="+run+" ") }
 	attacks := []struct {
@@ -259,6 +259,11 @@ func TestAttacks(t *testing.T) {
 		{name: "a success is forged", attack: func(s *siege) { s.add(s.one, okOfFailed, forged(at(90, note.OK, d, "/new"), "X")) }},
 		{name: "with its head and end", attack: func(s *siege) {
 			s.add(s.one, head(89, "X", note.Pair{Key: "commit", Value: s.one}), okOfFailed, mustLine(note.Record{At: gittest.T0.Add(time.Hour), Event: note.Finished, Run: "X"}))
+		}},
+		{name: "a destroy", attack: func(s *siege) { s.add(s.one, forged(at(90, note.OK, note.Destroy, "/good", "R1"), "X")) }},
+		{name: "with no signature of what it destroys", attack: func(s *siege) {
+			s.drop(s.one, "event=signed")
+			s.add(s.one, forged(at(90, note.OK, note.Destroy, "/good", "R1"), "X"))
 		}},
 		{name: "of an honest run", attack: func(s *siege) { s.add(s.one, forged(at(90, note.OK, d, "/failed", "R1"), "R2")) }},
 		{name: "of an honest run on another commit", attack: func(s *siege) { s.add(s.two, forged(at(90, note.OK, d, "/failed", "R1"), "R2")) }},

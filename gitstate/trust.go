@@ -118,6 +118,9 @@ func (s *Store) signersFile() (allowed, limits []byte, err error) {
 		of = filepath.Join(home, rest)
 	}
 	if filepath.IsAbs(of) {
+		if below, err := filepath.Rel(s.repo.WorkTree, of); s.repo.WorkTree != "" && err == nil && filepath.IsLocal(below) {
+			return fail(fmt.Errorf("%s is in the work tree, where the commit under deployment can change it; name its path in the default branch: %s", of, filepath.ToSlash(below)))
+		}
 		if allowed, err = os.ReadFile(of); err != nil {
 			return fail(err)
 		}
