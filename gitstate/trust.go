@@ -170,6 +170,7 @@ type Signature struct {
 	Covers    int   // lines
 	Missing   int   // of these, that are neither there nor removed by a record that counts
 	Bad       error // why it counts for nothing
+	vouched   note.Vouched
 }
 
 // judged is a note as it counts where signatures are required.
@@ -196,6 +197,7 @@ type reading struct {
 	removed map[note.LineID][]*note.Other // by tombstones that count: of which slots
 	by      map[string]string             // by run: who, as a head says
 	workers map[string][]string           // by run: whose signatures are over its results
+	is      copied
 }
 
 // judge says which lines of a commit's note count. It may be called from several goroutines.
@@ -216,12 +218,12 @@ func (t *trust) judge(commit string, lines []string) *reading {
 	}
 	j.count(func(r *note.Record) bool { return r.Stack != "" })
 	j.count(func(r *note.Record) bool { return r.Stack == "" })
-	is := historyOf(commit, lines)
+	j.is = historyOf(commit, lines)
 	for i, line := range lines {
 		if r := &j.records[i]; j.keeps(i) {
 			j.counted = append(j.counted, line)
 		} else if !r.Foreign(commit) {
-			j.doubt(line, r, is.history(line))
+			j.doubt(line, r, j.is.history(line))
 		}
 	}
 	j.missing()
@@ -278,7 +280,7 @@ func (j *reading) may(principal string, r *note.Record) bool {
 func (j *reading) sign(line string, r *note.Record) {
 	sg := Signature{Line: Line{Commit: j.commit, Text: line, Record: *r}}
 	v, err := r.Vouched()
-	sg.Key, sg.Covers = v.Key, len(v.Lines)
+	sg.vouched, sg.Key, sg.Covers = v, v.Key, len(v.Lines)
 	switch {
 	case err != nil:
 		sg.Bad = err

@@ -40,7 +40,7 @@ func (j *reading) missing() {
 		if sg.Bad != nil {
 			continue
 		}
-		v, _ := sg.Record.Vouched()
+		v := &sg.vouched
 		for k := range v.Others {
 			if id, o := v.Lines[k], &v.Others[k]; !j.present[id] && !slices.ContainsFunc(j.removed[id], o.Same) && !j.repeated(o) {
 				sg.Missing++

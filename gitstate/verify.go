@@ -117,10 +117,9 @@ func verifiedRuns(j *reading) []VerifiedRun {
 		}
 		return v
 	}
-	is := historyOf(j.commit, j.lines)
 	for i, line := range j.lines {
 		r := &j.records[i]
-		if r.Run == "" || r.Event == note.Signed || is.history(line) {
+		if r.Run == "" || r.Event == note.Signed || j.is.history(line) {
 			continue
 		}
 		v := of(r)

@@ -158,6 +158,7 @@ func (r *Record) Vouched() (v Vouched, err error) {
 	if r.Event != Signed || len(covers)%each != 0 {
 		return v, errors.New("it names no lines")
 	}
+	v.Lines = make([]LineID, 0, len(covers)/each)
 	for ; covers != ""; covers = covers[each:] {
 		var id LineID
 		if n, err := base64.RawURLEncoding.Strict().Decode(id[:], []byte(covers[:each])); err != nil || n != len(id) {
@@ -165,7 +166,12 @@ func (r *Record) Vouched() (v Vouched, err error) {
 		}
 		v.Lines = append(v.Lines, id)
 	}
-	for entry := range strings.FieldsSeq(r.extra(othersKey)) {
+	others := r.extra(othersKey)
+	v.Others = make([]Other, 0, strings.Count(others, " ")+1)
+	for entry := range strings.SplitSeq(others, " ") {
+		if entry == "" {
+			continue
+		}
 		o, ok := parseOther(entry)
 		if !ok {
 			return v, errors.New("it names no stacks")
@@ -180,12 +186,16 @@ func (r *Record) Vouched() (v Vouched, err error) {
 
 func parseOther(entry string) (o Other, ok bool) {
 	var words [7]string
-	given := strings.Split(entry, ":")
-	if copy(words[:], given) < len(given) {
-		return o, false
-	}
-	for i := range words {
-		words[i] = unescapeOther.Replace(words[i])
+	n := 0
+	for word := range strings.SplitSeq(entry, ":") {
+		if n == len(words) {
+			return o, false
+		}
+		if strings.IndexByte(word, '%') >= 0 {
+			word = unescapeOther.Replace(word)
+		}
+		words[n] = word
+		n++
 	}
 	o = Other{Op: words[0], Target: words[1], Stack: words[2], ID: words[3], Backend: words[4], Status: Status(words[5])}
 	if o.Status != "" {
