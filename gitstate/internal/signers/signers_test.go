@@ -447,7 +447,7 @@ func TestMay(t *testing.T) {
 		{"deploy@ci", "deploy", "prod", "/production", "path"},
 		{"deploy@ci", "deploy", "prod", "/", "path"},
 		{"deploy@ci", "deploy", "prod", "/prod/../dev", "path"},
-		{"deploy@ci", "deploy", "prod", "", "path"},
+		{"deploy@ci", "deploy", "prod", "", ""}, // of a whole run
 		{"bot-1", "drift", "dev", "/x", ""},
 		{"bot-1", "deploy", "dev", "/x", "operation"},
 		{"bot-1", "drift", "prod", "/x", "target"},
