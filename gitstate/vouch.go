@@ -223,12 +223,9 @@ func (s *Store) signPayload(ctx context.Context, payload []byte) (signature []by
 	if err != nil {
 		return nil, "", err
 	}
-	if sg.format == formatSSH {
-		if _, literal := literalKey(sg.key); !literal {
-			signature, key, err := signers.SignSSH(sg.key, payload)
-			if err == nil {
-				return signature, key, nil
-			}
+	if _, literal := literalKey(sg.key); sg.program == usualPrograms[formatSSH] && sg.format == formatSSH && !literal {
+		if signature, key, err := signers.SignSSH(sg.key, payload); err == nil {
+			return signature, key, nil
 		} // else ssh-keygen signs, or says why not
 	}
 	text, err := sg.sign(ctx, payload, signers.Namespace)
