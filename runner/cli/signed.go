@@ -20,7 +20,11 @@ func useSignatures(c *cli.Context, s *gitstate.Store) error {
 	if err != nil {
 		return err
 	}
-	signs, err := settings.signRecords.yes(c, s, required)
+	also, err := settings.sign.yes(c, s, false)
+	if err != nil {
+		return err
+	}
+	signs, err := settings.signRecords.yes(c, s, required || also)
 	if err != nil || !required && !signs && settings.allowedSigners.text(c, s) == "" {
 		return err
 	}
