@@ -240,7 +240,7 @@ func TestHelpTopics(t *testing.T) {
 		"run --help -- x":            "\nWAVES\n",
 		"--help run":                 "\nWAVES\n",
 		"help settings":              "\n  --push-interval DURATION\n                          push results every DURATION; 0: only at the start and\n                          the end (TMNOTES_PUSH_INTERVAL, git config\n",
-		"help configuration":         "\n  tmnotes.sign            sign notes and locks (git config tmnotes.sign;",
+		"help configuration":         "\n  tmnotes.sign            sign notes, locks and records (git config",
 		"help exit-codes":            "\n  125  exec: an error of tmnotes itself",
 		"help deployments":           "\n  ./deploy.sh and any other program\n",
 		"help setup --man x":         "!--man writes the pages of all commands and topics; leave the name out",

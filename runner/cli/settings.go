@@ -120,7 +120,7 @@ func newSettings() (t settingsTable) {
 	t.run = add(setting{name: "run", noConfig: true, defText: "a new run", meaning: "take part in the run `ID`"})
 	t.pending = add(setting{name: "pending", kind: yesOrNo, noConfig: true, defText: "off",
 		meaning: "only what is not deployed yet: the code differs, or the last deployment failed"})
-	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes, locks and records (commit.gpgSign: notes and locks)"})
+	t.sign = add(setting{name: "sign", kind: yesOrNo, noFlag: true, defText: "as commit.gpgSign", meaning: "sign notes, locks and records"})
 	t.signRecords = add(setting{name: "signRecords", kind: yesOrNo, inFile: noValue, defText: "as --require-signed or tmnotes.sign",
 		meaning: "sign what is recorded, with the key and program that git signs commits with"})
 	t.requireSigned = add(setting{name: "requireSigned", kind: yesOrNo, inFile: noValue, defText: "off",
