@@ -187,7 +187,7 @@ func (l *listing) keep(stacks []runner.Stack) ([]runner.Stack, error) {
 		if l.reason[stack.Path] == "" && !l.o.sel.Changed {
 			l.reason[stack.Path] = is.Why()
 		}
-		if is.Hold != nil && l.reason[stack.Path] != "" {
+		if is.Hold != nil && l.reason[stack.Path] != "" && !strings.Contains(l.reason[stack.Path], is.Hold.String()) {
 			l.reason[stack.Path] += "; " + is.Hold.String()
 		}
 	}

@@ -219,7 +219,7 @@ func rowOf(x *query.StackView, now time.Time) []string {
 	case x.Status != note.OK && x.Status != note.Never || l.Status != note.OK && l.Status != note.Never || l.Dirty || len(l.Diverged) > 0 && l.Status == note.OK || len(l.Conflicts) > 0:
 		why = x.Last()
 	}
-	if x.Hold != nil {
+	if x.Hold != nil && !strings.Contains(why, x.Hold.String()) {
 		why = strings.TrimSuffix(x.Hold.String()+"; "+why, "; ")
 	}
 	last, when, live, since := string(l.Status), "-", "-", "-"
