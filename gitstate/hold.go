@@ -30,8 +30,7 @@ func (h *Hold) All() bool { return h.Op == note.HoldAll }
 
 // String completes "STACK is".
 func (h *Hold) String() string {
-	who, _, _ := strings.Cut(h.By, " <")
-	text := "held by " + cmp.Or(who, "somebody") + ": " + h.Reason
+	text := "held by " + cmp.Or(note.NameOf(h.By), "somebody") + ": " + h.Reason
 	if until := h.Until(); !until.IsZero() {
 		text += " (until " + until.Format("2006-01-02 15:04") + " UTC)"
 	}

@@ -162,13 +162,12 @@ func (s *Store) signersFile() (allowed, limits []byte, err error) {
 // limitsSuffix is the end of the name of the file that says what signers may record.
 const limitsSuffix = ".limits"
 
-// Signature is a signed line, and whose it is.
-type Signature struct {
+// signedLine is one, and whose it is.
+type signedLine struct {
 	Line
 	Principal string // whose, as the file of signers names them
 	Key       string
-	Covers    int   // lines
-	Missing   int   // of these, that are neither there nor removed by a record that counts
+	Missing   int   // of the lines that it covers, those that are neither there nor removed by a record that counts
 	Bad       error // why it counts for nothing
 	vouched   note.Vouched
 }
@@ -179,7 +178,7 @@ type judged struct {
 	doubts  []Stored // results that are not signed; or were, and are gone; see unsigned
 	// How many records do not count, by who made them.
 	uncounted  map[string]int
-	signatures []Signature
+	signatures []signedLine
 	covered    map[note.LineID]string // whose signature is over a line
 	runs       map[string]bool        // of which something counts
 }
@@ -278,9 +277,9 @@ func (j *reading) may(principal string, r *note.Record) bool {
 
 // sign takes in a signed line.
 func (j *reading) sign(line string, r *note.Record) {
-	sg := Signature{Line: Line{Commit: j.commit, Text: line, Record: *r}}
+	sg := signedLine{Line: Line{Commit: j.commit, Text: line, Record: *r}}
 	v, err := r.Vouched()
-	sg.vouched, sg.Key, sg.Covers = v, v.Key, len(v.Lines)
+	sg.vouched, sg.Key = v, v.Key
 	switch {
 	case err != nil:
 		sg.Bad = err
@@ -329,11 +328,6 @@ func (j *reading) keeps(i int) bool {
 		return !j.runs[r.Run]
 	}
 	return false
-}
-
-func nameless(by string) string {
-	name, _, _ := strings.Cut(by, " <")
-	return name
 }
 
 // isHold reports whether an operation is a person's lock of stacks, or its end.

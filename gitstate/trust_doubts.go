@@ -16,7 +16,7 @@ import (
 // say that need not be signed.
 func (j *reading) doubt(line string, r *note.Record, copied bool) {
 	if (r.Status != "" || r.Event == note.Forgotten) && !copied {
-		j.uncounted[cmp.Or(nameless(r.By), nameless(j.by[r.Run]), "run "+note.ShortRun(r.Run))]++
+		j.uncounted[cmp.Or(note.NameOf(r.By), note.NameOf(j.by[r.Run]), "run "+note.ShortRun(r.Run))]++
 	}
 	if r.Status != "" && !isHold(r.Op) {
 		j.doubts = append(j.doubts, unsigned(j.commit, line, *r))

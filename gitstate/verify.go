@@ -158,7 +158,7 @@ func verifiedRuns(j *reading) []VerifiedRun {
 }
 
 // saySignature says what is wrong with a signature.
-func saySignature(sg *Signature) string {
+func saySignature(sg *signedLine) string {
 	switch {
 	case errors.Is(sg.Bad, signers.ErrUnknown):
 		return "the key " + sg.Key + " is not in the file of signers"

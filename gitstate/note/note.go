@@ -79,6 +79,12 @@ func ShortRun(run string) string {
 	return run
 }
 
+// NameOf is who it was, of a "Name <mail>", without the mail address.
+func NameOf(by string) string {
+	name, _, _ := strings.Cut(by, " <")
+	return name
+}
+
 var runInText = regexp.MustCompile(`\brun [0-7][0-9A-HJKMNP-TV-Z]{25}\b`)
 
 // ShortenRuns has a text for people name runs as ShortRun does. Records, and what programs read, have whole ids.

@@ -325,8 +325,7 @@ func (v *pageView) runs() {
 }
 
 func who(by string) string {
-	name, _, _ := strings.Cut(by, " <")
-	return cmp.Or(visible(name), "somebody")
+	return cmp.Or(visible(note.NameOf(by)), "somebody")
 }
 
 func isLink(job string) bool {

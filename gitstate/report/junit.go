@@ -103,8 +103,7 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 func (r *Report) runSuite() junitSuite {
 	run, _ := r.theRun()
 	s := newSuite("tmnotes."+cmp.Or(run.Op, "run"), run.Target, run.Started)
-	who, _, _ := strings.Cut(run.By, " <")
-	s.Properties = []junitProperty{{"run", r.Run}, {"commit", run.Commit}, {"op", run.Op}, {"target", run.Target}, {"by", inline(who)}, {"job", inline(run.Job)}, {"cmd", inline(run.Cmd)}}
+	s.Properties = []junitProperty{{"run", r.Run}, {"commit", run.Commit}, {"op", run.Op}, {"target", run.Target}, {"by", inline(note.NameOf(run.By))}, {"job", inline(run.Job)}, {"cmd", inline(run.Cmd)}}
 	for _, x := range r.runResults() {
 		s.add(x.stack.Path, x.Status, x.Result.why(), x.Result)
 	}

@@ -355,8 +355,7 @@ func inline(s string) string { return strings.ReplaceAll(visible(s), "\n", `\u00
 
 // by is who did it, without the mail address: what is written may be public.
 func by(who string) string {
-	name, _, _ := strings.Cut(who, " <")
-	return strings.TrimSuffix("by "+code(name, 80), "by ")
+	return strings.TrimSuffix("by "+code(note.NameOf(who), 80), "by ")
 }
 
 // job is a link to a CI job, if its name is an address of the web.

@@ -120,7 +120,7 @@ func printVerdict(u *ui, v *query.Verdict) {
 		if h == nil {
 			return
 		}
-		rows = append(rows, []string{what, h.Record.At.Local().Format(time.DateTime), note.Short(h.Commit), nameOf(h.By), note.ShortRun(h.Record.Run), whyOf(&h.Record)})
+		rows = append(rows, []string{what, h.Record.At.Local().Format(time.DateTime), note.Short(h.Commit), note.NameOf(h.By), note.ShortRun(h.Record.Run), whyOf(&h.Record)})
 	}
 	switch {
 	case v.Latest == nil:

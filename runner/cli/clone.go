@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -139,12 +138,6 @@ func (here *clone) send() error {
 		return deploy.NotPushed(here.store, here.sync.Remote, err, here.env.ci())
 	}
 	return nil
-}
-
-// nameOf is who it was, without the mail address.
-func nameOf(by string) string {
-	name, _, _ := strings.Cut(by, " <")
-	return name
 }
 
 // readLocal brings the journal and what a plain `git fetch` brought into the

@@ -322,7 +322,7 @@ func (here *clone) tableHolds(holds []gitstate.Hold) {
 		if t := h.Until(); !t.IsZero() {
 			until = "in " + runner.Took(time.Until(t))
 		}
-		rows = append(rows, []string{stack, cmp.Or(h.Target, "-"), terminal.Ago(time.Since(h.At)), until, nameOf(h.By), h.Reason, releaseLine(name, h.Target)})
+		rows = append(rows, []string{stack, cmp.Or(h.Target, "-"), terminal.Ago(time.Since(h.At)), until, note.NameOf(h.By), h.Reason, releaseLine(name, h.Target)})
 	}
 	here.Table(here.Out, []string{"HELD", "TARGET", "SINCE", "UNTIL", "BY", "REASON", "RELEASE"}, rows, nil)
 }

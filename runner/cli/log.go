@@ -110,7 +110,7 @@ func logRecords(here *clone, o logOptions) (err error) {
 	var rows [][]string
 	for _, f := range found {
 		r := f.Record
-		rows = append(rows, []string{string(r.Status), r.At.Local().Format(time.DateTime), opAt(r.Op, r.Target), r.Stack, runner.Took(r.Took), note.Short(f.Commit), nameOf(f.By), short(r.Run), whyOf(&r)})
+		rows = append(rows, []string{string(r.Status), r.At.Local().Format(time.DateTime), opAt(r.Op, r.Target), r.Stack, runner.Took(r.Took), note.Short(f.Commit), note.NameOf(f.By), short(r.Run), whyOf(&r)})
 	}
 	err = here.Table(here.Out, []string{"STATUS", "AT", "OP", "STACK", "TIME", "COMMIT", "BY", "RUN", "WHY"}, rows, terminal.StatusColor)
 	o.sayNone(here, len(rows), "record")

@@ -69,7 +69,7 @@ func listRuns(here *clone, o logOptions) error {
 			took = runner.Took(d)
 		}
 		rows = append(rows, []string{string(r.Status), short(r.Run), r.Started.Local().Format(time.DateTime), opAt(r.Op, r.Target), countsOf(&r), took,
-			note.Short(r.Commit), nameOf(r.By), r.Job})
+			note.Short(r.Commit), note.NameOf(r.By), r.Job})
 	}
 	err = here.Table(here.Out, []string{"STATUS", "RUN", "AT", "OP", "STACKS", "TIME", "COMMIT", "BY", "JOB"}, rows, terminal.StatusColor)
 	o.sayNone(here, len(rows), "run")

@@ -238,7 +238,7 @@ func rowOf(x *query.StackView, now time.Time) []string {
 			live += "*"
 		}
 	}
-	return []string{string(x.Status), x.Path, live, since, last, when, nameOf(l.By), why}
+	return []string{string(x.Status), x.Path, live, since, last, when, note.NameOf(l.By), why}
 }
 
 // momentOf is what --at means, a commit or else a date.

@@ -215,7 +215,7 @@ func (here *clone) tableClaims(found []gitstate.Claim) {
 		if left := time.Until(n.At.Add(n.Lease)); left > 0 {
 			until = "in " + runner.Took(left) + " if not renewed"
 		}
-		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, note.Short(n.Commit), nameOf(n.By), note.ShortRun(n.Run), cmp.Or(n.Job, "-")})
+		rows = append(rows, []string{n.Stack, cmp.Or(n.Target, "-"), terminal.Ago(time.Since(n.Since)), renewed, until, note.Short(n.Commit), note.NameOf(n.By), note.ShortRun(n.Run), cmp.Or(n.Job, "-")})
 	}
 	here.Table(here.Out, []string{"STACK", "TARGET", "SINCE", "RENEWED", "TAKEN OVER", "COMMIT", "BY", "RUN", "JOB"}, rows, nil)
 }

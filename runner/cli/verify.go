@@ -109,7 +109,7 @@ func printVerified(here *clone, runs []gitstate.VerifiedRun) error {
 			signers = "-"
 		}
 		rows = append(rows, []string{v.Verdict(), short(v.Run), v.At.Local().Format(time.DateTime), note.Short(v.Commit),
-			fmt.Sprintf("%d of %d", v.Signed, v.Records), signers, nameOf(v.By), strings.Join(v.Why(), "; ")})
+			fmt.Sprintf("%d of %d", v.Signed, v.Records), signers, note.NameOf(v.By), strings.Join(v.Why(), "; ")})
 	}
 	if err := here.Table(here.Out, []string{"VERDICT", "RUN", "AT", "COMMIT", "SIGNED", "SIGNER", "BY", "WHY"}, rows, verdictColor); err != nil {
 		return err

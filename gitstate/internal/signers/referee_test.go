@@ -3,6 +3,7 @@ package signers
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hiddeco/sshsig"
+	"golang.org/x/crypto/ssh"
 )
 
 // sshKeygen is the program that has the say; git needs it for SSH signatures, too.
@@ -76,7 +80,7 @@ func TestAsSSHKeygen(t *testing.T) {
 		text, err := os.ReadFile(file + ".pub")
 		noError(t, err)
 		public[name] = strings.TrimSpace(string(text))
-		fingerprint, err := Fingerprint(public[name])
+		fingerprint, err := fingerprintOf(public[name])
 		if printed, _ := sshKeygen(t, "", "-l", "-f", file); err != nil || strings.Fields(printed)[1] != fingerprint {
 			t.Errorf("%s: %q, %v; ssh-keygen says %s", name, fingerprint, err, printed)
 		}
@@ -110,7 +114,7 @@ func TestAsSSHKeygen(t *testing.T) {
 	blob, key, err := SignSSH(filepath.Join(dir, "ecdsa"), payload)
 	noError(t, err)
 	file := filepath.Join(dir, "own.sig")
-	noError(t, os.WriteFile(file, []byte(Armor(blob)), 0o600))
+	noError(t, os.WriteFile(file, []byte(armor(blob)), 0o600))
 	signatures = append(signatures, judged{"own", file, string(payload), false, Signature{Key: key, Blob: blob, Payload: payload}})
 	files := []string{
 		"",
@@ -205,4 +209,22 @@ func needKeygen(t testing.TB) {
 	if _, err := exec.LookPath("ssh-keygen"); err != nil {
 		t.Skip("ssh-keygen is not installed")
 	}
+}
+
+// fingerprintOf is "SHA256:…" of a line as in a .pub file, as ssh-keygen -l prints it: that of a
+// certificate is its key's.
+func fingerprintOf(publicKey string) (string, error) {
+	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(publicKey))
+	if err != nil {
+		return "", fmt.Errorf("%q is not a public key: %w", publicKey, err)
+	}
+	if cert, is := public.(*ssh.Certificate); is {
+		public = cert.Key
+	}
+	return ssh.FingerprintSHA256(public), nil
+}
+
+// armor is an SSHSIG as ssh-keygen reads it.
+func armor(blob []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: sshsig.PEMType, Bytes: blob}))
 }

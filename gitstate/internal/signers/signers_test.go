@@ -296,7 +296,7 @@ func TestSecurityKey(t *testing.T) {
 				default:
 					wants(t, parse(t, allowed, ""), s.Signature, "alice", nil)
 					needKeygen(t)
-					noError(t, os.WriteFile(s.file, []byte(Armor(s.Blob)), 0o600))
+					noError(t, os.WriteFile(s.file, []byte(armor(s.Blob)), 0o600))
 					file := filepath.Join(t.TempDir(), "allowed")
 					noError(t, os.WriteFile(file, []byte(allowed), 0o600))
 					agreed := map[bool]int{}
@@ -535,11 +535,11 @@ func TestSignSSH(t *testing.T) {
 	blob, fingerprint, err := SignSSH(file("key", 0o600, pem.EncodeToMemory(plain)), []byte("x"))
 	noError(t, err)
 	wants(t, parse(t, "alice "+public, ""), Signature{Key: fingerprint, Blob: blob, Payload: []byte("x"), At: time.Now()}, "alice", nil)
-	if same, err := Fingerprint(public + " a comment"); err != nil || same != fingerprint {
+	if same, err := KeyOf(blob); err != nil || same != fingerprint {
 		t.Errorf("%q, %v; want %q", same, err, fingerprint)
 	}
-	if _, err := Fingerprint("ssh-ed25519"); err == nil {
-		t.Error("the fingerprint of no key")
+	if _, err := KeyOf([]byte("x")); !errors.Is(err, ErrBad) {
+		t.Errorf("the key of no signature: %v", err)
 	}
 	for _, path := range []string{
 		file("locked", 0o600, pem.EncodeToMemory(locked)), file("key.pub", 0o600, []byte(public+"\n")), file("open", 0o644, pem.EncodeToMemory(plain)),
@@ -551,11 +551,11 @@ func TestSignSSH(t *testing.T) {
 	if _, _, err := SignSSH(filepath.Join(dir, "none"), nil); err == nil || errors.Is(err, ErrNeedsProgram) {
 		t.Errorf("no such file: %v", err)
 	}
-	again, err := Dearmor(strings.ReplaceAll(Armor(blob), "\n", "\r\n"))
+	again, err := Dearmor(strings.ReplaceAll(armor(blob), "\n", "\r\n"))
 	if err != nil || string(again) != string(blob) {
 		t.Errorf("armor: %v", err)
 	}
-	for _, text := range []string{"", "x", Armor(blob)[:100], "x" + Armor(blob), Armor(blob) + "x", strings.Replace(Armor(blob), "U1NI", "U1N*", 1)} {
+	for _, text := range []string{"", "x", armor(blob)[:100], "x" + armor(blob), armor(blob) + "x", strings.Replace(armor(blob), "U1NI", "U1N*", 1)} {
 		if _, err := Dearmor(text); err == nil {
 			t.Errorf("%q was read", text)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rsa"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"math"
@@ -161,22 +160,18 @@ func SignSSH(keyFile string, payload []byte) (blob []byte, fingerprint string, e
 	return sig.Marshal(), ssh.FingerprintSHA256(signer.PublicKey()), nil
 }
 
-// Fingerprint is "SHA256:…" of a line as in a .pub file, as ssh-keygen -l prints it: that of a
+// KeyOf is the fingerprint of the key that an SSHSIG says it was made with; that of a
 // certificate is its key's.
-func Fingerprint(publicKey string) (string, error) {
-	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(publicKey))
+func KeyOf(blob []byte) (string, error) {
+	sig, err := sshsig.ParseSignature(blob)
 	if err != nil {
-		return "", fmt.Errorf("%q is not a public key: %w", publicKey, err)
+		return "", fmt.Errorf("%w: %w", ErrBad, err)
 	}
-	if cert, is := public.(*ssh.Certificate); is {
-		public = cert.Key
+	key := sig.PublicKey
+	if cert, is := key.(*ssh.Certificate); is {
+		key = cert.Key
 	}
-	return ssh.FingerprintSHA256(public), nil
-}
-
-// Armor is an SSHSIG as ssh-keygen reads it.
-func Armor(blob []byte) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: sshsig.PEMType, Bytes: blob}))
+	return ssh.FingerprintSHA256(key), nil
 }
 
 // Dearmor is an SSHSIG out of what ssh-keygen wrote.
