@@ -68,17 +68,6 @@ const (
 	mostAnnounced = 12 << 10 // bytes in the comment
 )
 
-// MarkerOf is the marker that a text begins with, "" where it is none of these comments.
-func MarkerOf(text string) string {
-	first, _, found := strings.Cut(text, "\n")
-	encoded, is := strings.CutPrefix(first, "<!-- "+markerWord+" target=")
-	target, err := url.QueryUnescape(strings.TrimSuffix(encoded, " -->"))
-	if !found || !is || err != nil || Marker(target) != first+"\n" {
-		return ""
-	}
-	return Marker(target)
-}
-
 // announce is the line with the stacks of a preview, which Announced reads; "" where they are too many for a comment.
 func announce(p *Preview) string {
 	list := [2][]string{{}, {}}

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/gitstate/report"
-	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/forge"
 	"github.com/tmnotes/tmnotes/runner/project"
@@ -33,8 +30,7 @@ func commentCommand(env Env) *cli.Command {
 			"The forge, the repository and the pull request are the CI job's. The token is in GITHUB_TOKEN, GITLAB_TOKEN or GITEA_TOKEN.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.IntFlag{Name: "pr", DefaultText: "that of the CI job, or whose merge HEAD is", Usage: "the pull request (merge request) with the number `N`"},
-			&cli.StringFlag{Name: "out", Usage: "write what it would say before the merge to `FILE` (- is stdout), and ask no forge"},
-			&cli.StringFlag{Name: "from", Usage: "post what --out wrote to `FILE`, in another job"},
+			&cli.StringFlag{Name: "base", DefaultText: "the pull request's, else Terramate's default branch", Usage: "preview the merge into `REF`"},
 		}, chdirFlags(), targetFlags(), flagsOf(settings.forge, settings.forgeURL), syncFlags(), storeFlags()),
 		Action: inClone(env, parseComment, comment),
 	}
@@ -42,25 +38,19 @@ func commentCommand(env Env) *cli.Command {
 
 // commentOptions is what the flags of comment say, checked.
 type commentOptions struct {
-	number            int // 0: as the CI says
-	out, from, target string
+	number       int // 0: as the CI says
+	base, target string
 }
 
 func parseComment(c *cli.Context) (commentOptions, error) {
-	o := commentOptions{number: c.Int("pr"), out: c.String("out"), from: c.String("from"), target: c.String("target")}
-	switch {
-	case noArgs(c) != nil:
-		return o, noArgs(c)
-	case c.IsSet("pr") && o.number < 1:
-		return o, fmt.Errorf("--pr: %d is not the number of a pull request", o.number)
-	case c.IsSet("out") && c.IsSet("from"):
-		return o, errors.New("--out writes a comment that is not posted, and --from posts it; leave one out")
-	case c.IsSet("out") && o.out == "", c.IsSet("from") && o.from == "":
-		return o, errors.New("--out and --from need a file")
-	case c.IsSet("from") && c.IsSet("target"):
-		return o, errors.New("--from has its target in the file; leave out --target")
+	o := commentOptions{number: c.Int("pr"), base: c.String("base"), target: c.String("target")}
+	if err := noArgs(c); err != nil {
+		return o, err
 	}
-	return o, project.ValidTarget(o.target)
+	if c.IsSet("pr") && o.number < 1 {
+		return o, fmt.Errorf("--pr: %d is not the number of a pull request", o.number)
+	}
+	return o, cmp.Or(checkBase(c), project.ValidTarget(o.target))
 }
 
 // commenter says something about one target on one forge.
@@ -73,10 +63,6 @@ type commenter struct {
 
 func comment(here *clone, o commentOptions) error {
 	x := &commenter{clone: here, commentOptions: o}
-	x.target = command.TargetOf(o.target, here.env.workspace())
-	if o.out != "" {
-		return x.write()
-	}
 	if err := x.findForge(); err != nil {
 		return fmt.Errorf("%w (nothing was posted)", err)
 	}
@@ -94,7 +80,8 @@ func (x *commenter) findForge() (err error) {
 	if err != nil {
 		return err
 	}
-	x.config.Agent = "tmnotes/" + buildVersion()
+	program, _ := version()
+	x.config.Agent = "tmnotes/" + program
 	x.Forge, err = forge.New(x.config)
 	return err
 }
@@ -118,9 +105,6 @@ var lacks = map[forge.Kind]string{
 }
 
 func (x *commenter) post(ctx context.Context) error {
-	if x.from != "" {
-		return x.postFile(ctx)
-	}
 	head, err := x.store.Resolve("HEAD")
 	if err != nil {
 		return err
@@ -169,7 +153,12 @@ func (x *commenter) set(ctx context.Context, pr *forge.PullRequest, c *report.Co
 	if err := c.WriteMarkdown(&body, bodyOf(old), x.CommentLimit()-1024); err != nil {
 		return err
 	}
-	return x.setBody(ctx, pr.Number, marker, body.String())
+	made, err := forge.SetSticky(ctx, x, pr.Number, marker, body.String())
+	if err != nil {
+		return err
+	}
+	x.Say("commented on %s of %s%s", numbered(pr), x.Name(), strings.TrimSuffix(": "+made.URL, ": "))
+	return nil
 }
 
 func bodyOf(c *forge.Comment) string {
@@ -177,51 +166,6 @@ func bodyOf(c *forge.Comment) string {
 		return ""
 	}
 	return c.Body
-}
-
-func (x *commenter) setBody(ctx context.Context, number int, marker, body string) error {
-	set, err := forge.SetSticky(ctx, x, number, marker, body)
-	if err != nil {
-		return err
-	}
-	x.Say("commented on pull request %d of %s%s", number, x.Name(), strings.TrimSuffix(": "+set.URL, ": "))
-	return nil
-}
-
-// postFile posts what another job wrote, which needed no token for it.
-func (x *commenter) postFile(ctx context.Context) error {
-	number := cmp.Or(x.number, x.config.Number)
-	if number == 0 {
-		return errors.New("--from: on which pull request? This is no job of one; add --pr N")
-	}
-	text, err := os.ReadFile(x.from)
-	if err != nil {
-		return fmt.Errorf("--from: %w", err)
-	}
-	body := string(text)
-	marker := report.MarkerOf(body)
-	if marker == "" {
-		return fmt.Errorf("--from: %s is not what `tmnotes comment --out` writes", x.from)
-	}
-	if len(body) > x.CommentLimit() {
-		return fmt.Errorf("--from: %s has %d bytes, and a comment on %s at most %d", x.from, len(body), x.config.Kind, x.CommentLimit())
-	}
-	if report.SaysNothing(body) {
-		if old, err := forge.Sticky(ctx, x, number, marker); err != nil || old == nil {
-			x.Say("nothing to say on pull request %d of %s", number, x.Name())
-			return err
-		}
-	}
-	return x.setBody(ctx, number, marker, body)
-}
-
-// write writes the comment to a file, for the forge with the least room.
-func (x *commenter) write() error {
-	c, err := x.preview()
-	if err != nil {
-		return err
-	}
-	return writeFile(x.env, x.out, func(w io.Writer) error { return c.WriteMarkdown(w, "", report.MarkdownLimit) })
 }
 
 // postOutcome says what came of a merge, and, where that is what was deployed last, of those that it settled.
@@ -274,7 +218,7 @@ func (x *commenter) outcome(ctx context.Context, q *query.Pendings, pr *forge.Pu
 		}
 		m.Announced, m.Backlog = report.Announced(bodyOf(old))
 	}
-	views := query.ViewsOf(x.c.Context, x.env.Environ, x.state, x.project, x.commentOptions.target)
+	views := query.ViewsOf(x.c.Context, x.env.Environ, x.state, x.project, x.target)
 	if c.Outcome, err = q.Outcomes(x.c.Context, views, m); err != nil {
 		return err
 	}
@@ -303,14 +247,25 @@ func (x *commenter) outcome(ctx context.Context, q *query.Pendings, pr *forge.Pu
 	return nil
 }
 
-// plans are those that were made of the stacks at HEAD.
-func (x *commenter) plans(stacks []runner.Stack) (plans []report.Plan, err error) {
+// preview is what is said before the merge.
+func (x *commenter) preview() (*report.Comment, error) {
+	p, err := makePreview(x.clone, previewOptions{base: x.base, op: note.Deploy, sel: project.Selection{Target: x.target}})
+	if err != nil {
+		return nil, err
+	}
+	c := &report.Comment{Target: x.target, Preview: p}
+	c.Plans, err = x.plans(p)
+	return c, err
+}
+
+// plans are those that were made of the stacks of a preview at HEAD.
+func (x *commenter) plans(p *report.Preview) (plans []report.Plan, err error) {
 	head, err := x.store.Resolve("HEAD")
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range stacks {
-		l, err := x.state.Latest(note.Slot{ID: s.ID, Path: s.Path, Target: x.target, Op: planOp})
+	for _, s := range p.Stacks {
+		l, err := x.state.Latest(note.Slot{ID: s.ID, Path: s.Path, Target: command.TargetOf(x.target, x.env.workspace()), Op: planOp})
 		if err != nil {
 			return nil, err
 		}

@@ -77,14 +77,21 @@ func parsePreview(c *cli.Context) (o previewOptions, err error) {
 	switch {
 	case o.format != "markdown" && checkFormat(c) != nil:
 		return o, fmt.Errorf("--format: unknown format %q; use text, json or markdown", o.format)
-	case c.IsSet("base") && (o.base == "" || strings.HasPrefix(o.base, "-")):
-		return o, fmt.Errorf("--base: %q is not a revision; write one as in --base origin/main", o.base)
+	case checkBase(c) != nil:
+		return o, checkBase(c)
 	}
 	if o.sel, err = selection(c); err != nil {
 		return o, err
 	}
 	o.op, err = opFlag(c)
 	return o, err
+}
+
+func checkBase(c *cli.Context) error {
+	if base := c.String("base"); c.IsSet("base") && (base == "" || strings.HasPrefix(base, "-")) {
+		return fmt.Errorf("--base: %q is not a revision; write one as in --base origin/main", base)
+	}
+	return nil
 }
 
 // makePreview finds out what merging HEAD would deploy.
