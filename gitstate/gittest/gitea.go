@@ -133,7 +133,9 @@ func startGitea() (g *Gitea, err error) {
 	}
 	run := func(args ...string) *exec.Cmd {
 		cmd := exec.Command(program, append([]string{"--config", config}, args...)...)
-		cmd.Env = append(Env(dir), "GITEA_WORK_DIR="+dir)
+		// It writes git's global configuration. That must be a file of its own: over /dev/null, as Env has it, git renames
+		// a new file, which succeeds for root and leaves the machine without that device.
+		cmd.Env = append(Env(dir), "GITEA_WORK_DIR="+dir, "GIT_CONFIG_GLOBAL="+filepath.Join(dir, "gitconfig"))
 		return cmd
 	}
 	g = &Gitea{URL: fmt.Sprintf("http://127.0.0.1:%d", port), dir: dir, server: run("web"), ended: make(chan error, 1)}
