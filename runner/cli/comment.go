@@ -31,7 +31,7 @@ func commentCommand(env Env) *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			&cli.IntFlag{Name: "pr", DefaultText: "that of the CI job, or whose merge HEAD is", Usage: "the pull request (merge request) with the number `N`"},
 			&cli.StringFlag{Name: "base", DefaultText: "the pull request's, else Terramate's default branch", Usage: "preview the merge into `REF`"},
-		}, chdirFlags(), targetFlags(), flagsOf(settings.forge, settings.forgeURL), syncFlags(), storeFlags()),
+		}, chdirFlags(), targetFlags(), flagsOf(settings.forge, settings.forgeUrl), syncFlags(), storeFlags()),
 		Action: inClone(env, parseComment, comment),
 	}
 }
@@ -75,7 +75,7 @@ func (x *commenter) findForge() (err error) {
 	if err != nil {
 		return err
 	}
-	x.config, err = forge.Detect(x.env.Getenv, settings.forge.text(x.c, x.store), settings.forgeURL.text(x.c, x.store),
+	x.config, err = forge.Detect(x.env.Getenv, settings.forge.text(x.c, x.store), settings.forgeUrl.text(x.c, x.store),
 		query.RepositoryName(x.c.Context, x.store, syncSetting(x.c, x.store).Code(x.store, remote)))
 	if err != nil {
 		return err

@@ -245,7 +245,7 @@ var flagValues = map[string][]string{
 	"output": terminal.Outputs, "sync": {"auto", "off", "require"}, "locks": {"auto", "off"}, "on-locked": {"wait", "skip", "fail"}, "keep-logs": gitstate.KeepLogs,
 	"disable-safeguards":      {"all", "none", "git", "git-untracked", "git-uncommitted", "git-out-of-sync", "outdated-code"},
 	"enable-change-detection": {"git-untracked", "git-uncommitted"}, "disable-change-detection": {"git-untracked", "git-uncommitted"},
-	"log-level": {"disabled", "trace", "debug", "info", "warn", "error", "fatal"}, "log-fmt": {"console", "text", "json"}, "log-destination": {"stderr", "stdout"},
+	"forge": {"github", "gitlab", "gitea"}, "log-level": {"disabled", "trace", "debug", "info", "warn", "error", "fatal"}, "log-fmt": {"console", "text", "json"}, "log-destination": {"stderr", "stdout"},
 }
 
 // dir is where the line would be executed.

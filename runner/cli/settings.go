@@ -64,7 +64,7 @@ type settingsTable struct {
 	keepLogs, listen, tokenFile, parallel, retry, retryOn, timeout, output              *setting
 	wave, maxFailures, soak, gate, onChange, report, metricsStacks                      *setting
 	op, planFile, target, run, pending, sign, committer, message                        *setting
-	signRecords, requireSigned, allowedSigners, repository, forge, forgeURL             *setting
+	signRecords, requireSigned, allowedSigners, repository, forge, forgeUrl             *setting
 }
 
 func newSettings() (t settingsTable) {
@@ -131,7 +131,7 @@ func newSettings() (t settingsTable) {
 		meaning: "`NAME` of this repository in signed records; more of them are names that it had"})
 	t.forge = add(setting{name: "forge", inFile: noValue, defText: "the CI's, else the remote's",
 		meaning: "the API of the `FORGE`: github, gitlab, or gitea, which is Forgejo's, too"})
-	t.forgeURL = add(setting{name: "forgeUrl", inFile: noValue, defText: "the CI's, else the remote's",
+	t.forgeUrl = add(setting{name: "forgeUrl", inFile: noValue, defText: "the CI's, else the remote's",
 		meaning: "`URL` of that API, such as https://gitea.example.com/api/v1: the token is sent there"})
 	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "commit the notes as `Name <mail>`"})
 	t.message = add(setting{name: "message", noFlag: true, meaning: "put `TEXT` before the messages of notes commits, or around them at its %s"})
