@@ -51,6 +51,8 @@ type runOptions struct {
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
 	planFile          planFile
+
+	maxDestroy int // noLimit for none
 }
 
 // work makes the tasks of a run by its options.
@@ -162,6 +164,9 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return overtaken, err
 	}
 	if err := deploy.CheckPrograms(x.Tasks, x.Todo); err != nil {
+		return false, err
+	}
+	if err := limitDestroys(x.Session, x.Tasks, x.Todo, x.o.planFile, x.o.maxDestroy); err != nil {
 		return false, err
 	}
 	if x.Exec.DryRun {

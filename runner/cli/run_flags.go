@@ -63,7 +63,7 @@ func executionFlags() []cli.Flag {
 		&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of what is printed: text, or json (events, one a line: tmnotes help events)"},
 		&cli.BoolFlag{Name: "respect-order", Usage: "block the dependents of a failed stack even if the command changes nothing"},
 		&cli.BoolFlag{Name: "fail-fast", Usage: "start no more stacks after the first failure"},
-		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), onChangeFlag(), runReportFlag(),
+		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), settings.maxDestroy.flag(), onChangeFlag(), runReportFlag(),
 	}
 }
 
@@ -92,6 +92,9 @@ func parseRun(c *cli.Context, env Env, s *gitstate.Store, command []string) (o r
 	}
 	o.quiet, o.eval, o.share, o.mock = c.Bool("quiet"), c.Bool("eval"), c.Bool("enable-sharing"), c.Bool("mock-on-fail")
 	if o.planFile, err = parsePlanFile(c); err != nil {
+		return o, err
+	}
+	if o.maxDestroy, err = parseMaxDestroy(c, s); err != nil {
 		return o, err
 	}
 	if o.reports, err = parseRunReports(reportSetting(c, s)); err != nil {
