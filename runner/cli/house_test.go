@@ -50,6 +50,7 @@ func TestImports(t *testing.T) {
 		terramate = "github.com/terramate-io/"
 		urfave    = "github.com/urfave/"
 	)
+	forges := []string{"github.com/google/go-github/", "gitlab.com/", "code.gitea.io/"}
 	in := func(p, folder string) bool {
 		return p == module+"/"+folder || strings.HasPrefix(p, module+"/"+folder+"/")
 	}
@@ -80,6 +81,8 @@ func TestImports(t *testing.T) {
 				bad = in(dep, "runner/cli") || in(dep, "runner/terminal") || in(dep, "runner/matrix")
 			case p.ImportPath == module+"/runner/matrix":
 				bad = strings.HasPrefix(dep, terramate) || strings.HasPrefix(dep, urfave) || in(dep, "gitstate") || in(dep, "runner/cli") || in(dep, "runner/project")
+			case p.ImportPath == module+"/runner/forge": // it knows what a forge is, and no stack
+				bad = strings.HasPrefix(dep, module) && dep != p.ImportPath || strings.HasPrefix(dep, terramate) || strings.HasPrefix(dep, urfave)
 			case p.ImportPath == module+"/runner":
 				bad = strings.HasPrefix(dep, terramate) || strings.HasPrefix(dep, urfave) || in(dep, "gitstate") || in(dep, "runner/cli")
 			case p.ImportPath == module+"/runner/project":
@@ -96,6 +99,8 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s imports %s, which is for runner/project", p.ImportPath, imp)
 			case strings.HasPrefix(imp, urfave) && p.ImportPath != module+"/runner/cli":
 				t.Errorf("%s imports %s, which is for runner/cli", p.ImportPath, imp)
+			case slices.ContainsFunc(forges, func(of string) bool { return strings.HasPrefix(imp, of) }) && p.ImportPath != module+"/runner/forge":
+				t.Errorf("%s imports %s, which is for runner/forge", p.ImportPath, imp)
 			case imp == module+"/runner/cli" && p.ImportPath != module:
 				t.Errorf("%s imports runner/cli, which is for main", p.ImportPath)
 			case imp == "os/exec" && p.ImportPath == module+"/runner/command":
