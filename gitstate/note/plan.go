@@ -28,22 +28,22 @@ type Change struct{ Sign, Address string }
 // The signs of Terraform, by how much there is to lose.
 var signs = []string{"-", "-/+", "~", "+"}
 
-// The keys of a plan, in the order of Plan.counts. All stand where one does, but for that of
-// replacements where they are not known; none where the plan is not known.
+// The keys of a plan, in the order of Plan.counts. The first is there where the plan is known, the others where
+// they are not 0. Replacements that are not known are a question mark.
 var planKeys = []string{"add", "change", "destroy", "replace"}
+
+const unknownCount = "?"
 
 func (p *Plan) counts() []*int { return []*int{&p.Add, &p.Change, &p.Destroy, &p.Replace} }
 
 // Plan is what the command found to change, or applied; nil where that is not known.
 func (r *Record) Plan() *Plan {
-	p := &Plan{}
+	if r.extra(planKeys[0]) == "" {
+		return nil
+	}
+	p := &Plan{Joint: r.extra("replace") == unknownCount}
 	for i, n := range p.counts() {
-		v, ok := parseInt(r.extra(planKeys[i]))
-		if *n = int(v); i == len(planKeys)-1 && r.extra(planKeys[i]) == "" {
-			p.Joint = true
-		} else if !ok || v < 0 || v > maxCount {
-			return nil
-		}
+		*n = r.extraCount(planKeys[i])
 	}
 	return p
 }
@@ -51,9 +51,12 @@ func (r *Record) Plan() *Plan {
 // SetPlan says what the command found to change.
 func (r *Record) SetPlan(p *Plan) {
 	for i, n := range p.counts() {
-		text := strconv.Itoa(min(*n, maxCount))
-		if planKeys[i] == "replace" && p.Joint {
-			text = ""
+		text := countText(min(*n, maxCount))
+		switch {
+		case i == 0 && text == "":
+			text = "0"
+		case planKeys[i] == "replace" && p.Joint:
+			text = unknownCount
 		}
 		r.setExtra(planKeys[i], text)
 	}
@@ -77,7 +80,7 @@ func (p *Plan) Counts() map[string]int {
 }
 
 // Changes reports whether it is known that something changes.
-func (p *Plan) Changes() bool { return p != nil && *p != Plan{Joint: p.Joint} }
+func (p *Plan) Changes() bool { return p != nil && *p != Plan{} }
 
 // String is the plan in a few characters: +2 ~1 -0 -/+1.
 func (p *Plan) String() string {
@@ -254,7 +257,7 @@ func (o *PlanOutput) Plan() (*Plan, []Change) {
 	if (Plan{Add: named.Add + named.Replace, Change: named.Change, Destroy: named.Destroys()}) == sum {
 		return &named, o.changes
 	}
-	sum.Joint = true
+	sum.Joint = sum.Add > 0 && sum.Destroy > 0
 	return &sum, nil
 }
 

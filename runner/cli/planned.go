@@ -18,6 +18,7 @@ import (
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/deploy"
+	"github.com/tmnotes/tmnotes/runner/terminal"
 )
 
 // planOutput is what a command printed that looks for drift, and what it says of its plan.
@@ -210,7 +211,7 @@ func applyingCommands(op string, task runner.Task) (known []int) {
 func (s *planShower) limit(ctx context.Context, most int) error {
 	plan, changes, err := s.read(ctx)
 	if err != nil {
-		return fmt.Errorf("not started: --max-destroy %d needs the plan %s, which cannot be read: %w; make it with terraform plan -out=%[2]s", most, s.file(), err)
+		return fmt.Errorf("not started: --max-destroy %d needs the plan %s (terraform plan -out=%[2]s makes it), which cannot be read: %[3]w", most, s.file(), err)
 	}
 	s.n.SetPlan(s.path(), plan)
 	if plan.Destroys() <= most {
@@ -219,7 +220,12 @@ func (s *planShower) limit(ctx context.Context, most int) error {
 	if text, err := s.text(ctx, changes); err == nil {
 		s.keep(text)
 	}
-	destroyed, _, _ := strings.Cut(note.Listed(slices.DeleteFunc(changes, func(c note.Change) bool { return !strings.HasPrefix(c.Sign, "-") }), gitstate.TextLimit), "\n")
-	return fmt.Errorf("not started: the plan %s destroys %s (%s, …), and --max-destroy is %d; if that is meant: --max-destroy %d",
-		s.file(), runner.Plural(plan.Destroys(), "resource"), destroyed, most, plan.Destroys())
+	var destroyed []string
+	for _, c := range changes {
+		if strings.HasPrefix(c.Sign, "-") {
+			destroyed = append(destroyed, c.Address)
+		}
+	}
+	return fmt.Errorf("not started: the plan %s destroys %s (%s), and --max-destroy is %d; if that is meant: --max-destroy %d",
+		s.file(), runner.Plural(plan.Destroys(), "resource"), terminal.SomeOf(destroyed), most, plan.Destroys())
 }
