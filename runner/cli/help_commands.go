@@ -165,7 +165,7 @@ var flagGroups = []struct {
 	flags []string
 }{
 	{"Flags", nil},
-	{"Selection", []string{"changed", "git-change-base", "tags", "no-tags", "status", "deployment-status", "drift-status", "pending", "init", "target", "no-recursive",
+	{"Selection", []string{"changed", "git-change-base", "tags", "no-tags", "status", "deployment-status", "drift-status", "pending", "init", "oldest", "min-interval", "target", "no-recursive",
 		"enable-change-detection", "disable-change-detection"}},
 	{"Dependencies", []string{"include-all-dependencies", "include-direct-dependencies", "only-all-dependencies", "only-direct-dependencies", "exclude-all-dependencies",
 		"include-all-dependents", "include-direct-dependents", "only-all-dependents", "only-direct-dependents", "exclude-all-dependents"}},
