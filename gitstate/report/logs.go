@@ -52,11 +52,18 @@ func readable(log string) string {
 
 var backticks = regexp.MustCompile("`{3,}")
 
-// folded is the output in Markdown, folded away: as code, in which nothing means anything.
+// folded is the output in Markdown, folded away.
 func (x *runResult) folded(limit int) string {
+	return folded("output of "+code(x.stack.Path, 200), excerpt(x.Log, limit))
+}
+
+// folded is a text of a program in Markdown, folded away: as code, in which nothing means anything. GitLab takes a
+// line that begins with a slash for a command, and does not always know that it is code.
+func folded(title, log string) string {
 	fence := "```"
-	for _, ticks := range backticks.FindAllString(x.Log, -1) {
+	for _, ticks := range backticks.FindAllString(log, -1) {
 		fence = max(fence, ticks+"`")
 	}
-	return fmt.Sprintf("\n<details><summary>output of %s</summary>\n\n%s\n%s\n%s\n\n</details>\n", code(x.stack.Path, 200), fence, readable(excerpt(x.Log, limit)), fence)
+	log = strings.ReplaceAll("\n"+readable(log), "\n/", "\n /")
+	return fmt.Sprintf("\n<details><summary>%s</summary>\n\n%s%s\n%s\n\n</details>\n", title, fence, log, fence)
 }

@@ -73,13 +73,15 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"project": cmdProject, "events": cmdEvents, "commit": cmdCommit, "git": cmdGit, "ran": cmdRan, "fail": cmdFail, "fix": cmdFix, "exit": cmdExit,
 			"mask": cmdMask, "gitcalls": cmdGitCalls, "nowhere": cmdNowhere, "lines": cmdLines, "waitfile": cmdWaitFile, "broken": cmdBroken,
-			"appendtag": cmdAppendTag,
+			"appendtag": cmdAppendTag, "forge": cmdForge(t), "pull": cmdPull,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
 			case "terraform":
 				_, err := exec.LookPath("terraform")
 				return err == nil, nil
+			case "gitea":
+				return gittest.HasGitea(), nil
 			case "root":
 				return os.Getuid() == 0, nil
 			}

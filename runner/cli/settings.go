@@ -64,7 +64,7 @@ type settingsTable struct {
 	keepLogs, listen, tokenFile, parallel, retry, retryOn, timeout, output              *setting
 	wave, maxFailures, maxDestroy, soak, gate, onChange, report, metricsStacks          *setting
 	op, planFile, target, run, pending, sign, committer, message                        *setting
-	signRecords, requireSigned, allowedSigners, repository                              *setting
+	signRecords, requireSigned, allowedSigners, repository, forge, forgeURL             *setting
 }
 
 func newSettings() (t settingsTable) {
@@ -131,6 +131,10 @@ func newSettings() (t settingsTable) {
 		meaning: "`FILE` of who may sign: a path in the remote's default branch, REF:PATH, or an absolute path"})
 	t.repository = add(setting{name: "repository", kind: aList, noFlag: true, inFile: noValue, defText: "the remote's host and path",
 		meaning: "`NAME` of this repository in signed records; more of them are names that it had"})
+	t.forge = add(setting{name: "forge", inFile: noValue, defText: "the CI's, else the remote's",
+		meaning: "the API of the `FORGE`: github, gitlab, or gitea, which is Forgejo's, too"})
+	t.forgeURL = add(setting{name: "forgeUrl", inFile: noValue, defText: "the CI's, else the remote's",
+		meaning: "`URL` of that API, such as https://gitea.example.com/api/v1: the token is sent there"})
 	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "commit the notes as `Name <mail>`"})
 	t.message = add(setting{name: "message", noFlag: true, meaning: "put `TEXT` before the messages of notes commits, or around them at its %s"})
 	return t

@@ -50,14 +50,7 @@ func (r *Reader) declared(dir string) (declaration, error) {
 		if err != nil {
 			return found, err
 		}
-		if !bytes.Contains(content, []byte("backend")) && !bytes.Contains(content, []byte("cloud")) && !bytes.Contains(content, []byte("state_store")) {
-			continue
-		}
-		kind, block := declaredInHCL(content)
-		if strings.HasSuffix(name, ".json") {
-			kind, block = declaredInJSON(content)
-		}
-		if kind != "" {
+		if kind, block, is := strings.Cut(declaredIn(name, content), "\x00"); is {
 			found.kind = kind
 			blocks = append(append(blocks, block...), 0)
 		}
@@ -69,6 +62,31 @@ func (r *Reader) declared(dir string) (declaration, error) {
 		found.digest = "0001"
 	}
 	return found, nil
+}
+
+// SameBackend reports whether two versions of a file of code, nil where there is none, declare the
+// same backend, or none.
+func SameBackend(name string, was, is []byte) bool {
+	return declaredIn(name, was) == declaredIn(name, is)
+}
+
+// declaredIn is the block in a file; "" where there is none.
+func declaredIn(name string, content []byte) string {
+	if !mayDeclare(content) {
+		return ""
+	}
+	kind, block := declaredInHCL(content)
+	if strings.HasSuffix(name, ".json") {
+		kind, block = declaredInJSON(content)
+	}
+	if kind == "" {
+		return ""
+	}
+	return kind + "\x00" + string(block)
+}
+
+func mayDeclare(content []byte) bool {
+	return bytes.Contains(content, []byte("backend")) || bytes.Contains(content, []byte("cloud")) || bytes.Contains(content, []byte("state_store"))
 }
 
 func overrides(name string) bool {

@@ -71,6 +71,19 @@ func (x *Plan) LegStack(path string) LegStack {
 // Durations are how long the stacks that are to run took when they succeeded last, by
 // path. Of which that is not known, it is the median of the others, or a second.
 func (x *Plan) Durations() (map[string]time.Duration, int, error) {
+	latest := map[string]gitstate.Latest{}
+	for _, path := range x.Todo {
+		var err error
+		if latest[path], err = x.latest(x.State, path); err != nil {
+			return nil, 0, err
+		}
+	}
+	return Durations(x.Store, latest, func(path string) (op, target string) { return x.Stacks[path].Op.Name, x.Stacks[path].Target })
+}
+
+// Durations are how long stacks took when they succeeded last, by path, as [Plan.Durations] has it. latest
+// are their results, of what as says.
+func Durations(s *gitstate.Store, latest map[string]gitstate.Latest, as func(path string) (op, target string)) (map[string]time.Duration, int, error) {
 	took := map[string]time.Duration{}
 	type when struct {
 		at       int64
@@ -78,12 +91,7 @@ func (x *Plan) Durations() (map[string]time.Duration, int, error) {
 		op, tget string
 	}
 	ask := map[string]map[when]string{} // by commit
-	for _, path := range x.Todo {
-		r := x.Stacks[path]
-		l, err := x.latest(x.State, path)
-		if err != nil {
-			return nil, 0, err
-		}
+	for path, l := range latest {
 		switch {
 		case (l.Status == note.OK || l.Status == note.Drifted) && l.Took > 0:
 			took[path] = l.Took
@@ -91,10 +99,11 @@ func (x *Plan) Durations() (map[string]time.Duration, int, error) {
 			if ask[l.OKCommit] == nil {
 				ask[l.OKCommit] = map[when]string{}
 			}
-			ask[l.OKCommit][when{l.OKAt.UnixMilli(), path, r.Op.Name, r.Target}] = path
+			op, target := as(path)
+			ask[l.OKCommit][when{l.OKAt.UnixMilli(), path, op, target}] = path
 		}
 	}
-	err := x.Store.NotesOf(slices.Sorted(maps.Keys(ask)), func(commit string, lines []gitstate.Line) error {
+	err := s.NotesOf(slices.Sorted(maps.Keys(ask)), func(commit string, lines []gitstate.Line) error {
 		for _, line := range lines {
 			r := &line.Record
 			if r.Status != note.OK || r.Took == 0 {
@@ -113,7 +122,7 @@ func (x *Plan) Durations() (map[string]time.Duration, int, error) {
 	if all := slices.Sorted(maps.Values(took)); known > 0 {
 		usual = all[known/2]
 	}
-	for _, path := range x.Todo {
+	for path := range latest {
 		if took[path] == 0 {
 			took[path] = usual
 		}

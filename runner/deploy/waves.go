@@ -58,6 +58,11 @@ type failureLimit struct {
 // error, before anything is executed: a stack in no wave, an order between stacks
 // that the waves turn around, a wave that no stack of the project could be in.
 func (w *Waves) divide(p *project.Project, n *Session, g *runner.Graph, ops []string) error {
+	return w.Divide(p, func(path string) runner.Stack { return n.Stacks[path].Stack }, g, ops)
+}
+
+// Divide is what a run with these operations does with the stacks of a graph.
+func (w *Waves) Divide(p *project.Project, stack func(path string) runner.Stack, g *runner.Graph, ops []string) error {
 	if !note.AnyDeploys(ops...) {
 		if !w.WavesTyped {
 			w.Filters, w.Match = nil, nil
@@ -82,7 +87,7 @@ func (w *Waves) divide(p *project.Project, n *Session, g *runner.Graph, ops []st
 		w.List = append(w.List, Wave{Name: f})
 	}
 	for _, path := range g.Order() {
-		i, ok := w.wave(n.Stacks[path].Stack)
+		i, ok := w.wave(stack(path))
 		if !ok {
 			return fmt.Errorf("%s is in none of the waves (%s); add --wave '*' for the stacks that are left", path, strings.Join(w.Filters, ", "))
 		}

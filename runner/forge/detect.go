@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -28,13 +27,13 @@ func Detect(getenv func(string) string, kind, address, remote string) (c Config,
 	host, path, _ := strings.Cut(strings.TrimSuffix(remote, ".git"), "/")
 	here := kindOfCI(getenv)
 	c.Kind = cmp.Or(Kind(kind), here, known[host].kind)
-	switch {
-	case c.Kind == "":
+	if c.Kind == "" {
 		return c, fmt.Errorf("no forge is known here: not in GitHub Actions, GitLab CI or Gitea Actions; use --forge github, gitlab or gitea (and --forge-url)")
-	case c.Kind == here:
-		fromCI(&c, getenv)
-	default:
-		c.URL, c.Repository = cmp.Or(known[host].api, "https://"+host+apiPath[c.Kind]), path
+	}
+	fromCI(&c, here, getenv)
+	c.Repository = cmp.Or(c.Repository, path)
+	if c.Kind != here || c.URL == "" {
+		c.URL = cmp.Or(known[host].api, "https://"+host+apiPath[c.Kind])
 	}
 	c.URL = cmp.Or(address, c.URL)
 	for _, name := range tokens[c.Kind] {
@@ -46,7 +45,7 @@ func Detect(getenv func(string) string, kind, address, remote string) (c Config,
 	if c.Token != "" {
 		return c, nil
 	}
-	err = fmt.Errorf("no token for %s: set %s", c.Kind, strings.Join(tokens[c.Kind][:2-len(tokens[c.Kind])%2], " or "))
+	err = fmt.Errorf("no token for %s: set %s", c.Kind, strings.Join(tokens[c.Kind][:min(len(tokens[c.Kind]), 2)], " or "))
 	if c.Kind == GitLab && getenv("CI_JOB_TOKEN") != "" {
 		err = fmt.Errorf("%w to a project access token with the scope api (GitLab lets CI_JOB_TOKEN neither comment nor set a status)", err)
 	}
@@ -82,21 +81,20 @@ func kindOfCI(getenv func(string) string) Kind {
 
 var pullRef = regexp.MustCompile(`^refs/pull/(\d+)/(?:merge|head)$`)
 
-func fromCI(c *Config, getenv func(string) string) {
-	if c.Kind == GitLab {
-		c.URL, c.Repository, c.Commit = getenv("CI_API_V4_URL"), cmp.Or(getenv("CI_PROJECT_PATH"), getenv("CI_PROJECT_ID")), getenv("CI_COMMIT_SHA")
+// fromCI takes from a CI job what it knows.
+func fromCI(c *Config, here Kind, getenv func(string) string) {
+	if here == GitLab {
+		c.URL, c.Repository = getenv("CI_API_V4_URL"), cmp.Or(getenv("CI_PROJECT_PATH"), getenv("CI_PROJECT_ID"))
 		if getenv("CI_MERGE_REQUEST_PROJECT_ID") != "" { // the job may be the fork's
 			c.Repository = getenv("CI_MERGE_REQUEST_PROJECT_ID")
 		}
 		c.Number, _ = strconv.Atoi(getenv("CI_MERGE_REQUEST_IID"))
 		return
 	}
-	c.URL, c.Repository, c.Commit = getenv("GITHUB_API_URL"), getenv("GITHUB_REPOSITORY"), getenv("GITHUB_SHA")
-	if c.URL == "" {
-		if at, err := url.Parse(getenv("GITHUB_SERVER_URL")); err == nil && at.Host != "" && c.Kind == Gitea {
-			c.URL = at.JoinPath("api/v1").String()
-		}
+	if here == "" {
+		return // a variable that is set for something else is not the CI's
 	}
+	c.URL, c.Repository = getenv("GITHUB_API_URL"), getenv("GITHUB_REPOSITORY")
 	if m := pullRef.FindStringSubmatch(getenv("GITHUB_REF")); m != nil {
 		c.Number, _ = strconv.Atoi(m[1])
 	} else if text, err := os.ReadFile(getenv("GITHUB_EVENT_PATH")); err == nil {

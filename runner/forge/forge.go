@@ -114,7 +114,6 @@ type Config struct {
 	Token      string
 	Agent      string // who we are: tmnotes/VERSION
 	Number     int    // of the pull request of this CI job; 0 is none
-	Commit     string // that this CI job is for, as far as that is known
 }
 
 // New is the repository that c names. Nothing is asked yet.

@@ -23,6 +23,11 @@ type code struct {
 
 	memory Memory
 
+	// Where the files of another commit lie there: what is on the disk and not in this one, and the content of
+	// what differs, by object. See Merge.
+	absent  map[string]bool
+	content map[string][]byte
+
 	mu    sync.Mutex
 	calls map[string]codeCalls
 	known map[string]string // object → its refs, as they are kept
@@ -94,7 +99,7 @@ func (c *code) refsOf(file string) (refs, error) {
 	if known && e.mode != modeLink {
 		return keptRefs(kept), nil
 	}
-	content, err := os.ReadFile(filepath.Join(c.root, filepath.FromSlash(file)))
+	content, err := c.read(file)
 	if err != nil {
 		return refs{}, err
 	}
@@ -107,6 +112,17 @@ func (c *code) refsOf(file string) (refs, error) {
 		}
 	}
 	return found, err
+}
+
+// read is the content of a file.
+func (c *code) read(file string) ([]byte, error) {
+	if c.content != nil {
+		_, e, _ := c.t.resolve(file)
+		if content, is := c.content[e.id]; is {
+			return content, nil
+		}
+	}
+	return os.ReadFile(filepath.Join(c.root, filepath.FromSlash(file)))
 }
 
 // all reads the code in many folders, on all processors: parsing is most of the work.
@@ -164,7 +180,7 @@ func readAhead(ctx context.Context, wd string, memory Memory) <-chan *code {
 		if err != nil {
 			return
 		}
-		top := workTree(root)
+		top := workTree{dir: root}
 		commit, err := top.head(ctx)
 		if err != nil {
 			return

@@ -17,7 +17,7 @@ import (
 //
 // It serves to explain: whether there is a difference is for the digests to say.
 func (p *Project) Differences(ctx context.Context, in *Inputs, since string) (func(stack string) []string, error) {
-	out, err := p.top().git(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", since, in.Commit)
+	out, err := in.git.git(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", since, in.Commit)
 	if err != nil {
 		return nil, err
 	}
@@ -117,4 +117,38 @@ func (in *Inputs) enclosing(dir string) (string, bool) {
 			return "", false
 		}
 	}
+}
+
+// Since names what of the inputs of a stack is not as in another version of the project, as
+// [Project.Differences] does.
+func (in *Inputs) Since(was *Inputs, stack string) []string {
+	now, then := in.stacks[stack], was.stacks[stack]
+	if now == nil || then == nil {
+		return nil
+	}
+	found := envDiffers(now, then)
+	has := map[part]bool{}
+	for _, e := range then.parts {
+		has[e] = true
+	}
+	name := func(e part) {
+		switch e.kind {
+		case kindEnv:
+		case kindModule:
+			found = append(found, "module "+e.path)
+		default:
+			found = append(found, e.path)
+		}
+	}
+	for _, e := range now.parts {
+		if !has[e] {
+			name(e)
+		}
+		delete(has, e)
+	}
+	for e := range has {
+		name(e)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }

@@ -193,7 +193,7 @@ func (top workTree) changedFiles(ctx context.Context, below ...string) (map[stri
 // inputs are is known only to who has one. After a command has run in it, new files that
 // Terraform would not read are taken for what came of that.
 func DirtyHere(ctx context.Context, root string, stack runner.Stack, ran bool) (bool, error) {
-	files, err := workTree(root).changedFiles(ctx, stack.Path)
+	files, err := workTree{dir: root}.changedFiles(ctx, stack.Path)
 	if err != nil {
 		return false, fmt.Errorf("looking for uncommitted changes: %w", err)
 	}
@@ -219,11 +219,11 @@ func DirtyHere(ctx context.Context, root string, stack runner.Stack, ran bool) (
 // resolve returns where the project path leads to, as a project path too. It is
 // false for what is not there and for what is outside the project.
 func (top workTree) resolve(file string) (string, bool) {
-	target, err := filepath.EvalSymlinks(filepath.Join(string(top), filepath.FromSlash(file)))
+	target, err := filepath.EvalSymlinks(filepath.Join(top.dir, filepath.FromSlash(file)))
 	if err != nil {
 		return "", false
 	}
-	return projectPath(string(top), target)
+	return projectPath(top.dir, target)
 }
 
 // enclosing returns the path of the nearest stack at or above dir.
@@ -418,7 +418,7 @@ func (top workTree) callsIn(dir string) codeCalls {
 
 // has reports whether there is something at a project path.
 func (top workTree) has(file string) bool {
-	_, err := os.Lstat(filepath.Join(string(top), filepath.FromSlash(file)))
+	_, err := os.Lstat(filepath.Join(top.dir, filepath.FromSlash(file)))
 	return err == nil
 }
 

@@ -376,5 +376,5 @@ func (g *Guard) ask(paths []string) (differing []string, err error) {
 }
 
 func (top workTree) host(file string) string {
-	return filepath.Join(string(top), filepath.FromSlash(file))
+	return filepath.Join(top.dir, filepath.FromSlash(file))
 }

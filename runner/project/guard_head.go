@@ -45,7 +45,7 @@ func (h *headWatch) find(ctx context.Context) error {
 	for name := range strings.Lines(string(out)) {
 		file := filepath.FromSlash(strings.TrimRight(name, "\n"))
 		if !filepath.IsAbs(file) {
-			file = filepath.Join(string(h.top), file)
+			file = filepath.Join(h.top.dir, file)
 		}
 		h.files = append(h.files, file)
 	}

@@ -51,7 +51,7 @@ func (top workTree) differing(ctx context.Context, names []string, absent map[st
 	var found, ask []string
 	for _, name := range names {
 		e := index[name]
-		host := filepath.Join(string(top), filepath.FromSlash(name))
+		host := filepath.Join(top.dir, filepath.FromSlash(name))
 		st, err := os.Lstat(host)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):

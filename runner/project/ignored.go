@@ -29,7 +29,7 @@ func (c *code) readIgnored(dir string, calls *codeCalls) error {
 	}
 	for _, name := range names {
 		file := path.Join(dir, name)
-		if _, is := c.t.entries[file]; is || !isCode(name) {
+		if _, is := c.t.entries[file]; is || !isCode(name) || c.absent[file] {
 			continue
 		}
 		host := filepath.Join(c.work, filepath.FromSlash(file))

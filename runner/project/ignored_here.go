@@ -16,7 +16,7 @@ func IgnoredDigests(ctx context.Context, root string, stacks []string) (map[stri
 	if err != nil {
 		return nil, err
 	}
-	calls := moduleCalls{top: workTree(root), memo: map[string]codeCalls{}}
+	calls := moduleCalls{top: workTree{dir: root}, memo: map[string]codeCalls{}}
 	folders := map[string][]string{} // of a stack: those with code that it uses
 	var ask []string
 	for _, stack := range stacks {

@@ -28,7 +28,8 @@ const InputsVersion = "2"
 // Terramate's change detection looks at (stack/manager.go, ListChanged), from
 // the trees of that commit alone. gitstate/FORMAT.md has the definition.
 type Inputs struct {
-	Commit string
+	Commit string // or a tree
+	git    workTree
 	t      *commitTree
 	stacks map[string]*stackInputs // by project path
 }
@@ -167,7 +168,7 @@ func (p *Project) partsOf(commit string, read *code) (*Inputs, error) {
 	}
 	c := &collector{p: p, t: read.t, code: read, owners: map[string]string{}}
 	trees := p.root().Tree().Stacks()
-	in := &Inputs{Commit: commit, t: c.t, stacks: make(map[string]*stackInputs, len(trees))}
+	in := &Inputs{Commit: commit, git: p.top(), t: c.t, stacks: make(map[string]*stackInputs, len(trees))}
 	dirs := make([]string, len(trees))
 	for i, tree := range trees {
 		dirs[i] = tree.Dir().String()
@@ -428,7 +429,7 @@ func (w *walk) module(dir, source string) error {
 		return nil
 	}
 	real, e := w.reach(kindModule, "/"+rel)
-	generated := e.mode == missing && w.code.work != "" && isFolder(workTree(w.code.work).host(real))
+	generated := e.mode == missing && w.code.work != "" && isFolder(workTree{dir: w.code.work}.host(real))
 	if e.mode != modeTree && !generated || !w.first("code", real) {
 		return nil
 	}

@@ -96,6 +96,7 @@ type Project struct {
 	environ []string // of what is run in the stacks
 
 	known *Inputs // of HEAD, once they were asked for
+	head  *code   // likewise, see Merge
 
 	looked      time.Time // before git status was asked
 	changesOnce sync.Once // what git status says, see dirty.go
@@ -280,7 +281,7 @@ func userConfig() (cliconfig.Config, error) {
 func (p *Project) Root() string { return p.root().HostDir() }
 
 // top is [Project.Root] for git.
-func (p *Project) top() workTree { return workTree(p.Root()) }
+func (p *Project) top() workTree { return workTree{dir: p.Root()} }
 
 // Dir returns the working directory that the project was loaded from, absolute
 // and without symbolic links.

@@ -37,7 +37,7 @@ func (p *Project) inputsFrom(ctx context.Context, commit, work string) (*Inputs,
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	if err := p.checkout(ctx, t, dir); err != nil {
+	if err := p.top().checkout(ctx, t, dir); err != nil {
 		return nil, fmt.Errorf("writing the files of %.12s to %s: %w", commit, dir, err)
 	}
 	then, err := Load(ctx, Options{Dir: dir, Terragrunt: true, Environ: p.environ})
@@ -55,8 +55,8 @@ func (p *Project) inputsFrom(ctx context.Context, commit, work string) (*Inputs,
 // checkout writes the files of a commit below dir, as they are in the repository:
 // no filter of gitattributes(5) is run, some of which ask a network. It makes dir a
 // repository, since that is how Terramate finds the top of a project.
-func (p *Project) checkout(ctx context.Context, t *commitTree, dir string) error {
-	if _, err := p.top().git(ctx, "init", "--quiet", "--template=", dir); err != nil {
+func (top workTree) checkout(ctx context.Context, t *commitTree, dir string) error {
+	if _, err := (workTree{dir: top.dir}).git(ctx, "init", "--quiet", "--template=", dir); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(dir) // whatever a tree says, nothing is written elsewhere
@@ -89,5 +89,5 @@ func (p *Project) checkout(ctx context.Context, t *commitTree, dir string) error
 			return err
 		}
 	}
-	return p.top().readBlobs(ctx, ids, func(i int, body []byte) error { return root.WriteFile(files[i], body, 0o666) })
+	return top.readBlobs(ctx, ids, func(i int, body []byte) error { return root.WriteFile(files[i], body, 0o666) })
 }

@@ -18,7 +18,7 @@ import (
 // when it is first asked.
 func Tracked(ctx context.Context, root string) func(file string) (bool, error) {
 	list := sync.OnceValues(func() (map[string]bool, error) {
-		top := workTree(root)
+		top := workTree{dir: root}
 		out, err := top.git(ctx, "ls-files", "-z")
 		if err != nil {
 			return nil, err

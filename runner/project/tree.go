@@ -16,7 +16,10 @@ import (
 )
 
 // A workTree is the top folder of a project in git.
-type workTree string
+type workTree struct {
+	dir     string
+	objects []string // variables that say where git finds objects which the repository has not, see Merge
+}
 
 // git runs git there, without taking its index lock.
 func (top workTree) git(ctx context.Context, args ...string) ([]byte, error) {
@@ -31,7 +34,11 @@ func (top workTree) git(ctx context.Context, args ...string) ([]byte, error) {
 }
 
 func (top workTree) command(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", string(top)}, args...)...)
+	cmd := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", top.dir}, args...)...)
+	if top.objects != nil {
+		cmd.Env = append(cmd.Environ(), top.objects...)
+	}
+	return cmd
 }
 
 // head is the full name of the commit that HEAD is.

@@ -42,7 +42,11 @@ type Trigger struct {
 // Triggers returns the trigger files of a commit, by stack, each list sorted by
 // path. One that cannot be read is a trigger: what it was to say is not known.
 func (p *Project) Triggers(ctx context.Context, commit string) (map[string][]Trigger, error) {
-	t, err := p.top().readTree(ctx, commit, ".tmtriggers/")
+	return p.top().triggers(ctx, commit)
+}
+
+func (top workTree) triggers(ctx context.Context, commit string) (map[string][]Trigger, error) {
+	t, err := top.readTree(ctx, commit, ".tmtriggers/")
 	if err != nil || len(t.files) == 0 {
 		return nil, err
 	}
@@ -63,7 +67,7 @@ func (p *Project) Triggers(ctx context.Context, commit string) (map[string][]Tri
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	err = p.top().readBlobs(ctx, ids, func(i int, body []byte) error {
+	err = top.readBlobs(ctx, ids, func(i int, body []byte) error {
 		// Terramate reads a trigger from a file.
 		file := filepath.Join(dir, "trigger.tm.hcl")
 		if err := os.WriteFile(file, body, 0o666); err != nil {
@@ -91,8 +95,12 @@ func (p *Project) Triggers(ctx context.Context, commit string) (map[string][]Tri
 // trigger file as it is at HEAD, and its first parent: "" and "" where that is not
 // in this clone, and no parent for a first commit.
 func (p *Project) Introduced(ctx context.Context, tr Trigger) (commit, parent string, err error) {
+	return p.introduced(ctx, "HEAD", tr)
+}
+
+func (p *Project) introduced(ctx context.Context, head string, tr Trigger) (commit, parent string, err error) {
 	out, err := p.top().git(ctx, "log", "--first-parent", "--diff-merges=first-parent", "--full-history", "--max-count=1", "--no-show-signature",
-		"--format=%H %P", "HEAD", "--", ":(top,literal)"+strings.TrimPrefix(tr.Path, "/"))
+		"--format=%H %P", head, "--", ":(top,literal)"+strings.TrimPrefix(tr.Path, "/"))
 	if err != nil {
 		return "", "", err
 	}

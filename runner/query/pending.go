@@ -28,12 +28,19 @@ type Pendings struct {
 	consumed map[string]map[string][]project.Trigger // commit → its trigger files; nil where it is not here
 	since    map[string]func(string) []string        // commit → what changed since
 	reader   *command.Reader
-	Assumed  int // stacks whose place is taken to be the recorded one
+	// introduced finds the commit that brought a trigger, and its parent.
+	introduced func(context.Context, project.Trigger) (commit, parent string, err error)
+	Assumed    int // stacks whose place is taken to be the recorded one
+}
+
+func newPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st *gitstate.State, r *command.Reader) *Pendings {
+	return &Pendings{Ctx: ctx, S: s, P: p, St: st, Then: map[string]map[string]string{}, consumed: map[string]map[string][]project.Trigger{},
+		since: map[string]func(string) []string{}, reader: r, introduced: p.Introduced}
 }
 
 // NewPendings asks of the stacks at HEAD which are not deployed as they are there.
 func NewPendings(ctx context.Context, s *gitstate.Store, p *project.Project, st *gitstate.State) (*Pendings, error) {
-	q := &Pendings{Ctx: ctx, S: s, P: p, St: st, Then: map[string]map[string]string{}, consumed: map[string]map[string][]project.Trigger{}, since: map[string]func(string) []string{}, reader: NewReader(ctx, p.Root())}
+	q := newPendings(ctx, s, p, st, NewReader(ctx, p.Root()))
 	var err error
 	if q.in, err = p.Inputs(ctx); err != nil {
 		return nil, err
@@ -197,7 +204,7 @@ func (q *Pendings) acknowledged(stack, then, now string) (string, error) {
 		if !tr.Ignore {
 			continue
 		}
-		commit, parent, err := q.P.Introduced(q.Ctx, tr)
+		commit, parent, err := q.introduced(q.Ctx, tr)
 		if err != nil {
 			return "", err
 		}
@@ -226,9 +233,11 @@ func (q *Pendings) acknowledged(stack, then, now string) (string, error) {
 	return then, nil
 }
 
+const inputsChanged = "inputs changed since "
+
 // changed says what changed since the latest success.
 func (q *Pendings) changed(l *gitstate.Latest, stack string) (string, error) {
-	why := "inputs changed since " + note.Short(l.Commit)
+	why := inputsChanged + note.Short(l.Commit)
 	if !q.Explain {
 		return why, nil
 	}
