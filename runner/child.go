@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -159,7 +158,7 @@ func (x *execution) try(t Task, hold context.Context, envs []func() ([]string, e
 			case o.lost:
 				o.reason, o.at = oneLine(context.Cause(hold).Error()), ""
 			case o.timedOut:
-				o.reason, o.at = "timed out after "+shortDuration(x.opt.Timeout), ""
+				o.reason, o.at = "timed out after "+Span(x.opt.Timeout), ""
 			case o.reason == "" && len(t.Commands) > 1:
 				o.reason = command.ProgramName(c.Args) + ": " + o.ending()
 			case o.reason == "":
@@ -300,16 +299,4 @@ func startError(s Stack, cmd Command, err error) string {
 		err = fmt.Errorf("%s: %w", pe.Path, pe.Err)
 	}
 	return "cannot start " + cmd.Args[0] + ": " + err.Error()
-}
-
-// shortDuration is d without the zero units that its String ends with.
-func shortDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

@@ -226,7 +226,8 @@ func TestDrift(t *testing.T) {
 	t.Parallel()
 	r := gittest.New(t)
 	s := serve(t, r.Dir, func(o *cloudapi.Options) { o.KeepLogs = "all" })
-	plan := &resources.ChangesetDetails{Provisioner: "terraform", ChangesetASCII: "  + will be created\n    password = \"hunter2\"\n", ChangesetJSON: "{}"}
+	plan := &resources.ChangesetDetails{Provisioner: "terraform", ChangesetASCII: "  + will be created\n    password = \"hunter2\"\n", 
+		ChangesetJSON: `{"format_version":"1.2","planned_values":{},"resource_changes":[{"address":"x.y","mode":"managed","change":{"actions":["create"],"after":{"password":"hunter2"}}}]}`}
 	s.drift(r.Head(), newStack("a"), drift.Drifted, plan)
 	s.drift(r.Head(), newStack("b"), drift.OK, nil)
 	s.drift(r.Head(), newStack("a"), drift.Drifted, plan)         // again: another run
@@ -234,7 +235,8 @@ func TestDrift(t *testing.T) {
 		t.Fatal(err)
 	}
 	written := s.note(r.Head())
-	if strings.Count(written, "event=started") != 2 || strings.Count(written, "event=finished") != 2 || strings.Count(written, "status=drifted") != 1 || !strings.Contains(written, "since=… seen=2 ") {
+	if strings.Count(written, "event=started") != 2 || strings.Count(written, "event=finished") != 2 || strings.Count(written, "status=drifted") != 1 || !strings.Contains(written, "since=… seen=2 ") ||
+		strings.Count(written, " add=1\n") != 1 || strings.Contains(written, "hunter2") {
 		t.Errorf("the note is\n%s", written)
 	}
 	st, found, err := s.GetStack(t.Context(), org, repo, "default", "ID-A")

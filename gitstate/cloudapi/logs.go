@@ -101,10 +101,25 @@ func (s *Server) redactor(e *entry) *note.Redactor {
 	return note.NewRedactor(env, append(s.words(e.cmd), s.opt.CommandLine)...)
 }
 
-// keepPlan keeps the plan as people read it, where all that is printed is kept.
+// keepPlan has the record say how much a plan changes, and keeps the plan as people read it, where all that is
+// printed is kept.
 func (s *Server) keepPlan(e *entry, details *resources.ChangesetDetails) {
-	if details != nil && s.opt.KeepLogs == "all" {
-		s.keep(gitstate.PlanText, e, details.ChangesetASCII)
+	if details == nil {
+		return
+	}
+	var changes []note.Change
+	if details.ChangesetJSON != "" {
+		plan, all, err := note.ReadPlan([]byte(details.ChangesetJSON))
+		if err != nil {
+			s.warn("%s: the plan's JSON: %v", e.rec.Stack, err)
+		} else {
+			e.plan, changes = plan, all
+		}
+	}
+	if s.opt.KeepLogs == "all" && details.ChangesetASCII != "" {
+		text := &note.Excerpt{Limit: gitstate.TextLimit}
+		_, _ = text.Write([]byte(details.ChangesetASCII))
+		s.keep(gitstate.PlanText, e, note.KeptPlan(text, changes, gitstate.TextLimit))
 	}
 }
 

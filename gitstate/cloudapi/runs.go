@@ -47,7 +47,8 @@ type entry struct {
 	started time.Time   // when it was running, as far as this process saw it
 	out     output
 
-	withdrawn bool // its queued line has a tombstone
+	plan      *note.Plan // what it changes; nil where that is not known
+	withdrawn bool       // its queued line has a tombstone
 
 	base string  // the target without its workspace
 	cmd  command // as far as this process was told it
@@ -70,6 +71,9 @@ func (e *entry) next(status note.Status) *note.Record {
 	next := &note.Record{Status: status, Op: r.Op, Target: r.Target, Stack: r.Stack, ID: r.ID, Variant: r.Variant, Dirty: r.Dirty, Prev: r.Prev, Run: r.Run, Extra: slices.Clone(r.Extra)}
 	if status != note.Running && !r.Dirty {
 		next.Inputs = e.inputs
+	}
+	if status != note.Running && e.plan != nil {
+		next.SetPlan(e.plan)
 	}
 	return next
 }

@@ -3,6 +3,7 @@ package note
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -216,7 +217,11 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		}
 	}
 	for _, p := range r.Extra {
-		if err := add(p.Key, p.Value); err != nil {
+		var v any = p.Value
+		if _, ok := parseInt(p.Value); ok && slices.Contains(planKeys, p.Key) {
+			v = json.RawMessage(p.Value)
+		}
+		if err := add(p.Key, v); err != nil {
 			return nil, err
 		}
 	}

@@ -22,7 +22,7 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	if shown != nil {
 		r := v.result(shown)
 		x.Shown = &r
-		if s.Status != note.OK && s.Status != note.Drifted || d != nil && (d.Status == note.Triggered || d.Record.Dirty) {
+		if s.Status != note.OK || d != nil && (d.Status == note.Triggered || d.Record.Dirty) {
 			x.Why = r.WhyText
 		}
 		if s.Status == note.OK && d != nil && d.Status.Unsuccessful() {
@@ -97,6 +97,9 @@ func shownStatus(h *Result) string {
 
 func why(r *note.Record) string {
 	var parts []string
+	if p := r.Plan(); p.Changes() {
+		parts = append(parts, p.String())
+	}
 	if r.Dirty {
 		parts = append(parts, "with uncommitted changes")
 	}

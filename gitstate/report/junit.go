@@ -181,6 +181,7 @@ func details(x *Result) string {
 	}
 	b.WriteString("\n")
 	line("reason", r.Reason)
+	line("plan", r.Plan().String())
 	if r.Exit != nil {
 		line("exit code", fmt.Sprint(*r.Exit))
 	}

@@ -257,7 +257,7 @@ func (s *Stack) why() string {
 		if !drift.Record.Since.IsZero() {
 			at = drift.Record.Since
 		}
-		why = "has changes since " + moment(at)
+		why = strings.TrimSpace(fmt.Sprintf("has changes since %s %s", moment(at), drift.Record.Plan()))
 	case s.Status == note.Never:
 		why = "never deployed"
 	case d != nil && d.Status != s.Status && d.Status != note.OK:

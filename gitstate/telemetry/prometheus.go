@@ -23,7 +23,7 @@ type Options struct {
 	MaxStacks int
 }
 
-// DefaultMaxStacks is a sensible Options.MaxStacks: fourteen series each.
+// DefaultMaxStacks is a sensible Options.MaxStacks: fourteen series each, and four for each plan.
 const DefaultMaxStacks = 1000
 
 // So many targets, and operations, have series of their own; those of all others
@@ -55,6 +55,8 @@ var (
 		"When the operation succeeded last for the stack, 0 if never.", []string{"stack", "target", "op"}, nil)
 	durationDesc = prometheus.NewDesc("tmnotes_stack_last_run_duration_seconds",
 		"How long the command of the latest record ran.", []string{"stack", "target", "op"}, nil)
+	planDesc = prometheus.NewDesc("tmnotes_stack_planned_resources",
+		"Resources that the plan of the stack's latest record of the operation changes, by action; absent if that is not known.", []string{"stack", "target", "op", "action"}, nil)
 	omittedDesc = prometheus.NewDesc("tmnotes_stacks_without_series",
 		"Stacks that have no tmnotes_stack_ series since there are more than the limit; 0 if all have.", nil, nil)
 	fetchDesc = prometheus.NewDesc("tmnotes_last_fetch_timestamp_seconds",
@@ -78,7 +80,7 @@ func NewCollector(s *gitstate.Store, opt Options) *Collector { return &Collector
 
 // Describe names the metrics.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{stacksDesc, resultsDesc, deploymentsDesc, statusDesc, runDesc, successDesc, durationDesc, omittedDesc, fetchDesc, unpushedDesc, oldestDesc} {
+	for _, d := range []*prometheus.Desc{stacksDesc, resultsDesc, deploymentsDesc, statusDesc, runDesc, successDesc, durationDesc, planDesc, omittedDesc, fetchDesc, unpushedDesc, oldestDesc} {
 		ch <- d
 	}
 }
@@ -139,6 +141,11 @@ func (c *Collector) collect(ctx context.Context, ch chan<- prometheus.Metric) er
 			gauge(successDesc, seconds(l.OKAt), s.path, s.target, op)
 			if l.Took > 0 {
 				gauge(durationDesc, l.Took.Seconds(), s.path, s.target, op)
+			}
+		}
+		for op, l := range s.ops {
+			for action, n := range l.Plan().Counts() {
+				gauge(planDesc, float64(n), s.path, s.target, valid(op), action)
 			}
 		}
 	}

@@ -27,7 +27,7 @@ func execCommand(env Env) *cli.Command {
 			&cli.BoolFlag{Name: "force", Usage: "run even if the stack is up to date"},
 			&cli.BoolFlag{Name: "resume", Usage: "skip if this operation succeeded at this commit, deployment or not"},
 			&cli.BoolFlag{Name: "allow-rollback", Usage: "deploy this commit even where a newer one is deployed"},
-			breakHoldFlag(), settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(),
+			breakHoldFlag(), settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), settings.maxDestroy.flag(),
 			&cli.BoolFlag{Name: "quiet", EnvVars: []string{"TM_ARG_QUIET"}, Usage: "print only the command's output, and errors"},
 			settings.keepLogs.flag(), onChangeFlag(),
 		}, planFlags(), syncFlags(), storeFlags()),
@@ -44,9 +44,10 @@ func execCommand(env Env) *cli.Command {
 // execOptions is what the flags of `exec` say, checked.
 type execOptions struct {
 	deploy.HereRequest
-	planFile planFile
-	onChange string
-	keepLogs string
+	planFile   planFile
+	maxDestroy int
+	onChange   string
+	keepLogs   string
 }
 
 func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err error) {
@@ -58,6 +59,9 @@ func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err e
 		return o, err
 	}
 	if o.planFile, err = parsePlanFile(c); err != nil {
+		return o, err
+	}
+	if o.maxDestroy, err = parseMaxDestroy(c, s); err != nil {
 		return o, err
 	}
 	if o.BreakHold, err = breakHold(c); err != nil {
@@ -105,6 +109,9 @@ func execute(c *cli.Context, env Env) error {
 	if d.Verdict != deploy.Run {
 		u.Say("%s: nothing to do: %s", h.Stack.Path, d.WhyAndHow())
 		return nil
+	}
+	if err := limitDestroys(h.Session, h.Tasks, []string{h.Stack.Path}, o.planFile, o.maxDestroy); err != nil {
+		return err
 	}
 	keepPlans(h.Session, h.Tasks, o.planFile)
 	keepLogs(h.Session, h.Tasks, o.keepLogs)

@@ -169,11 +169,11 @@ var flagGroups = []struct {
 	flags []string
 }{
 	{"Flags", nil},
-	{"Selection", []string{"changed", "git-change-base", "tags", "no-tags", "status", "deployment-status", "drift-status", "pending", "init", "target", "no-recursive",
+	{"Selection", []string{"changed", "git-change-base", "tags", "no-tags", "status", "deployment-status", "drift-status", "pending", "init", "oldest", "min-interval", "target", "no-recursive",
 		"enable-change-detection", "disable-change-detection"}},
 	{"Dependencies", []string{"include-all-dependencies", "include-direct-dependencies", "only-all-dependencies", "only-direct-dependencies", "exclude-all-dependencies",
 		"include-all-dependents", "include-direct-dependents", "only-all-dependents", "only-direct-dependents", "exclude-all-dependents"}},
-	{"Execution", []string{"op", "parallel", "dry-run", "reverse", "force", "resume", "allow-rollback", "respect-order", "fail-fast", "continue-on-error", "retry", "retry-on", "timeout",
+	{"Execution", []string{"op", "parallel", "dry-run", "reverse", "force", "resume", "allow-rollback", "respect-order", "fail-fast", "continue-on-error", "retry", "retry-on", "timeout", "max-destroy",
 		"eval", "enable-sharing", "mock-on-fail"}},
 	{"Waves", []string{"wave", "max-failures", "soak", "gate"}},
 	{"Safeguards", []string{"X", "disable-safeguards", "locks", "on-locked", "lease", "break-hold"}},

@@ -189,6 +189,9 @@ func opAt(op, target string) string {
 
 func whyOf(r *note.Record) string {
 	var why []string
+	if p := r.Plan(); p != nil {
+		why = append(why, p.String())
+	}
 	if r.Tries > 1 {
 		why = append(why, fmt.Sprintf("%d tries", r.Tries))
 	}

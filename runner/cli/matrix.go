@@ -35,7 +35,7 @@ func matrixCommand(env Env) *cli.Command {
 			&cli.DurationFlag{Name: "min-leg", DefaultText: "none", Usage: "make no leg shorter than `DURATION`, so that quick stacks share a machine"},
 			&cli.StringFlag{Name: "job-template", Usage: "gitlab: include the project's `FILE`, where a job .tmnotes-leg says what the legs' jobs have besides (image, before_script, tags)"},
 			&cli.BoolFlag{Name: "script", Usage: "take the words as labels of a Terramate script"},
-		}, chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), matrixRunFlags(), commandFlags(), syncFlags(), storeFlags()),
+		}, chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), targetFlags(), matrixRunFlags(), commandFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error { return makeMatrix(c, env) },
 	}
 }

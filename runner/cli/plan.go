@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,8 +24,8 @@ import (
 
 // The text of a plan is kept beside the record of the run that made it: of a
 // drift run that found drift what the command printed, and where --plan-file
-// names a plan, what `terraform show` prints of that. Nothing of this changes
-// what is recorded: what fails is a warning.
+// names a plan, what `terraform show` prints of that. The record itself has how many
+// resources it changes. What fails of this is a warning, and changes no status.
 
 func planFlags() []cli.Flag {
 	return []cli.Flag{
@@ -69,88 +68,48 @@ func parsePlanFile(c *cli.Context) (p planFile, err error) {
 // keepPlans has the tasks hand over their plans.
 func keepPlans(n *deploy.Session, tasks map[string]runner.Task, file planFile) {
 	for path, task := range tasks {
-		drift := -1 // the command that looks for drift
-		for i, c := range task.Commands {
-			if c.Changes == runner.StatusDrifted {
-				drift = i
-			}
-		}
+		drift := slices.IndexFunc(task.Commands, func(c runner.Command) bool { return c.Changes == runner.StatusDrifted })
 		if drift < 0 && file.name == "" {
 			continue
 		}
 		task.Commands = slices.Clone(task.Commands)
-		env := task.Env
+		s := &planShower{n: n, env: task.Env, within: file.within}
 		for i := range task.Commands {
 			if prepare := task.Commands[i].Prepare; prepare != nil {
 				task.Commands[i].Prepare = func(ctx context.Context) ([]string, error) {
 					extra, err := prepare(ctx)
-					env = slices.Concat(env, extra)
+					s.env = slices.Concat(s.env, extra)
 					return extra, err
 				}
 			}
 		}
-		var said note.Excerpt
+		var said *planOutput
 		if drift >= 0 {
 			task.Commands[drift].Tee = func() io.Writer {
-				said = note.Excerpt{Limit: gitstate.TextLimit}
-				return &said
+				said = &planOutput{Excerpt: note.Excerpt{Limit: gitstate.TextLimit}}
+				return said
 			}
 		}
-		args := task.Commands[max(drift, 0)].Args
+		s.task = task
+		if file.name != "" {
+			s.show = file.show(task.Commands[max(drift, 0)].Args)
+		}
 		task.After = func(ctx context.Context, r runner.Result) {
-			defer func() { said = note.Excerpt{} }()
-			if drift >= 0 && r.Status != runner.StatusDrifted || r.Status == runner.StatusCanceled {
+			found := r.Status == runner.StatusDrifted
+			if r.Status == runner.StatusCanceled || drift >= 0 && !found && r.Status != runner.StatusOK {
 				return
 			}
-			text := ""
-			if file.name != "" {
-				var err error
-				if text, err = showPlanFile(ctx, task, args, env, file); err != nil {
-					n.Out.Warn(fmt.Sprintf("%s: the plan %s cannot be shown: %v", path, file.name, err))
-				}
+			text := s.look(ctx, r, drift < 0 || found)
+			if drift >= 0 && said != nil {
+				text = s.heed(said, text)
+				said = nil
 			}
-			if text == "" && drift >= 0 {
-				text = said.String()
-			}
-			if text == "" {
-				return
-			}
-			rec := n.Planned(path)
-			key := gitstate.TextKey{Kind: gitstate.PlanText, ID: rec.Stack.ID, Path: path, Target: rec.Target, Op: rec.Op.Name, Run: n.RunID}
-			if err := n.Writer.KeepText(key, text, task.Secrets); err != nil {
-				n.Out.Warn(err.Error())
+			if drift < 0 || found {
+				s.keep(text)
 			}
 		}
 		tasks[path] = task
 	}
-}
-
-// showPlanFile is what Terraform, or what the command is of its kind, prints of a
-// saved plan, in the stack's folder and environment.
-func showPlanFile(ctx context.Context, of runner.Task, args, env []string, file planFile) (string, error) {
-	program := file.program
-	if program == "" {
-		program = "terraform"
-		switch strings.TrimSuffix(strings.ToLower(filepath.Base(args[0])), ".exe") {
-		case "terraform", "tofu", "terragrunt":
-			program = args[0]
-		}
-	}
-	g, err := runner.NewGraph([]string{of.Stack.Path}, nil)
-	if err != nil {
-		return "", err
-	}
-	printed := &note.Excerpt{Limit: gitstate.TextLimit}
-	show := runner.Task{Stack: of.Stack, Env: env, Secrets: of.Secrets,
-		Commands: []runner.Command{{Args: []string{program, "show", "-no-color", file.name}, Tee: func() io.Writer { return printed }}}}
-	results, err := runner.Execute(ctx, g, map[string]runner.Task{of.Stack.Path: show}, runner.Options{Timeout: file.within}, nil)
-	if err != nil {
-		return "", err
-	}
-	if r := results[0]; r.Status != runner.StatusOK {
-		return "", errors.New(r.Reason)
-	}
-	return printed.String(), nil
 }
 
 // keptPlan is a plan in the JSON of show --plan.
@@ -161,7 +120,9 @@ type keptPlan struct {
 	Op     string    `json:"op"`
 	Run    string    `json:"run"`
 	At     time.Time `json:"at"`
-	Plan   string    `json:"plan"`
+	// Counts are how many resources it changes, where that is known.
+	Counts map[string]int `json:"counts,omitempty"`
+	Plan   string         `json:"plan"`
 }
 
 // textOptions is what the flags of show --plan say, checked.
@@ -187,7 +148,7 @@ func showPlan(here *clone, o textOptions) error {
 	} else if o.run != "" && !command.ValidRun(o.run) {
 		return fmt.Errorf("--run: %q is not the id of a run; `tmnotes runs` lists them", o.run)
 	}
-	stack, ops, err := lastRecorded(here, o.stack)
+	stack, ops, plans, err := lastRecorded(here, o.stack)
 	if err != nil {
 		return err
 	}
@@ -204,10 +165,15 @@ func showPlan(here *clone, o textOptions) error {
 	if !found {
 		return noPlan(key)
 	}
+	plan := plans[planOf{text.Run, key.Op, key.Target}]
 	if here.json {
-		return terminal.PrintJSON(here.Out, keptPlan{key.Path, key.ID, key.Target, key.Op, text.Run, text.At, text.Body})
+		return terminal.PrintJSON(here.Out, keptPlan{key.Path, key.ID, key.Target, key.Op, text.Run, text.At, plan.Counts(), text.Body})
 	}
-	here.Say("%s: plan of the %s run %s, %s", nameAt(key.Path, key.Target), key.Op, note.ShortRun(text.Run), terminal.Ago(time.Since(text.At)))
+	says := fmt.Sprintf("%s: plan of the %s run %s, %s", nameAt(key.Path, key.Target), key.Op, note.ShortRun(text.Run), terminal.Ago(time.Since(text.At)))
+	if plan != nil {
+		says += ": " + plan.String()
+	}
+	here.Say("%s", says)
 	if o.run == "" {
 		if err := sayLaterRun(here, key, text.Run); err != nil {
 			return err
@@ -230,9 +196,13 @@ func nameAt(path, target string) string {
 	return path
 }
 
+// planOf tells the plans of a stack apart.
+type planOf struct{ run, op, target string }
+
 // lastRecorded is the newest record of a stack, and by which operation a text of it is
-// looked for first: by drift runs, or else by deployments, or else by whatever was last.
-func lastRecorded(here *clone, want string) (stack note.Record, ops []string, err error) {
+// looked for first: by drift runs, or else by deployments, or else by whatever was last; and what is recorded of its plans.
+func lastRecorded(here *clone, want string) (stack note.Record, ops []string, plans map[planOf]*note.Plan, err error) {
+	plans = map[planOf]*note.Plan{}
 	is := query.StackMatcher(here.c.Context, here.store, here.dir, want)
 	recorded := map[string]bool{}
 	last := map[string]time.Time{note.Drift: {}, note.Deploy: {}}
@@ -246,20 +216,23 @@ func lastRecorded(here *clone, want string) (stack note.Record, ops []string, er
 				if r.At.After(last[r.Op]) {
 					last[r.Op] = r.At
 				}
+				if p := r.Plan(); p != nil {
+					plans[planOf{r.Run, r.Op, r.Target}] = p
+				}
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return stack, nil, err
+		return stack, nil, nil, err
 	}
 	if stack.Run == "" {
-		return stack, nil, noRecord(want, recorded)
+		return stack, nil, nil, noRecord(want, recorded)
 	}
 	first := func(op string) int { return slices.Index([]string{note.Deploy, note.Drift}, op) }
 	return stack, slices.SortedFunc(maps.Keys(last), func(a, b string) int {
 		return cmp.Or(first(b)-first(a), last[b].Compare(last[a]), strings.Compare(a, b))
-	}), nil
+	}), plans, nil
 }
 
 func noPlan(key gitstate.TextKey) error {

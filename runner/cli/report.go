@@ -122,6 +122,9 @@ func (x *chosen) why(r runner.Result) (why string) {
 	case x.Planned(r.Stack.Path).Dirty || x.IsTouched(r.Stack.Path):
 		why = "with uncommitted changes: does not count as deployed"
 	}
+	if plan := x.PlanOf(r.Stack.Path); plan.Changes() {
+		why = strings.TrimSuffix(plan.String()+"; "+why, "; ")
+	}
 	if r.Tries > 1 {
 		why = strings.TrimSuffix(strings.TrimSpace(fmt.Sprintf("%d tries; %s", r.Tries, why)), ";")
 	}

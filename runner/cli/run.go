@@ -27,7 +27,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others; of a command that changes nothing (plan, drift), none.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -51,6 +51,8 @@ type runOptions struct {
 	// Of `run` alone, as Terramate's flags.
 	eval, share, mock bool
 	planFile          planFile
+
+	maxDestroy int // noLimit for none
 }
 
 // work makes the tasks of a run by its options.
@@ -162,6 +164,9 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return overtaken, err
 	}
 	if err := deploy.CheckPrograms(x.Tasks, x.Todo); err != nil {
+		return false, err
+	}
+	if err := limitDestroys(x.Session, x.Tasks, x.Todo, x.o.planFile, x.o.maxDestroy); err != nil {
 		return false, err
 	}
 	if x.Exec.DryRun {

@@ -63,7 +63,7 @@ func executionFlags() []cli.Flag {
 		&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of what is printed: text, or json (events, one a line: tmnotes help events)"},
 		&cli.BoolFlag{Name: "respect-order", Usage: "block the dependents of a failed stack even if the command changes nothing"},
 		&cli.BoolFlag{Name: "fail-fast", Usage: "start no more stacks after the first failure"},
-		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), onChangeFlag(), runReportFlag(),
+		settings.retry.flag(), settings.retryOn.flag(), settings.timeout.flag(), settings.maxDestroy.flag(), onChangeFlag(), runReportFlag(),
 	}
 }
 
@@ -94,6 +94,9 @@ func parseRun(c *cli.Context, env Env, s *gitstate.Store, command []string) (o r
 	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
+	if o.maxDestroy, err = parseMaxDestroy(c, s); err != nil {
+		return o, err
+	}
 	if o.reports, err = parseRunReports(reportSetting(c, s)); err != nil {
 		return o, err
 	}
@@ -122,6 +125,9 @@ func (o *runOptions) parseSelection(c *cli.Context, env Env) (err error) {
 		return err
 	}
 	if o.Filter, err = parseStatusFilter(c); err != nil {
+		return err
+	}
+	if o.Revisit, err = parseRevisit(c, o.Op); err != nil {
 		return err
 	}
 	if o.Safeguards, err = project.ParseSafeguards(c.Bool("X"), disabledSafeguards(c), env.Getenv); err != nil {
@@ -289,6 +295,27 @@ func pendingFlags() []cli.Flag {
 	}
 }
 
+// revisitFlags are of drift runs alone.
+func revisitFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "oldest", DefaultText: "all", Usage: "drift runs: only the `N` stacks that were looked at longest ago, or never"},
+		&cli.DurationFlag{Name: "min-interval", DefaultText: "none", Usage: "drift runs: only stacks that were not looked at within `DURATION`"},
+	}
+}
+
+func parseRevisit(c *cli.Context, op string) (deploy.Revisit, error) {
+	r := deploy.Revisit{Oldest: c.Int("oldest"), MinInterval: c.Duration("min-interval")}
+	switch {
+	case c.IsSet("oldest") && r.Oldest < 1:
+		return r, fmt.Errorf("--oldest must be 1 or more, not %d", r.Oldest)
+	case c.IsSet("min-interval") && r.MinInterval <= 0:
+		return r, fmt.Errorf("--min-interval must be more than 0, not %v", r.MinInterval)
+	case r != deploy.Revisit{} && op != "" && op != note.Drift:
+		return r, deploy.NoDrift(op)
+	}
+	return r, nil
+}
+
 // listPending is the command that lists the stacks which are pending for the run
 // that c is, and why.
 func listPending(c *cli.Context) string {
@@ -360,7 +387,7 @@ func readLeg(c *cli.Context, env Env, shown []string) (*deploy.Leg, error) {
 	if c.Duration("wait-timeout") < 0 {
 		return nil, fmt.Errorf("--wait-timeout must be 0 or more, not %v", c.Duration("wait-timeout"))
 	}
-	for _, f := range slices.Concat(selectionFlags(), statusFlags(), pendingFlags(), runFlags()[:1]) {
+	for _, f := range slices.Concat(selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), runFlags()[:1]) {
 		name := f.Names()[0]
 		if c.IsSet(name) && !inEnvironment(f, env) {
 			return nil, fmt.Errorf("--%s: %s already says which stacks run; give the flag to tmnotes matrix", name, file)

@@ -62,7 +62,7 @@ type settingsTable struct {
 
 	ref, remote, sync, pushInterval, locks, onLocked, lease, staleAfter, networkTimeout *setting
 	keepLogs, listen, tokenFile, parallel, retry, retryOn, timeout, output              *setting
-	wave, maxFailures, soak, gate, onChange, report, metricsStacks                      *setting
+	wave, maxFailures, maxDestroy, soak, gate, onChange, report, metricsStacks          *setting
 	op, planFile, target, run, pending, sign, committer, message                        *setting
 	signRecords, requireSigned, allowedSigners, repository, forge, forgeUrl             *setting
 }
@@ -106,6 +106,8 @@ func newSettings() (t settingsTable) {
 		meaning: "run stacks that match `FILTER` (tag:EXPR, /path/**, '*' for the rest) before those of the next --wave"})
 	t.maxFailures = add(setting{name: "maxFailures", defText: "no limit, with waves 0",
 		meaning: "start no more stacks after more than `N` failures in the run, or P% in a wave"})
+	t.maxDestroy = add(setting{name: "maxDestroy", inFile: notOff, def: "off",
+		meaning: "do not apply a saved plan that destroys or replaces more than `N` resources, nor anything that is no saved plan; off: no limit"})
 	t.soak = add(setting{name: "soak", kind: aDuration, meaning: "wait for `DURATION` after each wave"})
 	t.gate = add(setting{name: "gate", meaning: "after each wave and its --soak, run `CMD` in sh with the wave's records on stdin; if it fails, start no more stacks"})
 	t.onChange = add(setting{name: "onChange",

@@ -210,3 +210,16 @@ func (op *Operation) take(list []step) {
 	op.Variant = variantVersion + digest(op.words)
 	op.Words = op.Variant
 }
+
+// ShowPlan is the command line that shows the saved plan which a command applies, whose last word is the
+// plan's file; nil where it applies none, or that is not understood.
+func ShowPlan(cmd, env []string) []string {
+	tool := ProgramName(cmd)
+	c, known := callOf(tool, cmd, env)
+	args, problem := tfEnv(env).args(c.sub)
+	p := parseOptions(append(args, c.args...))
+	if !known || c.sub != "apply" || c.many || problem != "" || c.problem != "" || p.problem != "" || len(p.rest) != 1 || tool == "terragrunt" && len(c.global) > 0 {
+		return nil
+	}
+	return slices.Concat(cmd[:1], c.global, []string{"show", p.rest[0]})
+}

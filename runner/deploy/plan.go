@@ -171,7 +171,10 @@ func (x *Plan) keep(ctx context.Context, stacks []runner.Stack) ([]runner.Stack,
 			return nil, err
 		}
 	}
-	if stacks, err = query.FilterStacks(stacks, x.Filter, x.views(x.State)); err != nil || !x.Pending {
+	if stacks, err = query.FilterStacks(stacks, x.Filter, x.views(x.State)); err == nil && x.Revisit.set() {
+		stacks, err = x.revisit(stacks, ops, x.views(x.State))
+	}
+	if err != nil || !x.Pending {
 		return stacks, err
 	}
 	q, err := query.NewPendings(ctx, x.Store, x.project, x.State)

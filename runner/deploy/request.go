@@ -14,6 +14,7 @@ type Request struct {
 	Op         string   // what it does; "" where the command says it
 	Select     project.Selection
 	Filter     query.StatusFilter
+	Revisit    Revisit
 	Safeguards project.Safeguards
 	Exec       runner.Options
 	Waves      Waves
@@ -45,7 +46,7 @@ func (r *Request) rules() Rules {
 
 // decides reports whether what is executed depends on what is deployed: whose state is it then
 // that is read, is the remote's.
-func (r *Request) decides() bool { return r.Filter.Set() || r.Pending }
+func (r *Request) decides() bool { return r.Filter.Set() || r.Pending || r.Revisit.set() }
 
 // ClaimOptions are how stacks are claimed.
 type ClaimOptions struct {

@@ -63,6 +63,7 @@ type course struct {
 	touched  sync.Map // true: its files, or HEAD, are not what they were
 	left     sync.Map // true: another job is at it
 	broken   sync.Map // true: somebody holds it
+	plans    sync.Map // *note.Plan: what its command found to change, or applies
 
 	mu           sync.Mutex // guards the two
 	settledState *gitstate.State
@@ -221,6 +222,9 @@ func (n *Session) result(r runner.Result) error {
 	if s := n.Planned(r.Stack.Path); s.seen > 0 && s.driftAs == rec.Status {
 		rec.Since, rec.Seen = s.since, s.seen+1
 	}
+	if p := n.PlanOf(r.Stack.Path); p != nil {
+		rec.SetPlan(p)
+	}
 	n.made.Put(rec, r.Stack.Path)
 	n.Last = rec
 	n.courier.Recorded()
@@ -230,6 +234,16 @@ func (n *Session) result(r runner.Result) error {
 	}
 	return err
 }
+
+// PlanOf is what the command of a stack found to change, or applies; nil where that is not known.
+func (n *Session) PlanOf(path string) *note.Plan {
+	p, _ := n.plans.Load(path)
+	plan, _ := p.(*note.Plan)
+	return plan
+}
+
+// SetPlan has the result of a stack say what its command found to change, or applies. nil is not known.
+func (n *Session) SetPlan(path string, p *note.Plan) { n.plans.Store(path, p) }
 
 // outcome is the record of a stack that ended, or did not come to be started.
 func (n *Session) outcome(r runner.Result) (*note.Record, error) {

@@ -113,6 +113,9 @@ func (v View) Last() string {
 		return "never deployed"
 	}
 	var parts []string
+	if p := l.Plan(); p != nil {
+		parts = append(parts, p.String())
+	}
 	if about := cmp.Or(unaware(l), l.Record.Why()); about != "" {
 		parts = append(parts, about)
 	}
