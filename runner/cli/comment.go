@@ -277,7 +277,7 @@ func (x *commenter) plans(p *report.Preview) (plans []report.Plan, err error) {
 			return nil, err
 		}
 		if found {
-			plans = append(plans, report.Plan{Stack: s.Path, Text: text.Body})
+			plans = append(plans, report.Plan{Stack: s.Path, Counts: l.Record.Plan().String(), Text: text.Body})
 		}
 	}
 	return plans, nil
