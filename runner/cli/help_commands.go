@@ -91,6 +91,10 @@ var commandTexts = map[string]commandText{
 		{"What would be deployed, and why", "tmnotes list --pending --why"},
 		{"The stacks that failed, in order of execution", "tmnotes list --status failed --run-order"},
 	}},
+	"preview": {"look", []string{"base", "tags", "target", "wave", "parallel", "format"}, []example{
+		{"What merging this branch would deploy", "tmnotes preview"},
+		{"For a comment on a pull request into another branch", "tmnotes preview --base origin/release --format markdown"},
+	}},
 	"report": {"look", []string{"html", "json", "markdown", "junit", "prometheus", "target"}, []example{
 		{"A page for the team", "tmnotes report --html status.html"},
 		{"Metrics for node_exporter", "tmnotes report --prometheus /var/lib/node_exporter/tmnotes.prom"},
