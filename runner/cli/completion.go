@@ -218,6 +218,9 @@ func (t *typing) valuesOf(flag string) []string {
 		if t.command != nil && t.command.Name == "matrix" {
 			return []string{"text", "json", "github", "gitlab"}
 		}
+		if t.command != nil && t.command.Name == "preview" {
+			return []string{"text", "json", "markdown"}
+		}
 		return []string{"text", "json"}
 	case "tags", "no-tags":
 		return t.stacks(func(s runner.Stack) []string { return s.Tags })
