@@ -94,6 +94,7 @@ var commandTexts = map[string]commandText{
 	"preview": {"look", []string{"base", "tags", "target", "wave", "parallel", "format"}, []example{
 		{"What merging this branch would deploy", "tmnotes preview"},
 		{"For a comment on a pull request into another branch", "tmnotes preview --base origin/release --format markdown"},
+	}},
 	"comment": {"look", []string{"pr", "target", "base", "forge", "forge-url"}, []example{
 		{"In a job of a pull request, and after each deployment", "tmnotes comment"},
 		{"For a target, on the pull request 12", "tmnotes comment --target prod --pr 12"},
