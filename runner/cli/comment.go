@@ -174,6 +174,11 @@ func (x *commenter) postOutcome(ctx context.Context, pr *forge.PullRequest, merg
 	if err := here.load(project.Options{Terragrunt: true, Inputs: true, Memory: here.store}); err != nil {
 		return err
 	}
+	if pr == nil {
+		if err := here.onBase(merge); err != nil {
+			return err
+		}
+	}
 	if err := here.know(note.Deploy); err != nil {
 		return err
 	}
@@ -202,6 +207,21 @@ func (x *commenter) postOutcome(ctx context.Context, pr *forge.PullRequest, merg
 		}
 	}
 	return nil
+}
+
+// onBase refuses a commit that is no merge, and not on the branch that is deployed: it would have a status that nothing
+// brings to an end.
+func (here *clone) onBase(commit string) error {
+	name := here.baseOf()
+	base, err := here.store.Resolve(name)
+	if err != nil {
+		return err
+	}
+	on, err := here.store.Ancestors(here.c.Context, base.Hash)
+	if err == nil && !on[commit] {
+		err = fmt.Errorf("no merged pull request has %s, and %s does not either: on which pull request? Add --pr N (nothing was posted)", note.Short(commit), name)
+	}
+	return err
 }
 
 func (x *commenter) outcome(ctx context.Context, q *query.Pendings, pr *forge.PullRequest, merge string) error {
