@@ -277,6 +277,9 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 			rec.Prev = append(rec.Prev, prev)
 		}
 	}
+	if r.op == note.Drift {
+		rec.SetIssue(l.Record.Issue())
+	}
 	e := &entry{rec: rec, base: of.Target, cmd: cmd}
 	if r.op == note.Drift && l.Commit == r.commit && !l.At.IsZero() && l.Record.Variant == rec.Variant {
 		e.again = l.Record

@@ -218,7 +218,7 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	}
 	for _, p := range r.Extra {
 		var v any = p.Value
-		if _, ok := parseInt(p.Value); ok && slices.Contains(planKeys, p.Key) {
+		if _, ok := parseInt(p.Value); (ok || p.Value == "true") && slices.Contains(plainKeys, p.Key) {
 			v = json.RawMessage(p.Value)
 		}
 		if err := add(p.Key, v); err != nil {

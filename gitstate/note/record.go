@@ -78,7 +78,12 @@ const (
 	untilKey    = "until"
 	brokeKey    = "broke"
 	CommitKey   = "commit"
+	issueKey    = "issue"
+	closedKey   = "issue_closed"
 )
+
+// plainKeys are those of them whose values are numbers, or true, in JSON.
+var plainKeys = append(slices.Clone(planKeys), issueKey, closedKey)
 
 func (r *Record) extra(key string) string {
 	for _, p := range r.Extra {
@@ -145,6 +150,21 @@ func (r *Record) Broke() string { return r.extra(brokeKey) }
 
 // SetBroke says why holds are broken.
 func (r *Record) SetBroke(reason string) { r.setExtra(brokeKey, reason) }
+
+// Issue is the number of the issue on the forge that follows the stack's drift, 0 for none, and whether that is closed.
+func (r *Record) Issue() (number int, closed bool) {
+	return r.extraCount(issueKey), r.extra(closedKey) != ""
+}
+
+// SetIssue says which issue follows the stack's drift.
+func (r *Record) SetIssue(number int, closed bool) {
+	text := ""
+	if closed && number > 0 {
+		text = "true"
+	}
+	r.setExtra(issueKey, countText(number))
+	r.setExtra(closedKey, text)
+}
 
 // Triggers are the trigger files that the stack had where it was deployed, by what
 // names them; see SetTriggers.

@@ -72,7 +72,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"project": cmdProject, "events": cmdEvents, "commit": cmdCommit, "git": cmdGit, "ran": cmdRan, "fail": cmdFail, "fix": cmdFix, "exit": cmdExit,
-			"mask": cmdMask, "gitcalls": cmdGitCalls, "nowhere": cmdNowhere, "lines": cmdLines, "waitfile": cmdWaitFile, "broken": cmdBroken,
+			"mask": cmdMask, "gitcalls": cmdGitCalls, "nowhere": cmdNowhere, "lines": cmdLines, "issue": cmdIssue, "waitfile": cmdWaitFile, "broken": cmdBroken,
 			"appendtag": cmdAppendTag, "forge": cmdForge(t), "pull": cmdPull,
 		},
 		Condition: func(cond string) (bool, error) {

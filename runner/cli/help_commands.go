@@ -31,6 +31,7 @@ var commandTexts = map[string]commandText{
 		{"Deploy what is not deployed yet, eight stacks at once", "tmnotes run --pending -j 8 -- terraform apply -auto-approve"},
 		{"Only the stacks that failed last time", "tmnotes run --status failed -- terraform apply -auto-approve"},
 		{"Look for drift", "tmnotes run --op drift -- terraform plan -detailed-exitcode"},
+		{"Look for it in a few stacks each time", "tmnotes run --op drift --oldest 50 -- terraform plan -detailed-exitcode"},
 		{"Canaries first, then the rest", "tmnotes run --wave tag:canary --wave '*' -- terraform apply -auto-approve"},
 		{"A deployment by a program of your own", "tmnotes run --op deploy --retry 2 -- ./deploy.sh"},
 	}},
@@ -182,8 +183,8 @@ var flagGroups = []struct {
 	{"Waves", []string{"wave", "max-failures", "soak", "gate"}},
 	{"Safeguards", []string{"X", "disable-safeguards", "locks", "on-locked", "lease", "break-hold"}},
 	{"Legs of a pipeline", []string{"run", "stacks-from", "wait", "wait-timeout"}},
-	{"Output", []string{"quiet", "output", "format", "json", "report", "plan-file", "keep-logs", "on-change", "metrics-stacks"}},
-	{notesAndRemote, []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout", "forge", "forge-url"}},
+	{"Output", []string{"quiet", "output", "format", "json", "report", "plan-file", "keep-logs", "on-change", "issues", "max-open-issues", "forge", "forge-url", "metrics-stacks"}},
+	{notesAndRemote, []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout"}},
 	{general, []string{"chdir"}},
 }
 

@@ -99,14 +99,21 @@ func keepPlans(n *deploy.Session, tasks map[string]runner.Task, file planFile) {
 			if r.Status == runner.StatusCanceled || drift >= 0 && !found && r.Status != runner.StatusOK {
 				return
 			}
-			text := s.look(ctx, r, drift < 0 || found)
-			if drift >= 0 && said != nil {
+			if drift >= 0 && !found {
+				// That nothing changes is said in one way: no need to have it shown.
+				s.heed(said, "")
+				if s.n.PlanOf(path) == nil {
+					s.look(ctx, r, false)
+				}
+				said = nil
+				return
+			}
+			text := s.look(ctx, r, true)
+			if said != nil {
 				text = s.heed(said, text)
 				said = nil
 			}
-			if drift < 0 || found {
-				s.keep(text)
-			}
+			s.keep(text)
 		}
 		tasks[path] = task
 	}

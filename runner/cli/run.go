@@ -27,7 +27,7 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others; of a command that changes nothing (plan, drift), none.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), issueFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
@@ -53,6 +53,7 @@ type runOptions struct {
 	planFile          planFile
 
 	maxDestroy int // noLimit for none
+	issues     issueOptions
 }
 
 // work makes the tasks of a run by its options.
@@ -172,7 +173,12 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 	if x.Exec.DryRun {
 		return false, dryRun(ctx, x)
 	}
+	issues, err := newDriftIssues(c, env, x)
+	if err != nil {
+		return false, err
+	}
 	keepPlans(x.Session, x.Tasks, x.o.planFile)
+	issues.watch(x.Tasks)
 	x.logs = keepLogs(x.Session, x.Tasks, x.o.keepLogs)
 	told := audience{u: x.u, run: telemetry.Run{Op: strings.Join(x.Ops, ","), Target: x.Select.Target, Job: x.CI.Job}, whole: true, onChange: settings.onChange.text(c, x.Store)}
 	end, err := told.follow(ctx, x.Session, x.Tasks, x.Todo)
@@ -187,6 +193,7 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return false, err
 	}
 	out = done
+	issues.end(ctx, out)
 	x.report(out, time.Since(began))
 	return out.Overtaken, x.verdict(out)
 }

@@ -94,6 +94,9 @@ func parseRun(c *cli.Context, env Env, s *gitstate.Store, command []string) (o r
 	if o.planFile, err = parsePlanFile(c); err != nil {
 		return o, err
 	}
+	if o.issues, err = parseIssues(c, s); err != nil {
+		return o, err
+	}
 	if o.maxDestroy, err = parseMaxDestroy(c, s); err != nil {
 		return o, err
 	}

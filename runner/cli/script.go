@@ -28,7 +28,7 @@ func scriptCommand(env Env) *cli.Command {
 			Description: "Selects, orders and runs as `terramate script run` does, with the same flags, which stand before the labels.\n" +
 				"A script with sync_deployment = true is a deployment; stacks that are deployed at this commit already are skipped.\n" +
 				"A stack whose script failed runs the whole script again.",
-			Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), targetFlags(), runFlags(), executionFlags(), waveFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
+			Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), targetFlags(), runFlags(), executionFlags(), waveFlags(), issueFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
 			Action: func(c *cli.Context) error {
 				labels := c.Args().Slice()
 				if len(labels) == 0 {

@@ -65,6 +65,7 @@ type settingsTable struct {
 	wave, maxFailures, maxDestroy, soak, gate, onChange, report, metricsStacks          *setting
 	op, planFile, target, run, pending, sign, committer, message                        *setting
 	signRecords, requireSigned, allowedSigners, repository, forge, forgeUrl             *setting
+	issues, maxOpenIssues                                                               *setting
 }
 
 func newSettings() (t settingsTable) {
@@ -131,6 +132,9 @@ func newSettings() (t settingsTable) {
 		meaning: "`FILE` of who may sign: a path in the remote's default branch, REF:PATH, or an absolute path"})
 	t.repository = add(setting{name: "repository", kind: aList, noFlag: true, inFile: noValue, defText: "the remote's host and path",
 		meaning: "`NAME` of this repository in signed records; more of them are names that it had"})
+	t.issues = add(setting{name: "issues", kind: yesOrNo, defText: "off",
+		meaning: "keep an issue on the forge for each stack that has drifted, and close it when it has not, or is deployed"})
+	t.maxOpenIssues = add(setting{name: "maxOpenIssues", kind: aNumber, def: "20", meaning: "with --issues, open no more while `N` are open"})
 	t.forge = add(setting{name: "forge", inFile: noValue, defText: "the CI's, else the remote's",
 		meaning: "the API of the `FORGE`: github, gitlab, or gitea, which is Forgejo's, too"})
 	t.forgeUrl = add(setting{name: "forgeUrl", inFile: noValue, defText: "the CI's, else the remote's",

@@ -64,6 +64,7 @@ type course struct {
 	left     sync.Map // true: another job is at it
 	broken   sync.Map // true: somebody holds it
 	plans    sync.Map // *note.Plan: what its command found to change, or applies
+	issues   sync.Map // issue: that follows its drift, where that is another one than before
 
 	mu           sync.Mutex // guards the two
 	settledState *gitstate.State
@@ -105,6 +106,9 @@ func (n *Session) record(path string, status note.Status) *note.Record {
 	}
 	if n.Rollout != nil {
 		r.SetWave(n.Rollout.NameOf(path))
+	}
+	if s.Op.Name == note.Drift {
+		r.SetIssue(n.IssueOf(path))
 	}
 	if _, is := n.broken.Load(path); is {
 		r.SetBroke(n.breakHold)
@@ -219,12 +223,7 @@ func (n *Session) result(r runner.Result) error {
 	if r.Status != runner.StatusOK && r.Reason != "" {
 		rec.Reason = r.Reason
 	}
-	if s := n.Planned(r.Stack.Path); s.seen > 0 && s.driftAs == rec.Status {
-		rec.Since, rec.Seen = s.since, s.seen+1
-	}
-	if p := n.PlanOf(r.Stack.Path); p != nil {
-		rec.SetPlan(p)
-	}
+	n.found(rec)
 	n.made.Put(rec, r.Stack.Path)
 	n.Last = rec
 	n.courier.Recorded()
@@ -233,6 +232,16 @@ func (n *Session) result(r runner.Result) error {
 		n.Rollout.came[r.Stack.Path] = *rec
 	}
 	return err
+}
+
+// found has a result say since when it is so, and what its command found to change.
+func (n *Session) found(rec *note.Record) {
+	if s := n.Planned(rec.Stack); s.seen > 0 && s.driftAs == rec.Status {
+		rec.Since, rec.Seen = s.since, s.seen+1
+	}
+	if p := n.PlanOf(rec.Stack); p != nil {
+		rec.SetPlan(p)
+	}
 }
 
 // PlanOf is what the command of a stack found to change, or applies; nil where that is not known.
@@ -244,6 +253,34 @@ func (n *Session) PlanOf(path string) *note.Plan {
 
 // SetPlan has the result of a stack say what its command found to change, or applies. nil is not known.
 func (n *Session) SetPlan(path string, p *note.Plan) { n.plans.Store(path, p) }
+
+// issue is one on the forge.
+type issue struct {
+	number int
+	closed bool
+}
+
+// IssueOf is the issue that follows the drift of a stack in a drift run, as its records say: 0 is none.
+func (n *Session) IssueOf(path string) (number int, closed bool) {
+	if i, is := n.issues.Load(path); is {
+		return i.(issue).number, i.(issue).closed
+	}
+	was := n.Planned(path).was
+	return was.Issue()
+}
+
+// DriftOf is what the record of a stack that has drifted is going to say.
+func (n *Session) DriftOf(path string) note.Record {
+	rec := n.record(path, note.Drifted)
+	rec.At = time.Now()
+	n.found(rec)
+	return *rec
+}
+
+// SetIssue has the records of a stack name another one.
+func (n *Session) SetIssue(path string, number int, closed bool) {
+	n.issues.Store(path, issue{number, closed})
+}
 
 // outcome is the record of a stack that ended, or did not come to be started.
 func (n *Session) outcome(r runner.Result) (*note.Record, error) {
