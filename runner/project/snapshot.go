@@ -49,7 +49,11 @@ func (p *Project) inputsFrom(ctx context.Context, commit, work string) (*Inputs,
 	}
 	c := newCode(dir, commit, t, p.memory)
 	c.work = work
-	return then.inputsOf(ctx, commit, c)
+	in, err := then.inputsOf(ctx, commit, c)
+	if err == nil {
+		in.git = p.top()
+	}
+	return in, err
 }
 
 // checkout writes the files of a commit below dir, as they are in the repository:
