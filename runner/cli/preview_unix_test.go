@@ -163,7 +163,7 @@ func (m *merges) once() {
 	if m.random.IntN(4) == 0 {
 		held := "/" + m.stacks()[0]
 		m.run("work", "tmnotes", "hold", "--reason", "wait", held)
-		defer m.run("work", "tmnotes", "release", "--all")
+		defer func() { _ = m.command("work", "tmnotes", "release", held).Run() }() // which may be gone by then
 	}
 	before := m.run("work", "git", "count-objects")
 	out, err := m.command("work", "tmnotes", "preview", "--json").Output()
