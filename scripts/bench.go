@@ -110,6 +110,7 @@ func (b *bench) run() int {
 		b.row(name, (r.a-r.b).Seconds()*1000, 80, "ms", r.String())
 	}
 	b.oneRecord()
+	b.preview()
 	b.status()
 	b.bytes()
 	b.memory()

@@ -102,6 +102,50 @@ find_optional() {
 	done
 }
 
+# The forge that tests comment on: a real Gitea, which is not packaged for Debian.
+gitea_version=v1.26.0
+
+# gitea_cache prints where find_gitea builds it.
+gitea_cache() { say "${XDG_CACHE_HOME:-$HOME/.cache}/tmnotes/gitea-$gitea_version"; }
+
+# find_gitea: sets gitea to the path of Gitea (code.gitea.io/gitea), which it builds once.
+find_gitea() {
+	local cache
+	cache=$(gitea_cache)
+	gitea=$cache/gitea
+	if [ ! -x "$gitea" ]; then
+		find_cc
+		build_gitea "$cache"
+	fi
+}
+
+# build_gitea DIR builds DIR/gitea from its module, with SQLite, and copies what it reads besides into DIR/static. The
+# pages' scripts, which the module lacks, are not needed for the API.
+build_gitea() {
+	local module source work=$1.$$
+	say "building Gitea $gitea_version (once, five minutes of a processor) into $1" >&2
+	mkdir -p "$work/static"
+	# Not in our own module, whose go.mod is not concerned.
+	module=$(cd "$work" && GOWORK=off go mod download -json "code.gitea.io/gitea@$gitea_version") || die "Gitea could not be downloaded: $module"
+	source=$(printf '%s\n' "$module" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+	cp -R "$source/templates" "$source/options" "$source/public" "$work/static"
+	chmod -R u+w "$work/static"
+	(cd "$source" && GOWORK=off CGO_ENABLED=1 go build -buildvcs=false -ldflags='-s -w' -tags 'sqlite sqlite_unlock_notify' -o "$work/gitea" .) || die "Gitea could not be built"
+	rm -rf "$1"
+	mv "$work" "$1" # whole or not at all, also for another who builds it now
+}
+
+# find_cc sees to it that there is a C compiler, for the race detector and for SQLite.
+find_cc() {
+	if command -v "$(go env CC | awk '{ print $1 }')" >/dev/null; then
+		return
+	fi
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		apt-get update -qq && apt-get install -y -qq gcc libc6-dev >/dev/null && return
+	fi
+	die "the race detector and Gitea need a C compiler; install one (gcc or clang) and run this again"
+}
+
 # The engines that run the files of scripts/ci; see scripts/engines.
 act_version=v0.2.89
 gitlab_ci_local_version=4.56.2

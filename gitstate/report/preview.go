@@ -106,19 +106,20 @@ func (p *Preview) Summary() string {
 			says = append(says, fmt.Sprintf(format, n))
 		}
 	}
-	if n.Changed+n.Backlog > 0 {
-		stacks := "stacks"
-		if n.Changed == 1 {
-			stacks = "stack"
-		}
-		says = append(says, fmt.Sprintf("%d %s by this change", n.Changed, stacks))
-	} else {
+	switch {
+	case n.Changed == 1:
+		add(1, "%d stack by this change")
+	case n.Changed > 1:
+		add(n.Changed, "%d stacks by this change")
+	case n.Backlog > 0:
+		says = append(says, "no stack by this change")
+	default:
 		says = append(says, "nothing to deploy")
 	}
 	add(n.Backlog, "%d of the backlog")
 	add(n.Held, "%d held")
 	add(n.Locked, "%d locked now")
-	add(n.Removed, "%d removed that leave resources behind")
+	add(n.Removed, "%d removed and not destroyed")
 	add(n.Undone, "%d no longer pending")
 	says = []string{strings.Join(says, ", ")}
 	if len(p.Waves) > 1 {
@@ -227,7 +228,7 @@ func (p *Preview) WriteMarkdown(w io.Writer, limit int) error {
 	}
 	t.head += "\n\n**" + text(p.Summary()) + "**\n"
 	if len(p.Removed) > 0 {
-		t.head += "\nResources are left behind; before the merge is deployed: <code>" + text("tmnotes run --orphaned -- terraform destroy") + "</code>\n"
+		t.head += "\nWhat is removed leaves resources behind. Once this is merged: <code>" + text("tmnotes run --orphaned -- terraform destroy") + "</code>\n"
 	}
 	_, err := io.WriteString(w, t.markdown(cmp.Or(max(limit, 0), MarkdownLimit)))
 	return err

@@ -31,7 +31,7 @@ func commentCommand(env Env) *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			&cli.IntFlag{Name: "pr", DefaultText: "that of the CI job, or whose merge HEAD is", Usage: "the pull request (merge request) with the number `N`"},
 			&cli.StringFlag{Name: "base", DefaultText: "the pull request's, else Terramate's default branch", Usage: "preview the merge into `REF`"},
-		}, chdirFlags(), targetFlags(), flagsOf(settings.forge, settings.forgeURL), syncFlags(), storeFlags()),
+		}, chdirFlags(), targetFlags(), flagsOf(settings.forge, settings.forgeUrl), syncFlags(), storeFlags()),
 		Action: inClone(env, parseComment, comment),
 	}
 }
@@ -75,7 +75,7 @@ func (x *commenter) findForge() (err error) {
 	if err != nil {
 		return err
 	}
-	x.config, err = forge.Detect(x.env.Getenv, settings.forge.text(x.c, x.store), settings.forgeURL.text(x.c, x.store),
+	x.config, err = forge.Detect(x.env.Getenv, settings.forge.text(x.c, x.store), settings.forgeUrl.text(x.c, x.store),
 		query.RepositoryName(x.c.Context, x.store, syncSetting(x.c, x.store).Code(x.store, remote)))
 	if err != nil {
 		return err
@@ -174,6 +174,11 @@ func (x *commenter) postOutcome(ctx context.Context, pr *forge.PullRequest, merg
 	if err := here.load(project.Options{Terragrunt: true, Inputs: true, Memory: here.store}); err != nil {
 		return err
 	}
+	if pr == nil {
+		if err := here.onBase(merge); err != nil {
+			return err
+		}
+	}
 	if err := here.know(note.Deploy); err != nil {
 		return err
 	}
@@ -202,6 +207,21 @@ func (x *commenter) postOutcome(ctx context.Context, pr *forge.PullRequest, merg
 		}
 	}
 	return nil
+}
+
+// onBase refuses a commit that is no merge, and not on the branch that is deployed: it would have a status that nothing
+// brings to an end.
+func (here *clone) onBase(commit string) error {
+	name := here.baseOf()
+	base, err := here.store.Resolve(name)
+	if err != nil {
+		return err
+	}
+	on, err := here.store.Ancestors(here.c.Context, base.Hash)
+	if err == nil && !on[commit] {
+		err = fmt.Errorf("no merged pull request has %s, and %s does not either: on which pull request? Add --pr N (nothing was posted)", note.Short(commit), name)
+	}
+	return err
 }
 
 func (x *commenter) outcome(ctx context.Context, q *query.Pendings, pr *forge.PullRequest, merge string) error {
@@ -277,7 +297,7 @@ func (x *commenter) plans(p *report.Preview) (plans []report.Plan, err error) {
 			return nil, err
 		}
 		if found {
-			plans = append(plans, report.Plan{Stack: s.Path, Text: text.Body})
+			plans = append(plans, report.Plan{Stack: s.Path, Counts: l.Record.Plan().String(), Text: text.Body})
 		}
 	}
 	return plans, nil

@@ -218,6 +218,9 @@ func (t *typing) valuesOf(flag string) []string {
 		if t.command != nil && t.command.Name == "matrix" {
 			return []string{"text", "json", "github", "gitlab"}
 		}
+		if t.command != nil && t.command.Name == "preview" {
+			return []string{"text", "json", "markdown"}
+		}
 		return []string{"text", "json"}
 	case "tags", "no-tags":
 		return t.stacks(func(s runner.Stack) []string { return s.Tags })
@@ -245,7 +248,7 @@ var flagValues = map[string][]string{
 	"output": terminal.Outputs, "sync": {"auto", "off", "require"}, "locks": {"auto", "off"}, "on-locked": {"wait", "skip", "fail"}, "keep-logs": gitstate.KeepLogs,
 	"disable-safeguards":      {"all", "none", "git", "git-untracked", "git-uncommitted", "git-out-of-sync", "outdated-code"},
 	"enable-change-detection": {"git-untracked", "git-uncommitted"}, "disable-change-detection": {"git-untracked", "git-uncommitted"},
-	"log-level": {"disabled", "trace", "debug", "info", "warn", "error", "fatal"}, "log-fmt": {"console", "text", "json"}, "log-destination": {"stderr", "stdout"},
+	"forge": {"github", "gitlab", "gitea"}, "log-level": {"disabled", "trace", "debug", "info", "warn", "error", "fatal"}, "log-fmt": {"console", "text", "json"}, "log-destination": {"stderr", "stdout"},
 }
 
 // dir is where the line would be executed.

@@ -92,6 +92,14 @@ var commandTexts = map[string]commandText{
 		{"What would be deployed, and why", "tmnotes list --pending --why"},
 		{"The stacks that failed, in order of execution", "tmnotes list --status failed --run-order"},
 	}},
+	"preview": {"look", []string{"base", "tags", "target", "wave", "parallel", "format"}, []example{
+		{"What merging this branch would deploy", "tmnotes preview"},
+		{"For a comment on a pull request into another branch", "tmnotes preview --base origin/release --format markdown"},
+	}},
+	"comment": {"look", []string{"pr", "target", "base", "forge", "forge-url"}, []example{
+		{"In a job of a pull request, and after each deployment", "tmnotes comment"},
+		{"For a target, on the pull request 12", "tmnotes comment --target prod --pr 12"},
+	}},
 	"report": {"look", []string{"html", "json", "markdown", "junit", "prometheus", "target"}, []example{
 		{"A page for the team", "tmnotes report --html status.html"},
 		{"Metrics for node_exporter", "tmnotes report --prometheus /var/lib/node_exporter/tmnotes.prom"},
@@ -175,8 +183,8 @@ var flagGroups = []struct {
 	{"Waves", []string{"wave", "max-failures", "soak", "gate"}},
 	{"Safeguards", []string{"X", "disable-safeguards", "locks", "on-locked", "lease", "break-hold"}},
 	{"Legs of a pipeline", []string{"run", "stacks-from", "wait", "wait-timeout"}},
-	{"Output", []string{"quiet", "output", "format", "json", "report", "plan-file", "keep-logs", "on-change", "issues", "max-open-issues", "forge", "forge-url", "metrics-stacks"}},
-	{notesAndRemote, []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout"}},
+	{"Output", []string{"quiet", "output", "format", "json", "report", "plan-file", "keep-logs", "on-change", "issues", "max-open-issues", "metrics-stacks"}},
+	{notesAndRemote, []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout", "forge", "forge-url"}},
 	{general, []string{"chdir"}},
 }
 

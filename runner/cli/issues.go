@@ -23,7 +23,7 @@ import (
 // truth, and a later run makes up for it.
 
 func issueFlags() []cli.Flag {
-	return flagsOf(settings.issues, settings.maxOpenIssues, settings.forge, settings.forgeURL)
+	return flagsOf(settings.issues, settings.maxOpenIssues, settings.forge, settings.forgeUrl)
 }
 
 // issueOptions is what --issues says, checked.

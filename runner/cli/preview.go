@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -118,9 +117,6 @@ func makePreview(here *clone, o previewOptions) (*report.Preview, error) {
 	if err := cmp.Or(<-read, err); err != nil {
 		return nil, err
 	}
-	if err := deploy.RefuseEmpty(here.state, o.op, o.init); err != nil {
-		return nil, err
-	}
 	p := &report.Preview{At: time.Now().UTC(), Base: m.Base, BaseRef: base, Head: m.Head, Op: o.op, Target: o.sel.Target, Merged: m.Contained,
 		Stacks: []report.PreviewStack{}, Undone: []report.PreviewStack{}, Removed: []report.PreviewStack{}}
 	if head, err := here.store.Resolve(m.Head); err == nil {
@@ -129,9 +125,15 @@ func makePreview(here *clone, o previewOptions) (*report.Preview, error) {
 	if p.Remote = here.sync.Remote; p.Remote != "" {
 		p.Fetched = here.store.Remote(p.Remote).LastFetch()
 	}
+	if p.Merged {
+		return p, nil
+	}
+	if err := deploy.RefuseEmpty(here.state, o.op, o.init); err != nil {
+		return nil, err
+	}
 	clean, err := here.project.Clean()
-	if p.Dirty = !clean; err != nil || p.Merged {
-		return p, err
+	if p.Dirty = !clean; err != nil {
+		return nil, err
 	}
 	q := &query.Merging{Ctx: here.c.Context, S: here.store, St: here.state, P: here.project, Merge: m, Select: o.sel, Op: o.op, Environ: here.env.Environ}
 	if err := q.Look(p); err != nil {
@@ -271,7 +273,7 @@ func (here *clone) printPreview(p *report.Preview, format string) error {
 	if p.Dirty {
 		here.Say("uncommitted changes are not looked at: the preview is of HEAD")
 	}
-	if _, err := io.WriteString(here.Out, fmt.Sprintf("%s %q into %s: %s\n", note.Short(p.Head), runner.Printable(p.Subject), runner.Printable(p.BaseRef), p.Summary())); err != nil {
+	if _, err := fmt.Fprintf(here.Out, "%s %q into %s: %s\n", note.Short(p.Head), p.Subject, p.BaseRef, p.Summary()); err != nil {
 		return err
 	}
 	rows := here.previewRows(p)
@@ -309,7 +311,7 @@ func (here *clone) previewRows(p *report.Preview) (rows [][]string) {
 		add(&p.Removed[i], "removed", p.Removed[i].Why)
 	}
 	for i := range p.Undone {
-		add(&p.Undone[i], "undone", p.Undone[i].Why)
+		add(&p.Undone[i], "no longer", p.Undone[i].Why)
 	}
 	return rows
 }

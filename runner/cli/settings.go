@@ -64,7 +64,7 @@ type settingsTable struct {
 	keepLogs, listen, tokenFile, parallel, retry, retryOn, timeout, output              *setting
 	wave, maxFailures, maxDestroy, soak, gate, onChange, report, metricsStacks          *setting
 	op, planFile, target, run, pending, sign, committer, message                        *setting
-	signRecords, requireSigned, allowedSigners, repository, forge, forgeURL             *setting
+	signRecords, requireSigned, allowedSigners, repository, forge, forgeUrl             *setting
 	issues, maxOpenIssues                                                               *setting
 }
 
@@ -137,7 +137,7 @@ func newSettings() (t settingsTable) {
 	t.maxOpenIssues = add(setting{name: "maxOpenIssues", kind: aNumber, def: "20", meaning: "with --issues, open no more while `N` are open"})
 	t.forge = add(setting{name: "forge", inFile: noValue, defText: "the CI's, else the remote's",
 		meaning: "the API of the `FORGE`: github, gitlab, or gitea, which is Forgejo's, too"})
-	t.forgeURL = add(setting{name: "forgeUrl", inFile: noValue, defText: "the CI's, else the remote's",
+	t.forgeUrl = add(setting{name: "forgeUrl", inFile: noValue, defText: "the CI's, else the remote's",
 		meaning: "`URL` of that API, such as https://gitea.example.com/api/v1: the token is sent there"})
 	t.committer = add(setting{name: "committer", noFlag: true, defText: "as git has it", meaning: "commit the notes as `Name <mail>`"})
 	t.message = add(setting{name: "message", noFlag: true, meaning: "put `TEXT` before the messages of notes commits, or around them at its %s"})

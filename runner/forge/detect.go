@@ -84,9 +84,10 @@ var pullRef = regexp.MustCompile(`^refs/pull/(\d+)/(?:merge|head)$`)
 // fromCI takes from a CI job what it knows.
 func fromCI(c *Config, here Kind, getenv func(string) string) {
 	if here == GitLab {
-		c.URL, c.Repository = getenv("CI_API_V4_URL"), cmp.Or(getenv("CI_PROJECT_PATH"), getenv("CI_PROJECT_ID"))
-		if getenv("CI_MERGE_REQUEST_PROJECT_ID") != "" { // the job may be the fork's
-			c.Repository = getenv("CI_MERGE_REQUEST_PROJECT_ID")
+		c.URL = getenv("CI_API_V4_URL")
+		// Of a merge request the job may be the fork's.
+		for _, name := range []string{"CI_MERGE_REQUEST_PROJECT_PATH", "CI_MERGE_REQUEST_PROJECT_ID", "CI_PROJECT_PATH", "CI_PROJECT_ID"} {
+			c.Repository = cmp.Or(c.Repository, getenv(name))
 		}
 		c.Number, _ = strconv.Atoi(getenv("CI_MERGE_REQUEST_IID"))
 		return

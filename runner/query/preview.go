@@ -155,7 +155,7 @@ func (m *Merging) keeps(s runner.Stack, were map[string]runner.Stack) (bool, err
 	row.Why, row.Changed, row.Backlog, row.Status = why, changed, before != "", l.Status
 	row.LiveCommit, _ = l.Live()
 	if why == "" {
-		row.Why = before + "; the merge makes it what is deployed"
+		row.Why = before + " at the base; what is deployed is what the merge has"
 		m.undone = append(m.undone, *row)
 		return false, nil
 	}
@@ -176,7 +176,10 @@ func (m *Merging) changed(s, was runner.Stack) (bool, []string) {
 		}
 		return ids
 	}
-	if errBefore != nil || errAfter != nil || s.ID != was.ID || s.Path != was.Path {
+	switch {
+	case s.Path != was.Path:
+		return true, []string{"moved from " + was.Path}
+	case errBefore != nil || errAfter != nil || s.ID != was.ID:
 		return true, nil
 	}
 	if before != after {
@@ -353,4 +356,3 @@ func (m *Merging) Held(g *runner.Graph) error {
 	}
 	return nil
 }
-
