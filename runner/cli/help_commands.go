@@ -183,8 +183,8 @@ var flagGroups = []struct {
 	{"Waves", []string{"wave", "max-failures", "soak", "gate"}},
 	{"Safeguards", []string{"X", "disable-safeguards", "locks", "on-locked", "lease", "break-hold"}},
 	{"Legs of a pipeline", []string{"run", "stacks-from", "wait", "wait-timeout"}},
-	{"Output", []string{"quiet", "output", "format", "json", "report", "plan-file", "keep-logs", "on-change", "issues", "max-open-issues", "forge", "forge-url", "metrics-stacks"}},
-	{notesAndRemote, []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout"}},
+	{"Output", []string{"quiet", "output", "format", "json", "report", "plan-file", "keep-logs", "on-change", "issues", "max-open-issues", "metrics-stacks"}},
+	{notesAndRemote, []string{"sync", "push-interval", "ref", "remote", "stale-after", "network-timeout", "forge", "forge-url"}},
 	{general, []string{"chdir"}},
 }
 

@@ -101,7 +101,9 @@ func keepPlans(n *deploy.Session, tasks map[string]runner.Task, file planFile) {
 			}
 			if drift >= 0 && !found {
 				// That nothing changes is said in one way: no need to have it shown.
-				s.heed(said, "")
+				if said != nil {
+					s.heed(said, "")
+				}
 				if s.n.PlanOf(path) == nil {
 					s.look(ctx, r, false)
 				}
