@@ -67,7 +67,7 @@ func where(here *clone, o whereOptions) error {
 	if err := here.load(project.Options{Terragrunt: true, Memory: here.store}); err != nil {
 		return err
 	}
-	tips := []string{"HEAD", "refs/remotes/" + here.project.DefaultRemote() + "/" + here.project.DefaultBranch()}
+	tips := []string{"refs/remotes/" + here.project.DefaultRemote() + "/" + here.project.DefaultBranch(), "HEAD"}
 	change, err := here.change(o, tips)
 	if err != nil {
 		return err

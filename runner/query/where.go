@@ -89,7 +89,7 @@ type Tracing struct {
 	P      *project.Project
 	Change gitstate.Change
 	Target string   // "" for all that are recorded
-	Tips   []string // names of commits that stand for the mainline, beside what is deployed
+	Tips   []string // names of the mainline, of which the first one that is here counts
 }
 
 // Trace finds how far a change has got, by stack and place; nothing where it touches no stack.

@@ -71,7 +71,7 @@ func (t *tracer) learn(ctx context.Context, rows []Reached) error {
 	if err := t.learnHistory(ctx, rows, known); err != nil {
 		return err
 	}
-	t.landed = slices.ContainsFunc(mainline, func(c string) bool { return t.has[c] })
+	t.landed = len(mainline) > 0 && t.has[mainline[0]]
 	return t.learnFiles(ctx, rows)
 }
 
