@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -64,15 +65,16 @@ func where(here *clone, o whereOptions) error {
 	if err := here.read(); err != nil {
 		return err
 	}
-	if err := here.load(project.Options{Terragrunt: true, Memory: here.store}); err != nil {
-		return err
-	}
-	tips := []string{"refs/remotes/" + here.project.DefaultRemote() + "/" + here.project.DefaultBranch(), "HEAD"}
-	change, err := here.change(o, tips)
+	p, err := here.projectAtHead()
 	if err != nil {
 		return err
 	}
-	rows, err := query.Tracing{S: here.store, St: here.state, P: here.project, Change: change, Target: o.target, Tips: tips}.Trace(here.c.Context)
+	tips := []string{"refs/remotes/" + p.Remote + "/" + p.Branch, "HEAD"}
+	change, err := here.change(o, p, tips)
+	if err != nil {
+		return err
+	}
+	rows, err := query.Tracing{S: here.store, St: here.state, Project: here.loaded, Stacks: p.Stacks, Change: change, Target: o.target, Tips: tips}.Trace(here.c.Context)
 	if err != nil {
 		return err
 	}
@@ -82,9 +84,54 @@ func where(here *clone, o whereOptions) error {
 	return sayWhere(here, change, rows)
 }
 
+// projectAtHead is what has to be known of the project at HEAD. To load it takes longer than all
+// else, so it is kept.
+type projectAtHead struct {
+	Remote, Branch string // Terramate's default ones
+	Stacks         []runner.Stack
+}
+
+func (here *clone) projectAtHead() (p projectAtHead, err error) {
+	head, err := here.store.Resolve("HEAD")
+	if err != nil {
+		return p, err
+	}
+	name := "stacks-1-" + head.Hash
+	if text, kept := here.store.Kept(name); kept && json.Unmarshal([]byte(text), &p) == nil {
+		return p, nil
+	}
+	loaded, err := here.loaded()
+	if err != nil {
+		return p, err
+	}
+	p = projectAtHead{Remote: loaded.DefaultRemote(), Branch: loaded.DefaultBranch()}
+	all, err := loaded.All()
+	if err != nil {
+		return p, err
+	}
+	for _, s := range all {
+		p.Stacks = append(p.Stacks, runner.Stack{Path: s.Path, ID: s.ID})
+	}
+	clean, err := loaded.Clean()
+	if text, bad := json.Marshal(p); err == nil && clean && bad == nil {
+		here.store.Keep(name, string(text))
+	}
+	return p, err
+}
+
+// loaded is the project, which is loaded once.
+func (here *clone) loaded() (*project.Project, error) {
+	if here.project == nil {
+		if err := here.load(project.Options{Terragrunt: true, Memory: here.store}); err != nil {
+			return nil, err
+		}
+	}
+	return here.project, nil
+}
+
 // change is what was asked for. A plain number is that of a pull request, unless it is the beginning
 // of a commit's name.
-func (here *clone) change(o whereOptions, tips []string) (c gitstate.Change, err error) {
+func (here *clone) change(o whereOptions, p projectAtHead, tips []string) (c gitstate.Change, err error) {
 	n := o.pr
 	if n == 0 {
 		if c, err = here.store.ChangeOf(o.rev); err == nil {
@@ -101,9 +148,8 @@ func (here *clone) change(o whereOptions, tips []string) (c gitstate.Change, err
 	}
 	c, err = here.store.PullRequest(here.c.Context, n, tips...)
 	if errors.Is(err, gitstate.ErrNoPR) {
-		remote := here.project.DefaultRemote()
 		err = fmt.Errorf("no commit of HEAD or %s/%s says that it merged #%d, and no ref of it is here; `git fetch %s pull/%d/head:refs/pull/%d/head` (GitLab: merge-requests/%d/head:refs/merge-requests/%d/head) brings it, or name the commit",
-			remote, here.project.DefaultBranch(), n, remote, n, n, n, n)
+			p.Remote, p.Branch, n, p.Remote, n, n, n, n)
 	}
 	return c, err
 }

@@ -84,12 +84,13 @@ type standing struct {
 
 // Tracing is a question of Trace.
 type Tracing struct {
-	S      *gitstate.Store
-	St     *gitstate.State
-	P      *project.Project
-	Change gitstate.Change
-	Target string   // "" for all that are recorded
-	Tips   []string // names of the mainline, of which the first one that is here counts
+	S       *gitstate.Store
+	St      *gitstate.State
+	Project func() (*project.Project, error) // it is loaded where it is asked for what a change touches
+	Stacks  []runner.Stack                   // HEAD's
+	Change  gitstate.Change
+	Target  string   // "" for all that are recorded
+	Tips    []string // names of the mainline, of which the first one that is here counts
 }
 
 // Trace finds how far a change has got, by stack and place; nothing where it touches no stack.
@@ -121,7 +122,11 @@ func (q Tracing) Trace(ctx context.Context) ([]Reached, error) {
 func (q Tracing) touched(ctx context.Context) (touched []project.Touched, err error) {
 	c := q.Change
 	text, err := q.S.Cached(fmt.Sprintf("touched-%s-%s-%s", project.InputsVersion, c.Commit.Hash, cmp.Or(c.From, "none")), func() (string, error) {
-		found, err := q.P.Touched(ctx, c.From, c.Commit.Hash)
+		p, err := q.Project()
+		if err != nil {
+			return "", err
+		}
+		found, err := p.Touched(ctx, c.From, c.Commit.Hash)
 		if err != nil {
 			return "", err
 		}
@@ -139,12 +144,8 @@ func (q Tracing) touched(ctx context.Context) (touched []project.Touched, err er
 
 // rows are the places of the stacks, with what is recorded last.
 func (q Tracing) rows(touched []project.Touched) (rows []Reached, err error) {
-	all, err := q.P.All()
-	if err != nil {
-		return nil, err
-	}
 	byID, byPath := map[string]runner.Stack{}, map[string]runner.Stack{}
-	for _, s := range all {
+	for _, s := range q.Stacks {
 		byPath[s.Path] = s
 		if s.ID != "" {
 			byID[s.ID] = s
