@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -174,7 +175,10 @@ func sayWhere(here *clone, c gitstate.Change, rows []query.Reached) error {
 		here.Say("%s touches no stack", what)
 		return nil
 	}
-	stacks, has := map[string]bool{}, 0
+	stacks, backends, has := map[string]bool{}, map[[2]string]int{}, 0
+	for i := range rows {
+		backends[[2]string{rows[i].Stack, rows[i].Target}]++
+	}
 	var table [][]string
 	now := time.Now()
 	for i := range rows {
@@ -183,7 +187,11 @@ func sayWhere(here *clone, c gitstate.Change, rows []query.Reached) error {
 		if r.Status == query.Deployed {
 			has++
 		}
-		table = append(table, reachedRow(r, now))
+		row := reachedRow(r, now)
+		if backends[[2]string{r.Stack, r.Target}] > 1 {
+			row[2] += " " + r.Backend
+		}
+		table = append(table, row)
 	}
 	here.Say("%s touches %s", what, runner.Plural(len(stacks), "stack"))
 	err := here.Table(here.Out, []string{"STATUS", "STACK", "TARGET", "SINCE", "COMMIT", "RUN", "WHY"}, table, terminal.StatusColor)
@@ -194,7 +202,7 @@ func sayWhere(here *clone, c gitstate.Change, rows []query.Reached) error {
 }
 
 func reachedRow(r *query.Reached, now time.Time) []string {
-	since, commit, run, target := "-", "-", "-", r.Target
+	since, commit, run, target := "-", "-", "-", cmp.Or(r.Target, "-")
 	if r.Status == query.Deployed && !r.Since.IsZero() {
 		since = terminal.Ago(now.Sub(r.Since))
 	}
@@ -204,15 +212,9 @@ func reachedRow(r *query.Reached, now time.Time) []string {
 	if r.Run != "" {
 		run = note.ShortRun(r.Run)
 	}
-	if r.Backend != "" {
-		target = strings.TrimSpace(target + " " + r.Backend)
-	}
 	why := r.Why
 	if r.Was != "" {
 		why = strings.TrimSuffix("it was "+r.Was+"; "+why, "; ")
-	}
-	if target == "" {
-		target = "-"
 	}
 	return []string{string(r.Status), r.Stack, target, since, commit, run, why}
 }

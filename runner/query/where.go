@@ -37,7 +37,7 @@ type Reached struct {
 	Was     string `json:"was,omitempty"` // and was in the change, if elsewhere
 	ID      string `json:"id,omitempty"`
 	Target  string `json:"target,omitempty"`
-	Backend string `json:"backend,omitempty"` // where there are several
+	Backend string `json:"backend,omitempty"` // as records name it
 	// Deployed, Reverted, Unknown, or why it is not deployed.
 	Status note.Status `json:"status"`
 	// When it came, and when it was taken away again; what brought it, or else what was tried last.
