@@ -28,7 +28,9 @@ func (y *year) where() {
 	c := max(1, len(y.mains)-1-y.random.IntN(12))
 	cmd := y.command("asker", "tmnotes", "where", "--format", "json", y.mains[c])
 	text, err := cmd.Output()
-	var out struct{ Stacks []struct{ Stack, Target, Status, Why string } }
+	var out struct {
+		Stacks []struct{ Stack, Target, Status, Why string }
+	}
 	if err != nil || json.Unmarshal(text, &out) != nil {
 		y.fatalf("where %s: %v\n%s", y.mains[c], err, text)
 	}
