@@ -369,6 +369,8 @@ func (r *Reached) decide(now, tried verdict, why string) {
 		r.Status, r.Why = Unknown, notOK
 	case now == unknown && l.Status != note.Never:
 		r.Status, r.Why = Unknown, why
+	case now == yes && changes && (l.Op == note.Destroy || l.Op == "destroy-target"):
+		r.Status, r.Why = Unknown, notOK
 	case now == yes && changes && tried != yes:
 		r.Status, r.Why = Unknown, notOK+", which does not have it"
 	case now == yes:
