@@ -20,8 +20,8 @@ import (
 // its commit than at the one before. Of each of them and each place that it was deployed to, what
 // is deployed has the change
 //
-//   - if its inputs were recorded, or can be made anew, and are those at the change's commit, wherever
-//     it stands; and has not, if they are those at the commit before;
+//   - if its inputs were recorded, and are those at the change's commit, wherever it stands; and has
+//     not, if they are those at the commit before;
 //   - else if it stands on a commit that has the change's commit in its history, or one that it
 //     became (see gitstate.Landed): where all changed files that are the stack's are as the change
 //     left them; unless it was reverted since, by a commit that says so, or by any that left all of
@@ -54,7 +54,8 @@ type Reached struct {
 	Hold   *gitstate.Hold  `json:"-"` // that lasts now
 
 	touched project.Touched
-	gone    bool // it is no stack at HEAD
+	gone    bool   // it is no stack at HEAD
+	path    string // that its records from before it had an id name; "" where another stack stands
 	history []success
 }
 
@@ -168,12 +169,13 @@ func (q Tracing) rows(touched []project.Touched) (rows []Reached, err error) {
 		if !is {
 			now = runner.Stack{ID: t.ID, Path: t.Path}
 		}
-		for _, place := range q.places(now, targets) {
-			r := Reached{Stack: now.Path, ID: now.ID, Target: place.Target, Backend: place.Backend, touched: t}
-			of := note.Slot{ID: now.ID, Path: now.Path, Target: place.Target, Op: note.Deploy}
-			if !is && t.ID != "" && byPath[t.Path].Path != "" {
-				of.Path = "" // another stack stands there by now
-			}
+		as := now
+		if !is && t.ID != "" && byPath[t.Path].Path != "" {
+			as.Path = "" // another stack stands there by now
+		}
+		for _, place := range q.places(as, targets) {
+			r := Reached{Stack: now.Path, ID: now.ID, Target: place.Target, Backend: place.Backend, touched: t, path: as.Path}
+			of := note.Slot{ID: as.ID, Path: as.Path, Target: place.Target, Op: note.Deploy}
 			if r.Latest, err = q.St.LatestAt(of, place.Backend); err != nil {
 				return nil, err
 			}
@@ -219,8 +221,10 @@ func (q Tracing) readHistory(rows []Reached) error {
 	paths, ids := map[string]bool{}, map[string]bool{}
 	for i := range rows {
 		r := &rows[i]
-		paths[r.Stack] = true
-		of[key{r.Target, r.Stack}] = append(of[key{r.Target, r.Stack}], r)
+		if r.path != "" {
+			paths[r.path] = true
+			of[key{r.Target, r.path}] = append(of[key{r.Target, r.path}], r)
+		}
 		if r.ID != "" {
 			ids[r.ID] = true
 			of[key{r.Target, "id:" + r.ID}] = append(of[key{r.Target, "id:" + r.ID}], r)
