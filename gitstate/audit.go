@@ -75,6 +75,35 @@ func (s *Store) Notes(fn func(commit string, lines []Line) error) error {
 	})
 }
 
+// RecordsOf hands on of each note the records of some stacks, by their paths or ids (in lower case),
+// and of a note that has any the heads of runs, too. It reads all notes, and parses few lines.
+func (s *Store) RecordsOf(paths, ids map[string]bool, fn func(commit string, records []note.Record) error) error {
+	names := func(line, key string, of map[string]bool) bool {
+		_, value, has := strings.Cut(line, key)
+		value, _, _ = strings.Cut(value, " ")
+		return has && (of[value] || strings.HasPrefix(value, `"`))
+	}
+	return s.notes(func(t noteReader, over map[string][]string) error {
+		return s.eachOver(t, over, func(commit string, lines []string) error {
+			mine := slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+				return !names(line, " stack=", paths) && !names(line, " id=", ids)
+			})
+			if len(mine) == 0 {
+				return nil
+			}
+			is := historyOf(commit, lines)
+			mine = append(mine, slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return !isRunEvent(line) })...)
+			var found []note.Record
+			for _, line := range mine {
+				if r, err := note.ParseRecord(strings.Clone(line)); err == nil && !is.history(line) {
+					found = append(found, r)
+				}
+			}
+			return fn(commit, found)
+		})
+	})
+}
+
 // notes opens the tip, and what the journal changes of it.
 func (s *Store) notes(fn func(t noteReader, over map[string][]string) error) error {
 	t, _, changes, err := s.current(context.Background())

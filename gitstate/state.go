@@ -414,6 +414,14 @@ func (st *State) commitTime(run, commit string) int64 {
 	return st.x.runs[runKey{run, commit}].head().CommitTime
 }
 
+// DeployedTime is the commit time of OKCommit, as its run recorded it; zero if it did not.
+func (st *State) DeployedTime(l *Latest) (at time.Time) {
+	if ct := st.commitTime(l.okRun, l.OKCommit); ct != 0 {
+		at = time.Unix(ct, 0).UTC()
+	}
+	return at
+}
+
 // Superseded tells which of the latest successes stand on a descendant of
 // head: there, head is an older commit that comes late. It asks git once for
 // all. guessed is set where the history is not there to tell (a shallow clone,

@@ -120,6 +120,7 @@ func (b *bench) run() int {
 	b.redaction()
 	b.growth()
 	b.claims()
+	b.where()
 	b.signed()
 	if b.missed > 0 {
 		fmt.Printf("%d missed\n", b.missed)

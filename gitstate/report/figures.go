@@ -13,8 +13,14 @@ func figures(r *Report, since time.Time) Figures {
 	f := Figures{Since: since, Until: r.At}
 	counts := func(at time.Time) bool { return since.IsZero() || at.After(since) }
 	runs := map[runOf]outcome{}
-	var took, recovered []time.Duration
+	written := map[string]time.Time{}
+	for _, c := range r.Commits {
+		written[c.Hash] = c.Time
+	}
+	var took, recovered, leads []time.Duration
 	for i := range r.Stacks {
+		lead := leadTimes(r.Stacks[i].History, written, since)
+		r.Stacks[i].LeadTime, leads = summary(lead), append(leads, lead...)
 		var failing time.Time // since when
 		for _, h := range r.Stacks[i].History {
 			at := h.Record.At
@@ -51,8 +57,46 @@ func figures(r *Report, since time.Time) Figures {
 	}
 	f.count(runs)
 	f.Recoveries, f.TimeToRecover = len(recovered), Duration(quantile(recovered, 0.5))
-	f.Took = summary(took)
+	f.Took, f.LeadTime = summary(took), summary(leads)
 	return f
+}
+
+// leadTimes are how long changes took from their commit to the deployment of a stack; see
+// Figures.LeadTime. written has the times of commits.
+func leadTimes(history []Result, written map[string]time.Time, since time.Time) (leads []time.Duration) {
+	var last *Result            // success
+	var first, newest time.Time // of the oldest commit with which it was tried since then; of the newest that ever succeeded
+	for i := range history {
+		h := &history[i]
+		at, known := written[h.Commit]
+		switch {
+		case h.Status == note.OK && h.Record.Op == note.Destroy:
+			last, first = nil, time.Time{}
+			continue
+		case h.Record.Op != note.Deploy || h.Status == note.Triggered:
+			continue
+		case known && at.After(newest) && (first.IsZero() || at.Before(first)):
+			first = at
+		}
+		if h.Status != note.OK {
+			continue
+		}
+		// Before the first one there may have been another that is not in the report.
+		if news := last == nil && since.IsZero() || last != nil && last.brought(h); news && !first.IsZero() && h.Record.By == "" && !h.Record.Dirty && h.Record.At.After(since) {
+			leads = append(leads, max(0, h.Record.At.Sub(first)))
+		}
+		last, first = h, time.Time{}
+		if at.After(newest) {
+			newest = at
+		}
+	}
+	return leads
+}
+
+// brought reports whether a later success is of other inputs, as far as is known.
+func (h *Result) brought(later *Result) bool {
+	a, b := h.Record.Inputs, later.Record.Inputs
+	return h.Commit != later.Commit && (a == "" || b == "" || a != b)
 }
 
 func isFailure(s note.Status) bool { return s == note.Failed || s == note.Interrupted }

@@ -132,6 +132,8 @@ type (
 	option      struct{ Value, Name string }
 	figuresView struct {
 		PerDay, Rate, Recover, Median, P95, Since           string
+		Lead, LeadP95                                       string
+		Leads                                               int
 		Succeeded, Failed, Deployments, Recoveries, Failing int
 		Took                                                int
 	}
@@ -146,7 +148,7 @@ type (
 		*Stack
 		Index                                    int
 		PathText, NameText, TagsText, Why, Strip string
-		TookSays                                 string
+		TookSays, LeadSays                       string
 		Shown, Failure, LastDrifted              *resultView
 		Recent                                   []resultView
 		Plot                                     *plotView
@@ -263,7 +265,7 @@ func short(hash string) string { return hash[:min(len(hash), 12)] }
 
 func (v *pageView) figures() {
 	f := &v.R.Figures
-	v.F = figuresView{Rate: "–", Recover: "–", Median: "–", P95: "–", Succeeded: f.Deployments - f.Failed, Failed: f.Failed, Deployments: f.Deployments,
+	v.F = figuresView{Rate: "–", Recover: "–", Median: "–", P95: "–", Lead: "–", LeadP95: "–", Leads: f.LeadTime.Count, Succeeded: f.Deployments - f.Failed, Failed: f.Failed, Deployments: f.Deployments,
 		Recoveries: f.Recoveries, Failing: f.Failing, Took: f.Took.Count}
 	if f.FailureRate != nil {
 		v.F.Rate = fmt.Sprintf("%.0f %%", *f.FailureRate*100)
@@ -280,6 +282,9 @@ func (v *pageView) figures() {
 	}
 	if f.Took.Count > 0 {
 		v.F.Median, v.F.P95 = took(time.Duration(f.Took.Median)), took(time.Duration(f.Took.P95))
+	}
+	if f.LeadTime.Count > 0 {
+		v.F.Lead, v.F.LeadP95 = took(time.Duration(f.LeadTime.Median)), took(time.Duration(f.LeadTime.P95))
 	}
 	if !f.Since.IsZero() {
 		v.F.Since = " since " + f.Since.Format("2 Jan 2006")

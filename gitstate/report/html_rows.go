@@ -52,6 +52,9 @@ func (v *pageView) row(i int, s *Stack) rowView {
 	if s.Took.Count > 0 {
 		x.TookSays = fmt.Sprintf("%s, median of %d; 95 %% take up to %s", took(time.Duration(s.Took.Median)), s.Took.Count, took(time.Duration(s.Took.P95)))
 	}
+	if s.LeadTime.Count > 0 {
+		x.LeadSays = fmt.Sprintf("%s, median of %d; 95 %% take up to %s", took(time.Duration(s.LeadTime.Median)), s.LeadTime.Count, took(time.Duration(s.LeadTime.P95)))
+	}
 	for j := len(s.History) - 1; j >= max(0, len(s.History)-v.recent); j-- {
 		x.Recent = append(x.Recent, v.result(&s.History[j]))
 	}

@@ -180,6 +180,9 @@ func (r *Report) figuresLine() string {
 		return ""
 	}
 	line := fmt.Sprintf("Deployments since %s: %d (%.1f a day that succeeded", f.Since.Format(time.DateOnly), f.Deployments, f.PerDay)
+	if f.LeadTime.Count > 0 {
+		line += ", lead time " + took(time.Duration(f.LeadTime.Median))
+	}
 	if f.FailureRate != nil {
 		line += fmt.Sprintf(", %.0f %% failed", *f.FailureRate*100)
 	}

@@ -84,6 +84,8 @@ type Stack struct {
 	History []Result `json:"history,omitempty"`
 	// Took is of its deployments in History that succeeded.
 	Took Durations `json:"took,omitzero"`
+	// LeadTime is of those that brought something new; see Figures.
+	LeadTime Durations `json:"lead_time,omitzero"`
 }
 
 // Deployment is the latest deployment or destruction; nil if there was none.
@@ -166,8 +168,7 @@ type Commit struct {
 //
 // A deployment is a run of the operation deploy that executed something. It
 // failed if a stack failed in it or was interrupted; where it was only canceled,
-// is still at work, or marked a result by hand, it is not counted. Of the DORA
-// figures lead time is missing: the notes do not know when a change was written.
+// is still at work, or marked a result by hand, it is not counted.
 type Figures struct {
 	Since time.Time `json:"since,omitzero"` // all that happened since then is in the report
 	Until time.Time `json:"until"`
@@ -189,6 +190,12 @@ type Figures struct {
 	Failing int `json:"failing"`
 	// Took is how long the deployment of a stack takes, if it succeeds.
 	Took Durations `json:"took,omitzero"`
+	// LeadTime is the lead time for changes, of a stack: from the time of the oldest commit with which
+	// the stack was taken up since its success before (what failed, was blocked or canceled counts) to
+	// its next success. One that brought nothing new (its inputs, or its commit, are those of the one before,
+	// or its commit is no newer than one that succeeded before), or that was recorded by hand or with uncommitted changes, is none.
+	// Of several commits that one pipeline takes up it knows the last.
+	LeadTime Durations `json:"lead_time,omitzero"`
 }
 
 // Durations sum up how long something took.

@@ -206,6 +206,65 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// From the commit that was first tried to the deployment; what brought nothing new is none.
+func TestLeadTimes(t *testing.T) {
+	t.Parallel()
+	written := map[string]time.Time{"a": day(1, 0), "b": day(2, 0), "c": day(3, 0), "d": day(4, 0)}
+	for name, tt := range map[string]struct {
+		history string // day, commit, status, inputs, and who or what
+		since   int
+		want    string
+	}{
+		"nothing":                       {"", 0, ""},
+		"deployed":                      {"2aok1", 0, "24h0m0s"},
+		"each commit":                   {"2aok1 5bok2", 0, "24h0m0s 72h0m0s"},
+		"failed before":                 {"2aok1 3bfailed2 6cok3", 0, "24h0m0s 96h0m0s"},
+		"blocked before":                {"2aok1 3bblocked- 6cok3", 0, "24h0m0s 96h0m0s"},
+		"triggered":                     {"2aok1 3btriggered- 6cok3", 0, "24h0m0s 72h0m0s"},
+		"the same again":                {"2aok1 3aok1 5bok1", 0, "24h0m0s"},
+		"inputs unknown":                {"2aok- 5bok-", 0, "24h0m0s 72h0m0s"},
+		"rolled back and forward":       {"2aok1 3bok2 4aok1 5bok2 6cok3", 0, "24h0m0s 24h0m0s 72h0m0s"},
+		"adopted":                       {"9aok1:by 10bok2", 0, "192h0m0s"},
+		"failed, repaired by hand":      {"2aok1 3bfailed2 4bok2:by 6cok3", 0, "24h0m0s 72h0m0s"},
+		"uncommitted":                   {"2aok1 5bok-:dirty", 0, "24h0m0s"},
+		"destroyed between":             {"2aok1 3aok-:destroy 5bok2", 0, "24h0m0s 72h0m0s"},
+		"drift and plans":               {"2aok1 3bok-:drift 6cok2", 0, "24h0m0s 72h0m0s"},
+		"a commit that is not known":    {"2aok1 5xok2", 0, "24h0m0s"},
+		"a clock behind":                {"1bok1", 0, "0s"},
+		"what came before is left out":  {"2aok1 5bok2", 3, "72h0m0s"},
+		"an unknown success before":     {"5bok2 6cok3", 4, "72h0m0s"},
+		"the oldest of several failed":  {"2aok1 4cfailed3 5bfailed2 6dok4", 0, "24h0m0s 96h0m0s"},
+		"an older commit failed, later": {"3bok2 4afailed1 6cok3", 0, "24h0m0s 72h0m0s"},
+	} {
+		var history []Result
+		for i, w := range strings.Fields(tt.history) {
+			var d int
+			var rest string
+			_, _ = fmt.Sscanf(w, "%d%s", &d, &rest)
+			rest, kind, _ := strings.Cut(rest, ":")
+			last := len(rest) - 1
+			h := Result{Commit: rest[:1], Status: note.Status(rest[1:last]), Record: note.Record{At: day(d, 0), Op: note.Deploy, Run: fmt.Sprint(i), Inputs: strings.Trim(rest[last:], "-")}}
+			switch kind {
+			case "by":
+				h.Record.By = "Alice"
+			case "dirty":
+				h.Record.Dirty = true
+			case "destroy", "drift":
+				h.Record.Op = kind
+			}
+			history = append(history, h)
+		}
+		since := time.Time{}
+		if tt.since > 0 {
+			since = day(tt.since, 0)
+		}
+		got := strings.Trim(fmt.Sprint(leadTimes(history, written, since)), "[]")
+		if got != tt.want {
+			t.Errorf("%s: %q, not %q", name, got, tt.want)
+		}
+	}
+}
+
 // A deployment of several stacks is one, and has failed if any of them has.
 func TestFiguresOfRuns(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ type Options struct {
 	MaxStacks int
 }
 
-// DefaultMaxStacks is a sensible Options.MaxStacks: fourteen series each, and four for each plan.
+// DefaultMaxStacks is a sensible Options.MaxStacks: fifteen series each, and four for each plan.
 const DefaultMaxStacks = 1000
 
 // So many targets, and operations, have series of their own; those of all others
@@ -57,6 +57,8 @@ var (
 		"How long the command of the latest record ran.", []string{"stack", "target", "op"}, nil)
 	planDesc = prometheus.NewDesc("tmnotes_stack_planned_resources",
 		"Resources that the plan of the stack's latest record of the operation changes, by action; absent if that is not known.", []string{"stack", "target", "op", "action"}, nil)
+	deployedDesc = prometheus.NewDesc("tmnotes_stack_deployed_commit_timestamp_seconds",
+		"The commit time of what was deployed last with success; from there to tmnotes_stack_last_success_timestamp_seconds is its lead time.", []string{"stack", "target"}, nil)
 	omittedDesc = prometheus.NewDesc("tmnotes_stacks_without_series",
 		"Stacks that have no tmnotes_stack_ series since there are more than the limit; 0 if all have.", nil, nil)
 	fetchDesc = prometheus.NewDesc("tmnotes_last_fetch_timestamp_seconds",
@@ -80,7 +82,7 @@ func NewCollector(s *gitstate.Store, opt Options) *Collector { return &Collector
 
 // Describe names the metrics.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{stacksDesc, resultsDesc, deploymentsDesc, statusDesc, runDesc, successDesc, durationDesc, planDesc, omittedDesc, fetchDesc, unpushedDesc, oldestDesc} {
+	for _, d := range []*prometheus.Desc{stacksDesc, resultsDesc, deploymentsDesc, statusDesc, runDesc, successDesc, durationDesc, planDesc, deployedDesc, omittedDesc, fetchDesc, unpushedDesc, oldestDesc} {
 		ch <- d
 	}
 }
@@ -131,6 +133,11 @@ func (c *Collector) collect(ctx context.Context, ch chan<- prometheus.Metric) er
 	for _, s := range shown {
 		for _, is := range stackStatuses {
 			gauge(statusDesc, number(s.status == is), s.path, s.target, string(is))
+		}
+		if l := s.ops[note.Deploy]; l.OKCommit != "" {
+			if at := st.DeployedTime(&l); !at.IsZero() {
+				gauge(deployedDesc, seconds(at), s.path, s.target)
+			}
 		}
 		for _, op := range []string{note.Deploy, note.Drift} {
 			l, has := s.ops[op]

@@ -59,7 +59,11 @@ func history(t *testing.T) (*gittest.Repo, *gitstate.Store) {
 			t.Fatal(err)
 		}
 		r.Prev = l.Runs()
-		if err := s.Writer("R").Append(head, r); err != nil {
+		of := []*note.Record{r}
+		if stack == "/prod/db" {
+			of = append(of, &note.Record{At: at(n), Event: note.Started, Op: op, Run: r.Run, CommitTime: at(-30).Unix()})
+		}
+		if err := s.Writer("R").Append(head, of...); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -85,6 +85,10 @@ var commandTexts = map[string]commandText{
 	"blame": {"look", []string{"op", "target", "format"}, []example{
 		{"Since when a stack fails, and what changed before", "tmnotes blame /prod/db"},
 	}},
+	"where": {"look", []string{"target", "format"}, []example{
+		{"Which stacks have what a commit changed, and why the others do not", "tmnotes where HEAD~1"},
+		{"How far a pull request has got in production", "tmnotes where --target prod '#12'"},
+	}},
 	"flaky": {"look", []string{"since", "op", "target", "format"}, []example{
 		{"Flaky stacks of the last month", "tmnotes flaky --since '1 month ago'"},
 	}},

@@ -257,12 +257,14 @@ func (y *year) push() {
 		if len(y.mains) < 2 {
 			break
 		}
-		args := []string{"revert", "--no-edit", y.mains[max(1, len(y.mains)-1-y.random.IntN(3))]}
+		of := max(1, len(y.mains)-1-y.random.IntN(3))
+		args := []string{"revert", "--no-edit", y.mains[of]}
 		if y.command("author", "git", "rev-parse", "-q", "--verify", args[2]+"^2").Run() == nil {
 			args = append(args, "-m", "1")
 		}
 		if y.try(args...) {
 			y.happened["reverts"]++
+			y.reverted[of] = append(y.reverted[of], len(y.mains))
 		}
 	}
 	y.grown()

@@ -38,6 +38,7 @@ type year struct {
 	cached   int // the newest commit that the cache has, as an index in mains
 	happened map[string]int
 	executed map[string]int // by why
+	reverted map[int][]int  // commit → those that revert it, as indices in mains
 }
 
 // deployed is what there really is of a stack in a target.
@@ -378,7 +379,7 @@ func TestYear(t *testing.T) {
 		seed = anySeed()
 	}
 	t.Logf("-year %d", seed)
-	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, hidden: map[string][]*deployed{}, vanished: map[string][]*deployed{}, vague: map[string]bool{}, looked: map[string]map[int]bool{}, happened: map[string]int{}, executed: map[string]int{}, around: map[string]surroundings{}}
+	y := &year{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), truth: map[string]map[string]string{}, real: map[string]*deployed{}, hidden: map[string][]*deployed{}, vanished: map[string][]*deployed{}, vague: map[string]bool{}, looked: map[string]map[int]bool{}, happened: map[string]int{}, executed: map[string]int{}, around: map[string]surroundings{}, reverted: map[int][]int{}}
 	y.script("provision", provision)
 	y.found()
 	begin := time.Now()
@@ -391,9 +392,12 @@ func TestYear(t *testing.T) {
 		y.faults()
 		y.moves()
 		y.day()
+		if !testing.Short() || y.step%8 == 0 {
+			y.where()
+		}
 	}
 	t.Logf("%d commits, %d of them of main; %d pipelines; %v; executed: %v", y.version, len(y.mains), y.pipes, y.happened, y.executed)
-	for _, what := range []string{"squash merges", "merges", "cherry-picks", "reverts", "rollbacks", "late pipelines", "kills", "workspaces", "backends", "values", "ignored code", "caches"} {
+	for _, what := range []string{"squash merges", "merges", "cherry-picks", "reverts", "rollbacks", "late pipelines", "kills", "workspaces", "backends", "values", "ignored code", "caches", "asked where", "there"} {
 		if y.happened[what] == 0 && y.step > 100 {
 			t.Errorf("there were no %s in this year, which says little", what)
 		}

@@ -35,6 +35,7 @@ type Inputs struct {
 }
 
 type stackInputs struct {
+	id     string
 	digest string
 	err    error
 	parts  []part
@@ -265,6 +266,7 @@ func (c *collector) stack(tree *config.Tree, s *stackInputs) error {
 	if err != nil {
 		return err
 	}
+	s.id = strings.ToLower(st.ID)
 	w := walk{collector: c, stackInputs: s, stack: dir, root: dir, seen: map[string]bool{}}
 	if at, e, _ := c.t.resolve(dir); e.mode == modeGitlink {
 		w.add(kindFile, at, e) // a stack in a submodule

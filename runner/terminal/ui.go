@@ -96,11 +96,11 @@ func (u *Printer) Paint(color, s string) string {
 // StatusColor is the colour of a status; "" is none.
 func StatusColor(status string) string {
 	switch status {
-	case "ok":
+	case "ok", "deployed":
 		return Green
 	case "failed", "interrupted":
 		return Red
-	case "blocked", "canceled", "drifted", "triggered", "orphaned":
+	case "blocked", "canceled", "drifted", "triggered", "orphaned", "reverted", "unknown":
 		return Yellow
 	}
 	return ""

@@ -1,0 +1,260 @@
+package gitstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
+)
+
+// Change is what a commit changed against its first parent, or a pull request against
+// what it was made from.
+type Change struct {
+	Commit Commit
+	Author string
+	From   string // the commit before; "" of the first commit
+	PR     int    // the number that it was asked for by, 0 if by a commit
+}
+
+// ChangeOf finds a commit by anything that git takes for a name of one. Its parent has to
+// be here, too.
+func (s *Store) ChangeOf(rev string) (c Change, err error) {
+	if c.Commit, err = s.Resolve(rev); err != nil {
+		return c, err
+	}
+	o, err := s.repo.Commit(c.Commit.Hash)
+	if err != nil {
+		return c, err
+	}
+	c.Author = o.Author.Name
+	if len(o.ParentHashes) == 0 {
+		return c, nil
+	}
+	c.From = o.ParentHashes[0].String()
+	if has, err := s.Has(c.From); err != nil || has {
+		return c, err
+	}
+	return c, fmt.Errorf("%s, the parent of %s, is not in this clone; `git fetch --unshallow` brings the history", note.Short(c.From), note.Short(c.Commit.Hash))
+}
+
+// ErrNoPR is returned by [Store.PullRequest] where nothing here names it.
+var ErrNoPR = errors.New("nothing in this clone is of it")
+
+// How the merge of a pull request of some number is called: by GitHub, Gitea and Forgejo,
+// Bitbucket, Azure and GitLab; and what squashing it leaves on one commit, or rebasing on several.
+const (
+	mergedAs = `^Merge pull request #%[1]d |^Merge pull request '.*' \(#%[1]d\) |\(pull request #%[1]d\)$|^Merged PR %[1]d: |See merge request [^ ]*!%[1]d$`
+	namedAs  = `\(#%[1]d\)$`
+)
+
+// PullRequest is what a pull or merge request changed, as far as this clone knows: what
+// commits on the first-parent line of mainline (names of commits, of which some may not
+// be here) say that they merged, or else a ref of the request as forges have them.
+func (s *Store) PullRequest(ctx context.Context, n int, mainline ...string) (c Change, err error) {
+	var tips []string
+	for _, m := range mainline {
+		if t, err := s.Resolve(m); err == nil && !slices.Contains(tips, t.Hash) {
+			tips = append(tips, t.Hash)
+		}
+	}
+	defer func() { c.PR = n }()
+	if first, last, err := s.mergeOf(ctx, n, tips); err != nil {
+		return c, err
+	} else if last != "" {
+		before, err := s.ChangeOf(first)
+		if err != nil {
+			return c, err
+		}
+		c, err = s.ChangeOf(last)
+		c.From = before.From
+		return c, err
+	}
+	for _, ref := range []string{"refs/pull/%d/head", "refs/merge-requests/%d/head", "refs/remotes/origin/pr/%d", "refs/pull/%d/merge^2", "refs/remotes/pull/%d/head"} {
+		tip, err := s.Resolve(fmt.Sprintf(ref, n))
+		if err != nil {
+			continue
+		}
+		if c, err = s.ChangeOf(tip.Hash); err != nil || len(tips) == 0 {
+			return c, err
+		}
+		// Of a head that the mainline has as its own no more than its last commit can be told.
+		if base, err := s.repo.Git(ctx, nil, "merge-base", tips[0], tip.Hash); err == nil && strings.TrimSpace(base) != tip.Hash {
+			c.From = strings.TrimSpace(base)
+		}
+		return c, nil
+	}
+	return c, ErrNoPR
+}
+
+// mergeOf finds the first and the last of the commits by which the mainline got a request.
+func (s *Store) mergeOf(ctx context.Context, n int, tips []string) (first, last string, err error) {
+	if len(tips) == 0 {
+		return "", "", nil
+	}
+	args := []string{"log", "--no-show-signature", "--first-parent", "-z", "-E", "--grep=[#!]" + strconv.Itoa(n), "--grep=PR " + strconv.Itoa(n) + ":", "--format=%H %P%n%B"}
+	out, err := s.repo.Git(ctx, nil, append(append(args, tips...), "--")...)
+	if err != nil {
+		return "", "", fmt.Errorf("looking for the merge of #%d: %w", n, err)
+	}
+	merge, named := regexp.MustCompile("(?m)"+fmt.Sprintf(mergedAs, n)), regexp.MustCompile(fmt.Sprintf(namedAs, n))
+	parent := ""
+	for entry := range strings.SplitSeq(out, "\x00") {
+		names, message, _ := strings.Cut(entry, "\n")
+		ids := append(strings.Fields(names), "", "")
+		subject, _, _ := strings.Cut(message, "\n")
+		switch {
+		case merge.MatchString(message) && last == "":
+			return ids[0], ids[0], nil
+		case !named.MatchString(subject):
+		case last == "":
+			first, last, parent = ids[0], ids[0], ids[1]
+		case parent == ids[0]: // one of several that were rebased
+			first, parent = ids[0], ids[1]
+		}
+	}
+	return first, last, nil
+}
+
+// At is a file of a commit, by its project path.
+type At struct{ Commit, File string }
+
+// FileIDs are the objects that files are at commits, all of which are here; "" of a file
+// that a commit has not.
+func (s *Store) FileIDs(ctx context.Context, of []At) (map[At]string, error) {
+	ids := make(map[At]string, len(of))
+	var ask strings.Builder
+	var asked []At
+	for _, at := range of {
+		if _, known := ids[at]; known || strings.ContainsAny(at.File, "\n\x00") {
+			continue
+		}
+		if ids[at] = ""; at.Commit == "" {
+			continue
+		}
+		asked = append(asked, at)
+		ask.WriteString(at.Commit + ":" + strings.TrimPrefix(at.File, "/") + "\n")
+	}
+	if len(asked) == 0 {
+		return ids, nil
+	}
+	out, err := s.repo.Git(ctx, strings.NewReader(ask.String()), "cat-file", "--batch-check=%(objectname)")
+	if err != nil {
+		return nil, fmt.Errorf("reading what files are at commits: %w", err)
+	}
+	i := 0
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSuffix(line, "\n"); i < len(asked) && !strings.HasSuffix(line, " missing") && !strings.Contains(line, " ") {
+			ids[asked[i]] = line
+		}
+		i++
+	}
+	return ids, nil
+}
+
+// HasBlob reports whether a file anywhere below a folder of a commit is an object.
+func (s *Store) HasBlob(ctx context.Context, commit, folder, id string) (bool, error) {
+	args := []string{"ls-tree", "-r", "--full-tree", commit}
+	if folder = strings.Trim(folder, "/"); folder != "" {
+		args = append(args, "--", folder)
+	}
+	out, err := s.repo.Git(ctx, nil, args...)
+	return strings.Contains(out, " "+id+"\t"), err
+}
+
+// Before tells which of some commits, which are here, are those named or ancestors of one of them.
+func (s *Store) Before(ctx context.Context, commits, of []string) (map[string]bool, error) {
+	before := map[string]bool{}
+	if len(of) == 0 {
+		return before, nil
+	}
+	stdin := strings.Join(of, "\n") + "\n"
+	for _, c := range commits {
+		stdin += "^" + c + "\n"
+	}
+	out, err := s.repo.Git(ctx, strings.NewReader(stdin), "rev-list", "--stdin")
+	if err != nil {
+		return nil, fmt.Errorf("comparing commits: %w", err)
+	}
+	after := map[string]bool{}
+	for line := range strings.Lines(out) {
+		after[strings.TrimSpace(line)] = true
+	}
+	for _, c := range of {
+		before[c] = !after[c]
+	}
+	return before, nil
+}
+
+// Landed are the commits in the history of some tips, none of them in that of the change,
+// where all files that the change is about are as the change, or a ref that has it, left them:
+// those that it was squashed, rebased or picked to.
+func (s *Store) Landed(ctx context.Context, c Change, files, tips []string) (landed []string, err error) {
+	to := c.Commit.Hash
+	stdin := "^" + to + "\n" + strings.Join(tips, "\n") + "\n--\n"
+	for _, file := range files {
+		stdin += ":(top,literal)" + strings.TrimPrefix(file, "/") + "\n"
+	}
+	out, err := s.repo.Git(ctx, strings.NewReader(stdin), "rev-list", "--stdin")
+	if err != nil {
+		return nil, fmt.Errorf("looking for what %s became: %w", note.Short(to), err)
+	}
+	candidates := strings.Fields(out)
+	if len(candidates) == 0 {
+		return nil, nil
+	}
+	refs, err := s.repo.Git(ctx, nil, "for-each-ref", "--count=50", "--format=%(objectname)", "--contains="+to, "refs/heads", "refs/remotes", "refs/pull", "refs/merge-requests")
+	if err != nil {
+		return nil, fmt.Errorf("looking for branches with %s: %w", note.Short(to), err)
+	}
+	images := unique(append([]string{to}, strings.Fields(refs)...))
+	var ask []At
+	for _, commit := range slices.Concat(candidates, images, []string{c.From}) {
+		for _, file := range files {
+			ask = append(ask, At{commit, file})
+		}
+	}
+	ids, err := s.FileIDs(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	same := func(a, b string) bool {
+		return !slices.ContainsFunc(files, func(file string) bool { return ids[At{a, file}] != ids[At{b, file}] })
+	}
+	images = slices.DeleteFunc(images, func(image string) bool { return image != to && same(image, c.From) })
+	for _, k := range candidates {
+		if slices.ContainsFunc(images, func(image string) bool { return same(k, image) }) {
+			landed = append(landed, k)
+		}
+	}
+	return landed, nil
+}
+
+func unique(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+var revertsCommit = regexp.MustCompile(`This reverts commit ([0-9a-f]{7,64})`)
+
+// Reverts are the commits in the history of some tips, and not in that of another, that say
+// which one they revert, with that one's name, or its beginning.
+func (s *Store) Reverts(ctx context.Context, after string, tips []string) (map[string]string, error) {
+	stdin := "^" + after + "\n" + strings.Join(tips, "\n") + "\n"
+	out, err := s.repo.Git(ctx, strings.NewReader(stdin), "log", "--stdin", "--no-show-signature", "-z", "--fixed-strings", "--grep=This reverts commit ", "--format=%H%n%B")
+	if err != nil {
+		return nil, fmt.Errorf("looking for reverts: %w", err)
+	}
+	found := map[string]string{}
+	for entry := range strings.SplitSeq(out, "\x00") {
+		commit, message, _ := strings.Cut(entry, "\n")
+		if m := revertsCommit.FindStringSubmatch(message); m != nil {
+			found[commit] = m[1]
+		}
+	}
+	return found, nil
+}
