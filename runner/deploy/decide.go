@@ -8,6 +8,7 @@ import (
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
+	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // Whether a stack need be run is decided when it is selected, and again where something has
@@ -45,6 +46,7 @@ type Rules struct {
 	Resume   bool // leave out what succeeded here, whatever the operation is
 	Rollback bool // also where something newer is deployed
 	InRun    bool // leave out what succeeded in this run, of which this is another try
+	Gone     bool // leave out what is destroyed
 }
 
 // facts are what is known of a stack when it is decided about.
@@ -66,6 +68,9 @@ func (f *facts) places() []gitstate.Latest { return append([]gitstate.Latest{f.l
 // decide says whether a stack need be run. It reads nothing.
 func decide(r *Planned, f *facts, rules Rules) Decision {
 	deploy := r.Op.Name == note.Deploy
+	if l := &f.latest; rules.Gone && query.Destroyed(l) && note.Op(r.Op.Name).Deploys() {
+		return Decision{Done, "run " + l.Run + " has destroyed it"}
+	}
 	if deploy || rules.Resume {
 		if done, why := f.done(r); done && !rules.Force && !f.anew {
 			return Decision{Done, why}
@@ -134,7 +139,7 @@ func (n *Session) factsOf(ctx context.Context, st *gitstate.State, paths []strin
 		r := n.Planned(path)
 		f := &facts{commit: n.Commit.Hash, run: n.RunID}
 		known[path] = f
-		if r.Op.Name != note.Deploy && !rules.Resume && !rules.InRun {
+		if r.Op.Name != note.Deploy && !rules.Resume && !rules.InRun && !rules.Gone {
 			continue
 		}
 		var err error
