@@ -274,16 +274,17 @@ const tried = "it was not destroyed"
 // end tells what was left out, and removes the work trees of what is destroyed.
 func (r *orphanRun) end() error {
 	r.found.Next(r.gone)
-	var by []query.StackView
+	first := ""
 	for _, x := range r.found.All {
 		if x.Blocked != "" && x.Blocked != tried && x.Blocked != query.NotAsked {
 			r.u.Warn(fmt.Sprintf("%s is not destroyed: %s", x.Path, x.Blocked))
 			r.count[runner.StatusBlocked]++
-			x.Status = note.Orphaned
-			by = append(by, x.StackView)
+			first = cmp.Or(first, x.ID, x.Path)
 		}
 	}
-	hintByHand(r.u, by, r.o.Select.Target)
+	if first != "" {
+		r.u.Say("if one was destroyed otherwise, record that: tmnotes mark --op destroy --reason '…' %s%s", ofTarget(r.o.Select.Target), shellQuote(first))
+	}
 	for commit, dir := range r.trees {
 		left := slices.ContainsFunc(r.found.All, func(x *query.Orphan) bool { return x.Commit == commit && !r.gone[x] })
 		if r.o.Exec.DryRun && slices.Contains(r.made, dir) || !left && !r.o.Exec.DryRun && !command.Harmless(r.o.Command, r.env.Environ) {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -18,17 +17,6 @@ func hintOrphans(u *ui, stacks []query.StackView, target string) {
 	x, of := stacks[i], ofTarget(target)
 	u.Say("orphaned: what it deployed may still be there. To destroy it: tmnotes run --orphaned %s-- terraform init, then tmnotes run --orphaned %s-- terraform destroy (if the record is wrong: tmnotes forget --reason '…' %s--stack %s %s)",
 		of, of, of, shellQuote(x.Path), note.Short(x.Deploy.Commit))
-}
-
-// hintByHand says how the first of some orphaned stacks is destroyed otherwise.
-func hintByHand(u *ui, stacks []query.StackView, target string) {
-	if len(stacks) == 0 {
-		return
-	}
-	x, of := stacks[0], ofTarget(target)
-	path := shellQuote(cmp.Or(strings.TrimPrefix(x.Path, "/"), "."))
-	u.Say("by hand: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s%s",
-		note.Short(x.Gone.Last), path, path, of, shellQuote(cmp.Or(x.ID, x.Path)))
 }
 
 func ofTarget(target string) string {

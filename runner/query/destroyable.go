@@ -316,7 +316,7 @@ func (o *Orphanage) Narrow(below string) (others int) {
 	for _, x := range o.All {
 		if !isBelow(x.Path, below) {
 			others++
-			x.Blocked = cmp.Or(x.Blocked, NotAsked)
+			x.Blocked = NotAsked
 		}
 	}
 	return others
