@@ -3,12 +3,14 @@ package project
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/terramate-io/terramate/config"
+	"github.com/terramate-io/terramate/printer"
 
 	"github.com/tmnotes/tmnotes/runner"
 )
@@ -115,7 +117,10 @@ func stackFile(root string, s runner.Stack) error {
 
 // relate finds out what each of all stacks comes after, and takes outputs of.
 func (p *Project) relate(all []runner.Stack, r *Relations) error {
+	stderr := printer.Stderr
+	printer.Stderr = printer.NewPrinter(io.Discard) // what is wrong at another commit is over
 	graph, err := p.Graph(all)
+	printer.Stderr = stderr
 	if err != nil {
 		return err
 	}

@@ -141,6 +141,9 @@ func (o *Orphanage) blocked(x *Orphan) (string, error) {
 	if i := slices.IndexFunc(o.Head.Stacks, func(s runner.Stack) bool { return s.Path == x.Path || s.Path == x.At.Path }); i >= 0 {
 		return "HEAD has another stack at its path, " + o.Head.Stacks[i].Path + ", whose resources may be the same", nil
 	}
+	if x.ID != "" && l.Record.ID == "" {
+		return "a stack without an id was deployed at its path later: which resources are whose cannot be told", nil
+	}
 	if x.Commit == "" {
 		return fmt.Sprintf("%s, at which it is recorded, has no such stack", note.Short(cmp.Or(l.OKCommit, l.Commit))), nil
 	}
