@@ -28,7 +28,7 @@ import (
 // that is typed next. Each commit is a run of its own, since a success is recorded only on the commit it ran on.
 
 func orphanedFlags() []cli.Flag {
-	return []cli.Flag{&cli.BoolFlag{Name: "orphaned", Usage: "run in the stacks that are gone from HEAD and were not destroyed, as they were deployed last, in reverse order; for destroying them"}}
+	return []cli.Flag{&cli.BoolFlag{Name: "orphaned", Usage: "run in the stacks that are gone from HEAD and not destroyed, as they were deployed last, to destroy them"}}
 }
 
 // orphanedFlagsNot are the flags that say which stacks run, or how a deployment does.
@@ -106,8 +106,11 @@ func runOrphaned(c *cli.Context, env Env, cmd []string) error {
 		return err
 	}
 	for batch := r.found.Next(r.gone); len(batch) > 0 && c.Context.Err() == nil; batch = r.found.Next(r.gone) {
+		began := len(r.count) > 0
 		if err := r.run(batch); err != nil {
-			r.err = err
+			if r.err = err; began && exitCode(err) == exitUsage {
+				r.err = &exitError{exitFailed, err}
+			}
 			break
 		}
 	}
@@ -242,8 +245,8 @@ func (r *orphanRun) run(batch []*query.Orphan) error {
 	if out.Interrupted || out.Stopped != nil || err != nil && exitCode(err) == exitUsage {
 		return err
 	}
-	if exitCode(cmp.Or(r.err, err)) != exitFailed {
-		r.err = cmp.Or(err, r.err)
+	if err != nil && (r.err == nil || exitCode(r.err) == exitNotPushed) {
+		r.err = err
 	}
 	return nil
 }
@@ -279,7 +282,9 @@ func (r *orphanRun) end() error {
 		if x.Blocked != "" && x.Blocked != tried && x.Blocked != query.NotAsked {
 			r.u.Warn(fmt.Sprintf("%s is not destroyed: %s", x.Path, x.Blocked))
 			r.count[runner.StatusBlocked]++
-			first = cmp.Or(first, x.ID, x.Path)
+			if !strings.Contains(x.Blocked, " depends on it") {
+				first = cmp.Or(first, x.ID, x.Path)
+			}
 		}
 	}
 	if first != "" {
@@ -301,14 +306,14 @@ func (r *orphanRun) end() error {
 		r.u.Say("all: %s, at %d commits", strings.Join(parts, ", "), len(r.trees))
 	}
 	switch {
-	case r.err != nil:
-		return r.err
-	case r.c.Context.Err() != nil:
-		return deploy.ErrInterrupted
-	case r.count[runner.StatusBlocked] > 0:
+	case r.err == nil && r.c.Context.Err() != nil:
+		return &exitError{code: exitInterrupted}
+	case r.count[runner.StatusBlocked] > 0 && r.err == nil:
 		return &exitError{code: exitFailed}
+	case r.count[runner.StatusBlocked] > 0 && exitCode(r.err) == exitNotPushed:
+		return &exitError{exitFailed, r.err}
 	}
-	return nil
+	return r.err
 }
 
 // check says why an orphan must not be destroyed at a place. Where its state is a file beside the code, the work tree
