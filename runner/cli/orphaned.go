@@ -218,12 +218,15 @@ func (r *orphanRun) run(batch []*query.Orphan) error {
 		o.Run = r.store.NewRun()
 	}
 	byPath := map[string]*query.Orphan{}
-	o.Gone = &deploy.Gone{Check: func(s runner.Stack, at command.Place, destroys bool) string {
+	o.Gone = &deploy.Gone{Known: map[string][]string{}, Check: func(s runner.Stack, at command.Place, destroys bool) string {
 		return r.check(byPath[s.Path], at, dir, destroys)
 	}}
 	for _, x := range batch {
 		byPath[x.At.Path] = x
 		o.Gone.Paths = append(o.Gone.Paths, x.At.Path)
+		if o.Gone.Known[x.At.Path], err = r.found.Runs(x); err != nil {
+			return err
+		}
 		if x.Deploy.OKDirty && x.Commit == x.Deploy.OKCommit {
 			r.u.Warn(fmt.Sprintf("%s was deployed with uncommitted changes, which %s has not", x.Path, note.Short(commit)))
 		}
@@ -263,8 +266,12 @@ func (r *orphanRun) took(x *chosen, out *deploy.Outcome, of map[string]*query.Or
 		switch status := came[path]; {
 		case !slices.Contains(x.Order, path):
 			orphan.Blocked = "it is not in the work tree of " + note.Short(orphan.Commit)
-		case status == runner.StatusOK || status == runner.StatusSkipped || off || x.Exec.DryRun || !slices.Contains(x.Ops, note.Destroy):
+		case x.Exec.DryRun || !slices.Contains(x.Ops, note.Destroy):
 			r.gone[orphan] = true
+		case status == runner.StatusOK, (status == runner.StatusSkipped || off) && r.found.IsDestroyed(orphan):
+			r.gone[orphan] = true
+		case status == runner.StatusSkipped || off:
+			orphan.Blocked = "another run is at it"
 		default:
 			orphan.Blocked = tried
 		}

@@ -283,7 +283,11 @@ func (x *Plan) decide(ctx context.Context) (err error) {
 		}
 	}
 	x.Exec.Skip = map[string]bool{}
-	for path := range x.Off {
+	for path, off := range x.Off {
+		if off.Verdict == Kept { // what it depends on is not skipped over
+			delete(x.Off, path)
+			continue
+		}
 		x.Exec.Skip[path] = true
 	}
 	x.Todo = x.todo()

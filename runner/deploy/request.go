@@ -42,7 +42,7 @@ type Request struct {
 
 // rules are those that it says.
 func (r *Request) rules() Rules {
-	return Rules{Force: r.Force, Resume: r.Resume, Rollback: r.Rollback, InRun: r.Leg != nil && !r.Leg.Aside && !r.Leg.Anew, Gone: r.Gone != nil}
+	return Rules{Force: r.Force, Resume: r.Resume, Rollback: r.Rollback, InRun: r.Leg != nil && !r.Leg.Aside && !r.Leg.Anew, Gone: r.Gone}
 }
 
 // decides reports whether what is executed depends on what is deployed: whose state is it then

@@ -37,6 +37,29 @@ func (o *Orphanage) Misplaced(x *Orphan, base string, at command.Place, code boo
 	return o.shared(x, at, tree)
 }
 
+// Runs are those that were at an orphan last, wherever it is deployed.
+func (o *Orphanage) Runs(x *Orphan) ([]string, error) {
+	runs := x.Deploy.Runs()
+	for _, p := range o.state.Places(x.slot()) {
+		l, err := o.state.LatestAt(note.Slot{ID: x.ID, Path: x.Path, Target: p.Target, Op: note.Deploy}, p.Backend)
+		if err != nil {
+			return nil, err
+		}
+		runs = append(runs, l.Runs()...)
+	}
+	return runs, nil
+}
+
+// IsDestroyed reports whether an orphan is destroyed by now, by whomever.
+func (o *Orphanage) IsDestroyed(x *Orphan) bool {
+	st, err := o.store.State(o.ctx)
+	if err != nil {
+		return false
+	}
+	l, err := st.Latest(x.slot())
+	return err == nil && Destroyed(&l)
+}
+
 func (x *Orphan) slot() note.Slot {
 	return note.Slot{ID: x.ID, Path: x.Path, Target: x.Target, Op: note.Deploy}
 }
