@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -218,13 +219,13 @@ func (r *orphanRun) run(batch []*query.Orphan) error {
 		o.Run = r.store.NewRun()
 	}
 	byPath := map[string]*query.Orphan{}
-	o.Gone = &deploy.Gone{Known: map[string][]string{}, Check: func(s runner.Stack, at command.Place, destroys bool) string {
+	o.Gone = &deploy.Gone{Since: map[string]time.Time{}, Check: func(s runner.Stack, at command.Place, destroys bool) string {
 		return r.check(byPath[s.Path], at, dir, destroys)
 	}}
 	for _, x := range batch {
 		byPath[x.At.Path] = x
 		o.Gone.Paths = append(o.Gone.Paths, x.At.Path)
-		if o.Gone.Known[x.At.Path], err = r.found.Runs(x); err != nil {
+		if o.Gone.Since[x.At.Path], err = r.found.Latest(x); err != nil {
 			return err
 		}
 		if x.Deploy.OKDirty && x.Commit == x.Deploy.OKCommit {

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
@@ -15,8 +16,8 @@ import (
 // Gone are the stacks of a run that are none of HEAD's, at a commit that had them.
 type Gone struct {
 	Paths []string // nothing else runs, whoever wants it
-	// Known are the runs that were at a stack, by path, when it was found to be gone.
-	Known map[string][]string
+	// Since is the time of the latest record of each, by path, when it was found to be gone.
+	Since map[string]time.Time
 	// Check is asked when a stack is about to start: whether what would be destroyed at its place is what
 	// the stack has deployed. It says why it is not, or cannot be told; destroys says that the command destroys.
 	Check func(stack runner.Stack, at command.Place, destroys bool) (blocked string)
@@ -37,7 +38,7 @@ func (g *Gone) over(r *Planned, l *gitstate.Latest) Decision {
 		return Decision{}
 	case query.Destroyed(l):
 		return Decision{Done, "run " + l.Run + " has destroyed it"}
-	case l.Op != note.Destroy && !slices.Contains(g.Known[r.Stack.Path], l.Run):
+	case l.Op != note.Destroy && l.At.After(g.Since[r.Stack.Path]):
 		return Decision{Kept, "run " + l.Run + " deploys it, although it is gone from HEAD"}
 	}
 	return Decision{}

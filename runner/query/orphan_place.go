@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 	"github.com/tmnotes/tmnotes/runner/command"
@@ -37,17 +38,20 @@ func (o *Orphanage) Misplaced(x *Orphan, base string, at command.Place, code boo
 	return o.shared(x, at, tree)
 }
 
-// Runs are those that were at an orphan last, wherever it is deployed.
-func (o *Orphanage) Runs(x *Orphan) ([]string, error) {
-	runs := x.Deploy.Runs()
-	for _, p := range o.state.Places(x.slot()) {
-		l, err := o.state.LatestAt(note.Slot{ID: x.ID, Path: x.Path, Target: p.Target, Op: note.Deploy}, p.Backend)
+// Latest is the time of the latest record of an orphan, wherever it is deployed.
+func (o *Orphanage) Latest(x *Orphan) (at time.Time, err error) {
+	of := x.slot()
+	for _, p := range o.state.Places(of) {
+		of.Target = p.Target
+		l, err := o.state.LatestAt(of, p.Backend)
 		if err != nil {
-			return nil, err
+			return at, err
 		}
-		runs = append(runs, l.Runs()...)
+		if l.At.After(at) {
+			at = l.At
+		}
 	}
-	return runs, nil
+	return at, nil
 }
 
 // IsDestroyed reports whether an orphan is destroyed by now, by whomever.
