@@ -129,14 +129,16 @@ func (r *orphanRun) find(dir string) (err error) {
 	if err := p.NeedsTarget(base); err != nil {
 		return err
 	}
-	if err := p.CheckSafeguards(ctx, r.o.Safeguards, project.Selection{Target: base}, true); err != nil {
-		return fmt.Errorf("%w; nothing was executed", err)
+	world := env.world(r.u)
+	safe := deploy.Request{Safeguards: r.o.Safeguards, Select: project.Selection{Target: base}}
+	safe.Exec.DryRun = true // HEAD is what counts, not the files
+	if err := world.CheckSafeguards(ctx, r.store, p, &safe); err != nil {
+		return err
 	}
 	route, err := r.o.Sync.Route(r.store, p.DefaultRemote(), env.ci(), note.Destroy)
 	if err != nil {
 		return err
 	}
-	world := env.world(r.u)
 	if err := world.Fetch(ctx, r.store, route); err != nil {
 		return err
 	}

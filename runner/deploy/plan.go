@@ -119,7 +119,7 @@ func (x *Plan) selectStacks(ctx context.Context) ([]runner.Stack, error) {
 		return nil, err
 	}
 	selected = x.Gone.pick(selected)
-	if err := x.checkSafeguards(ctx); err != nil {
+	if err := x.CheckSafeguards(ctx, x.Store, x.project, &x.Request); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack
