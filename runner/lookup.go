@@ -14,6 +14,9 @@ func FindProgram(name, dir string, env []string) error {
 	return err
 }
 
+// LookPath is where the program is that a command with this name would start in dir with env.
+func LookPath(name, dir string, env []string) (string, error) { return lookPath(name, dir, env) }
+
 // Wrapper is the path of the script that the actions setup-terraform and setup-opentofu put
 // in a program's place, "" where it is the program itself. The script prints what the
 // program said and exits with 0 where that exited with 2: changes are not seen.

@@ -226,7 +226,7 @@ func TestDrift(t *testing.T) {
 	t.Parallel()
 	r := gittest.New(t)
 	s := serve(t, r.Dir, func(o *cloudapi.Options) { o.KeepLogs = "all" })
-	plan := &resources.ChangesetDetails{Provisioner: "terraform", ChangesetASCII: "  + will be created\n    password = \"hunter2\"\n", 
+	plan := &resources.ChangesetDetails{Provisioner: "terraform", ChangesetASCII: "  + will be created\n    password = \"hunter2\"\n",
 		ChangesetJSON: `{"format_version":"1.2","planned_values":{},"resource_changes":[{"address":"x.y","mode":"managed","change":{"actions":["create"],"after":{"password":"hunter2"}}}]}`}
 	s.drift(r.Head(), newStack("a"), drift.Drifted, plan)
 	s.drift(r.Head(), newStack("b"), drift.OK, nil)

@@ -75,6 +75,7 @@ func TestCompletionInShells(t *testing.T) {
 		{"run --wave tag", "tag:canary"},
 		{"run --target eu", "eu-west"},
 		{"run --op migr", "migrate-db"},
+		{"run --orph", "--orphaned"},
 		{"run --output gro", "grouped"},
 		{"run --changed --disable-safeguards outd", "outdated-code"},
 		{"log --run " + run[:24], run},

@@ -171,7 +171,7 @@ func parseStatusFilter(c *cli.Context) (query.StatusFilter, error) {
 			words = append(slices.Clone(words), string(note.Orphaned))
 		}
 		if flag == "status" && value == string(note.Orphaned) && c.Command.Name != "status" {
-			return f, fmt.Errorf("--status orphaned works in `tmnotes status` only: orphaned stacks cannot be run")
+			return f, fmt.Errorf("--status orphaned works in `tmnotes status` only; `tmnotes run --orphaned` destroys such stacks")
 		}
 		if !slices.Contains(words, value) {
 			return f, fmt.Errorf("--%s: unknown status %q%s; use one of %s", flag, value, query.DidYouMean(value, words, "%s"), strings.Join(words, ", "))

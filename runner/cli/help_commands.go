@@ -34,6 +34,7 @@ var commandTexts = map[string]commandText{
 		{"Look for it in a few stacks each time", "tmnotes run --op drift --oldest 50 -- terraform plan -detailed-exitcode"},
 		{"Canaries first, then the rest", "tmnotes run --wave tag:canary --wave '*' -- terraform apply -auto-approve"},
 		{"A deployment by a program of your own", "tmnotes run --op deploy --retry 2 -- ./deploy.sh"},
+		{"Destroy the stacks that are gone from the code", "tmnotes run --orphaned -- terraform destroy -auto-approve"},
 	}},
 	"script": {"deploy", nil, []example{
 		{"Deploy the stacks that changed, with the script \"deploy\"", "tmnotes script run --changed deploy"},
@@ -178,7 +179,7 @@ var flagGroups = []struct {
 	flags []string
 }{
 	{"Flags", nil},
-	{"Selection", []string{"changed", "git-change-base", "tags", "no-tags", "status", "deployment-status", "drift-status", "pending", "init", "oldest", "min-interval", "target", "no-recursive",
+	{"Selection", []string{"changed", "git-change-base", "tags", "no-tags", "status", "deployment-status", "drift-status", "pending", "init", "orphaned", "oldest", "min-interval", "target", "no-recursive",
 		"enable-change-detection", "disable-change-detection"}},
 	{"Dependencies", []string{"include-all-dependencies", "include-direct-dependencies", "only-all-dependencies", "only-direct-dependencies", "exclude-all-dependencies",
 		"include-all-dependents", "include-direct-dependents", "only-all-dependents", "only-direct-dependents", "exclude-all-dependents"}},

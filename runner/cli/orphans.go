@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -15,18 +14,16 @@ func hintOrphans(u *ui, stacks []query.StackView, target string) {
 	if i < 0 {
 		return
 	}
-	x := stacks[i]
-	name := shellQuote(x.Path)
-	if x.ID != "" {
-		name = shellQuote(x.ID)
+	x, of := stacks[i], ofTarget(target)
+	u.Say("orphaned: what it deployed may still be there. To destroy it: tmnotes run --orphaned %s-- terraform init, then tmnotes run --orphaned %s-- terraform destroy (if the record is wrong: tmnotes forget --reason '…' %s--stack %s %s)",
+		of, of, of, shellQuote(x.Path), note.Short(x.Deploy.Commit))
+}
+
+func ofTarget(target string) string {
+	if target == "" {
+		return ""
 	}
-	of := ""
-	if target != "" {
-		of = "--target " + target + " "
-	}
-	path := cmp.Or(strings.TrimPrefix(x.Path, "/"), ".")
-	u.Say("orphaned: what it deployed may still be there. To destroy it: git checkout %s -- %s && terraform -chdir=%s destroy; then record that: tmnotes mark --op destroy --reason '…' %s%s (and if the record is wrong: tmnotes forget --reason '…' %s--stack %s %s)",
-		note.Short(x.Gone.Last), shellQuote(path), shellQuote(path), of, name, of, shellQuote(x.Path), note.Short(x.Deploy.Commit))
+	return "--target " + target + " "
 }
 
 // shellQuote is a word as a shell reads it back.

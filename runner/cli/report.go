@@ -170,6 +170,9 @@ func (x *chosen) next(results []runner.Result) (lines []string) {
 	if deploys {
 		only = "what is not ok"
 	}
+	if x.Gone != nil && x.Planned(results[0].Stack.Path).Op.Name == note.Destroy {
+		deploys, only = true, "what is not destroyed"
+	}
 	if line := x.again(deploys); line != "" {
 		return append(lines, "next: "+line, "that runs only "+only)
 	}

@@ -27,11 +27,14 @@ func runCommand(env Env) *cli.Command {
 		Description: "Selects, orders and runs as `terramate run` does, with the same flags. A deployment (terraform, tofu or\n" +
 			"terragrunt apply of the whole stack, or --op deploy) skips the stacks that are deployed at this commit already.\n" +
 			"A stack that fails blocks the stacks that depend on it, and no others; of a command that changes nothing (plan, drift), none.",
-		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), issueFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
+		Flags: slices.Concat(chdirFlags(), selectionFlags(), statusFlags(), pendingFlags(), revisitFlags(), orphanedFlags(), targetFlags(), runFlags(), commandFlags(), executionFlags(), waveFlags(), planFlags(), issueFlags(), claimFlags(), legFlags(), syncFlags(), storeFlags()),
 		Action: func(c *cli.Context) error {
 			cmd := c.Args().Slice()
 			if len(cmd) == 0 || cmd[0] == "" {
 				return errNoCommand
+			}
+			if c.Bool("orphaned") {
+				return runOrphaned(c, env, cmd)
 			}
 			return run(c, env, cmd, commandTasks)
 		},
@@ -149,33 +152,38 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 		return false, err
 	}
 	defer x.Store.Close()
+	out, err := x.run(c)
+	return out.Overtaken, err
+}
+
+// run runs what was chosen, and tells of it. There is an outcome in any case.
+func (x *chosen) run(c *cli.Context) (out *deploy.Outcome, err error) {
 	if x.held = x.Held(); x.Exec.DryRun {
 		x.HoldBack() // shown, and not as what would run
 	}
 	x.say(c)
 	x.planned()
-	out := &deploy.Outcome{}
+	out = &deploy.Outcome{}
 	defer func() { x.ended(out, err) }()
 	ctx := c.Context
 	if len(x.Order) == 0 || len(x.Todo) == 0 && !x.Exec.DryRun {
-		overtaken, err := x.LookedAt(ctx)
-		if err == nil && len(x.o.reports) > 0 {
+		if out.Overtaken, err = x.LookedAt(ctx); err == nil && len(x.o.reports) > 0 {
 			x.writeReports(ctx)
 		}
-		return overtaken, err
+		return out, err
 	}
 	if err := deploy.CheckPrograms(x.Tasks, x.Todo); err != nil {
-		return false, err
+		return out, err
 	}
 	if err := limitDestroys(x.Session, x.Tasks, x.Todo, x.o.planFile, x.o.maxDestroy); err != nil {
-		return false, err
+		return out, err
 	}
 	if x.Exec.DryRun {
-		return false, dryRun(ctx, x)
+		return out, dryRun(ctx, x)
 	}
 	issues, err := newDriftIssues(c, env, x)
 	if err != nil {
-		return false, err
+		return out, err
 	}
 	keepPlans(x.Session, x.Tasks, x.o.planFile)
 	issues.watch(x.Tasks)
@@ -183,19 +191,19 @@ func runOnce(c *cli.Context, env Env, command []string, tasks work) (overtaken b
 	told := audience{u: x.u, run: telemetry.Run{Op: strings.Join(x.Ops, ","), Target: x.Select.Target, Job: x.CI.Job}, whole: true, onChange: settings.onChange.text(c, x.Store)}
 	end, err := told.follow(ctx, x.Session, x.Tasks, x.Todo)
 	if err != nil {
-		return false, err
+		return out, err
 	}
 	defer x.writeReports(ctx)
 	defer end()
 	began := time.Now()
 	done, err := x.Execute(ctx, x.display)
 	if err != nil {
-		return false, err
+		return out, err
 	}
 	out = done
 	issues.end(ctx, out)
 	x.report(out, time.Since(began))
-	return out.Overtaken, x.verdict(out)
+	return out, x.verdict(out)
 }
 
 // say tells what is about to happen.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,24 @@ type Place struct {
 	// Of a new clone either may be unknown: what is there is said by init.
 	HasWorkspace, HasBackend bool
 
-	code []string // folders with the code
+	code  []string // folders with the code
+	files []fileState
+}
+
+// fileState is where a local backend keeps its states: a folder that the paths are seen from, the default
+// workspace's file, and the folder of those of the others.
+type fileState struct{ dir, path, workspaces string }
+
+// StateFiles are the files that the state is in, where that is known to be in files.
+func (p Place) StateFiles() (files []string) {
+	for _, f := range p.files {
+		path := f.path
+		if p.Workspace != "" {
+			path = filepath.Join(f.workspaces, p.Workspace, "terraform.tfstate")
+		}
+		files = append(files, within(f.dir, path))
+	}
+	return files
 }
 
 // errState is a file in Terraform's data directory that cannot be understood.
@@ -115,7 +133,7 @@ func joinPlaces(all []Place) Place {
 		parts = append(parts, one.Workspace, one.Backend)
 		_, last, _ := cutLast(one.Backend, ".")
 		declared = append(declared, last)
-		place.code = append(place.code, one.code...)
+		place.code, place.files = append(place.code, one.code...), append(place.files, one.files...)
 	}
 	if strings.Join(parts, "") != "" {
 		place.Backend = "several." + digest(parts) + "." + digest(declared)[:4]
@@ -162,19 +180,28 @@ func (r *Reader) placeIn(op Operation, dir string, vars map[string]string) (plac
 	if err != nil {
 		return place, err
 	}
-	place.Backend, err = r.backend(state, declared, vars)
+	of, err := configuredIn(state)
+	if err == nil {
+		place.Backend, err = r.backend(of, declared, vars)
+	}
 	if err != nil {
 		return place, fmt.Errorf("%s: %w", filepath.Join(within(at, data), "terraform.tfstate"), err)
 	}
 	place.HasBackend = place.Backend != "" || declared.kind == ""
-	return place.beside(), nil
+	if of != nil && of.Type == "local" {
+		path, _ := of.Config["path"].(string)
+		workspaces, _ := of.Config["workspace_dir"].(string)
+		place.files = []fileState{{at, cmp.Or(path, "terraform.tfstate"), cmp.Or(workspaces, "terraform.tfstate.d")}}
+	}
+	return place.beside(at), nil
 }
 
 // beside has the state that no backend is configured for be known as such: what was
 // recorded before a backend was configured was not recorded there.
-func (p Place) beside() Place {
+func (p Place) beside(dir string) Place {
 	if p.HasBackend && p.Backend == "" {
 		p.Backend = besideCode
+		p.files = []fileState{{dir, "terraform.tfstate", "terraform.tfstate.d"}}
 	}
 	return p
 }
@@ -188,30 +215,33 @@ func (r *Reader) untouched(place *Place, dir string) error {
 	declared, err := r.declared(dir)
 	place.HasBackend = err == nil && declared.kind == ""
 	place.HasWorkspace = err == nil && declared.kind != "cloud" && declared.kind != "remote"
-	*place = place.beside()
+	*place = place.beside(dir)
 	return err
 }
 
-// backend is that of a data directory's terraform.tfstate, "" where that names none.
-func (r *Reader) backend(state []byte, declared declaration, vars map[string]string) (string, error) {
-	type configured struct {
-		Type   string
-		Config map[string]any
-	}
+// configured is a backend as Terraform keeps it in its data directory.
+type configured struct {
+	Type   string
+	Config map[string]any
+}
+
+// configuredIn is that of a data directory's terraform.tfstate, nil where that names none.
+func configuredIn(state []byte) (*configured, error) {
 	var file struct {
 		Backend    *configured `json:"backend"`
 		StateStore *configured `json:"state_store"`
 	}
 	if len(state) == 0 {
-		return "", nil
+		return nil, nil
 	}
 	if err := json.Unmarshal(state, &file); err != nil {
-		return "", errState
+		return nil, errState
 	}
-	of := file.Backend
-	if of == nil {
-		of = file.StateStore
-	}
+	return cmp.Or(file.Backend, file.StateStore), nil
+}
+
+// backend is its name in records.
+func (r *Reader) backend(of *configured, declared declaration, vars map[string]string) (string, error) {
 	if of == nil {
 		return "", nil
 	}

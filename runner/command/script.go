@@ -40,6 +40,15 @@ func Applies(cmd, env []string) bool {
 	return known && c.applies()
 }
 
+// StateList is the command that lists what is in the state that a command of Terraform works on, nil for
+// other programs.
+func StateList(cmd []string) []string {
+	if tool := ProgramName(cmd); tool != "terraform" && tool != "tofu" {
+		return nil
+	}
+	return slices.Concat(cmd[:1], terraformCall(cmd[1:]).global, []string{"state", "list"})
+}
+
 // RecogniseScript is [Recognise] for commands that run one after the other in a
 // stack, as those of a Terramate script with these labels. declared is the
 // operation that options of the script name (sync_deployment is "deploy",

@@ -97,7 +97,7 @@ func (a *arrival) again(ctx context.Context, r Planned) (off string, err error) 
 	if err != nil {
 		return "", err
 	}
-	if d, is := decided[path]; is {
+	if d, is := decided[path]; is && d.Verdict != Kept {
 		return d.Why, nil
 	}
 	if a.pendings != nil && r.Op.Name == note.Deploy {

@@ -188,7 +188,7 @@ func (k *claims) take(ctx context.Context, want, more []gitstate.Claim, say func
 		k.n.left.Delete(path)
 		answer := k.holds.of(k.claimer.Known(), path)
 		if done, is := off[path]; is {
-			answer = runner.Admission{Status: runner.StatusSkipped, Reason: done.Why}
+			answer = done.admission()
 		}
 		if answer.Status == "" {
 			k.held.Store(path, want[i])
@@ -226,7 +226,7 @@ func (k *claims) lookAhead(ctx context.Context, want []gitstate.Claim, say func(
 		want = slices.DeleteFunc(want, func(c gitstate.Claim) bool {
 			t, is := off[c.Stack]
 			if is {
-				say(c.Stack, runner.Admission{Status: runner.StatusSkipped, Reason: t.Why})
+				say(c.Stack, t.admission())
 			}
 			return is
 		})

@@ -22,6 +22,7 @@ const (
 	Run  Verdict = iota // it is
 	Done                // it need not be
 	Late                // it must not be: something newer is deployed
+	Kept                // it must not be, nor what it depends on: somebody deploys what was to be destroyed
 )
 
 // Decision is a verdict, and why.
@@ -39,12 +40,21 @@ func (d Decision) WhyAndHow() string {
 	return d.Why
 }
 
+// admission is what becomes of a stack that was about to start.
+func (d Decision) admission() runner.Admission {
+	if d.Verdict == Kept {
+		return runner.Admission{Status: runner.StatusBlocked, Reason: d.Why}
+	}
+	return runner.Admission{Status: runner.StatusSkipped, Reason: d.Why}
+}
+
 // Rules are what was asked for, as far as it decides about stacks.
 type Rules struct {
 	Force    bool // also what is done
 	Resume   bool // leave out what succeeded here, whatever the operation is
 	Rollback bool // also where something newer is deployed
 	InRun    bool // leave out what succeeded in this run, of which this is another try
+	Gone     *Gone
 }
 
 // facts are what is known of a stack when it is decided about.
@@ -66,6 +76,9 @@ func (f *facts) places() []gitstate.Latest { return append([]gitstate.Latest{f.l
 // decide says whether a stack need be run. It reads nothing.
 func decide(r *Planned, f *facts, rules Rules) Decision {
 	deploy := r.Op.Name == note.Deploy
+	if over := rules.Gone.over(r, &f.latest); over.Verdict != Run {
+		return over
+	}
 	if deploy || rules.Resume {
 		if done, why := f.done(r); done && !rules.Force && !f.anew {
 			return Decision{Done, why}
@@ -134,7 +147,7 @@ func (n *Session) factsOf(ctx context.Context, st *gitstate.State, paths []strin
 		r := n.Planned(path)
 		f := &facts{commit: n.Commit.Hash, run: n.RunID}
 		known[path] = f
-		if r.Op.Name != note.Deploy && !rules.Resume && !rules.InRun {
+		if r.Op.Name != note.Deploy && !rules.Resume && !rules.InRun && rules.Gone == nil {
 			continue
 		}
 		var err error

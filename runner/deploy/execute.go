@@ -129,6 +129,9 @@ func (e *execution) gates(opt *runner.Options, head *note.Record) {
 	if look := e.arrival(e.Todo, rules); look != nil {
 		gates = append(gates, look)
 	}
+	if e.Gone != nil {
+		gates = append(gates, e.admitGone)
+	}
 	if e.claims = e.claim(head, &e.out.Overtaken); e.claims != nil {
 		gates = append(gates, e.claims.admit)
 		e.claims.holds = held

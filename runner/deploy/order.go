@@ -116,7 +116,7 @@ func (o *newer) back(l *gitstate.Latest, stack string) (string, error) {
 // as it is.
 func (x *Plan) LookedAt(ctx context.Context) (overtaken bool, err error) {
 	target, remote := x.Select.Target, x.Route.Remote
-	if remote == "" || !note.AnyDeploys(x.asked...) || x.Exec.DryRun {
+	if remote == "" || !note.AnyDeploys(x.asked...) || x.Exec.DryRun || x.Gone != nil {
 		return false, x.Store.Flush(ctx)
 	}
 	lines, err := x.Store.Note(x.Commit.Hash)

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -18,6 +19,8 @@ type Engine struct {
 	World
 	Store *gitstate.Store
 	Dir   string // where it is asked, in the project
+	// Commit is the commit that is checked out there; "" for that of HEAD in the store's own work tree.
+	Commit string
 }
 
 // Tasks makes the tasks of a run, and tells the session what each of them does to
@@ -74,7 +77,7 @@ func (e *Engine) Plan(ctx context.Context, req Request, tasks Tasks) (*Plan, err
 
 // begin loads the project at the commit that is checked out.
 func (e *Engine) begin(ctx context.Context, req Request, tasks Tasks) (*Plan, error) {
-	head, err := e.Store.Resolve("HEAD")
+	head, err := e.Store.Resolve(cmp.Or(e.Commit, "HEAD"))
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +118,8 @@ func (x *Plan) selectStacks(ctx context.Context) ([]runner.Stack, error) {
 	if selected, err = x.Leg.pick(selected); err != nil {
 		return nil, err
 	}
-	if err := x.checkSafeguards(ctx); err != nil {
+	selected = x.Gone.pick(selected)
+	if err := x.CheckSafeguards(ctx, x.Store, x.project, &x.Request); err != nil {
 		return nil, err
 	}
 	var stacks, added []runner.Stack
@@ -282,7 +286,11 @@ func (x *Plan) decide(ctx context.Context) (err error) {
 		}
 	}
 	x.Exec.Skip = map[string]bool{}
-	for path := range x.Off {
+	for path, off := range x.Off {
+		if off.Verdict == Kept { // what it depends on is not skipped over
+			delete(x.Off, path)
+			continue
+		}
 		x.Exec.Skip[path] = true
 	}
 	x.Todo = x.todo()

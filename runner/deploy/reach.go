@@ -122,13 +122,12 @@ func interruptible(ctx context.Context, s *gitstate.Store, do func() error) erro
 	}
 }
 
-// checkSafeguards is Terramate's check before a run. It asks the remote, for as long as git does.
-func (x *Plan) checkSafeguards(ctx context.Context) error {
-	p := x.project
+// CheckSafeguards is Terramate's check before a run. It asks the remote, for as long as git does.
+func (w *World) CheckSafeguards(ctx context.Context, s *gitstate.Store, p *project.Project, r *Request) error {
 	remote := p.DefaultRemote()
-	err := interruptible(ctx, x.Store, func() error {
-		return x.Store.Remote(remote).AskOtherwise(ctx, "comparing HEAD with "+remote+"/"+p.DefaultBranch(), func() (stderr string, err error) {
-			err = p.CheckSafeguards(ctx, x.Safeguards, x.Select, x.Exec.DryRun)
+	err := interruptible(ctx, s, func() error {
+		return s.Remote(remote).AskOtherwise(ctx, "comparing HEAD with "+remote+"/"+p.DefaultBranch(), func() (stderr string, err error) {
+			err = p.CheckSafeguards(ctx, r.Safeguards, r.Select, r.Exec.DryRun)
 			if unheard, is := errors.AsType[*project.RemoteError](err); is {
 				stderr = unheard.Said
 			}
@@ -138,7 +137,7 @@ func (x *Plan) checkSafeguards(ctx context.Context) error {
 	if !errors.Is(err, gitstate.ErrRemote) {
 		return err
 	}
-	do := Remedy(err, remote, x.Store.Ref(), x.CI)
+	do := Remedy(err, remote, s.Ref(), w.CI)
 	if do != "" {
 		do += "; "
 	}

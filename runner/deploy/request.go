@@ -27,6 +27,8 @@ type Request struct {
 	Wait        bool   // for stacks of other legs,
 	WaitTimeout time.Duration
 
+	Gone *Gone // the stacks are none of HEAD's: they are destroyed
+
 	Targeted bool // it is about the state of a target, of which there has to be one where the project has them
 
 	Pending bool // select what is not deployed;
@@ -41,7 +43,7 @@ type Request struct {
 
 // rules are those that it says.
 func (r *Request) rules() Rules {
-	return Rules{Force: r.Force, Resume: r.Resume, Rollback: r.Rollback, InRun: r.Leg != nil && !r.Leg.Aside && !r.Leg.Anew}
+	return Rules{Force: r.Force, Resume: r.Resume, Rollback: r.Rollback, InRun: r.Leg != nil && !r.Leg.Aside && !r.Leg.Anew, Gone: r.Gone}
 }
 
 // decides reports whether what is executed depends on what is deployed: whose state is it then

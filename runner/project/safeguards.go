@@ -83,6 +83,14 @@ func ParseSafeguards(all bool, disable []string, getenv func(string) string) (Sa
 	}}, nil
 }
 
+// WithoutGit are the safeguards without those that compare files and HEAD with what git has: for a
+// work tree of an older commit, that nobody works in.
+func (sf Safeguards) WithoutGit() Safeguards {
+	sf.disabled.ReEnabled = false
+	sf.disabled.DisableCheckGitUncommitted, sf.disabled.DisableCheckGitUntracked, sf.disabled.DisableCheckGitRemote = true, true, true
+	return sf
+}
+
 // CheckSafeguards returns an error where `terramate run` would refuse to run,
 // in its order (commands/run, Exec): generated code that is out of date below
 // the working directory, untracked files, uncommitted files, and a HEAD that is

@@ -25,35 +25,43 @@ func (p *Project) InputsAt(ctx context.Context, commit string) (*Inputs, error) 
 // inputsFrom is [Project.InputsAt], with the code that is not in the commit as it
 // is below work.
 func (p *Project) inputsFrom(ctx context.Context, commit, work string) (*Inputs, error) {
+	var in *Inputs
+	err := p.at(ctx, commit, func(then *Project, t *commitTree) (err error) {
+		c := newCode(then.Root(), commit, t, p.memory)
+		c.work = work
+		if in, err = then.inputsOf(ctx, commit, c); err == nil {
+			in.git = p.top()
+		}
+		return err
+	})
+	return in, err
+}
+
+// at has the project as it was at a commit, in a temporary folder that lasts as long as use runs.
+func (p *Project) at(ctx context.Context, commit string, use func(then *Project, t *commitTree) error) error {
 	t, err := p.top().readTree(ctx, commit)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	dir, err := os.MkdirTemp("", "tmnotes-commit-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.RemoveAll(dir)
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.top().checkout(ctx, t, dir); err != nil {
-		return nil, fmt.Errorf("writing the files of %.12s to %s: %w", commit, dir, err)
+		return fmt.Errorf("writing the files of %.12s to %s: %w", commit, dir, err)
 	}
 	then, err := Load(ctx, Options{Dir: dir, Terragrunt: true, Environ: p.environ})
 	if err != nil {
-		return nil, fmt.Errorf("the project as it was at %.12s: %w", commit, err)
+		return fmt.Errorf("the project as it was at %.12s: %w", commit, err)
 	}
 	if then.Root() != dir {
-		return nil, fmt.Errorf("the project as it was at %.12s cannot be loaded where GIT_WORK_TREE is set; unset it", commit)
+		return fmt.Errorf("the project as it was at %.12s cannot be loaded where GIT_WORK_TREE is set; unset it", commit)
 	}
-	c := newCode(dir, commit, t, p.memory)
-	c.work = work
-	in, err := then.inputsOf(ctx, commit, c)
-	if err == nil {
-		in.git = p.top()
-	}
-	return in, err
+	return use(then, t)
 }
 
 // checkout writes the files of a commit below dir, as they are in the repository:

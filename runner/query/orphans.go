@@ -80,7 +80,7 @@ func Orphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *proj
 		if x.View, err = viewOf(st, as, target); err != nil {
 			return nil, err
 		}
-		if destroyed(x.Deploy) {
+		if Destroyed(&x.Deploy) {
 			continue
 		}
 		if x.Gone, err = removal(ctx, s, x.Path, x.Deploy.Commit); err != nil {
@@ -117,8 +117,8 @@ func removal(ctx context.Context, s *gitstate.Store, path, commit string) (*Remo
 	return &Removal{removed, last}, err
 }
 
-// destroyed reports whether nothing is left of a stack, as far as is known.
-func destroyed(l gitstate.Latest) bool {
+// Destroyed reports whether nothing is left of a stack, as far as is known.
+func Destroyed(l *gitstate.Latest) bool {
 	return l.Status == note.OK && l.Op == note.Destroy && len(l.Diverged) == 0
 }
 

@@ -1,0 +1,129 @@
+package query
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tmnotes/tmnotes/gitstate/note"
+	"github.com/tmnotes/tmnotes/runner/command"
+)
+
+// A destroy at a wrong place finds an empty state, and ends well: nothing was destroyed, and all looks as if. So
+// an orphan's place has to be known, to be the one that is recorded, and to be nobody else's.
+
+// Misplaced says why what is at a place is not what an orphan has deployed, or may be somebody else's; "" if
+// it is. code says that the place is seen from the code, which is so of Terraform's commands; base is --target.
+func (o *Orphanage) Misplaced(x *Orphan, base string, at command.Place, code bool, tree string) string {
+	var recorded []string
+	for _, p := range o.state.Places(x.slot()) {
+		if p.Target == x.Target && p.Backend != "" {
+			recorded = append(recorded, p.Backend)
+		}
+	}
+	if !code && len(recorded) == 0 && !at.Known() {
+		return "" // it is no matter of Terraform
+	}
+	switch _, workspace, _ := strings.Cut(x.Target, "+"); {
+	case !at.Known():
+		return "its work tree is not initialised: tmnotes run --orphaned -- terraform init"
+	case command.TargetOf(base, at.Workspace) != x.Target:
+		return fmt.Sprintf("it was deployed in the workspace %s, and its work tree is in %s", cmp.Or(workspace, "default"), cmp.Or(at.Workspace, "default"))
+	case len(recorded) > 0 && !slices.Contains(recorded, at.Backend):
+		return fmt.Sprintf("it was deployed with the backend %s, and its work tree has %s: its state is elsewhere", recorded[0], at.Backend)
+	}
+	return o.shared(x, at, tree)
+}
+
+// Latest is the time of the latest record of an orphan, wherever it is deployed.
+func (o *Orphanage) Latest(x *Orphan) (at time.Time, err error) {
+	of := x.slot()
+	for _, p := range o.state.Places(of) {
+		of.Target = p.Target
+		l, err := o.state.LatestAt(of, p.Backend)
+		if err != nil {
+			return at, err
+		}
+		if l.At.After(at) {
+			at = l.At
+		}
+	}
+	return at, nil
+}
+
+// IsDestroyed reports whether an orphan is destroyed by now, by whomever.
+func (o *Orphanage) IsDestroyed(x *Orphan) bool {
+	st, err := o.store.State(o.ctx)
+	if err != nil {
+		return false
+	}
+	l, err := st.Latest(x.slot())
+	return err == nil && Destroyed(&l)
+}
+
+func (x *Orphan) slot() note.Slot {
+	return note.Slot{ID: x.ID, Path: x.Path, Target: x.Target, Op: note.Deploy}
+}
+
+// shared says which stack of HEAD has the state that an orphan has: it moved there, and had no id by which
+// that would be known.
+func (o *Orphanage) shared(x *Orphan, at command.Place, tree string) string {
+	inTree := func(file string) bool {
+		rel, err := filepath.Rel(tree, file)
+		return err == nil && filepath.IsLocal(rel)
+	}
+	if slices.ContainsFunc(at.StateFiles(), inTree) {
+		return "" // each stack has a file of that name in its own folder
+	}
+	reader := NewReader(o.ctx, o.project.Root())
+	for _, s := range o.Head.Stacks {
+		deployed := false
+		for _, p := range o.state.Places(note.Slot{ID: s.ID, Path: s.Path, Target: x.Target, Op: note.Deploy}) {
+			if p.Target != x.Target {
+				continue
+			}
+			if deployed = true; sameState(p.Backend, at.Backend) {
+				return s.Path + " of HEAD has the same state"
+			}
+		}
+		if _, old := o.relations[x.Commit].Find(s); old || deployed {
+			continue
+		}
+		s.Dir = filepath.Join(o.project.Root(), filepath.FromSlash(s.Path))
+		place, err := reader.Place(command.Surroundings{Dir: s.Dir})
+		declared := ""
+		if err == nil {
+			declared, err = reader.Declared(place)
+		}
+		if err != nil || sameState(place.Backend, at.Backend) || !place.HasBackend && strings.HasSuffix(at.Backend, "."+declared) {
+			return s.Path + " of HEAD, which is not deployed yet, may have the same state: deploy it first"
+		}
+	}
+	return ""
+}
+
+// sameState compares what two backends are, however the code declares them.
+func sameState(a, b string) bool {
+	a, _, is := cutBackend(a)
+	b, _, too := cutBackend(b)
+	return is && too && a == b
+}
+
+func cutBackend(name string) (resolved, declared string, ok bool) {
+	i := strings.LastIndex(name, ".")
+	if i < 0 || !strings.Contains(name[:i], ".") {
+		return "", "", false // it is beside the code, or not known
+	}
+	return name[:i], name[i+1:], true
+}
+
+// Emptied reports whether the state of an orphan may be empty because an attempt to destroy it was killed, or
+// failed to record that it had; refused is what the reason says of an attempt that did nothing.
+func (x *Orphan) Emptied(refused string) bool {
+	l := &x.Deploy
+	began := l.Took > 0 || l.Status == note.Interrupted
+	return l.Record.Op == note.Destroy && began && !strings.Contains(l.Reason, refused)
+}
