@@ -100,7 +100,7 @@ func TestOrphanedNeverHeads(t *testing.T) {
 func orphanedAtRandom(t *testing.T, r *rand.Rand) {
 	w := newWorld(t)
 	w.project("work", "/keep")
-	w.script("destroy", `echo "$(sed -n 's/.*id *= *"\(.*\)"/\1/p' stack.tm)@${PWD#*/orphaned/*/}" >>"$WORK/ran"; test ! -e "$WORK/fail"`+"\n")
+	w.script("destroy", `echo "$(sed -n 's/.*id *= *"\(.*\)"/\1/p' stack.tm)@${PWD#*/tmnotes/orphaned/*/}" >>"$WORK/ran"; test ! -e "$WORK/fail"`+"\n")
 	type stack struct{ id, after string }
 	head := map[string]stack{} // by folder
 	write := func() {
