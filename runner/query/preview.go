@@ -216,7 +216,7 @@ func (m *Merging) removed() (gone []report.PreviewStack, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if v.Deploy.Status == note.Never || Destroyed(v.Deploy) {
+		if v.Deploy.Status == note.Never || Destroyed(&v.Deploy) {
 			continue
 		}
 		row := rowOf(s.Stack)
