@@ -181,7 +181,7 @@ func (x *chosen) run(c *cli.Context) (out *deploy.Outcome, err error) {
 	if x.Exec.DryRun {
 		return out, dryRun(ctx, x)
 	}
-	issues, err := newDriftIssues(c, env, x)
+	issues, err := newDriftIssues(c, x.u.env, x)
 	if err != nil {
 		return out, err
 	}
