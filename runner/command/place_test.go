@@ -177,3 +177,19 @@ func TestAWSAccount(t *testing.T) {
 		}
 	}
 }
+
+func TestSameBackend(t *testing.T) {
+	t.Parallel()
+	one, other := "terraform {\n  backend \"s3\" {\n    key = \"a\"\n  }\n}\n", "terraform {\n  backend \"s3\" {\n    key = \"b\"\n  }\n}\n"
+	for _, tt := range []struct {
+		was, is string
+		want    bool
+	}{
+		{"", "", true}, {"# a", "# cloud", true}, {one, one, true}, {one, "# 2\n" + one, true},
+		{one, other, false}, {"", one, false}, {one, "", false}, {"terraform {\n  cloud {}\n}\n", "", false}, {"resource \"cloud_run\" \"x\" {\n}\n", "", true},
+	} {
+		if got := SameBackend("/a/main.tf", []byte(tt.was), []byte(tt.is)); got != tt.want {
+			t.Errorf("%q and %q: %v", tt.was, tt.is, got)
+		}
+	}
+}
