@@ -179,6 +179,14 @@ func (x *commenter) postOutcome(ctx context.Context, pr *forge.PullRequest, merg
 			return err
 		}
 	}
+	// What is pending is asked of HEAD: of one without the merge the answer would be another's.
+	before, err := here.store.Ancestors(here.c.Context, "HEAD")
+	if err != nil {
+		return err
+	}
+	if !before[merge] {
+		return fmt.Errorf("HEAD does not have the merge %s of %s; check out the branch that is deployed (nothing was posted)", note.Short(merge), numbered(pr))
+	}
 	if err := here.know(note.Deploy); err != nil {
 		return err
 	}
@@ -189,7 +197,7 @@ func (x *commenter) postOutcome(ctx context.Context, pr *forge.PullRequest, merg
 	if err := x.outcome(ctx, q, pr, merge); err != nil || !deployed {
 		return err
 	}
-	const most = 10
+	const most = 10 // each of them is a few requests
 	settled, err := query.SettledBy(here.store, merge, x.target)
 	if err != nil {
 		return err
@@ -201,6 +209,9 @@ func (x *commenter) postOutcome(ctx context.Context, pr *forge.PullRequest, merg
 		}
 		if pr != nil {
 			commit = pr.Merge
+		}
+		if !before[commit] {
+			continue
 		}
 		if err := x.outcome(ctx, q, pr, commit); err != nil {
 			return err

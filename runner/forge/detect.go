@@ -24,7 +24,10 @@ func Detect(getenv func(string) string, kind, address, remote string) (c Config,
 	if kind != "" && !slices.Contains(Kinds, Kind(kind)) {
 		return c, fmt.Errorf("--forge: %q is not one of github, gitlab, gitea", kind)
 	}
-	host, path, _ := strings.Cut(strings.TrimSuffix(remote, ".git"), "/")
+	host, path, is := strings.Cut(strings.TrimSuffix(remote, ".git"), "/")
+	if !is {
+		host = "" // it is no address of a remote
+	}
 	here := kindOfCI(getenv)
 	c.Kind = cmp.Or(Kind(kind), here, known[host].kind)
 	if c.Kind == "" {
@@ -32,8 +35,11 @@ func Detect(getenv func(string) string, kind, address, remote string) (c Config,
 	}
 	fromCI(&c, here, getenv)
 	c.Repository = cmp.Or(c.Repository, path)
-	if c.Kind != here || c.URL == "" {
-		c.URL = cmp.Or(known[host].api, "https://"+host+apiPath[c.Kind])
+	if c.Kind != here {
+		c.URL = known[host].api
+	}
+	if c.URL == "" && host != "" {
+		c.URL = "https://" + host + apiPath[c.Kind]
 	}
 	c.URL = cmp.Or(address, c.URL)
 	for _, name := range tokens[c.Kind] {

@@ -352,6 +352,7 @@ func TestDetect(t *testing.T) {
 		{"self-hosted", map[string]string{"GITEA_TOKEN": "t"}, "gitea", "", "tea.example/acme/infra", forge.Config{Kind: forge.Gitea, URL: "https://tea.example/api/v1", Repository: "acme/infra", Token: "t"}, ""},
 		{"github's token", map[string]string{"GITHUB_TOKEN": "t"}, "gitea", "", "tea.example/acme/infra", forge.Config{}, "no token for gitea: set GITEA_TOKEN or FORGEJO_TOKEN"},
 		{"other", with(actions, "GITEA_TOKEN", "own"), "gitea", "https://tea.example/api/v1", "", forge.Config{Kind: forge.Gitea, URL: "https://tea.example/api/v1", Repository: "acme/infra", Token: "own", Number: 12}, ""},
+		{"folder", map[string]string{"GITEA_TOKEN": "t"}, "gitea", "", "tea.example", forge.Config{Kind: forge.Gitea, Token: "t"}, ""},
 		{"nothing", nil, "", "", "git.example/acme/infra", forge.Config{}, "no forge is known here: not in GitHub Actions, GitLab CI or Gitea Actions; use --forge github, gitlab or gitea (and --forge-url)"},
 		{"unknown", nil, "bitbucket", "", "", forge.Config{}, `--forge: "bitbucket" is not one of github, gitlab, gitea`},
 	} {

@@ -44,7 +44,7 @@ func (e *Error) Is(target error) bool {
 
 // Refused says that the token was not enough.
 func (e *Error) Refused() bool {
-	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
+	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Until.IsZero()
 }
 
 // plain takes off what the clients and net/http put around an error of ours.
@@ -162,7 +162,7 @@ func worthwhile(e *Error, answer *http.Response, try int) (time.Duration, bool) 
 	case answer == nil:
 		of, is := errors.AsType[*net.OpError](e.Err)
 		return wait, twice || is && of.Op == "dial"
-	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusForbidden && limited(answer.Header):
+	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusForbidden && (limited(answer.Header) || strings.Contains(e.Message, "rate limit")):
 		if after := until(answer.Header); after > 0 {
 			e.Until, wait = time.Now().Add(after), after
 		}
