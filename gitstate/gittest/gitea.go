@@ -170,7 +170,9 @@ func startGitea() (g *Gitea, err error) {
 func (g *Gitea) stop() {
 	_ = g.server.Process.Kill()
 	<-g.ended
-	os.RemoveAll(g.dir)
+	for end := time.Now().Add(10 * time.Second); os.RemoveAll(g.dir) != nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		// A git that it started may still write.
+	}
 }
 
 // Call calls the API: as an administrator where token is "", else with that. out may be nil.
