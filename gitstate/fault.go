@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/internal/git"
@@ -74,38 +75,42 @@ func (r *rejection) Unwrap() error { return errRefused }
 // "remote: ", and a URL or the name of a host may hold any word. Most are of http.c,
 // remote-curl.c, connect.c, send-pack.c, fetch-pack.c, transport.c and ssh(1); "ERROR: " is how
 // servers that speak SSH begin theirs.
-var faults = []struct {
+var faults = sync.OnceValue(func() []fault {
+	return []fault{
+		// A push that is all or nothing, and that git itself gave up: the other side has hung up since then.
+		{regexp.MustCompile(`^error: atomic push failed for ref `), Unknown, false},
+		{regexp.MustCompile(`^fatal: the receiving end does not support --signed push`), Certificate, false},
+		{regexp.MustCompile(`^(fatal: failed to sign the push certificate|error: gpg failed to sign the data)`), Certificate, false},
+		{regexp.MustCompile(`^fatal: detected dubious ownership in repository at `), NotOwned, false},
+		{regexp.MustCompile(`^fatal: unable to access '.*': (SSL certificate problem|server certificate verification failed|.*certificate subject name)`), Untrusted, false},
+		{regexp.MustCompile(`^Host key verification failed\.`), Untrusted, false},
+		{regexp.MustCompile(`^(fatal: unable to access '.*': The requested URL returned error:|error: RPC failed; HTTP) (401|403|407)\b`), Denied, false},
+		{regexp.MustCompile(`^(fatal: unable to access '.*': The requested URL returned error:|error: RPC failed; HTTP) (404|410)\b`), NotFound, false},
+		{regexp.MustCompile(`^(fatal: unable to access '.*': The requested URL returned error:|error: RPC failed; HTTP) (408|429|5\d\d)\b`), Unreachable, true},
+		{regexp.MustCompile(`^(fatal: unable to access '.*': The requested URL returned error:|error: RPC failed; HTTP) \d`), Unknown, false},
+		{regexp.MustCompile(`^fatal: (Authentication failed for|could not read (Username|Password) for) '`), Denied, false},
+		{regexp.MustCompile(`^[^ ]+: Permission denied \([a-z0-9,-]+\)\.`), Denied, false},
+		{regexp.MustCompile(`^ERROR: .*([Pp]ermission|[Aa]ccess).*(denied|granted)`), Denied, false},
+		{regexp.MustCompile(`^fatal: remote error: (access denied|service not enabled)`), Denied, false},
+		{regexp.MustCompile(`^(fatal: repository '.*' not found|ERROR: Repository not found|fatal: '.*' does not appear to be a git repository)`), NotFound, false},
+		{regexp.MustCompile(`^(fatal: unable to access '|error: RPC failed; )`), Unreachable, true},
+		{regexp.MustCompile(`^fatal: (early EOF|the remote end hung up|unable to connect to |unable to look up |expected flush after |protocol error|read error|write error|fetch-pack: )`), Unreachable, true},
+		{regexp.MustCompile(`^(fetch-pack|send-pack): unexpected disconnect `), Unreachable, true},
+		{regexp.MustCompile(`^(ssh: |kex_exchange_identification: |client_loop: |Connection (closed|reset|timed out))`), Unreachable, true},
+		{regexp.MustCompile(`^(error|fatal): Could not read from remote repository`), Unreachable, false},
+	}
+})
+
+type fault struct {
 	line  *regexp.Regexp
 	cause Cause
 	again bool // it may be gone in a moment
-}{
-	// A push that is all or nothing, and that git itself gave up: the other side has hung up since then.
-	{regexp.MustCompile(`^error: atomic push failed for ref `), Unknown, false},
-	{regexp.MustCompile(`^fatal: the receiving end does not support --signed push`), Certificate, false},
-	{regexp.MustCompile(`^(fatal: failed to sign the push certificate|error: gpg failed to sign the data)`), Certificate, false},
-	{regexp.MustCompile(`^fatal: detected dubious ownership in repository at `), NotOwned, false},
-	{regexp.MustCompile(`^fatal: unable to access '.*': (SSL certificate problem|server certificate verification failed|.*certificate subject name)`), Untrusted, false},
-	{regexp.MustCompile(`^Host key verification failed\.`), Untrusted, false},
-	{regexp.MustCompile(`^(fatal: unable to access '.*': The requested URL returned error:|error: RPC failed; HTTP) (401|403|407)\b`), Denied, false},
-	{regexp.MustCompile(`^(fatal: unable to access '.*': The requested URL returned error:|error: RPC failed; HTTP) (404|410)\b`), NotFound, false},
-	{regexp.MustCompile(`^(fatal: unable to access '.*': The requested URL returned error:|error: RPC failed; HTTP) (408|429|5\d\d)\b`), Unreachable, true},
-	{regexp.MustCompile(`^(fatal: unable to access '.*': The requested URL returned error:|error: RPC failed; HTTP) \d`), Unknown, false},
-	{regexp.MustCompile(`^fatal: (Authentication failed for|could not read (Username|Password) for) '`), Denied, false},
-	{regexp.MustCompile(`^[^ ]+: Permission denied \([a-z0-9,-]+\)\.`), Denied, false},
-	{regexp.MustCompile(`^ERROR: .*([Pp]ermission|[Aa]ccess).*(denied|granted)`), Denied, false},
-	{regexp.MustCompile(`^fatal: remote error: (access denied|service not enabled)`), Denied, false},
-	{regexp.MustCompile(`^(fatal: repository '.*' not found|ERROR: Repository not found|fatal: '.*' does not appear to be a git repository)`), NotFound, false},
-	{regexp.MustCompile(`^(fatal: unable to access '|error: RPC failed; )`), Unreachable, true},
-	{regexp.MustCompile(`^fatal: (early EOF|the remote end hung up|unable to connect to |unable to look up |expected flush after |protocol error|read error|write error|fetch-pack: )`), Unreachable, true},
-	{regexp.MustCompile(`^(fetch-pack|send-pack): unexpected disconnect `), Unreachable, true},
-	{regexp.MustCompile(`^(ssh: |kex_exchange_identification: |client_loop: |Connection (closed|reset|timed out))`), Unreachable, true},
-	{regexp.MustCompile(`^(error|fatal): Could not read from remote repository`), Unreachable, false},
 }
 
 // classify tells from what git printed why it could not talk to a remote, and whether
 // it is worth another try.
 func classify(stderr string) (cause Cause, again bool) {
-	for _, fault := range faults { // the first has the say: a connection ends for other reasons, too
+	for _, fault := range faults() { // the first has the say: a connection ends for other reasons, too
 		for line := range strings.Lines(stderr) {
 			if fault.line.MatchString(line) {
 				return fault.cause, fault.again
@@ -118,8 +123,12 @@ func classify(stderr string) (cause Cause, again bool) {
 // What hooks and services say of a push whose commits they do not want; each wording
 // is that of GitHub, GitLab, Gitea or Bitbucket. Only asked of a push that was rejected.
 var (
-	wantSigned   = regexp.MustCompile(`(?i)verified signature|must be signed|(not|un)[ -]?signed|signature (is )?(required|missing)|signed commits`)
-	wantIdentity = regexp.MustCompile(`(?i)(committer|author)\b.*\b(e-?mail|name|user|not|does)|e-?mail.*\b(committer|author|pattern|registered|verified)`)
+	wantSigned = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)verified signature|must be signed|(not|un)[ -]?signed|signature (is )?(required|missing)|signed commits`)
+	})
+	wantIdentity = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)(committer|author)\b.*\b(e-?mail|name|user|not|does)|e-?mail.*\b(committer|author|pattern|registered|verified)`)
+	})
 )
 
 // pushError is what became of a ref in a push (of all, if ref is empty), by
@@ -183,9 +192,9 @@ func rejected(remote, why, stderr string, err error) error {
 		r.said = git.LastLines(strings.Join(lines, "\n"), 0)
 	}
 	switch all := strings.Join(lines, "\n"); {
-	case wantSigned.MatchString(all):
+	case wantSigned().MatchString(all):
 		r.cause = Unsigned
-	case wantIdentity.MatchString(all):
+	case wantIdentity().MatchString(all):
 		r.cause = Identity
 	}
 	return r

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -26,14 +27,16 @@ type textTree struct {
 // textDepth is how many directories are above a text.
 const textDepth = 3
 
-var textNames = [textDepth + 1]*regexp.Regexp{
-	regexp.MustCompile(`^[0-9a-f]{2}$`),             // of the slot's digest
-	regexp.MustCompile(`^[0-9a-f]{64}$`),            // the slot
-	regexp.MustCompile(`^[a-z]{1,20}$`),             // the kind
-	regexp.MustCompile(`^[0-9A-Z]{26}\.[0-9]{13}$`), // the run, and when, in milliseconds since 1970
-}
+var textNames = sync.OnceValue(func() [textDepth + 1]*regexp.Regexp {
+	return [textDepth + 1]*regexp.Regexp{
+		regexp.MustCompile(`^[0-9a-f]{2}$`),             // of the slot's digest
+		regexp.MustCompile(`^[0-9a-f]{64}$`),            // the slot
+		regexp.MustCompile(`^[a-z]{1,20}$`),             // the kind
+		regexp.MustCompile(`^[0-9A-Z]{26}\.[0-9]{13}$`), // the run, and when, in milliseconds since 1970
+	}
+})
 
-func isTextName(depth int, name string) bool { return textNames[depth].MatchString(name) }
+func isTextName(depth int, name string) bool { return textNames()[depth].MatchString(name) }
 
 // entries are those of a directory that are of our form, by name.
 func (t *textTree) entries(depth int, dir plumbing.Hash) (map[string]plumbing.Hash, error) {

@@ -3,7 +3,6 @@ package note
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -59,13 +58,13 @@ func (e *Excerpt) String() string {
 
 // textEscapes are a terminal's control sequences, operating system commands
 // with their text, and its two-byte ones (ECMA-48, 5th ed., 5.3 and 5.4).
-var textEscapes = regexp.MustCompile(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])`)
+var textEscapes = later(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])`)
 
 // PlainText is a text as a terminal would show it, and with nothing in it that
 // could drive one, hide text or reorder it: escapes and hidden characters are
 // gone, and so is what a carriage return went back over.
 func PlainText(s string) string {
-	s = textEscapes.ReplaceAllString(strings.ToValidUTF8(s, "?"), "")
+	s = textEscapes().ReplaceAllString(strings.ToValidUTF8(s, "?"), "")
 	if strings.IndexByte(s, '\r') >= 0 {
 		lines := strings.Split(s, "\n")
 		for i, l := range lines {

@@ -5,7 +5,6 @@ package note
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -85,11 +84,11 @@ func NameOf(by string) string {
 	return name
 }
 
-var runInText = regexp.MustCompile(`\brun [0-7][0-9A-HJKMNP-TV-Z]{25}\b`)
+var runInText = later(`\brun [0-7][0-9A-HJKMNP-TV-Z]{25}\b`)
 
 // ShortenRuns has a text for people name runs as ShortRun does. Records, and what programs read, have whole ids.
 func ShortenRuns(text string) string {
-	return runInText.ReplaceAllStringFunc(text, func(run string) string { return run[:len("run ")+shortRun] })
+	return runInText().ReplaceAllStringFunc(text, func(run string) string { return run[:len("run ")+shortRun] })
 }
 
 // ShortRuns is ShortRun where many are known: of runs that were made in one millisecond it shows as

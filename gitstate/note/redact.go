@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,21 +54,21 @@ var (
 )
 
 // notSecret are values that are too common to be taken out of a sentence.
-var notSecret = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|none|null|default|prod(uction)?|staging|dev(elopment)?|test|main|master|[0-9]{1,5})$`)
+var notSecret = later(`^(?i:true|false|yes|no|on|off|none|null|default|prod(uction)?|staging|dev(elopment)?|test|main|master|[0-9]{1,5})$`)
 
 // filePath is what a path looks like, and what begins one: a random secret may
 // begin with a slash, too.
 var (
-	filePath = regexp.MustCompile(`^/[A-Za-z0-9_.@/-]*$`)
-	fileRoot = regexp.MustCompile(`^/(?:bin|builds|dev|etc|github|home|lib|mnt|nix|opt|private|proc|root|run|sbin|srv|sys|tmp|usr|var|workspace|Users|Volumes)(?:/|$)`)
+	filePath = later(`^/[A-Za-z0-9_.@/-]*$`)
+	fileRoot = later(`^/(?:bin|builds|dev|etc|github|home|lib|mnt|nix|opt|private|proc|root|run|sbin|srv|sys|tmp|usr|var|workspace|Users|Volumes)(?:/|$)`)
 )
 
 func isPath(value string) bool {
-	if !filePath.MatchString(value) {
+	if !filePath().MatchString(value) {
 		return false
 	}
 	random := len(value) >= 16 && strings.ContainsAny(value, "0123456789") && strings.ToLower(value) != value && strings.ToUpper(value) != value
-	return !random || fileRoot.MatchString(value)
+	return !random || fileRoot().MatchString(value)
 }
 
 // NewRedactor knows the secrets of an environment and of command lines.
@@ -155,7 +154,7 @@ func (r *Redactor) addShapes(text string) {
 
 func (r *Redactor) add(value string) {
 	value = strings.TrimSpace(value)
-	if len(value) < 4 || notSecret.MatchString(value) || isPath(value) || value == redacted {
+	if len(value) < 4 || notSecret().MatchString(value) || isPath(value) || value == redacted {
 		return
 	}
 	r.values = append(r.values, value)
@@ -182,7 +181,7 @@ func (r *Redactor) add(value string) {
 		}
 	}
 	if value[0] == '{' || value[0] == '[' { // a map or list for Terraform
-		for _, m := range quotedPiece.FindAllStringSubmatch(value, -1) {
+		for _, m := range quotedPiece().FindAllStringSubmatch(value, -1) {
 			if len(m[1]) >= 6 {
 				r.add(m[1])
 			}
@@ -198,7 +197,7 @@ func inJSON(value string) string {
 	return strings.Trim(string(text), `"`)
 }
 
-var quotedPiece = regexp.MustCompile(`[=:\[,]\s*"([^"\\]+)"`)
+var quotedPiece = later(`[=:\[,]\s*"([^"\\]+)"`)
 
 // secretArg tells options whose values stay out of the record: -var,
 // -backend-config, and options that are named like a secret; and variables
@@ -206,7 +205,7 @@ var quotedPiece = regexp.MustCompile(`[=:\[,]\s*"([^"\\]+)"`)
 func secretArg(arg string) (name, value string, ok bool) {
 	name, value, set := strings.Cut(arg, "=")
 	if !strings.HasPrefix(arg, "-") {
-		return name, value, set && isVariable.MatchString(name) && secretName(name)
+		return name, value, set && isVariable().MatchString(name) && secretName(name)
 	}
 	switch word := strings.TrimLeft(name, "-"); {
 	case word == "var", word == "backend-config":
@@ -217,7 +216,7 @@ func secretArg(arg string) (name, value string, ok bool) {
 	return "", "", false
 }
 
-var isVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var isVariable = later(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // valueOf is the secret in the value of an option: what a variable is set to,
 // or all of it. -backend-config without a name is a file.

@@ -1,7 +1,6 @@
 package note
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -11,18 +10,18 @@ import (
 var (
 	// afterName may end a name that has told what it is about: "password" and
 	// "client_secret_value" name secrets, "secret_name" and "token_url" do not.
-	afterName = regexp.MustCompile(`^(?i:s|[0-9]{1,3}|[_-]?(?:value|hash|base64|b64|wo|data|string|plain|text|plaintext|phrase|token|key)){0,2}`)
+	afterName = later(`^(?i:s|[0-9]{1,3}|[_-]?(?:value|hash|base64|b64|wo|data|string|plain|text|plaintext|phrase|token|key)){0,2}`)
 	// noSecret is a value that stands for one, or says that there is none.
-	noSecret = regexp.MustCompile(`^(?:\((?:sensitive|known after|write-only|redacted|no value)|(?i:null|nil|none|true|false|undefined|unset|empty)(?:[\s,;)}\]]|$)|` +
+	noSecret = later(`^(?:\((?:sensitive|known after|write-only|redacted|no value)|(?i:null|nil|none|true|false|undefined|unset|empty)(?:[\s,;)}\]]|$)|` +
 		`<[a-z ]+>|\*{3}|\[redacted|\$\{|\$\(|\$[A-Z_][A-Z0-9_]*(?:[^A-Za-z0-9]|$)|\{\{|\{[\s"']|\{$|%[svq](?:[^A-Za-z0-9]|$)|\\*["']{2}(?:[^"']|$)|` +
 		`(?:(?:var|local|data|module|each|self|global|terramate|dependency|inputs)\.|[a-z]+_[a-z0-9_]+\.[a-z0-9_]+[.\[])[a-z_"][a-z0-9_.\[\]"*]*(?:[\s,)}]|$))`)
 	// changed stands between the old value and the new one.
-	changed = regexp.MustCompile(`^[ \t]*->[ \t]*`)
+	changed = later(`^[ \t]*->[ \t]*`)
 	// tokenLike is what follows a name with nothing but a blank between them.
-	tokenLike = regexp.MustCompile(`^[A-Za-z0-9+/=_.~%-]{16,}`)
+	tokenLike = later(`^[A-Za-z0-9+/=_.~%-]{16,}`)
 	// bare is what may follow an option such as --password: not a word of a sentence.
-	bare    = regexp.MustCompile(`^(?i:is|are|was|flag|flags|option|options|must|may|or|and|not|for|to|from|with|instead|cannot|can|requires?|required|argument|parameter|value|has|the|as|in|on|file|stdin)\b`)
-	heredoc = regexp.MustCompile(`^<<[-~]?"?([A-Za-z_]+)`)
+	bare    = later(`^(?i:is|are|was|flag|flags|option|options|must|may|or|and|not|for|to|from|with|instead|cannot|can|requires?|required|argument|parameter|value|has|the|as|in|on|file|stdin)\b`)
+	heredoc = later(`^<<[-~]?"?([A-Za-z_]+)`)
 )
 
 // nameAt is where the name begins and ends that the anchor stands in.
@@ -41,7 +40,7 @@ func nameAt(p place) (from, to int) {
 		to--
 	}
 	if to < len(p.text) && (isWordByte(p.text[to]) || p.text[to] == '-') {
-		to += len(afterName.FindString(p.text[to:min(to+24, len(p.text))]))
+		to += len(afterName().FindString(p.text[to:min(to+24, len(p.text))]))
 	}
 	return from, to
 }
@@ -104,7 +103,7 @@ func named(p place) {
 	}
 	for {
 		end := p.value(from, at, sep)
-		arrow := changed.FindString(p.text[end:min(end+100, len(p.text))])
+		arrow := changed().FindString(p.text[end:min(end+100, len(p.text))])
 		if arrow == "" {
 			return
 		}
@@ -133,13 +132,13 @@ func (p place) apart(from, to int) {
 	}
 	rest := p.text[at:min(at+window, len(p.text))]
 	if p.text[from] == '-' {
-		if p.text[at] != '-' && !bare.MatchString(rest) {
+		if p.text[at] != '-' && !bare().MatchString(rest) {
 			p.value(from, at, "=")
 		}
 		return
 	}
-	word := tokenLike.FindString(rest)
-	if word == "" || !mixed(word) || noSecret.MatchString(rest) {
+	word := tokenLike().FindString(rest)
+	if word == "" || !mixed(word) || noSecret().MatchString(rest) {
 		return
 	}
 	name := p.text[from:to]
@@ -169,17 +168,17 @@ func (p place) value(from, at int, sep string) (end int) {
 	if strings.HasPrefix(rest, "(sensitive value)") || strings.HasPrefix(rest, "(known after apply)") {
 		return at + strings.IndexByte(rest, ')') + 1 // by far the most frequent
 	}
-	if none := noSecret.FindString(rest); none != "" {
+	if none := noSecret().FindString(rest); none != "" {
 		return at + len(none)
 	}
 	if quote := quoteLength(rest); quote > 0 {
 		end = quotedEnd(p.text, at+quote, p.text[at:at+quote])
-		if inner := p.text[at+quote : end]; !noSecret.MatchString(inner) || !strings.HasPrefix(inner, "${") || inner[len(inner)-1] != '}' {
+		if inner := p.text[at+quote : end]; !noSecret().MatchString(inner) || !strings.HasPrefix(inner, "${") || inner[len(inner)-1] != '}' {
 			p.hide(at+quote, end)
 		}
 		return min(end+quote, len(p.text))
 	}
-	if name := heredoc.FindStringSubmatch(rest); name != nil {
+	if name := heredoc().FindStringSubmatch(rest); name != nil {
 		return p.hereText(at, name[1])
 	}
 	if sep == ":" && (rest[0] == '|' || rest[0] == '>') && lineEnd(p.text, at) <= at+3 {

@@ -18,16 +18,16 @@ func userinfo(p place) {
 	}
 	colon := strings.IndexByte(authority, ':')
 	if colon < 0 {
-		if at := strings.LastIndexByte(authority, '@'); at >= 20 && tokenUser.MatchString(authority[:at]) {
+		if at := strings.LastIndexByte(authority, '@'); at >= 20 && tokenUser().MatchString(authority[:at]) {
 			p.hide(p.to, p.to+at)
 		}
 		return
 	}
 	at := strings.LastIndexByte(authority, '@')
-	if at < 0 && port.MatchString(all[colon+1:]) {
+	if at < 0 && port().MatchString(all[colon+1:]) {
 		return // host:port/path
 	}
-	if at < 0 || len(authority) < len(all) && !hostName.MatchString(authority[at+1:]) {
+	if at < 0 || len(authority) < len(all) && !hostName().MatchString(authority[at+1:]) {
 		// A password may have slashes in it, though it should not.
 		if last := strings.LastIndexByte(all, '@'); last > at {
 			at = last
@@ -36,16 +36,16 @@ func userinfo(p place) {
 	if at <= colon {
 		return
 	}
-	if user := all[:colon]; colon >= 20 && tokenUser.MatchString(user) && mixed(user) {
+	if user := all[:colon]; colon >= 20 && tokenUser().MatchString(user) && mixed(user) {
 		colon = -1
 	}
 	p.hide(p.to+colon+1, p.to+at)
 }
 
 var (
-	tokenUser = regexp.MustCompile(`^[A-Za-z0-9_.=-]{20,}$`)
-	port      = regexp.MustCompile(`^[0-9]{1,5}(?:[/?#]|$)`)
-	hostName  = regexp.MustCompile(`^(?:\[[0-9a-fA-F:.]+\]|localhost|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+|[A-Za-z0-9._-]+:[0-9]+|)(?::[0-9]+)?$`)
+	tokenUser = later(`^[A-Za-z0-9_.=-]{20,}$`)
+	port      = later(`^[0-9]{1,5}(?:[/?#]|$)`)
+	hostName  = later(`^(?:\[[0-9a-fA-F:.]+\]|localhost|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+|[A-Za-z0-9._-]+:[0-9]+|)(?::[0-9]+)?$`)
 )
 
 // dataSource hides the password of user:password@tcp(host)/database.
@@ -79,7 +79,7 @@ func botToken(p place) {
 	for from > 0 && p.from-from < 16 && p.text[from-1] >= '0' && p.text[from-1] <= '9' {
 		from--
 	}
-	if end := p.to + len(tokenLike.FindString(p.text[p.to:])); p.from-from >= 5 && end-p.to >= 30 {
+	if end := p.to + len(tokenLike().FindString(p.text[p.to:])); p.from-from >= 5 && end-p.to >= 30 {
 		p.hide(from, end)
 	}
 }
@@ -96,7 +96,7 @@ func rest(p place) {
 	end := lineEnd(p.text, p.to)
 	for end < len(p.text) {
 		next := lineEnd(p.text, end+1)
-		if !encoded.MatchString(p.text[end+1 : next]) {
+		if !encoded().MatchString(p.text[end+1 : next]) {
 			break
 		}
 		end = next
@@ -105,7 +105,7 @@ func rest(p place) {
 }
 
 // encoded is a line of a private key.
-var encoded = regexp.MustCompile(`^[\s│|+~>"'-]*[A-Za-z0-9+/=]{4,}[\s"',\\n]*$`)
+var encoded = later(`^[\s│|+~>"'-]*[A-Za-z0-9+/=]{4,}[\s"',\\n]*$`)
 
 // privateKey hides a private key in PEM's form or its kin, or what is there of
 // one. The anchor is the end of its first line or of its last.
@@ -126,14 +126,14 @@ func privateKey(p place) {
 	case strings.Contains(label, "BEGIN"):
 		end := len(p.text)
 		// Its own end, with or without the lines of it.
-		if last := keyEnd.FindStringIndex(p.text[p.to:]); last != nil {
+		if last := keyEnd().FindStringIndex(p.text[p.to:]); last != nil {
 			end = p.to + last[1]
 		}
 		p.hide(from, end)
 	case strings.Contains(label, "END"):
 		for from > 0 { // the lines before, whose beginning is not there
 			line := strings.LastIndexByte(p.text[:from-1], '\n') + 1
-			if !encoded.MatchString(p.text[line : from-1]) {
+			if !encoded().MatchString(p.text[line : from-1]) {
 				break
 			}
 			from = line
@@ -142,11 +142,11 @@ func privateKey(p place) {
 	}
 }
 
-var keyEnd = regexp.MustCompile(`(?i)-{4,5} ?END[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}`)
+var keyEnd = later(`(?i)-{4,5} ?END[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}`)
 
 // authorization hides what follows Authorization: a scheme and its credentials.
 func authorization(p place) {
-	sep := headerSep.FindString(p.text[p.to:min(p.to+40, len(p.text))])
+	sep := headerSep().FindString(p.text[p.to:min(p.to+40, len(p.text))])
 	if sep == "" {
 		return
 	}
@@ -158,7 +158,7 @@ func authorization(p place) {
 	word, after, two := strings.Cut(line, " ")
 	after = strings.TrimLeft(after, " ")
 	switch {
-	case two && authScheme.MatchString(word):
+	case two && authScheme().MatchString(word):
 		if first, _, _ := strings.Cut(after, " "); len(first) >= 4 && (len(first) == len(after) || mixed(first) || len(first) >= 16) {
 			p.hide(at+len(line)-len(after), at+len(strings.TrimRight(line, " \\")))
 		}
@@ -168,8 +168,8 @@ func authorization(p place) {
 }
 
 var (
-	headerSep  = regexp.MustCompile(`^\\*["']?\s{0,4}(?:=>|[:=,])\s{0,4}\\*["'\[]{0,2}`)
-	authScheme = regexp.MustCompile(`^(?i:bearer|basic|token|digest|negotiate|ntlm|apikey|api-key|key|sharedkey|sharedkeylite|splunk|genericjwt|ssws|aws4-hmac-sha256|hmac|oauth|jwt|private)$`)
+	headerSep  = later(`^\\*["']?\s{0,4}(?:=>|[:=,])\s{0,4}\\*["'\[]{0,2}`)
+	authScheme = later(`^(?i:bearer|basic|token|digest|negotiate|ntlm|apikey|api-key|key|sharedkey|sharedkeylite|splunk|genericjwt|ssws|aws4-hmac-sha256|hmac|oauth|jwt|private)$`)
 )
 
 // scheme hides what follows Bearer or Basic, if it is no word of a sentence: it
@@ -178,20 +178,20 @@ func scheme(p place) {
 	if !atWord(p.text, p.from) {
 		return
 	}
-	found := credential.FindStringSubmatchIndex(p.text[p.to:min(p.to+window, len(p.text))])
+	found := credential().FindStringSubmatchIndex(p.text[p.to:min(p.to+window, len(p.text))])
 	if found == nil {
 		return
 	}
 	from, to := p.to+found[2], p.to+found[3]
-	if word := p.text[from:to]; to-from < 20 && !oddLetter.MatchString(word) {
+	if word := p.text[from:to]; to-from < 20 && !oddLetter().MatchString(word) {
 		return
 	}
 	p.hide(from, wordEnd(p.text, to))
 }
 
 var (
-	credential = regexp.MustCompile(`^(?:[ \t]+|[:=%]20|%20|\+)\\*["']?([A-Za-z0-9+/=._~-]{6,})`)
-	oddLetter  = regexp.MustCompile(`^.[a-z-]*[A-Z0-9+/=_~]`)
+	credential = later(`^(?:[ \t]+|[:=%]20|%20|\+)\\*["']?([A-Za-z0-9+/=._~-]{6,})`)
+	oddLetter  = later(`^.[a-z-]*[A-Z0-9+/=_~]`)
 )
 
 // header hides the value of a header.
@@ -211,10 +211,10 @@ func header(p place) {
 
 // user:password after an option, the password perhaps quoted.
 var (
-	curlOption = regexp.MustCompile(`^[^\n|;]{0,400}?[ "'](?:-[a-zA-Z]*[uU][ =]*|--(?:user|proxy-user)[ =]+)\\*["']?[^\s:"'-][^\s:"']*:`)
-	userValue  = regexp.MustCompile(`^[ =]+\\*["']?[^\s:"'-][^\s:"']*:`)
-	loginValue = regexp.MustCompile(`^[^\n|;]{0,200}? -p[ =]`)
-	mysqlValue = regexp.MustCompile(`^[^\n|;]{0,200}? -p`)
+	curlOption = later(`^[^\n|;]{0,400}?[ "'](?:-[a-zA-Z]*[uU][ =]*|--(?:user|proxy-user)[ =]+)\\*["']?[^\s:"'-][^\s:"']*:`)
+	userValue  = later(`^[ =]+\\*["']?[^\s:"'-][^\s:"']*:`)
+	loginValue = later(`^[^\n|;]{0,200}? -p[ =]`)
+	mysqlValue = later(`^[^\n|;]{0,200}? -p`)
 )
 
 func curlUser(p place) {
@@ -226,8 +226,8 @@ func curlUser(p place) {
 func userOption(p place) { p.secretAfter(userValue) }
 
 // secretAfter hides what follows that which stands at the anchor.
-func (p place) secretAfter(before *regexp.Regexp) {
-	found := before.FindStringIndex(p.text[p.to:min(p.to+window, len(p.text))])
+func (p place) secretAfter(before func() *regexp.Regexp) {
+	found := before().FindStringIndex(p.text[p.to:min(p.to+window, len(p.text))])
 	if found == nil {
 		return
 	}
@@ -257,7 +257,7 @@ func loginPassword(p place) {
 	if p.text[p.from]|0x20 == 'm' {
 		option = mysqlValue // whose password stands right after it
 	}
-	found := option.FindStringIndex(p.text[p.to:min(p.to+window, len(p.text))])
+	found := option().FindStringIndex(p.text[p.to:min(p.to+window, len(p.text))])
 	if found == nil {
 		return
 	}
@@ -269,7 +269,7 @@ func loginPassword(p place) {
 
 // variable hides what -var, -backend-config and TF_VAR_ set.
 func variable(p place) {
-	found := assigned.FindStringIndex(p.text[p.to:min(p.to+300, len(p.text))])
+	found := assigned().FindStringIndex(p.text[p.to:min(p.to+300, len(p.text))])
 	if found == nil || p.text[p.from] == '-' && p.from > 0 && isWordByte(p.text[p.from-1]) {
 		return
 	}
@@ -286,4 +286,4 @@ func variable(p place) {
 	}
 }
 
-var assigned = regexp.MustCompile(`^[ =]*["']?[A-Za-z0-9_.-]+=`)
+var assigned = later(`^[ =]*["']?[A-Za-z0-9_.-]+=`)

@@ -186,14 +186,16 @@ var known = sync.OnceValue(func() *literals {
 	return l
 })
 
-// patterns are compiled when they are first needed: a program that starts and
-// ends needs few of them.
+// later compiles an expression when it is first needed: a program that starts and ends
+// needs few of them.
+func later(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 var patterns = func() []func() *regexp.Regexp {
 	compiled := make([]func() *regexp.Regexp, len(shapes))
 	for i := range shapes {
-		compiled[i] = sync.OnceValue(func() *regexp.Regexp {
-			return regexp.MustCompile(`^(?:` + strings.TrimPrefix(strings.TrimPrefix(shapes[i].token, `\b?`), `\b`) + `)`)
-		})
+		compiled[i] = later(`^(?:` + strings.TrimPrefix(strings.TrimPrefix(shapes[i].token, `\b?`), `\b`) + `)`)
 	}
 	return compiled
 }()

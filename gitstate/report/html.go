@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -32,7 +33,7 @@ var (
 	//go:embed page.js
 	pageJS string
 
-	page = template.Must(template.New("page").Parse(pageHTML))
+	page = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(pageHTML)) })
 )
 
 // plainCSS shows what the script would: it is for browsers without one.
@@ -65,7 +66,7 @@ func (r *Report) WritePage(w io.Writer, p Page) error {
 		if err != nil {
 			return err
 		}
-		if err := page.Execute(&b, v); err != nil {
+		if err := page().Execute(&b, v); err != nil {
 			return err
 		}
 		over := b.Len() - limit

@@ -213,13 +213,13 @@ const (
 	signInJS = `const m=/^#token=(.+)$/.exec(location.hash);if(m){history.replaceState(null,"","/");const f=document.forms[0];f.token.value=decodeURIComponent(m[1]);f.submit()}`
 )
 
-var signInPage = template.Must(template.New("").Parse(`<!doctype html>
+const signInHTML = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>tmnotes</title><style>{{.CSS}}</style></head>
 <body><form method="post" action="/session"><h1>tmnotes</h1>{{with .Problem}}<p role="alert">{{.}}</p>{{end}}
 <label for="token">The server's token (it is in the file that tmnotes serve named when it started)</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus><button>Show the page</button></form>
 <script>{{.JS}}</script></body></html>
-`))
+`
 
 // signIn asks a browser for the token.
 func signIn(w http.ResponseWriter, problem string) {
@@ -234,5 +234,5 @@ func signIn(w http.ResponseWriter, problem string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(http.StatusUnauthorized)
-	_ = signInPage.Execute(w, map[string]any{"CSS": template.CSS(signInCSS), "JS": template.JS(signInJS), "Problem": problem})
+	_ = template.Must(template.New("").Parse(signInHTML)).Execute(w, map[string]any{"CSS": template.CSS(signInCSS), "JS": template.JS(signInJS), "Problem": problem})
 }

@@ -11,18 +11,16 @@ import (
 	"io"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
-// catFile is a `git cat-file --batch` child. It answers its first object in a
-// millisecond or two however large the repository is, where go-git decodes the
-// whole pack index, and it reads alternates, partial clones, multi-pack
-// indexes and new packs as git does.
+// catFile is a `git cat-file --batch` child, for what is asked for by a name, and for what
+// was not found in the packs: it reads partial clones and new packs as git does.
 type catFile struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
@@ -30,8 +28,8 @@ type catFile struct {
 	watch *catWatch
 }
 
-func (r *Repo) startCat(args ...string) (*catFile, error) {
-	cmd := r.Command(context.Background(), append([]string{"cat-file", "--batch"}, args...)...)
+func (r *Repo) startCat() (*catFile, error) {
+	cmd := r.Command(context.Background(), "cat-file", "--batch")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -64,11 +62,6 @@ var ErrMissing = errors.New("no such object")
 
 // answer reads the next answer. An object that is not there is ErrMissing.
 func (c *catFile) answer() (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
-	return c.answerIn(nil)
-}
-
-// answerIn is answer with memory for the body, which is used if it is enough.
-func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectType, body []byte, err error) {
 	c.watch.begin()
 	defer c.watch.end()
 	line, err := c.out.ReadSlice('\n')
@@ -88,7 +81,7 @@ func (c *catFile) answerIn(memory []byte) (h plumbing.Hash, t plumbing.ObjectTyp
 	if t, err = plumbing.ParseObjectType(string(kind)); err != nil {
 		return h, t, nil, err
 	}
-	body = slices.Grow(memory[:0], int(size)+1)[:size+1]
+	body = make([]byte, size+1)
 	if _, err := io.ReadFull(c.out, body); err != nil {
 		return h, t, nil, c.watch.why(err)
 	}
@@ -121,18 +114,28 @@ func (r *Repo) Lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body 
 
 // Read is Lookup for an object that must be there and of a type.
 func (r *Repo) Read(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
-	_, t, body, err := r.Lookup(h.String())
-	if err != nil {
-		return nil, fmt.Errorf("%v %s: %w", want, h, err)
+	o := r.reader()
+	t, body, err := o.read(h)
+	r.readers.Put(o)
+	if err == nil && t == want {
+		return body, nil
 	}
-	if t != want {
-		return nil, fmt.Errorf("%s is a %v, not a %v", h, t, want)
+	if body, err = r.ask(h, want); err != nil {
+		return nil, fmt.Errorf("%v %s: %w", want, h, err)
 	}
 	return body, nil
 }
 
-// ReadBlobs reads many blobs, in order, through a child of its own that need
-// not flush after each. A body is good until got returns.
+// ask is Read by git.
+func (r *Repo) ask(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
+	_, t, body, err := r.Lookup(h.String())
+	if err == nil && t != want {
+		err = fmt.Errorf("it is a %v", t)
+	}
+	return body, err
+}
+
+// ReadBlobs reads many blobs, in order.
 func (r *Repo) ReadBlobs(hashes []plumbing.Hash, got func(i int, body []byte) error) error {
 	if len(hashes) == 0 {
 		return nil
@@ -157,70 +160,77 @@ func (r *Repo) ReadBlobs(hashes []plumbing.Hash, got func(i int, body []byte) er
 	}, got)
 }
 
-// asked is how many blobs may be asked for before the first is taken. It must
-// be more than the requests and answers that buffers can hold back, so that
-// the one who asks never waits for one whose answer waits for more questions.
-const asked = 1 << 13
+// A batch of blobs is read at once, and handed on in order.
+type batch struct {
+	names  []plumbing.Hash
+	bodies [][]byte // nil where git has to be asked
+	done   chan struct{}
+}
+
+const (
+	batchOf = 32
+	batches = 16 // that are read ahead
+)
 
 // StreamBlobs is ReadBlobs while the names are still being found: names runs in
 // a goroutine of its own and calls want for each. It ends before StreamBlobs
-// returns. Two children read in turn, since git writes blobs to a pipe in small
-// pieces and is slower at that than we are at reading them.
+// returns.
 func (r *Repo) StreamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (err error) {
-	cats := make([]*catFile, min(2, runtime.NumCPU()))
-	stop := func() {
-		for _, c := range cats {
-			if c != nil {
-				c.stop()
-			}
-		}
-	}
-	defer stop()
-	for i := range cats {
-		if cats[i], err = r.startCat("--buffer"); err != nil {
-			return err
-		}
-	}
-	queue := make(chan plumbing.Hash, asked)
+	queue, work := make(chan *batch, batches), make(chan *batch, batches)
 	named := make(chan error, 1)
+	var over atomic.Bool
 	go func() {
-		w := make([]*bufio.Writer, len(cats))
-		for i, c := range cats {
-			w[i] = bufio.NewWriterSize(c.in, 1<<14)
+		next := &batch{}
+		send := func() {
+			next.done = make(chan struct{})
+			queue <- next
+			work <- next
+			next = &batch{}
 		}
-		n := 0
 		err := names(func(h plumbing.Hash) {
-			// A child that is gone is found out by who reads its answers.
-			to := w[n%len(w)]
-			to.WriteString(h.String())
-			to.WriteByte('\n')
-			n++
-			queue <- h
+			if next.names = append(next.names, h); len(next.names) == batchOf {
+				send()
+			}
 		})
-		for i, c := range cats {
-			w[i].Flush()
-			c.in.Close()
+		if len(next.names) > 0 {
+			send()
 		}
 		close(queue)
+		close(work)
 		named <- err
 	}()
-	var memory []byte
+	for range min(2, runtime.NumCPU()) {
+		go func() {
+			o := r.reader()
+			defer r.readers.Put(o)
+			for b := range work {
+				if !over.Load() {
+					o.batch(b)
+				}
+				close(b.done)
+			}
+		}()
+	}
 	i := 0
-	for h := range queue {
+	for b := range queue {
+		<-b.done
+		for k, h := range b.names {
+			if err != nil {
+				break // so that names ends
+			}
+			body := b.bodies[k]
+			if body == nil {
+				if body, err = r.ask(h, plumbing.BlobObject); err != nil {
+					err = fmt.Errorf("blob %s: %w", h, err)
+				}
+			}
+			if err == nil {
+				err = got(i, body)
+			}
+			i++
+		}
 		if err != nil {
-			continue // so that names ends
-		}
-		var t plumbing.ObjectType
-		if _, t, memory, err = cats[i%len(cats)].answerIn(memory); err == nil && t != plumbing.BlobObject {
-			err = fmt.Errorf("it is a %v", t)
-		}
-		if err != nil {
-			err = fmt.Errorf("blob %s: %w", h, err)
-		} else {
-			err = got(i, memory)
-		}
-		if i++; err != nil {
-			stop()
+			over.Store(true)
 		}
 	}
 	return cmp.Or(err, <-named)

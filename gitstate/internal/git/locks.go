@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -32,7 +33,7 @@ const holderSuffix = ".holder"
 func Lock(ctx context.Context, path string, say func(string)) (unlock func(), err error) {
 	if unlock, err = LockBriefly(ctx, path, say); err == nil {
 		// Without it others wait for a holder that they cannot name.
-		_ = os.WriteFile(path+holderSuffix, []byte(holder), 0o666)
+		_ = os.WriteFile(path+holderSuffix, []byte(holder()), 0o666)
 	}
 	return unlock, err
 }
@@ -56,7 +57,11 @@ func LockBriefly(ctx context.Context, path string, say func(string)) (unlock fun
 }
 
 // holder is what this process says of itself: its number, since when it runs, its command line.
-var holder = fmt.Sprintf("%d\n%s\n%s\n", os.Getpid(), time.Now().UTC().Format(time.RFC3339), note.NewRedactor(os.Environ()).Command(os.Args))
+var holder = sync.OnceValue(func() string {
+	return fmt.Sprintf("%d\n%s\n%s\n", os.Getpid(), started.UTC().Format(time.RFC3339), note.NewRedactor(os.Environ()).Command(os.Args))
+})
+
+var started = time.Now()
 
 // held names a lock and who has it.
 func held(path string) string {

@@ -60,6 +60,10 @@ type Repo struct {
 
 	mu  sync.Mutex
 	cat *catFile
+
+	openStore sync.Once
+	store     *store
+	readers   sync.Pool // of *objectReader
 }
 
 // Open asks git where the repository of dir is.
