@@ -33,7 +33,7 @@ esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for file in checksums.txt "$archive"; do
-	curl -fsSL --retry 3 --proto '=https,http' -o "$work/$file" "$from/$file" || fail "$from/$file cannot be downloaded"
+	curl -fsSL --retry 3 --proto '=https,http,file' -o "$work/$file" "$from/$file" || fail "$from/$file cannot be downloaded"
 done
 
 want=$(awk -v file="$archive" '$2 == file { print $1 }' "$work/checksums.txt")
