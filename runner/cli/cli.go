@@ -126,7 +126,7 @@ func newApp(env Env) *cli.App {
 		Commands: []*cli.Command{
 			runCommand(env), execCommand(env), scriptCommand(env), cloudCommand(env), serveCommand(env), matrixCommand(env), listCommand(env), previewCommand(env), commentCommand(env), statusCommand(env),
 			logCommand(env), runsCommand(env), showCommand(env), blameCommand(env), whereCommand(env), flakyCommand(env), markCommand(env), adoptCommand(env), triggerCommand(env), holdCommand(env), releaseCommand(env),
-			forgetCommand(env), unlockCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
+			forgetCommand(env), unlockCommand(env), initCommand(env), syncCommand(env), fetchCommand(env), pushCommand(env), setupCommand(env), reportCommand(env),
 			doctorCommand(env), checkCommand(env), verifyCommand(env), versionCommand(env), completionCommand(env), helpCommand(env),
 		},
 		Action: func(c *cli.Context) error {

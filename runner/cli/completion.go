@@ -222,6 +222,10 @@ func (t *typing) valuesOf(flag string) []string {
 			return []string{"text", "json", "markdown"}
 		}
 		return []string{"text", "json"}
+	case "ci":
+		return []string{"github", "gitlab"}
+	case "deployed":
+		return []string{"yes", "no", "later"}
 	case "tags", "no-tags":
 		return t.stacks(func(s runner.Stack) []string { return s.Tags })
 	case "wave":

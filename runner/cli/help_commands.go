@@ -123,6 +123,10 @@ var commandTexts = map[string]commandText{
 		{"See which stacks are locked, by whom", "tmnotes unlock"},
 		{"Remove a lock whose holder is gone", "tmnotes unlock --reason 'the runner died' /prod/db"},
 	}},
+	"init": {"set up", []string{"ci", "command", "deployed", "yes"}, []example{
+		{"Begin in a repository, with three questions", "tmnotes init"},
+		{"Without questions", "tmnotes init --ci gitlab --command 'make deploy' --deployed yes --yes"},
+	}},
 	"doctor": {"set up", []string{"format", "sync", "remote"}, []example{
 		{"Before the first deployment from a machine", "tmnotes doctor"},
 		{"Without asking the remote", "tmnotes doctor --sync off"},
