@@ -1,13 +1,17 @@
 package gitstate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
@@ -123,12 +127,13 @@ func (s *Store) mergeOf(ctx context.Context, n int, tips []string) (first, last 
 // At is a file of a commit, by its project path.
 type At struct{ Commit, File string }
 
-// FileIDs are the objects that files are at commits, all of which are here; "" of a file
-// that a commit has not.
+// FileIDs are the modes and objects that files are at commits, all of which are here: "100644 ID"; "" of a file
+// that a commit has not. A submodule is one, too.
 func (s *Store) FileIDs(ctx context.Context, of []At) (map[At]string, error) {
 	ids := make(map[At]string, len(of))
 	var ask strings.Builder
-	var asked []At
+	var folders []string
+	in := map[string][]At{} // folder of a commit → what was asked for there
 	for _, at := range of {
 		if _, known := ids[at]; known || strings.ContainsAny(at.File, "\n\x00") {
 			continue
@@ -136,33 +141,64 @@ func (s *Store) FileIDs(ctx context.Context, of []At) (map[At]string, error) {
 		if ids[at] = ""; at.Commit == "" {
 			continue
 		}
-		asked = append(asked, at)
-		ask.WriteString(at.Commit + ":" + strings.TrimPrefix(at.File, "/") + "\n")
+		folder := at.Commit + ":" + strings.Trim(path.Dir("/"+at.File), "/")
+		if in[folder] == nil {
+			folders = append(folders, folder)
+			ask.WriteString(folder + "\n")
+		}
+		in[folder] = append(in[folder], at)
 	}
-	if len(asked) == 0 {
+	if len(folders) == 0 {
 		return ids, nil
 	}
-	out, err := s.repo.Git(ctx, strings.NewReader(ask.String()), "cat-file", "--batch-check=%(objectname)")
+	out, err := s.repo.Git(ctx, strings.NewReader(ask.String()), "cat-file", "--batch-check=%(objectname) %(objecttype)")
 	if err != nil {
 		return nil, fmt.Errorf("reading what files are at commits: %w", err)
 	}
-	i := 0
-	for line := range strings.Lines(out) {
-		if line = strings.TrimSuffix(line, "\n"); i < len(asked) && !strings.HasSuffix(line, " missing") && !strings.Contains(line, " ") {
-			ids[asked[i]] = line
+	lines := strings.Split(out, "\n")
+	trees := map[string]map[string]string{}
+	for i, folder := range folders[:min(len(folders), len(lines))] {
+		tree, is := strings.CutSuffix(lines[i], " tree")
+		if !is {
+			continue // there is no such folder
 		}
-		i++
+		if trees[tree] == nil {
+			if trees[tree], err = s.entries(tree); err != nil {
+				return nil, fmt.Errorf("reading what files are at commits: %w", err)
+			}
+		}
+		for _, at := range in[folder] {
+			ids[at] = trees[tree][path.Base(at.File)]
+		}
 	}
 	return ids, nil
 }
 
-// HasBlob reports whether a file anywhere below a folder of a commit is an object.
+// entries are the modes and objects of what a tree has.
+func (s *Store) entries(tree string) (map[string]string, error) {
+	hash := plumbing.NewHash(tree)
+	body, err := s.repo.Read(hash, plumbing.TreeObject)
+	entries := map[string]string{}
+	for len(body) > 0 && err == nil {
+		head, rest, _ := bytes.Cut(body, []byte{0})
+		mode, name, is := strings.Cut(string(head), " ")
+		if !is || len(rest) < len(hash) {
+			return nil, fmt.Errorf("tree %s is damaged", tree)
+		}
+		entries[name] = fmt.Sprintf("%s %x", mode, rest[:len(hash)])
+		body = rest[len(hash):]
+	}
+	return entries, err
+}
+
+// HasBlob reports whether a file anywhere below a folder of a commit is one that FileIDs named.
 func (s *Store) HasBlob(ctx context.Context, commit, folder, id string) (bool, error) {
 	args := []string{"ls-tree", "-r", "--full-tree", commit}
 	if folder = strings.Trim(folder, "/"); folder != "" {
 		args = append(args, "--", folder)
 	}
 	out, err := s.repo.Git(ctx, nil, args...)
+	_, id, _ = strings.Cut(id, " ")
 	return strings.Contains(out, " "+id+"\t"), err
 }
 
