@@ -94,6 +94,9 @@ func (x *commenter) ask(do func(context.Context) error) error {
 	if e, is := errors.AsType[*forge.Error](err); is && e.Refused() {
 		return fmt.Errorf("%w; %s", err, lacks[x.config.Kind])
 	}
+	if errors.Is(err, context.DeadlineExceeded) && x.c.Context.Err() == nil {
+		return fmt.Errorf("%s did not answer within %s; see --network-timeout", x.Name(), x.store.NetworkTimeout())
+	}
 	return err
 }
 
