@@ -124,6 +124,34 @@ func (s *Store) mergeOf(ctx context.Context, n int, tips []string) (first, last 
 	return first, last, nil
 }
 
+// Brought is the commit before those by which a mainline came to all that a pull request changed, of which the last is
+// known: one where it was merged or squashed, several where it was rebased. It is "" where that cannot be told, or is the first commit.
+func (s *Store) Brought(ctx context.Context, last string, files []string) (before string, err error) {
+	const most = 250 // commits
+	out, err := s.repo.Git(ctx, nil, "log", "--no-show-signature", "--first-parent", "-m", "--no-renames", "--name-only", "-z", "--max-count="+strconv.Itoa(most), "--format=%x01%P", last, "--")
+	if err != nil {
+		return "", fmt.Errorf("looking for what %s merged: %w", note.Short(last), err)
+	}
+	missing := map[string]bool{}
+	for _, file := range files {
+		missing[file] = true
+	}
+	for i, entry := range strings.Split(out, "\x01")[1:] {
+		parents, changed, _ := strings.Cut(entry, "\x00")
+		for file := range strings.SplitSeq(changed, "\x00") {
+			delete(missing, strings.TrimPrefix(file, "\n"))
+		}
+		of := strings.Fields(parents)
+		switch {
+		case len(of) == 0, len(of) > 1 && i > 0:
+			return "", nil // a merge of something else
+		case len(of) > 1, len(missing) == 0:
+			return of[0], nil
+		}
+	}
+	return "", nil
+}
+
 // At is a file of a commit, by its project path.
 type At struct{ Commit, File string }
 

@@ -251,6 +251,13 @@ func (x *commenter) outcome(ctx context.Context, q *query.Pendings, pr *forge.Pu
 			return err
 		}
 		m.Announced, m.Backlog = report.Announced(bodyOf(old))
+		files, err := x.Files(ctx, pr.Number)
+		if err != nil {
+			return err
+		}
+		if m.From, err = x.store.Brought(x.c.Context, at.Hash, files); err != nil {
+			return err
+		}
 	}
 	views := query.ViewsOf(x.c.Context, x.env.Environ, x.state, x.project, x.target)
 	if c.Outcome, err = q.Outcomes(x.c.Context, views, m); err != nil {

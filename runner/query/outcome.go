@@ -18,6 +18,7 @@ import (
 // Merge is a commit on the branch that is deployed, and what was announced for it.
 type Merge struct {
 	Commit    string
+	From      string // the commit before what was merged; "" is the first parent
 	Announced []string
 	Backlog   map[string]bool // of Announced
 }
@@ -92,7 +93,7 @@ func (q *Pendings) touched(m Merge, at map[string]runner.Stack) (map[string]bool
 		return nil, err
 	}
 	before := map[string]string{}
-	if parent, err := q.S.Resolve(m.Commit + "^1"); err == nil {
+	if parent, err := q.S.Resolve(cmp.Or(m.From, m.Commit+"^1")); err == nil {
 		if before, err = q.Digests(parent.Hash); err != nil {
 			return nil, err
 		}
