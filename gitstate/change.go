@@ -254,6 +254,28 @@ func (s *Store) Before(ctx context.Context, commits, of []string) (map[string]bo
 	return before, nil
 }
 
+// MergeOf is the merge by which the first-parent line of a tip came to a commit that is in its history, and what that line was at before; "" where
+// the commit is on that line itself.
+func (s *Store) MergeOf(ctx context.Context, commit, tip string) (merge, before string, err error) {
+	with := map[string]bool{}
+	for _, line := range []string{"--ancestry-path", "--first-parent"} {
+		out, err := s.repo.Git(ctx, nil, "rev-list", line, "--parents", tip, "^"+commit, "--")
+		if err != nil {
+			return "", "", fmt.Errorf("looking for the merge of %s: %w", note.Short(commit), err)
+		}
+		for entry := range strings.Lines(out) {
+			ids := strings.Fields(entry)
+			switch {
+			case line == "--ancestry-path":
+				with[ids[0]] = true
+			case with[ids[0]] && len(ids) > 2 && ids[1] != commit:
+				merge, before = ids[0], ids[1] // the last is the oldest
+			}
+		}
+	}
+	return merge, before, nil
+}
+
 // Landed are the commits in the history of some tips, none of them in that of the change,
 // where all files that the change is about are as the change, or a ref that has it, left them:
 // those that it was squashed, rebased or picked to.
