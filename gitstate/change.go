@@ -1,13 +1,17 @@
 package gitstate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
@@ -120,15 +124,44 @@ func (s *Store) mergeOf(ctx context.Context, n int, tips []string) (first, last 
 	return first, last, nil
 }
 
+// Brought is the commit before those by which a mainline came to all that a pull request changed, of which the last is
+// known: one where it was merged or squashed, several where it was rebased. It is "" where that cannot be told, or is the first commit.
+func (s *Store) Brought(ctx context.Context, last string, files []string) (before string, err error) {
+	const most = 250 // commits
+	out, err := s.repo.Git(ctx, nil, "log", "--no-show-signature", "--first-parent", "-m", "--no-renames", "--name-only", "-z", "--max-count="+strconv.Itoa(most), "--format=%x01%P", last, "--")
+	if err != nil {
+		return "", fmt.Errorf("looking for what %s merged: %w", note.Short(last), err)
+	}
+	missing := map[string]bool{}
+	for _, file := range files {
+		missing[file] = true
+	}
+	for i, entry := range strings.Split(out, "\x01")[1:] {
+		parents, changed, _ := strings.Cut(entry, "\x00")
+		for file := range strings.SplitSeq(changed, "\x00") {
+			delete(missing, strings.TrimPrefix(file, "\n"))
+		}
+		of := strings.Fields(parents)
+		switch {
+		case len(of) == 0, len(of) > 1 && i > 0:
+			return "", nil // a merge of something else
+		case len(of) > 1, len(missing) == 0:
+			return of[0], nil
+		}
+	}
+	return "", nil
+}
+
 // At is a file of a commit, by its project path.
 type At struct{ Commit, File string }
 
-// FileIDs are the objects that files are at commits, all of which are here; "" of a file
-// that a commit has not.
+// FileIDs are the modes and objects that files are at commits, all of which are here: "100644 ID"; "" of a file
+// that a commit has not. A submodule is one, too.
 func (s *Store) FileIDs(ctx context.Context, of []At) (map[At]string, error) {
 	ids := make(map[At]string, len(of))
 	var ask strings.Builder
-	var asked []At
+	var folders []string
+	in := map[string][]At{} // folder of a commit → what was asked for there
 	for _, at := range of {
 		if _, known := ids[at]; known || strings.ContainsAny(at.File, "\n\x00") {
 			continue
@@ -136,33 +169,64 @@ func (s *Store) FileIDs(ctx context.Context, of []At) (map[At]string, error) {
 		if ids[at] = ""; at.Commit == "" {
 			continue
 		}
-		asked = append(asked, at)
-		ask.WriteString(at.Commit + ":" + strings.TrimPrefix(at.File, "/") + "\n")
+		folder := at.Commit + ":" + strings.Trim(path.Dir("/"+at.File), "/")
+		if in[folder] == nil {
+			folders = append(folders, folder)
+			ask.WriteString(folder + "\n")
+		}
+		in[folder] = append(in[folder], at)
 	}
-	if len(asked) == 0 {
+	if len(folders) == 0 {
 		return ids, nil
 	}
-	out, err := s.repo.Git(ctx, strings.NewReader(ask.String()), "cat-file", "--batch-check=%(objectname)")
+	out, err := s.repo.Git(ctx, strings.NewReader(ask.String()), "cat-file", "--batch-check=%(objectname) %(objecttype)")
 	if err != nil {
 		return nil, fmt.Errorf("reading what files are at commits: %w", err)
 	}
-	i := 0
-	for line := range strings.Lines(out) {
-		if line = strings.TrimSuffix(line, "\n"); i < len(asked) && !strings.HasSuffix(line, " missing") && !strings.Contains(line, " ") {
-			ids[asked[i]] = line
+	lines := strings.Split(out, "\n")
+	trees := map[string]map[string]string{}
+	for i, folder := range folders[:min(len(folders), len(lines))] {
+		tree, is := strings.CutSuffix(lines[i], " tree")
+		if !is {
+			continue // there is no such folder
 		}
-		i++
+		if trees[tree] == nil {
+			if trees[tree], err = s.entries(tree); err != nil {
+				return nil, fmt.Errorf("reading what files are at commits: %w", err)
+			}
+		}
+		for _, at := range in[folder] {
+			ids[at] = trees[tree][path.Base(at.File)]
+		}
 	}
 	return ids, nil
 }
 
-// HasBlob reports whether a file anywhere below a folder of a commit is an object.
+// entries are the modes and objects of what a tree has.
+func (s *Store) entries(tree string) (map[string]string, error) {
+	hash := plumbing.NewHash(tree)
+	body, err := s.repo.Read(hash, plumbing.TreeObject)
+	entries := map[string]string{}
+	for len(body) > 0 && err == nil {
+		head, rest, _ := bytes.Cut(body, []byte{0})
+		mode, name, is := strings.Cut(string(head), " ")
+		if !is || len(rest) < len(hash) {
+			return nil, fmt.Errorf("tree %s is damaged", tree)
+		}
+		entries[name] = fmt.Sprintf("%s %x", mode, rest[:len(hash)])
+		body = rest[len(hash):]
+	}
+	return entries, err
+}
+
+// HasBlob reports whether a file anywhere below a folder of a commit is one that FileIDs named.
 func (s *Store) HasBlob(ctx context.Context, commit, folder, id string) (bool, error) {
 	args := []string{"ls-tree", "-r", "--full-tree", commit}
 	if folder = strings.Trim(folder, "/"); folder != "" {
 		args = append(args, "--", folder)
 	}
 	out, err := s.repo.Git(ctx, nil, args...)
+	_, id, _ = strings.Cut(id, " ")
 	return strings.Contains(out, " "+id+"\t"), err
 }
 
@@ -188,6 +252,28 @@ func (s *Store) Before(ctx context.Context, commits, of []string) (map[string]bo
 		before[c] = !after[c]
 	}
 	return before, nil
+}
+
+// MergeOf is the merge by which the first-parent line of a tip came to a commit that is in its history, and what that line was at before; "" where
+// the commit is on that line itself.
+func (s *Store) MergeOf(ctx context.Context, commit, tip string) (merge, before string, err error) {
+	with := map[string]bool{}
+	for _, line := range []string{"--ancestry-path", "--first-parent"} {
+		out, err := s.repo.Git(ctx, nil, "rev-list", line, "--parents", tip, "^"+commit, "--")
+		if err != nil {
+			return "", "", fmt.Errorf("looking for the merge of %s: %w", note.Short(commit), err)
+		}
+		for entry := range strings.Lines(out) {
+			ids := strings.Fields(entry)
+			switch {
+			case line == "--ancestry-path":
+				with[ids[0]] = true
+			case with[ids[0]] && len(ids) > 2 && ids[1] != commit:
+				merge, before = ids[0], ids[1] // the last is the oldest
+			}
+		}
+	}
+	return merge, before, nil
 }
 
 // Landed are the commits in the history of some tips, none of them in that of the change,

@@ -60,3 +60,40 @@ func TestPullRequestOfMainline(t *testing.T) {
 		})
 	}
 }
+
+// What a pull request brought is told by the files that it changed: a squash has them all, the last commit
+// of a rebase does not, and another merge is no part of it.
+func TestBrought(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	commit := func(name string) string { return repo.Commit(name, map[string]string{name: name}) }
+	first := commit("first")
+	a, b := commit("dir/a b"), commit("b")
+	repo.Git("checkout", "-q", "-b", "other")
+	other := commit("other")
+	repo.Git("checkout", "-q", "-")
+	repo.Git("merge", "-q", "--no-ff", "-m", "merge", "other")
+	merge := strings.TrimSpace(repo.Git("rev-parse", "HEAD"))
+	c := commit("c")
+	s, err := gitstate.Open(context.Background(), gitstate.Options{Dir: repo.Dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	for _, tt := range []struct{ last, files, want string }{
+		{b, "b", a},
+		{b, "b|dir/a b", first},
+		{b, "", a},
+		{merge, "other", b},
+		{merge, "other|b", b},
+		{c, "c", merge},
+		{c, "c|other", ""},
+		{c, "nowhere", ""},
+		{other, "other|b|dir/a b", first},
+	} {
+		files := strings.FieldsFunc(tt.files, func(r rune) bool { return r == '|' })
+		if got, err := s.Brought(context.Background(), tt.last, files); err != nil || got != tt.want {
+			t.Errorf("%q by %s: before it was %q, not %q: %v", files, tt.last, got, tt.want, err)
+		}
+	}
+}

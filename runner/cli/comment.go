@@ -94,6 +94,9 @@ func (x *commenter) ask(do func(context.Context) error) error {
 	if e, is := errors.AsType[*forge.Error](err); is && e.Refused() {
 		return fmt.Errorf("%w; %s", err, lacks[x.config.Kind])
 	}
+	if errors.Is(err, context.DeadlineExceeded) && x.c.Context.Err() == nil {
+		return fmt.Errorf("%s did not answer within %s; see --network-timeout", x.Name(), x.store.NetworkTimeout())
+	}
 	return err
 }
 
@@ -248,6 +251,13 @@ func (x *commenter) outcome(ctx context.Context, q *query.Pendings, pr *forge.Pu
 			return err
 		}
 		m.Announced, m.Backlog = report.Announced(bodyOf(old))
+		files, err := x.Files(ctx, pr.Number)
+		if err != nil {
+			return err
+		}
+		if m.From, err = x.store.Brought(x.c.Context, at.Hash, files); err != nil {
+			return err
+		}
 	}
 	views := query.ViewsOf(x.c.Context, x.env.Environ, x.state, x.project, x.target)
 	if c.Outcome, err = q.Outcomes(x.c.Context, views, m); err != nil {

@@ -126,7 +126,7 @@ func New(c Config) (Forge, error) {
 		return nil, fmt.Errorf("%q is not a repository of a forge; write it like owner/name", c.Repository)
 	}
 	at.Path = strings.TrimSuffix(at.Path, "/")
-	client := &http.Client{Transport: &transport{base: http.DefaultTransport, to: at, config: c}}
+	client := &http.Client{Transport: &transport{base: http.DefaultTransport, to: at, config: c}, CheckRedirect: elsewhere}
 	switch c.Kind {
 	case GitHub:
 		return newGitHub(c, at, client)

@@ -2,6 +2,7 @@ package forge
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -48,9 +49,17 @@ func (f *gitHub) Me(ctx context.Context) (string, error) {
 	var out struct {
 		Data struct{ Viewer struct{ Login string } }
 	}
-	_, err = f.client.Do(ctx, request, &out)
-	return out.Data.Viewer.Login, plain(err)
+	if _, err = f.client.Do(ctx, request, &out); err != nil {
+		return "", plain(err)
+	}
+	if out.Data.Viewer.Login == "" {
+		return "", fmt.Errorf("%s does not say who the token writes as", f.host)
+	}
+	return strings.TrimSuffix(out.Data.Viewer.Login, bot) + bot, nil
 }
+
+// bot is the end of an app's name, which GraphQL may leave out, and which no name of a person has.
+const bot = "[bot]"
 
 func pullRequestOfGitHub(p *github.PullRequest) *PullRequest {
 	return &PullRequest{Number: p.GetNumber(), Title: p.GetTitle(), URL: p.GetHTMLURL(), Head: p.GetHead().GetSHA(), Base: p.GetBase().GetRef(),

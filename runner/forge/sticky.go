@@ -31,16 +31,13 @@ func sticky(ctx context.Context, f Forge, number int, marker string) (mine []Com
 		return nil, err
 	}
 	for _, c := range all {
-		if login(c.Author) == login(me) && me != "" && strings.HasPrefix(c.Body, marker) {
+		if strings.EqualFold(c.Author, me) && me != "" && strings.HasPrefix(c.Body, marker) {
 			mine = append(mine, c)
 		}
 	}
 	slices.SortFunc(mine, func(a, b Comment) int { return int(min(max(a.ID-b.ID, -1), 1)) })
 	return mine, nil
 }
-
-// login is a name as forges compare it. GitHub's GraphQL may have that of an app without its end.
-func login(name string) string { return strings.ToLower(strings.TrimSuffix(name, "[bot]")) }
 
 // SetSticky makes that comment, or gives it another body, which begins with the marker. Of jobs that come at once, each
 // finds all that were made after it has made its own, and the oldest stays: whoever made another one deletes it, and has

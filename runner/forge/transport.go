@@ -47,6 +47,15 @@ func (e *Error) Refused() bool {
 	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Until.IsZero()
 }
 
+// elsewhere refuses to go to another host: the token is not for that, and its answers are not the forge's.
+func elsewhere(next *http.Request, before []*http.Request) error {
+	first := before[0]
+	if next.URL.Host != first.URL.Host || len(before) >= mostTries {
+		return &Error{Host: first.URL.Host, Method: first.Method, Path: first.URL.EscapedPath(), Status: next.Response.StatusCode, Message: "it sends to " + next.URL.Host}
+	}
+	return nil
+}
+
 // plain takes off what the clients and net/http put around an error of ours.
 func plain(err error) error {
 	if of, is := errors.AsType[*Error](err); is {
@@ -80,6 +89,11 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	for try := 1; ; try++ {
 		answer, err := t.base.RoundTrip(t.signed(request, body))
+		if err == nil && strings.HasPrefix(answer.Header.Get("Content-Type"), "text/html") && answer.StatusCode < 300 {
+			failed := t.failure(request, answer, nil)
+			failed.Message = "a web page, not the answer of an API; is the address right?"
+			return nil, failed
+		}
 		if err == nil && answer.StatusCode < 400 {
 			answer.Body = struct {
 				io.Reader

@@ -18,6 +18,7 @@ import (
 // Merge is a commit on the branch that is deployed, and what was announced for it.
 type Merge struct {
 	Commit    string
+	From      string // the commit before what was merged; "" is the first parent
 	Announced []string
 	Backlog   map[string]bool // of Announced
 }
@@ -28,13 +29,6 @@ type Merge struct {
 // A stack is deployed where it is not pending now, or where the merge, or a commit after it, was deployed:
 // then what is pending came later.
 func (q *Pendings) Outcomes(ctx context.Context, v Views, m Merge) ([]report.Outcome, error) {
-	names, err := q.touched(m)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range m.Announced {
-		names[name] = true
-	}
 	all, err := q.P.All()
 	if err != nil {
 		return nil, err
@@ -42,6 +36,16 @@ func (q *Pendings) Outcomes(ctx context.Context, v Views, m Merge) ([]report.Out
 	at := map[string]runner.Stack{}
 	for _, s := range all {
 		at[s.Path] = s
+	}
+	names, err := q.touched(m, at)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range m.Announced {
+		names[name] = true
+	}
+	if err := q.follow(m, names, at); err != nil {
+		return nil, err
 	}
 	paths := slices.Sorted(maps.Keys(names))
 	out := make([]report.Outcome, len(paths))
@@ -59,11 +63,12 @@ func (q *Pendings) Outcomes(ctx context.Context, v Views, m Merge) ([]report.Out
 				return nil, err
 			}
 			out[i].What = report.Delivered
-			if out[i].Why, _, err = q.Of(stack, Asked{Base: v.base, Place: place, Op: note.Deploy, As: gitstate.As{Variant: gitstate.AnyVariant}}); err != nil {
+			var l gitstate.Latest
+			if out[i].Why, l, err = q.Of(stack, Asked{Base: v.base, Place: place, Op: note.Deploy, As: gitstate.As{Variant: gitstate.AnyVariant}}); err != nil {
 				return nil, err
 			}
 			if out[i].Why != "" {
-				out[i].What = report.NotYet
+				out[i].What, views[i].Deploy = report.NotYet, l
 			}
 		}
 		l := &views[i].Deploy
@@ -79,15 +84,16 @@ func (q *Pendings) Outcomes(ctx context.Context, v Views, m Merge) ([]report.Out
 	return out, nil
 }
 
-// touched are the stacks whose inputs a merge changed: all of them, where the project cannot be read as it was before.
-func (q *Pendings) touched(m Merge) (map[string]bool, error) {
+// touched are the stacks whose inputs a merge changed: all of those at HEAD that may be among them, where what they are at
+// the merge, or were before it, cannot be told.
+func (q *Pendings) touched(m Merge, at map[string]runner.Stack) (map[string]bool, error) {
 	names := map[string]bool{}
 	now, err := q.Digests(m.Commit)
 	if err != nil {
 		return nil, err
 	}
 	before := map[string]string{}
-	if parent, err := q.S.Resolve(m.Commit + "^1"); err == nil {
+	if parent, err := q.S.Resolve(cmp.Or(m.From, m.Commit+"^1")); err == nil {
 		if before, err = q.Digests(parent.Hash); err != nil {
 			return nil, err
 		}
@@ -99,7 +105,48 @@ func (q *Pendings) touched(m Merge) (map[string]bool, error) {
 			names[stack] = true
 		}
 	}
-	return names, nil
+	var ask []gitstate.At
+	for stack := range at {
+		if now[stack] == "" {
+			ask = append(ask, gitstate.At{Commit: m.Commit, File: stack})
+		}
+	}
+	there, err := q.S.FileIDs(q.Ctx, ask)
+	for _, a := range ask {
+		if now == nil || a.File == "/" || there[a] != "" { // else it came later
+			names[a.File] = true
+		}
+	}
+	return names, err
+}
+
+// follow puts the paths that stacks have now in the place of those that they had at the merge. Where these cannot be told,
+// those of their records are.
+func (q *Pendings) follow(m Merge, names map[string]bool, at map[string]runner.Stack) error {
+	gone := slices.DeleteFunc(slices.Sorted(maps.Keys(names)), func(name string) bool { return at[name].Path != "" })
+	if len(gone) == 0 {
+		return nil
+	}
+	ids := map[string]string{}
+	if then, err := q.P.Touched(q.Ctx, "", m.Commit); err == nil {
+		for _, t := range then {
+			ids[t.Path] = t.ID
+		}
+	} else if q.Ctx.Err() != nil {
+		return context.Cause(q.Ctx)
+	}
+	for _, s := range at {
+		for _, name := range gone {
+			if s.ID != "" && (strings.EqualFold(ids[name], s.ID) || ids[name] == "" && q.St.PathsOf(s.ID, s.Path)[name]) {
+				delete(names, name)
+				names[s.Path] = true
+				if m.Backlog[name] {
+					m.Backlog[s.Path] = true
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // SettledBy are the commits, the newest first, on which stacks did not succeed before they did on this one: what came of
@@ -135,14 +182,23 @@ func SettledBy(s *gitstate.Store, commit, target string) (commits []string, err 
 	return commits, err
 }
 
+// stands reports whether what the latest success deployed can be taken to be there: it was of committed
+// files, nothing is in doubt about it, and neither a destruction nor what was tried of a commit before the merge may have taken it away.
+func stands(l *gitstate.Latest, tried bool) bool {
+	live, _ := l.Live()
+	undone := !tried && (l.Status == note.Failed || l.Status == note.Interrupted || l.Status == note.Running)
+	return live != "" && !undone && !l.OKDirty && !l.Unsigned && len(l.Conflicts) == 0 && (l.Status != note.OK || len(l.Diverged) == 0) &&
+		(l.Op == note.Deploy || l.Status != note.Failed && l.Status != note.Interrupted && l.Status != note.Running)
+}
+
 // tell finds out what came of a stack. okAfter says that the latest success stands on a commit after the merge,
 // triedAfter that the latest attempt does.
 func tell(o *report.Outcome, v *View, merge string, okAfter, triedAfter bool) {
 	l := &v.Deploy
-	if o.What == report.NotYet && (l.OKCommit == merge || okAfter) {
+	tried := l.Status != note.Never && (l.Commit == merge || triedAfter)
+	if o.What == report.NotYet && (l.OKCommit == merge || okAfter) && stands(l, tried) {
 		o.What, o.Why = report.Delivered, ""
 	}
-	tried := l.Status != note.Never && (l.Commit == merge || triedAfter)
 	if tried || o.What == report.Delivered {
 		o.Job, o.Took, o.Commit = l.Job, l.Record.Took, l.Commit
 	}

@@ -22,6 +22,9 @@ type tracer struct {
 	has     map[string]bool            // it has the change in its history, or what that became
 	before  map[string]bool            // it is before these
 	landed  bool                       // the mainline has the change
+	merge   string                     // by which it came there, if by one,
+	without string                     // and the commit before
+	merged  map[string]bool            // whether a commit has the merge
 	reverts map[string]map[string]bool // commit that reverts the change → those of the others that have it
 	undone  map[string][]string        // commit → those that revert it
 	files   map[gitstate.At]string
@@ -72,6 +75,15 @@ func (t *tracer) learn(ctx context.Context, rows []Reached) error {
 		return err
 	}
 	t.landed = len(mainline) > 0 && t.has[mainline[0]]
+	if i := slices.IndexFunc(mainline, func(tip string) bool { return t.has[tip] }); i >= 0 {
+		var err error
+		if t.merge, t.without, err = t.S.MergeOf(ctx, t.Change.Commit.Hash, mainline[i]); err != nil {
+			return err
+		}
+		if t.merged, err = t.having(ctx, t.merge, known); err != nil {
+			return err
+		}
+	}
 	return t.learnFiles(ctx, rows)
 }
 
@@ -117,6 +129,9 @@ func filesOf(rows []Reached) (files []string) {
 
 // having are those of some commits that have another one in their history, or are it.
 func (t *tracer) having(ctx context.Context, commit string, known []string) (map[string]bool, error) {
+	if commit == "" {
+		return nil, nil
+	}
 	has, err := t.S.After(ctx, commit, known)
 	if err == nil && slices.Contains(known, commit) {
 		has[commit] = true
@@ -185,6 +200,8 @@ func (t *tracer) learnFiles(ctx context.Context, rows []Reached) (err error) {
 				want(s.commit, r.moved(file, s.path))
 				want(t.Change.Commit.Hash, file)
 				want(t.Change.From, file)
+				want(t.merge, file)
+				want(t.without, file)
 			}
 		}
 	}
@@ -281,12 +298,28 @@ func (t *tracer) of(ctx context.Context, r *Reached, s standing) (v verdict, why
 			return reverted, t.revertOf(s.commit), nil
 		}
 		return no, "", nil
+	case t.has[s.commit] && t.merged[s.commit] && t.dropped(r) != "":
+		return unknown, fmt.Sprintf("its merge, %s, left %s as it was", note.Short(t.merge), t.dropped(r)), nil
 	case t.has[s.commit]:
 		return yes, "", nil
 	case t.S.Shallow():
 		return unknown, fmt.Sprintf("the history of %s is not in this clone; `git fetch --unshallow` brings it", c), nil
 	}
 	return unknown, fmt.Sprintf("%s, which is deployed, does not have %s in its history, and its files are neither as before nor as after", c, note.Short(t.Change.Commit.Hash)), nil
+}
+
+// dropped is a file of which the merge that brought the change took nothing, as where a conflict is resolved to
+// the other side, though it was not as the change leaves it either; "" if there is none.
+func (t *tracer) dropped(r *Reached) string {
+	at := func(commit, file string) string { return t.files[gitstate.At{Commit: commit, File: file}] }
+	for _, file := range r.touched.Files {
+		before := at(t.without, file)
+		renamed := before == "" && at(t.Change.From, file) != ""
+		if before == at(t.merge, file) && before != at(t.Change.Commit.Hash, file) && !renamed {
+			return file
+		}
+	}
+	return ""
 }
 
 func (t *tracer) revertOf(commit string) string {
