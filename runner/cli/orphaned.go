@@ -55,6 +55,8 @@ func destroys(cmd, env []string, op string) error {
 	is := command.Recognise(cmd, env, "")
 	harmless := command.Harmless(cmd, env)
 	switch {
+	case command.NamesState(cmd, env):
+		return errors.New("--orphaned: -state names a state that need not be the one that the stack deployed: leave it out")
 	case harmless && op != note.Destroy, is.Name == note.Destroy && is.Note == "" && cmp.Or(op, note.Destroy) == note.Destroy:
 		return nil
 	case op == note.Destroy && !harmless && is.Name != note.Destroy && !command.Applies(cmd, env):

@@ -71,34 +71,44 @@ func (x *Orphan) slot() note.Slot {
 // shared says which stack of HEAD has the state that an orphan has: it moved there, and had no id by which
 // that would be known.
 func (o *Orphanage) shared(x *Orphan, at command.Place, tree string) string {
-	inTree := func(file string) bool {
-		rel, err := filepath.Rel(tree, file)
-		return err == nil && filepath.IsLocal(rel)
+	dir, root := filepath.Join(tree, filepath.FromSlash(x.At.Path)), o.project.Root()
+	files := map[string]bool{} // where they are for the stacks of HEAD
+	seen := ""                 // from the folder of the stack, where it is below the top
+	for _, file := range at.StateFiles() {
+		if rel, err := filepath.Rel(tree, file); err == nil && filepath.IsLocal(rel) {
+			file = filepath.Join(root, rel)
+			seen, _ = filepath.Rel(dir, filepath.Join(tree, rel))
+		}
+		files[file] = true
 	}
-	if slices.ContainsFunc(at.StateFiles(), inTree) {
-		return "" // each stack has a file of that name in its own folder
-	}
-	reader := NewReader(o.ctx, o.project.Root())
+	reader := NewReader(o.ctx, root)
 	for _, s := range o.Head.Stacks {
+		s.Dir = filepath.Join(root, filepath.FromSlash(s.Path))
+		// The same words say another file in another folder.
+		here := seen == "" || files[filepath.Join(s.Dir, seen)]
+		place, err := reader.Place(command.Surroundings{Dir: s.Dir})
+		place.Workspace = at.Workspace
+		if slices.ContainsFunc(place.StateFiles(), func(file string) bool { return files[file] }) {
+			return s.Path + " of HEAD has the same state"
+		}
 		deployed := false
 		for _, p := range o.state.Places(note.Slot{ID: s.ID, Path: s.Path, Target: x.Target, Op: note.Deploy}) {
 			if p.Target != x.Target {
 				continue
 			}
-			if deployed = true; sameState(p.Backend, at.Backend) {
+			if deployed = true; here && sameState(p.Backend, at.Backend) {
 				return s.Path + " of HEAD has the same state"
 			}
 		}
 		if _, old := o.relations[x.Commit].Find(s); old || deployed {
 			continue
 		}
-		s.Dir = filepath.Join(o.project.Root(), filepath.FromSlash(s.Path))
-		place, err := reader.Place(command.Surroundings{Dir: s.Dir})
 		declared := ""
 		if err == nil {
 			declared, err = reader.Declared(place)
 		}
-		if err != nil || sameState(place.Backend, at.Backend) || !place.HasBackend && strings.HasSuffix(at.Backend, "."+declared) {
+		inFile := len(files) > 0 && !place.HasBackend // a name that is not known yet may be that of any file
+		if err != nil || inFile || here && (sameState(place.Backend, at.Backend) || !place.HasBackend && strings.HasSuffix(at.Backend, "."+declared)) {
 			return s.Path + " of HEAD, which is not deployed yet, may have the same state: deploy it first"
 		}
 	}
