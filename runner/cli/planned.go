@@ -166,7 +166,7 @@ func limitDestroys(n *deploy.Session, tasks map[string]runner.Task, paths []stri
 		task.Commands = slices.Clone(task.Commands)
 		for _, i := range applying {
 			show := command.ShowPlan(task.Commands[i].Args, task.Env)
-			if show == nil && file.name != "" {
+			if applies := command.Applies(task.Commands[i].Args, task.Env); show == nil && file.name != "" && (!applies || slices.Contains(task.Commands[i].Args, file.name)) {
 				show = file.show(task.Commands[i].Args)
 			}
 			if show == nil {
