@@ -340,10 +340,7 @@ func (r *orphanRun) check(x *query.Orphan, at command.Place, tree string, destro
 			}
 			continue
 		}
-		if info, err := os.Lstat(file); err == nil && info.Mode()&os.ModeSymlink != 0 {
-			continue
-		}
-		old := filepath.Join(r.project.Root(), rel)
+		old := filepath.Join(r.project.Root(), rel) // a link there may be of another work tree, or to what is not there any more
 		info, err := os.Stat(old)
 		if err == nil && info.Mode().IsRegular() {
 			_ = os.Remove(file) // of the commit, and so of another time
@@ -380,7 +377,7 @@ func (r *orphanRun) tasks(o *runOptions, of map[string]*query.Orphan) deploy.Tas
 				return nil, err
 			}
 			list := command.StateList(cmd.Args)
-			if n.Stacks[path].Op.Name != note.Destroy || list == nil || of[path].Emptied(emptyState) {
+			if n.Stacks[path].Op.Name != note.Destroy || list == nil || of[path].Emptied(nothingDone) {
 				continue
 			}
 			before := cmd.Prepare
@@ -397,8 +394,8 @@ func (r *orphanRun) tasks(o *runOptions, of map[string]*query.Orphan) deploy.Tas
 	}
 }
 
-// emptyState is the reason why what would come to nothing is not done.
-const emptyState = "its state has no resources, so that nothing would be destroyed"
+// nothingDone is in the reason of an attempt that ended before anything could be destroyed.
+const nothingDone = "nothing was destroyed"
 
 // notEmpty is an error where a state has nothing in it, or cannot be read.
 func notEmpty(ctx context.Context, list []string, dir string, env []string) error {
@@ -413,9 +410,10 @@ func notEmpty(ctx context.Context, list []string, dir string, env []string) erro
 		return nil
 	}
 	if failed, is := errors.AsType[*exec.ExitError](err); is && !strings.Contains(string(failed.Stderr), "No state file was found") {
-		return fmt.Errorf("%s: %s", strings.Join(list, " "), cmp.Or(strings.Join(strings.Fields(string(failed.Stderr)), " "), failed.Error()))
+		said := strings.Join(strings.Fields(note.PlainText(string(failed.Stderr))), " ")
+		return fmt.Errorf("%s: %s: %s", nothingDone, strings.Join(list, " "), cmp.Or(said, failed.Error()))
 	} else if err != nil && !is {
-		return err
+		return fmt.Errorf("%s: %w", nothingDone, err)
 	}
-	return errors.New(emptyState + "; if that is right: tmnotes mark --op destroy")
+	return errors.New(nothingDone + ": its state has no resources; if that is right: tmnotes mark --op destroy")
 }
