@@ -18,11 +18,9 @@ import (
 // Misplaced says why what is at a place is not what an orphan has deployed, or may be somebody else's; "" if
 // it is. code says that the place is seen from the code, which is so of Terraform's commands; base is --target.
 func (o *Orphanage) Misplaced(x *Orphan, base string, at command.Place, code bool, tree string) string {
-	var recorded []string
-	for _, p := range o.state.Places(x.slot()) {
-		if p.Target == x.Target && p.Backend != "" {
-			recorded = append(recorded, p.Backend)
-		}
+	recorded, err := o.recorded(x)
+	if err != nil {
+		return err.Error()
 	}
 	if !code && len(recorded) == 0 && !at.Known() {
 		return "" // it is no matter of Terraform
@@ -36,6 +34,28 @@ func (o *Orphanage) Misplaced(x *Orphan, base string, at command.Place, code boo
 		return fmt.Sprintf("it was deployed with the backend %s, and its work tree has %s: its state is elsewhere", recorded[0], at.Backend)
 	}
 	return o.shared(x, at, tree)
+}
+
+// recorded are the backends that an orphan may be deployed with: that of its latest success, all if it has none. One that
+// it left has what was left there, if anything.
+func (o *Orphanage) recorded(x *Orphan) (backends []string, err error) {
+	of, latest := x.slot(), time.Time{}
+	for _, p := range o.state.Places(of) {
+		if p.Target != x.Target || p.Backend == "" {
+			continue
+		}
+		l, err := o.state.LatestAt(of, p.Backend)
+		if err != nil {
+			return nil, err
+		}
+		if l.OKAt.After(latest) {
+			backends, latest = nil, l.OKAt
+		}
+		if l.OKAt.Equal(latest) {
+			backends = append(backends, p.Backend)
+		}
+	}
+	return backends, nil
 }
 
 // Latest is the time of the latest record of an orphan, wherever it is deployed.
