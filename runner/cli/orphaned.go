@@ -174,14 +174,22 @@ func (r *orphanRun) treeName(commit string) string {
 	return strings.TrimSuffix(note.Short(commit)+"@"+r.target, "@")
 }
 
-// tidy removes work trees that are of no use any more, as of who was killed.
+// tidy removes work trees that are of no use any more, as of who was killed. Another checkout of this clone may be
+// in the middle of a destroy in one, though nothing is orphaned here.
 func (r *orphanRun) tidy() {
 	entries, err := os.ReadDir(r.folder())
 	if err != nil {
 		return
 	}
+	commits, err := r.found.Busy()
+	if err != nil {
+		return
+	}
+	for _, x := range r.found.All {
+		commits = append(commits, x.Commit)
+	}
 	for _, e := range entries {
-		needed := slices.ContainsFunc(r.found.All, func(x *query.Orphan) bool { return x.Commit != "" && r.treeName(x.Commit) == e.Name() })
+		needed := slices.ContainsFunc(commits, func(commit string) bool { return commit != "" && r.treeName(commit) == e.Name() })
 		if _, target, _ := strings.Cut(e.Name(), "@"); !needed && target == r.target {
 			r.remove(filepath.Join(r.folder(), e.Name()))
 		}

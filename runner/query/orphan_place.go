@@ -74,6 +74,23 @@ func (o *Orphanage) Latest(x *Orphan) (at time.Time, err error) {
 	return at, nil
 }
 
+// Busy are the commits at which somebody may be at a stack for the target, or was killed.
+func (o *Orphanage) Busy() (commits []string, err error) {
+	for _, slot := range o.state.Slots() {
+		if slot.Op != note.Deploy || slot.Target != o.target {
+			continue
+		}
+		l, err := o.state.Latest(slot)
+		if err != nil {
+			return nil, err
+		}
+		if l.Record.Status.Open() {
+			commits = append(commits, l.Commit)
+		}
+	}
+	return commits, nil
+}
+
 // IsDestroyed reports whether an orphan is destroyed by now, by whomever.
 func (o *Orphanage) IsDestroyed(x *Orphan) bool {
 	st, err := o.store.State(o.ctx)
