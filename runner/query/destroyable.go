@@ -41,7 +41,7 @@ type Orphanage struct {
 	ancestors map[string]bool // of HEAD
 	relations map[string]*project.Relations
 	Head      *project.Relations // without uncommitted changes
-	main      *project.Relations // of the remote's default branch, nil where this clone knows of none
+	main      *project.Relations // of the remote's default branch, nil where that is HEAD's commit or there is no remote
 	All       []*Orphan
 }
 
@@ -83,9 +83,15 @@ func FindOrphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *
 		return nil, err
 	}
 	// A branch has no say in what is removed before it is merged.
-	if main, err := s.Resolve(o.defaultBranch()); err == nil && main.Hash != head.Hash {
-		if o.main, err = o.at(main.Hash); err != nil {
-			return nil, err
+	if remote, branch := p.DefaultRemote(), p.DefaultBranch(); slices.Contains(s.Remotes(), remote) {
+		main, err := s.Resolve(o.defaultBranch())
+		if err != nil {
+			return nil, fmt.Errorf("%s/%s, which may have the orphaned stacks still, is not in this clone: git fetch %[1]s %[2]s:refs/remotes/%[1]s/%[2]s", remote, branch)
+		}
+		if main.Hash != head.Hash {
+			if o.main, err = o.at(main.Hash); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, x := range o.All {
