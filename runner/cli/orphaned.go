@@ -55,6 +55,8 @@ func destroys(cmd, env []string, op string) error {
 	is := command.Recognise(cmd, env, "")
 	harmless := command.Harmless(cmd, env)
 	switch {
+	case command.NamesState(cmd, env):
+		return errors.New("--orphaned: -state names a state that need not be the one that the stack deployed: leave it out")
 	case harmless && op != note.Destroy, is.Name == note.Destroy && is.Note == "" && cmp.Or(op, note.Destroy) == note.Destroy:
 		return nil
 	case op == note.Destroy && !harmless && is.Name != note.Destroy && !command.Applies(cmd, env):
@@ -172,14 +174,22 @@ func (r *orphanRun) treeName(commit string) string {
 	return strings.TrimSuffix(note.Short(commit)+"@"+r.target, "@")
 }
 
-// tidy removes work trees that are of no use any more, as of who was killed.
+// tidy removes work trees that are of no use any more, as of who was killed. Another checkout of this clone may be
+// in the middle of a destroy in one, though nothing is orphaned here.
 func (r *orphanRun) tidy() {
 	entries, err := os.ReadDir(r.folder())
 	if err != nil {
 		return
 	}
+	commits, err := r.found.Busy()
+	if err != nil {
+		return
+	}
+	for _, x := range r.found.All {
+		commits = append(commits, x.Commit)
+	}
 	for _, e := range entries {
-		needed := slices.ContainsFunc(r.found.All, func(x *query.Orphan) bool { return x.Commit != "" && r.treeName(x.Commit) == e.Name() })
+		needed := slices.ContainsFunc(commits, func(commit string) bool { return commit != "" && r.treeName(commit) == e.Name() })
 		if _, target, _ := strings.Cut(e.Name(), "@"); !needed && target == r.target {
 			r.remove(filepath.Join(r.folder(), e.Name()))
 		}
@@ -338,10 +348,7 @@ func (r *orphanRun) check(x *query.Orphan, at command.Place, tree string, destro
 			}
 			continue
 		}
-		if info, err := os.Lstat(file); err == nil && info.Mode()&os.ModeSymlink != 0 {
-			continue
-		}
-		old := filepath.Join(r.project.Root(), rel)
+		old := filepath.Join(r.project.Root(), rel) // a link there may be of another work tree, or to what is not there any more
 		info, err := os.Stat(old)
 		if err == nil && info.Mode().IsRegular() {
 			_ = os.Remove(file) // of the commit, and so of another time
@@ -378,7 +385,7 @@ func (r *orphanRun) tasks(o *runOptions, of map[string]*query.Orphan) deploy.Tas
 				return nil, err
 			}
 			list := command.StateList(cmd.Args)
-			if n.Stacks[path].Op.Name != note.Destroy || list == nil || of[path].Emptied(emptyState) {
+			if n.Stacks[path].Op.Name != note.Destroy || list == nil || of[path].Emptied(nothingDone) {
 				continue
 			}
 			before := cmd.Prepare
@@ -395,8 +402,8 @@ func (r *orphanRun) tasks(o *runOptions, of map[string]*query.Orphan) deploy.Tas
 	}
 }
 
-// emptyState is the reason why what would come to nothing is not done.
-const emptyState = "its state has no resources, so that nothing would be destroyed"
+// nothingDone is in the reason of an attempt that ended before anything could be destroyed.
+const nothingDone = "nothing was destroyed"
 
 // notEmpty is an error where a state has nothing in it, or cannot be read.
 func notEmpty(ctx context.Context, list []string, dir string, env []string) error {
@@ -411,9 +418,10 @@ func notEmpty(ctx context.Context, list []string, dir string, env []string) erro
 		return nil
 	}
 	if failed, is := errors.AsType[*exec.ExitError](err); is && !strings.Contains(string(failed.Stderr), "No state file was found") {
-		return fmt.Errorf("%s: %s", strings.Join(list, " "), cmp.Or(strings.Join(strings.Fields(string(failed.Stderr)), " "), failed.Error()))
+		said := strings.Join(strings.Fields(note.PlainText(string(failed.Stderr))), " ")
+		return fmt.Errorf("%s: %s: %s", nothingDone, strings.Join(list, " "), cmp.Or(said, failed.Error()))
 	} else if err != nil && !is {
-		return err
+		return fmt.Errorf("%s: %w", nothingDone, err)
 	}
-	return errors.New(emptyState + "; if that is right: tmnotes mark --op destroy")
+	return errors.New(nothingDone + ": its state has no resources; if that is right: tmnotes mark --op destroy")
 }

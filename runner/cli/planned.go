@@ -59,13 +59,14 @@ func (s *planShower) file() string { return s.show[len(s.show)-1] }
 func (s *planShower) path() string { return s.task.Stack.Path }
 
 // look has the record of the stack say how much its saved plan changes, and returns the text of the plan, if that
-// is wanted. A plan that was only to be made is not believed where that failed: it may be an older one.
+// is wanted. A plan that was only to be made is not believed where that failed: it may be an older one. Of a stack
+// that has drifted "no changes" would say that nothing has: what changes is no resource.
 func (s *planShower) look(ctx context.Context, r runner.Result, want bool) (text string) {
 	if s.show == nil {
 		return ""
 	}
 	plan, changes, err := s.read(ctx)
-	if op := note.Op(s.n.Planned(s.path()).Op.Name); err == nil && (r.Status != runner.StatusFailed || op.Deploys()) {
+	if op := note.Op(s.n.Planned(s.path()).Op.Name); err == nil && (plan.Changes() || r.Status != runner.StatusDrifted) && (r.Status != runner.StatusFailed || op.Deploys()) {
 		s.n.SetPlan(s.path(), plan)
 	}
 	if err == nil && want {
@@ -166,7 +167,7 @@ func limitDestroys(n *deploy.Session, tasks map[string]runner.Task, paths []stri
 		task.Commands = slices.Clone(task.Commands)
 		for _, i := range applying {
 			show := command.ShowPlan(task.Commands[i].Args, task.Env)
-			if show == nil && file.name != "" {
+			if applies := command.Applies(task.Commands[i].Args, task.Env); show == nil && file.name != "" && (!applies || slices.Contains(task.Commands[i].Args, file.name)) {
 				show = file.show(task.Commands[i].Args)
 			}
 			if show == nil {

@@ -40,6 +40,13 @@ func Applies(cmd, env []string) bool {
 	return known && c.applies()
 }
 
+// NamesState reports whether a command, run with env, says itself which file its state is, whatever the backend.
+func NamesState(cmd, env []string) bool {
+	c, known := callOf(ProgramName(cmd), cmd, env)
+	args, _ := tfEnv(env).args(c.sub)
+	return known && parseOptions(append(args, c.args...)).firstOf([]string{"state", "state-out"}) != ""
+}
+
 // StateList is the command that lists what is in the state that a command of Terraform works on, nil for
 // other programs.
 func StateList(cmd []string) []string {

@@ -60,6 +60,8 @@ func (e *execution) admitGone(_ context.Context, ready []runner.Stack) ([]runner
 		if over := e.Gone.over(&r, &l); over.Verdict == Kept {
 			answers[i] = over.admission()
 		} else if why := e.Gone.Check(r.Stack, r.place, note.Op(r.Op.Name).Deploys()); why != "" {
+			r.backend = "" // whoever destroys it at the right one comes after this
+			e.now.Store(s.Path, r)
 			answers[i] = runner.Admission{Status: runner.StatusBlocked, Reason: why}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ type Relations struct {
 	Stacks []runner.Stack
 	after  map[string][]string // by path: what the stack there comes after
 	takes  map[string][]string // and whose outputs are inputs of it
+	tree   *commitTree
 }
 
 // DependentsOf are the paths of the stacks that depend on the one at a path, sorted. A stack below
@@ -64,15 +66,31 @@ func (r *Relations) Find(of runner.Stack) (runner.Stack, bool) {
 	return r.Stacks[i], true
 }
 
+// Left is a file that keeps a stack's code at a path where there is no stack: of the code itself, or the .tmskip that
+// has Terramate look away from it; "" where there is none.
+func (r *Relations) Left(at string) string {
+	for dir := at; dir != "/"; dir = path.Dir(dir) {
+		if _, is := r.tree.entries[dir+"/.tmskip"]; is && r.tree.entries[at].mode != "" {
+			return dir + "/.tmskip"
+		}
+	}
+	for _, name := range append(slices.Clone(r.tree.code[at]), "terragrunt.hcl") {
+		if file := path.Join(at, name); r.tree.entries[file].mode != "" {
+			return file
+		}
+	}
+	return ""
+}
+
 // RelationsAt are the relations of the project at any commit that is here. Of the stacks gone those that it has
 // not are taken to be there, each with its id and its tags: somebody may still name them.
 func (p *Project) RelationsAt(ctx context.Context, commit string, gone []runner.Stack) (r *Relations, err error) {
-	err = p.at(ctx, commit, func(then *Project, _ *commitTree) error {
+	err = p.at(ctx, commit, func(then *Project, t *commitTree) error {
 		all, err := then.All()
 		if err != nil {
 			return err
 		}
-		r = &Relations{Stacks: all}
+		r = &Relations{Stacks: all, tree: t}
 		added := false
 		for _, g := range gone {
 			if _, is := r.Find(g); is || slices.ContainsFunc(all, func(s runner.Stack) bool { return s.Path == g.Path }) {

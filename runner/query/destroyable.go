@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tmnotes/tmnotes/gitstate"
 	"github.com/tmnotes/tmnotes/gitstate/note"
@@ -40,6 +41,7 @@ type Orphanage struct {
 	ancestors map[string]bool // of HEAD
 	relations map[string]*project.Relations
 	Head      *project.Relations // without uncommitted changes
+	main      *project.Relations // of the remote's default branch, nil where that is HEAD's commit or there is no remote
 	All       []*Orphan
 }
 
@@ -80,12 +82,29 @@ func FindOrphans(ctx context.Context, s *gitstate.Store, st *gitstate.State, p *
 	if o.Head, err = p.RelationsAt(ctx, head.Hash, named); err != nil {
 		return nil, err
 	}
+	// A branch has no say in what is removed before it is merged.
+	if remote, branch := p.DefaultRemote(), p.DefaultBranch(); slices.Contains(s.Remotes(), remote) {
+		main, err := s.Resolve(o.defaultBranch())
+		if err != nil {
+			return nil, fmt.Errorf("%s/%s, which may have the orphaned stacks still, is not in this clone: git fetch %[1]s %[2]s:refs/remotes/%[1]s/%[2]s", remote, branch)
+		}
+		if main.Hash != head.Hash {
+			if o.main, err = o.at(main.Hash); err != nil {
+				return nil, err
+			}
+		}
+	}
 	for _, x := range o.All {
 		if x.Blocked, err = o.blocked(x); err != nil {
 			return nil, err
 		}
 	}
 	return o, o.order()
+}
+
+// defaultBranch is that of the remote, as this clone has it.
+func (o *Orphanage) defaultBranch() string {
+	return "refs/remotes/" + o.project.DefaultRemote() + "/" + o.project.DefaultBranch()
 }
 
 // at are the relations at a commit.
@@ -141,6 +160,9 @@ func (o *Orphanage) blocked(x *Orphan) (string, error) {
 	if i := slices.IndexFunc(o.Head.Stacks, func(s runner.Stack) bool { return s.Path == x.Path || s.Path == x.At.Path }); i >= 0 {
 		return "HEAD has another stack at its path, " + o.Head.Stacks[i].Path + ", whose resources may be the same", nil
 	}
+	if left := cmp.Or(o.Head.Left(x.Path), o.Head.Left(x.At.Path)); left != "" {
+		return "HEAD still has " + left + ", although no stack is there: commit that its folder is removed", nil
+	}
 	if x.ID != "" && l.Record.ID == "" {
 		return "a stack without an id was deployed at its path later: which resources are whose cannot be told", nil
 	}
@@ -149,6 +171,11 @@ func (o *Orphanage) blocked(x *Orphan) (string, error) {
 	}
 	if known, err := o.removed(x); err != nil || !known {
 		return fmt.Sprintf("%s, at which it was deployed, is not in the history of HEAD, which may not know of it yet (git pull)", note.Short(x.Commit)), err
+	}
+	if o.main != nil {
+		if _, is := o.main.Find(x.Stack); is {
+			return strings.TrimPrefix(o.defaultBranch(), "refs/remotes/") + " has it still: push or merge that it is removed", nil
+		}
 	}
 	if by := o.Head.DependentsOf(x.named.Path, false); len(by) > 0 {
 		return by[0] + " depends on it at HEAD", nil

@@ -18,11 +18,9 @@ import (
 // Misplaced says why what is at a place is not what an orphan has deployed, or may be somebody else's; "" if
 // it is. code says that the place is seen from the code, which is so of Terraform's commands; base is --target.
 func (o *Orphanage) Misplaced(x *Orphan, base string, at command.Place, code bool, tree string) string {
-	var recorded []string
-	for _, p := range o.state.Places(x.slot()) {
-		if p.Target == x.Target && p.Backend != "" {
-			recorded = append(recorded, p.Backend)
-		}
+	recorded, err := o.recorded(x)
+	if err != nil {
+		return err.Error()
 	}
 	if !code && len(recorded) == 0 && !at.Known() {
 		return "" // it is no matter of Terraform
@@ -36,6 +34,28 @@ func (o *Orphanage) Misplaced(x *Orphan, base string, at command.Place, code boo
 		return fmt.Sprintf("it was deployed with the backend %s, and its work tree has %s: its state is elsewhere", recorded[0], at.Backend)
 	}
 	return o.shared(x, at, tree)
+}
+
+// recorded are the backends that an orphan may be deployed with: that of its latest success, all if it has none. One that
+// it left has what was left there, if anything.
+func (o *Orphanage) recorded(x *Orphan) (backends []string, err error) {
+	of, latest := x.slot(), time.Time{}
+	for _, p := range o.state.Places(of) {
+		if p.Target != x.Target || p.Backend == "" {
+			continue
+		}
+		l, err := o.state.LatestAt(of, p.Backend)
+		if err != nil {
+			return nil, err
+		}
+		if l.OKAt.After(latest) {
+			backends, latest = nil, l.OKAt
+		}
+		if l.OKAt.Equal(latest) {
+			backends = append(backends, p.Backend)
+		}
+	}
+	return backends, nil
 }
 
 // Latest is the time of the latest record of an orphan, wherever it is deployed.
@@ -52,6 +72,23 @@ func (o *Orphanage) Latest(x *Orphan) (at time.Time, err error) {
 		}
 	}
 	return at, nil
+}
+
+// Busy are the commits at which somebody may be at a stack for the target, or was killed.
+func (o *Orphanage) Busy() (commits []string, err error) {
+	for _, slot := range o.state.Slots() {
+		if slot.Op != note.Deploy || slot.Target != o.target {
+			continue
+		}
+		l, err := o.state.Latest(slot)
+		if err != nil {
+			return nil, err
+		}
+		if l.Record.Status.Open() {
+			commits = append(commits, l.Commit)
+		}
+	}
+	return commits, nil
 }
 
 // IsDestroyed reports whether an orphan is destroyed by now, by whomever.
@@ -71,34 +108,44 @@ func (x *Orphan) slot() note.Slot {
 // shared says which stack of HEAD has the state that an orphan has: it moved there, and had no id by which
 // that would be known.
 func (o *Orphanage) shared(x *Orphan, at command.Place, tree string) string {
-	inTree := func(file string) bool {
-		rel, err := filepath.Rel(tree, file)
-		return err == nil && filepath.IsLocal(rel)
+	dir, root := filepath.Join(tree, filepath.FromSlash(x.At.Path)), o.project.Root()
+	files := map[string]bool{} // where they are for the stacks of HEAD
+	seen := ""                 // from the folder of the stack, where it is below the top
+	for _, file := range at.StateFiles() {
+		if rel, err := filepath.Rel(tree, file); err == nil && filepath.IsLocal(rel) {
+			file = filepath.Join(root, rel)
+			seen, _ = filepath.Rel(dir, filepath.Join(tree, rel))
+		}
+		files[file] = true
 	}
-	if slices.ContainsFunc(at.StateFiles(), inTree) {
-		return "" // each stack has a file of that name in its own folder
-	}
-	reader := NewReader(o.ctx, o.project.Root())
+	reader := NewReader(o.ctx, root)
 	for _, s := range o.Head.Stacks {
+		s.Dir = filepath.Join(root, filepath.FromSlash(s.Path))
+		// The same words say another file in another folder.
+		here := seen == "" || files[filepath.Join(s.Dir, seen)]
+		place, err := reader.Place(command.Surroundings{Dir: s.Dir})
+		place.Workspace = at.Workspace
+		if slices.ContainsFunc(place.StateFiles(), func(file string) bool { return files[file] }) {
+			return s.Path + " of HEAD has the same state"
+		}
 		deployed := false
 		for _, p := range o.state.Places(note.Slot{ID: s.ID, Path: s.Path, Target: x.Target, Op: note.Deploy}) {
 			if p.Target != x.Target {
 				continue
 			}
-			if deployed = true; sameState(p.Backend, at.Backend) {
+			if deployed = true; here && sameState(p.Backend, at.Backend) {
 				return s.Path + " of HEAD has the same state"
 			}
 		}
 		if _, old := o.relations[x.Commit].Find(s); old || deployed {
 			continue
 		}
-		s.Dir = filepath.Join(o.project.Root(), filepath.FromSlash(s.Path))
-		place, err := reader.Place(command.Surroundings{Dir: s.Dir})
 		declared := ""
 		if err == nil {
 			declared, err = reader.Declared(place)
 		}
-		if err != nil || sameState(place.Backend, at.Backend) || !place.HasBackend && strings.HasSuffix(at.Backend, "."+declared) {
+		inFile := len(files) > 0 && !place.HasBackend // a name that is not known yet may be that of any file
+		if err != nil || inFile || here && (sameState(place.Backend, at.Backend) || !place.HasBackend && strings.HasSuffix(at.Backend, "."+declared)) {
 			return s.Path + " of HEAD, which is not deployed yet, may have the same state: deploy it first"
 		}
 	}
