@@ -48,6 +48,9 @@ func (o *Orphanage) recorded(x *Orphan) (backends []string, err error) {
 		if err != nil {
 			return nil, err
 		}
+		if Destroyed(&l) {
+			continue
+		}
 		if l.OKAt.After(latest) {
 			backends, latest = nil, l.OKAt
 		}
@@ -125,10 +128,15 @@ func (o *Orphanage) shared(x *Orphan, at command.Place, tree string) string {
 		here := seen == "" || files[filepath.Join(s.Dir, seen)]
 		place, err := reader.Place(command.Surroundings{Dir: s.Dir})
 		place.Workspace = at.Workspace
-		if slices.ContainsFunc(place.StateFiles(), func(file string) bool { return files[file] }) {
+		if slices.ContainsFunc(place.StateFiles(), func(file string) bool { return files[file] }) || err == nil && here && sameState(place.Backend, at.Backend) {
 			return s.Path + " of HEAD has the same state"
 		}
-		deployed := false
+		declared := ""
+		if err == nil && !place.HasBackend {
+			declared, err = reader.Declared(place)
+		}
+		may := err == nil && here && !place.HasBackend && strings.HasSuffix(at.Backend, "."+declared)
+		deployed, asThen := false, false // with a backend that is declared as it is now
 		for _, p := range o.state.Places(note.Slot{ID: s.ID, Path: s.Path, Target: x.Target, Op: note.Deploy}) {
 			if p.Target != x.Target {
 				continue
@@ -136,16 +144,16 @@ func (o *Orphanage) shared(x *Orphan, at command.Place, tree string) string {
 			if deployed = true; here && sameState(p.Backend, at.Backend) {
 				return s.Path + " of HEAD has the same state"
 			}
+			asThen = asThen || strings.HasSuffix(p.Backend, "."+declared)
+		}
+		if deployed && may && !asThen {
+			return s.Path + " of HEAD, which is not deployed as it is now, may have the same state: deploy it first"
 		}
 		if _, old := o.relations[x.Commit].Find(s); old || deployed {
 			continue
 		}
-		declared := ""
-		if err == nil {
-			declared, err = reader.Declared(place)
-		}
 		inFile := len(files) > 0 && !place.HasBackend // a name that is not known yet may be that of any file
-		if err != nil || inFile || here && (sameState(place.Backend, at.Backend) || !place.HasBackend && strings.HasSuffix(at.Backend, "."+declared)) {
+		if err != nil || inFile || may {
 			return s.Path + " of HEAD, which is not deployed yet, may have the same state: deploy it first"
 		}
 	}
