@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,4 +72,39 @@ func TestStaleLock(t *testing.T) {
 	}
 	r.Git("tag", "packed")
 	r.Git("pack-refs", "--all") // the lock is not there any more, or it is broken here
+}
+
+// A fetch that was killed may leave the lock of any ref that it was writing: of a claim of
+// somebody, of a spool.
+func TestStaleLocksOfFetch(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	ctx := context.Background()
+	mine := open(t, r.Dir)
+	theirs := claimer(t, open(t, r.Clone().Dir), r.Head(), "RUN1", time.Minute)
+	take(t, theirs, "/a", "/b")
+	fetch := func() {
+		t.Helper()
+		_, err := mine.Remote("origin").Fetch(ctx)
+		noError(t, err)
+		_, err = mine.Remote("origin").Claims(ctx)
+		noError(t, err)
+	}
+	fetch()
+	refs := strings.Fields(r.Git("for-each-ref", "--format=%(refname)", "refs/tmnotes"))
+	if len(refs) < 2 {
+		t.Fatalf("tracked: %q", refs)
+	}
+	old := time.Now().Add(-2 * git.StaleLock)
+	for _, ref := range refs {
+		r.Git("update-ref", "-d", ref)
+		lock := mine.repo.RefPath(ref) + ".lock"
+		noError(t, os.MkdirAll(filepath.Dir(lock), 0o777))
+		noError(t, os.WriteFile(lock, nil, 0o666))
+		noError(t, os.Chtimes(lock, old, old))
+	}
+	fetch()
+	if got := strings.Fields(r.Git("for-each-ref", "--format=%(refname)", "refs/tmnotes")); !slices.Equal(got, refs) {
+		t.Errorf("after the fetch %q is tracked, not %q", got, refs)
+	}
 }

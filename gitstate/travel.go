@@ -219,12 +219,24 @@ func (s *Store) gitFetch(ctx context.Context, remote string, refspecs []string) 
 		if vanished(err) && !strings.Contains(err.Error(), "remote ref HEAD") {
 			continue
 		}
-		// The tracking ref may be locked by a fetch that was killed.
-		if !git.LockedOut(err) || !s.repo.BreakLock(s.tracking(remote)) && !s.repo.BreakLock(s.tracking(remote)+textsSuffix) && pause(ctx, 400*time.Millisecond) != nil {
+		if !git.LockedOut(err) || !s.breakFetchLocks(remote) && pause(ctx, 400*time.Millisecond) != nil {
 			break
 		}
 	}
 	return err
+}
+
+// breakFetchLocks removes the stale locks that a fetch can find in its way: one that was killed
+// leaves them behind, of any ref that it was writing.
+func (s *Store) breakFetchLocks(remote string) (broke bool) {
+	broke = s.repo.BreakLock(s.tracking(remote))
+	for _, file := range s.StaleLocks() {
+		ref, err := filepath.Rel(s.repo.CommonDir, strings.TrimSuffix(file, ".lock"))
+		if ref = filepath.ToSlash(ref); err == nil && strings.HasPrefix(ref, "refs/") {
+			broke = s.repo.BreakLock(ref) || broke
+		}
+	}
+	return broke
 }
 
 // vanished reports whether a ref that the remote had listed was gone when its

@@ -4,6 +4,7 @@ package gittest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Repo is a repository with a work tree, but for Bare.
@@ -187,10 +189,37 @@ func (r *Repo) Check() {
 		if _, err := os.Stat(dir); dir == "" || err != nil {
 			continue
 		}
-		cmd := r.Command("fsck", "--strict", "--no-dangling", "--no-progress")
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "error") {
+		out, err := r.fsck(dir)
+		// A git gc that a push started in the background packs what fsck is about to look at. It ends; what is
+		// broken stays so.
+		for try := 0; err != nil && try < 300; try++ {
+			time.Sleep(100 * time.Millisecond)
+			meanwhile := r.collecting(dir)
+			if out, err = r.fsck(dir); !meanwhile {
+				break
+			}
+		}
+		if err != nil {
 			r.tb.Errorf("git fsck in %s: %v\n%s", filepath.Base(dir), err, out)
 		}
 	}
+}
+
+func (r *Repo) fsck(dir string) (out []byte, err error) {
+	cmd := r.Command("fsck", "--strict", "--no-dangling", "--no-progress")
+	cmd.Dir = dir
+	if out, err = cmd.CombinedOutput(); err == nil && strings.Contains(string(out), "error") {
+		err = errors.New("it found errors")
+	}
+	return out, err
+}
+
+// collecting reports whether a git gc is at work.
+func (r *Repo) collecting(dir string) bool {
+	for _, file := range []string{"gc.pid", ".git/gc.pid"} {
+		if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+			return true
+		}
+	}
+	return false
 }
