@@ -310,6 +310,8 @@ func (x *index) add(r *Stored) bool {
 	if s == nil || len(s.heads) == 0 && s.last == "" {
 		if s == nil {
 			s = &slot{}
+		} else if len(r.Prev) > 0 {
+			return false // something of it was forgotten: it may have followed others, see bridge
 		}
 		s.followed = slices.Clone(r.Prev)
 		slices.Sort(s.followed)

@@ -512,3 +512,21 @@ func TestLongNoteTakesNoLonger(t *testing.T) {
 		}
 	}
 }
+
+// What a forgotten record followed is followed by who followed that one, also where nothing else of
+// the stack is known.
+func TestIndexAfterForgotten(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 23, 15, 10, 28, 0, time.UTC)
+	record := func(run, prev string, after time.Duration) string {
+		return mustLine(note.Record{At: at.Add(after), Status: note.Queued, Op: note.Drift, Stack: "/a", Run: run, Prev: []string{prev}})
+	}
+	notes := allNotes{}
+	notes.add("c1", mustLine(note.Tombstone(record("R05", "R03", 0), note.Record{At: at.Add(time.Second), Run: "F"})))
+	x, before := notes.index(), allNotes{}
+	before.merge(notes)
+	notes.add("c2", record("R10", "R05", time.Minute))
+	if fresh := notes.index(); x.apply(before.changesTo(notes)) && x.differs(fresh) != "" {
+		t.Error(x.differs(fresh))
+	}
+}
