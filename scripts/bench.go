@@ -101,13 +101,13 @@ func (b *bench) run() int {
 	b.pending(n5)
 	if name := "start of tmnotes version, over true"; b.want(name) {
 		r := b.pair(p1, nil, []string{*tmnotes, "version"}, []string{"true"})
-		b.row(name, (r.a-r.b).Seconds()*1000, 40, "ms", r.String())
+		b.row(name, (r.a-r.b).Seconds()*1000, 20, "ms", r.String())
 	}
 	if name := fmt.Sprintf("tmnotes exec --op deploy -- true, %d stacks, over true", n5); b.want(name) {
 		stack := filepath.Join(p5, "g0", "s0")
 		r := b.pair(stack, func() { b.git(p5, "commit", "-q", "--allow-empty", "-m", "next") },
 			[]string{*tmnotes, "exec", "--op", "deploy", "--", "true"}, []string{"true"})
-		b.row(name, (r.a-r.b).Seconds()*1000, 80, "ms", r.String())
+		b.row(name, (r.a-r.b).Seconds()*1000, 40, "ms", r.String())
 	}
 	b.oneRecord()
 	b.preview()
@@ -330,7 +330,7 @@ func (b *bench) status() {
 			}
 		}
 		r := b.pairIn(noIndex, []string{*tmnotes, "-C", dir, "status"}, []string{"git", "-C", dir, "log", "--notes=tmnotes", "--format=%N"}, dir)
-		b.row(without, r.ratio, 1.2, "x", r.String())
+		b.row(without, r.ratio, 1, "x", r.String())
 	}
 }
 

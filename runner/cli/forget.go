@@ -206,19 +206,30 @@ func targetName(target string) string {
 // ask has a person on the terminal confirm what cannot be taken back.
 func ask(ctx context.Context, env Env, question string) error {
 	fmt.Fprintf(env.Stderr, "%s [y/N] ", runner.Printable(question))
-	answer := make(chan string, 1)
+	said, _ := answer(ctx, bufio.NewReader(env.Stdin))
+	if ctx.Err() != nil {
+		fmt.Fprintln(env.Stderr)
+		return &exitError{exitInterrupted, errors.New("interrupted; nothing was removed")}
+	}
+	if said = strings.ToLower(strings.TrimSpace(said)); said == "y" || said == "yes" {
+		return nil
+	}
+	return errors.New("nothing was removed")
+}
+
+// answer reads a line, unless ctx ends before somebody has typed it.
+func answer(ctx context.Context, from *bufio.Reader) (string, error) {
+	var line string
+	var err error
+	read := make(chan struct{})
 	go func() {
-		line, _ := bufio.NewReader(env.Stdin).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
+		line, err = from.ReadString('\n')
+		close(read)
 	}()
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(env.Stderr)
-		return &exitError{exitInterrupted, errors.New("interrupted; nothing was removed")}
-	case said := <-answer:
-		if said == "y" || said == "yes" {
-			return nil
-		}
+		return "", context.Cause(ctx)
+	case <-read:
+		return line, err
 	}
-	return errors.New("nothing was removed")
 }

@@ -140,32 +140,22 @@ func (x *starter) ask(question, answer, guess string, allowed ...string) (string
 }
 
 func (x *starter) answer() (string, error) {
-	type said struct {
-		line string
-		err  error
-	}
-	answer := make(chan said, 1)
-	go func() {
-		line, err := x.answers.ReadString('\n')
-		answer <- said{line, err}
-	}()
-	select {
-	case <-x.c.Context.Done():
+	line, err := answer(x.c.Context, x.answers)
+	switch {
+	case x.c.Context.Err() != nil:
 		fmt.Fprintln(x.Err)
 		return "", &exitError{exitInterrupted, errors.New("interrupted; nothing was written")}
-	case a := <-answer:
-		if a.err != nil {
-			return "", errors.New("no answer; nothing was written")
-		}
-		return a.line, nil
+	case err != nil:
+		return "", errors.New("no answer; nothing was written")
 	}
+	return line, nil
 }
 
 func (x *starter) guessCI() string {
 	top := x.project.Root()
-	for ci, sign := range map[string]string{"github": ".github", "gitlab": ".gitlab-ci.yml"} {
-		if _, err := os.Stat(filepath.Join(top, sign)); err == nil {
-			return ci
+	for _, sign := range [][2]string{{"github", ".github"}, {"gitlab", ".gitlab-ci.yml"}} {
+		if _, err := os.Stat(filepath.Join(top, sign[1])); err == nil {
+			return sign[0]
 		}
 	}
 	remote, err := findRemote(x.c, x.store, "")
@@ -186,9 +176,9 @@ func (x *starter) guessCommand() string {
 	program := "terraform"
 	if stacks, err := x.project.All(); err == nil {
 		for _, s := range stacks {
-			for name, of := range map[string]string{"terragrunt.hcl": "terragrunt", "main.tofu": "tofu"} {
-				if _, err := os.Stat(filepath.Join(s.Dir, name)); err == nil {
-					program = of
+			for _, sign := range [][2]string{{"main.tofu", "tofu"}, {"terragrunt.hcl", "terragrunt"}} {
+				if _, err := os.Stat(filepath.Join(s.Dir, sign[0])); err == nil {
+					program = sign[1]
 				}
 			}
 		}
