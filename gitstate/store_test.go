@@ -370,6 +370,10 @@ func TestOddRepositories(t *testing.T) {
 				noError(t, s.Append(head.Hash, result(note.OK, "/a", fmt.Sprint("R", i), fmt.Sprint("R", i-1))))
 				noError(t, s.Flush(ctx))
 			}
+			for i := range 30 { // more objects than are written loose
+				noError(t, s.AppendLazily(fmt.Sprintf("%040d", i), result(note.OK, "/other", "R9")))
+			}
+			noError(t, s.Flush(ctx))
 			again := open(t, dir)
 			l := must[Latest](t)(must[*State](t)(again.State(ctx)).Latest(note.Slot{ID: "", Path: "/a", Target: "", Op: note.Deploy}))
 			if done, why := l.Done(head.Hash, As{}); !done {

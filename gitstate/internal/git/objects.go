@@ -108,8 +108,12 @@ func (w *ObjectWriter) flushPack(ctx context.Context) error {
 	if _, err := packfile.NewEncoder(&pack, mem, false).Encode(hashes, 0); err != nil {
 		return err
 	}
-	// index-pack puts the pack where git wants it, and syncs it.
-	_, err := w.R.Git(ctx, &pack, "index-pack", "--stdin")
+	// index-pack puts the pack where git wants it, and syncs it. Below the top of a work tree it
+	// takes .git for a folder of the one that it was started in (git 2.39, builtin/index-pack.c).
+	cmd := w.R.Command(ctx, "index-pack", "--stdin")
+	cmd.Dir = w.R.CommonDir
+	cmd.Env = append(cmd.Env, "GIT_DIR="+w.R.CommonDir, "GIT_OBJECT_DIRECTORY="+w.R.Objects)
+	_, err := w.R.run(ctx, cmd, &pack)
 	return err
 }
 

@@ -283,7 +283,11 @@ func (r *Repo) Command(ctx context.Context, args ...string) *exec.Cmd {
 // Git runs git to its end. A Ctrl-C on the terminal is for tmnotes, which lets git finish
 // what it writes; a context that ends asks it to, before it is killed.
 func (r *Repo) Git(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	cmd := r.Command(ctx, args...)
+	return r.run(ctx, r.Command(ctx, args...), stdin)
+}
+
+func (r *Repo) run(ctx context.Context, cmd *exec.Cmd, stdin io.Reader) (string, error) {
+	args := cmd.Args[1:]
 	OwnGroup(cmd)
 	cmd.Cancel = func() error { return Terminate(cmd, true) }
 	cmd.WaitDelay = 5 * time.Second
