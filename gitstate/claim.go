@@ -283,15 +283,14 @@ func (r Remote) Claims(ctx context.Context) ([]Claim, error) {
 // trackedClaims are the claims that were fetched last, and why others cannot be read.
 func (s *Store) trackedClaims(ctx context.Context, remote string) (found []Claim, bad map[string]error, err error) {
 	track := s.tracking(remote) + claimsSuffix + "/"
-	out, err := s.repo.Git(ctx, nil, "for-each-ref", "--format=%(objectname) %(refname)", track)
+	refs, err := s.repo.Refs(ctx, track)
 	if err != nil {
 		return nil, nil, err
 	}
 	bad = map[string]error{}
-	for line := range strings.Lines(out) {
-		hash, ref, _ := strings.Cut(strings.TrimSpace(line), " ")
-		ref = s.claimsPrefix() + strings.TrimPrefix(ref, track)
-		c, err := s.readClaim(ref, plumbing.NewHash(hash))
+	for _, tracked := range slices.Sorted(maps.Keys(refs)) {
+		ref := s.claimsPrefix() + strings.TrimPrefix(tracked, track)
+		c, err := s.readClaim(ref, refs[tracked])
 		if err != nil {
 			bad[ref] = err
 		} else if !c.Released {

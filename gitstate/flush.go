@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -54,11 +56,14 @@ func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines
 	if known || of.ref != s.ref {
 		return lines, mark, nil
 	}
-	out, err := s.repo.Git(ctx, nil, "for-each-ref", "--format=%(refname)", "refs/tmnotes/remotes/*/"+strings.TrimPrefix(s.ref, "refs/notes/"))
+	refs, err := s.repo.Refs(ctx, remotesPrefix)
 	if err != nil {
 		return nil, "", err
 	}
-	for _, ref := range strings.Fields(out) {
+	for _, ref := range slices.Sorted(maps.Keys(refs)) {
+		if is, _ := path.Match(s.tracking("*"), ref); !is {
+			continue
+		}
 		_, seen, err := s.tip(ref)
 		if err != nil {
 			return nil, "", err

@@ -102,15 +102,15 @@ func (s *Store) pushExactly(ctx context.Context, remote string, options, refspec
 
 // sweepPushRefs removes what killed processes left behind.
 func (s *Store) sweepPushRefs(ctx context.Context) {
-	out, err := s.repo.Git(ctx, nil, "for-each-ref", "--format=%(refname)", pushRefs)
+	refs, err := s.repo.Refs(ctx, pushRefs)
 	if err != nil {
 		return
 	}
 	var old strings.Builder
-	for ref := range strings.Lines(out) {
+	for ref := range refs {
 		name, _, _ := strings.Cut(strings.TrimPrefix(ref, pushRefs), "/")
 		if id, err := ulid.ParseStrict(name); err == nil && time.Since(ulid.Time(id.Time())) > 24*time.Hour {
-			old.WriteString("delete " + ref)
+			old.WriteString("delete " + ref + "\n")
 		}
 	}
 	if old.Len() > 0 {

@@ -477,7 +477,11 @@ func (st *State) descendants(ctx context.Context, head string, commits map[strin
 	after, untold = map[string]bool{}, map[string]bool{}
 	stdin := strings.Builder{}
 	stdin.WriteString("^" + head + "\n")
+	before := r.Before(plumbing.NewHash(head), commits)
 	for c := range commits {
+		if before[c] {
+			continue
+		}
 		_, t, _, err := r.Lookup(c)
 		if errors.Is(err, git.ErrMissing) || err == nil && t != plumbing.CommitObject {
 			untold[c] = true
@@ -488,6 +492,9 @@ func (st *State) descendants(ctx context.Context, head string, commits map[strin
 		}
 		untold[c] = r.Shallow
 		stdin.WriteString(c + "\n")
+	}
+	if len(before) == len(commits) {
+		return after, untold, nil
 	}
 	out, err := r.Git(ctx, strings.NewReader(stdin.String()), "rev-list", "--ancestry-path", "--stdin")
 	if err != nil {

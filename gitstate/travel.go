@@ -3,6 +3,7 @@ package gitstate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -49,8 +50,11 @@ func (r Remote) URL(ctx context.Context) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
+// remotesPrefix is where the refs of remotes are kept as they were fetched last.
+const remotesPrefix = "refs/tmnotes/remotes/"
+
 func (s *Store) tracking(remote string) string {
-	return "refs/tmnotes/remotes/" + remote + "/" + strings.TrimPrefix(s.ref, "refs/notes/")
+	return remotesPrefix + remote + "/" + strings.TrimPrefix(s.ref, "refs/notes/")
 }
 
 func (s *Store) spoolPrefix(base string) string { return base + "-spool/" }
@@ -67,28 +71,24 @@ type remoteTips struct {
 func (s *Store) fetchedTips(ctx context.Context, remote string) (remoteTips, error) {
 	track := s.tracking(remote)
 	t := remoteTips{spool: map[string]plumbing.Hash{}}
-	out, err := s.repo.Git(ctx, nil, "for-each-ref", "--format=%(objectname) %(objecttype) %(refname)", track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
+	refs, err := s.repo.Refs(ctx, track, s.spoolPrefix(track), track+textsSuffix, s.textsRef())
 	if err != nil {
 		return t, err
 	}
-	for line := range strings.Lines(out) {
-		f := strings.SplitN(strings.TrimSpace(line), " ", 3)
-		if len(f) < 3 {
+	t.main, t.texts.theirs, t.texts.ours = refs[track], refs[track+textsSuffix], refs[s.textsRef()]
+	for _, ref := range slices.Sorted(maps.Keys(refs)) {
+		writer, ok := strings.CutPrefix(ref, s.spoolPrefix(track))
+		if !ok {
 			continue
 		}
-		hash, kind, ref := f[0], f[1], f[2]
-		if ref == track {
-			t.main = plumbing.NewHash(hash)
-		} else if ref == track+textsSuffix {
-			t.texts.theirs = plumbing.NewHash(hash)
-		} else if ref == s.textsRef() {
-			t.texts.ours = plumbing.NewHash(hash)
-		} else if writer, ok := strings.CutPrefix(ref, s.spoolPrefix(track)); ok {
-			if ref = s.spoolPrefix(s.ref) + writer; kind != "commit" {
-				t.bad = append(t.bad, ref)
-			} else {
-				t.spool[ref] = plumbing.NewHash(hash)
-			}
+		_, kind, _, err := s.repo.Lookup(refs[ref].String())
+		if err != nil {
+			return t, fmt.Errorf("%s is %s, which cannot be read: %w; `git fsck` tells more", ref, refs[ref], err)
+		}
+		if there := s.spoolPrefix(s.ref) + writer; kind != plumbing.CommitObject {
+			t.bad = append(t.bad, there)
+		} else {
+			t.spool[there] = refs[ref]
 		}
 	}
 	return t, nil

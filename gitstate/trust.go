@@ -99,7 +99,7 @@ func (s *Store) accepted(ctx context.Context) (*trust, error) {
 }
 
 // fetchedHead is where the remote's default branch stands as it was fetched with the notes.
-func fetchedHead(remote string) string { return "refs/tmnotes/remotes/" + remote + "/HEAD" }
+func fetchedHead(remote string) string { return remotesPrefix + remote + "/HEAD" }
 
 // inDefaultBranch reports whether the file of signers is that of the remote's default branch.
 func (d *Demand) inDefaultBranch() bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -43,7 +44,7 @@ type Here struct {
 // Here finds the stack of the working directory, the run that its command is of, and what is
 // known of it.
 func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
-	stack, root, err := project.StackAt(ctx, e.Dir)
+	stack, root, err := project.StackAt(ctx, e.Dir, filepath.FromSlash(e.Store.WorkTree()))
 	if err != nil {
 		return nil, err
 	}

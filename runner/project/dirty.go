@@ -205,7 +205,7 @@ func DirtyHere(ctx context.Context, root string, stack runner.Stack, ran bool) (
 		at := path.Dir(file)
 		is, asked := mine[at]
 		if !asked {
-			in, _, err := StackAt(ctx, filepath.Join(root, filepath.FromSlash(at)))
+			in, _, err := StackAt(ctx, filepath.Join(root, filepath.FromSlash(at)), root)
 			is = err != nil || in.Path == stack.Path // where it cannot be told, it is
 			mine[at] = is
 		}

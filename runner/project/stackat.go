@@ -29,12 +29,16 @@ var ErrNoStack = errors.New("not in a stack: change into a folder with a stack b
 //
 // Only where those files do not tell (none has a stack block, or one is wrong)
 // is the project loaded, and the error is that of [Load], or [ErrNoStack].
-func StackAt(ctx context.Context, dir string) (s runner.Stack, root string, err error) {
+//
+// top is the top of the work tree, where that is known already, else "".
+func StackAt(ctx context.Context, dir, top string) (s runner.Stack, root string, err error) {
 	wd, err := workingDir(dir)
 	if err != nil {
 		return s, "", err
 	}
-	root, err = projectRoot(ctx, wd)
+	if root, err = filepath.EvalSymlinks(top); top == "" {
+		root, err = projectRoot(ctx, wd)
+	}
 	if err != nil {
 		return s, "", err
 	}

@@ -34,7 +34,7 @@ func TestStackAtIsThatOfLoad(t *testing.T) {
 		for _, dir := range append([]string{"/"}, g.dirs...) {
 			for _, sub := range []string{"", "/below", "/below/.dot"} {
 				wd := filepath.Join(root, dir, sub)
-				got, gotRoot, err := StackAt(t.Context(), wd)
+				got, gotRoot, err := StackAt(t.Context(), wd, "")
 				nearest, ok := p.enclosing(tmproject.PrjAbsPath(root, wd).String())
 				if !ok {
 					if !errors.Is(err, ErrNoStack) {
@@ -73,12 +73,12 @@ func TestStackAtReadsOneFolder(t *testing.T) {
 		"two/stack.tm":   "stack {\n  id = \"one\"\n}\nstack {\n  id = \"two\"\n}\n",
 		"badid/stack.tm": "stack {\n  id = \"not valid\"\n}\n",
 	})
-	s, _, err := StackAt(t.Context(), filepath.Join(root, "a"))
+	s, _, err := StackAt(t.Context(), filepath.Join(root, "a"), "")
 	if err != nil || s.ID != "upper" || s.Path != "/a" || s.Dir != filepath.Join(root, "a") || s.Name != "a" || len(s.Tags) != 1 {
 		t.Errorf("StackAt: %+v, %v", s, err)
 	}
 	for _, dir := range []string{"b", "two", "badid"} {
-		if s, _, err := StackAt(t.Context(), filepath.Join(root, dir)); err == nil {
+		if s, _, err := StackAt(t.Context(), filepath.Join(root, dir), ""); err == nil {
 			t.Errorf("StackAt of %s: %+v, want an error", dir, s)
 		} else {
 			checkLine(t, err)
@@ -88,14 +88,14 @@ func TestStackAtReadsOneFolder(t *testing.T) {
 
 func TestStackAtNoProject(t *testing.T) {
 	t.Parallel()
-	if _, _, err := StackAt(t.Context(), tempDir(t)); !errors.Is(err, ErrNoProject) {
+	if _, _, err := StackAt(t.Context(), tempDir(t), ""); !errors.Is(err, ErrNoProject) {
 		t.Errorf("StackAt outside a project: %v", err)
 	}
-	if _, _, err := StackAt(t.Context(), filepath.Join(tempDir(t), "gone")); err == nil || errors.Is(err, ErrNoProject) {
+	if _, _, err := StackAt(t.Context(), filepath.Join(tempDir(t), "gone"), ""); err == nil || errors.Is(err, ErrNoProject) {
 		t.Errorf("StackAt of a folder that is not there: %v", err)
 	}
 	root := repo(t, map[string]string{"a.txt": ""})
-	if _, _, err := StackAt(t.Context(), root); !errors.Is(err, ErrNoStack) || !strings.Contains(err.Error(), root) {
+	if _, _, err := StackAt(t.Context(), root, ""); !errors.Is(err, ErrNoStack) || !strings.Contains(err.Error(), root) {
 		t.Errorf("StackAt in a project without stacks: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
@@ -94,6 +95,14 @@ func (r *Repo) Lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body 
 	if strings.ContainsAny(rev, "\n\x00") || rev == "" {
 		return h, t, nil, fmt.Errorf("invalid name of an object: %q", rev)
 	}
+	if h = r.plain(rev); !h.IsZero() {
+		o := r.reader()
+		t, body, err = o.read(h)
+		r.readers.Put(o)
+		if err == nil && (t == plumbing.CommitObject || !strings.HasSuffix(rev, asCommit)) {
+			return h, t, body, nil
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cat == nil {
@@ -110,6 +119,25 @@ func (r *Repo) Lookup(rev string) (h plumbing.Hash, t plumbing.ObjectType, body 
 		r.cat = nil
 	}
 	return h, t, body, err
+}
+
+const asCommit = "^{commit}"
+
+// plain is the object that HEAD or a whole hash names, zero where that is git's to find.
+func (r *Repo) plain(rev string) (h plumbing.Hash) {
+	rev = strings.TrimSuffix(rev, asCommit)
+	if rev == "HEAD" {
+		text, _ := os.ReadFile(r.head)
+		rev = strings.TrimSpace(string(text))
+		if branch, ok := strings.CutPrefix(rev, "ref: "); ok && strings.HasPrefix(branch, "refs/heads/") {
+			h, _ = r.standsOn(branch)
+			return h
+		}
+	}
+	if plumbing.IsHash(rev) {
+		h = plumbing.NewHash(rev)
+	}
+	return h
 }
 
 // Read is Lookup for an object that must be there and of a type.
@@ -245,8 +273,12 @@ func (r *Repo) Commit(rev string) (*object.Commit, error) {
 	if t != plumbing.CommitObject {
 		return nil, fmt.Errorf("%s is a %v, not a commit", rev, t)
 	}
+	return decodeCommit(h, body)
+}
+
+func decodeCommit(h plumbing.Hash, body []byte) (*object.Commit, error) {
 	o := new(plumbing.MemoryObject)
-	o.SetType(t)
+	o.SetType(plumbing.CommitObject)
 	o.Write(body)
 	c := new(object.Commit)
 	if err := c.Decode(o); err != nil {
@@ -254,6 +286,36 @@ func (r *Repo) Commit(rev string) (*object.Commit, error) {
 	}
 	c.Hash = h
 	return c, nil
+}
+
+// Before finds which of some commits come shortly before another one: most often all of them
+// do, and git need not be asked how they are related.
+func (r *Repo) Before(head plumbing.Hash, commits map[string]bool) map[string]bool {
+	const near = 64
+	before := map[string]bool{}
+	seen := map[plumbing.Hash]bool{head: true}
+	o := r.reader()
+	defer r.readers.Put(o)
+	for queue := []plumbing.Hash{head}; len(queue) > 0 && len(seen) < near && len(before) < len(commits); queue = queue[1:] {
+		t, body, err := o.read(queue[0])
+		if err != nil || t != plumbing.CommitObject {
+			continue
+		}
+		c, err := decodeCommit(queue[0], body)
+		if err != nil {
+			continue
+		}
+		for _, parent := range c.ParentHashes {
+			if commits[parent.String()] {
+				before[parent.String()] = true
+			}
+			if !seen[parent] {
+				seen[parent] = true
+				queue = append(queue, parent)
+			}
+		}
+	}
+	return before
 }
 
 // Close ends the git process that answers questions about objects.

@@ -1,11 +1,16 @@
 package git
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,27 +43,117 @@ func (r *Repo) Resolve(ref string) (plumbing.Hash, error) {
 	}
 }
 
-// standsOn is what a ref says, whether or not that is here. A loose ref wins over a
-// packed one, and is quicker to read than a child is to start.
+// standsOn is what a ref says, whether or not that is here: its own file, which wins, or
+// packed-refs (gitrepository-layout(5)). What is neither, or broken, is git's to tell.
 func (r *Repo) standsOn(ref string) (plumbing.Hash, error) {
 	loose, looseErr := os.ReadFile(r.RefPath(ref))
 	if at := strings.TrimSpace(string(loose)); looseErr == nil && plumbing.IsHash(at) {
 		return plumbing.NewHash(at), nil
 	}
+	if errors.Is(looseErr, fs.ErrNotExist) {
+		if packed, ok := r.packedRefs(func(name string) bool { return name == ref }); ok {
+			return packed[ref], nil
+		}
+	}
 	out, err := r.Git(context.Background(), nil, "for-each-ref", "--format=%(objectname) %(refname)", ref)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	for line := range strings.Lines(out) {
-		if at, name, _ := strings.Cut(strings.TrimSpace(line), " "); name == ref && plumbing.IsHash(at) {
-			return plumbing.NewHash(at), nil
-		}
+	if at, ok := readRefs(out)[ref]; ok {
+		return at, nil
 	}
 	if looseErr == nil {
 		// An empty or broken loose ref is warned about, and not listed.
 		return plumbing.ZeroHash, fmt.Errorf("%s is broken (its file holds %q); restore it from `git reflog show %s` or the remote", ref, strings.TrimSpace(string(loose)), ref)
 	}
 	return plumbing.ZeroHash, nil
+}
+
+// readRefs reads lines of "HASH NAME".
+func readRefs(text string) map[string]plumbing.Hash {
+	refs := map[string]plumbing.Hash{}
+	for line := range strings.Lines(text) {
+		if at, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " "); plumbing.IsHash(at) {
+			refs[name] = plumbing.NewHash(at)
+		}
+	}
+	return refs
+}
+
+// Refs are the refs in folders of refs, each with a slash at its end, or of a full name. A
+// symbolic or broken one has git list them.
+func (r *Repo) Refs(ctx context.Context, patterns ...string) (map[string]plumbing.Hash, error) {
+	if refs, ok := r.looseRefs(patterns); ok {
+		// Packed ones are read after the loose ones: between them none goes out of sight.
+		packed, ok := r.packedRefs(func(name string) bool {
+			return slices.ContainsFunc(patterns, func(p string) bool { return name == p || strings.HasSuffix(p, "/") && strings.HasPrefix(name, p) })
+		})
+		if ok {
+			maps.Copy(packed, refs)
+			return packed, nil
+		}
+	}
+	out, err := r.Git(ctx, nil, append([]string{"for-each-ref", "--format=%(objectname) %(refname)"}, patterns...)...)
+	return readRefs(out), err
+}
+
+// looseRefs reads refs from files of their own.
+func (r *Repo) looseRefs(patterns []string) (refs map[string]plumbing.Hash, ok bool) {
+	refs = map[string]plumbing.Hash{}
+	for _, p := range patterns {
+		folder := strings.HasSuffix(p, "/")
+		err := filepath.WalkDir(r.RefPath(p), func(file string, e fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // packed or deleted just now, or there is none
+			}
+			if err != nil || e.IsDir() && folder || strings.HasSuffix(file, ".lock") || strings.HasPrefix(e.Name(), ".") {
+				return err
+			}
+			if e.IsDir() {
+				return fs.SkipDir // a/b where a was asked for
+			}
+			text, err := os.ReadFile(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			at := strings.TrimSpace(string(text))
+			name, relErr := filepath.Rel(r.CommonDir, file)
+			if err := errors.Join(err, relErr); err != nil || !e.Type().IsRegular() || !plumbing.IsHash(at) || plumbing.NewHash(at).IsZero() {
+				return cmp.Or(err, errMissed)
+			}
+			refs[filepath.ToSlash(name)] = plumbing.NewHash(at)
+			return nil
+		})
+		if err != nil {
+			return nil, false
+		}
+	}
+	return refs, true
+}
+
+// packedRefs reads those of packed-refs that are wanted.
+func (r *Repo) packedRefs(want func(name string) bool) (refs map[string]plumbing.Hash, ok bool) {
+	refs = map[string]plumbing.Hash{}
+	text, err := os.ReadFile(filepath.Join(r.CommonDir, "packed-refs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return refs, true
+	}
+	if err != nil {
+		return nil, false
+	}
+	for line := range bytes.Lines(text) {
+		if line[0] == '#' || line[0] == '^' {
+			continue
+		}
+		at, name, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(" "))
+		if !plumbing.IsHash(string(at)) {
+			return nil, false
+		}
+		if want(string(name)) {
+			refs[string(name)] = plumbing.NewHash(string(at))
+		}
+	}
+	return refs, true
 }
 
 // RefPath is the file of a loose ref.

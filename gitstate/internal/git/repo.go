@@ -47,6 +47,7 @@ type Repo struct {
 	CommonDir string // shared by linked worktrees
 	WorkTree  string // "" in a bare repository
 	Objects   string
+	head      string // the file HEAD of this work tree
 	Shallow   bool
 	Config    map[string][]string // tmnotes.*, keys in lower case
 	Committed map[string][]string // what stands in ConfigFile, likewise
@@ -69,31 +70,30 @@ type Repo struct {
 // Open asks git where the repository of dir is.
 func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 	r := &Repo{Dir: dir, Environ: environ, interrupted: ctx.Done(), LocalRead: 5 * time.Second, Patience: DefaultNetworkTimeout}
-	// Three questions that git answers side by side.
-	var out, top, conf string
-	var err, topErr, confErr error
+	// Two questions that git answers side by side.
+	var out, conf string
+	var err, confErr error
 	var wait sync.WaitGroup
-	wait.Go(func() { top, topErr = r.Git(ctx, nil, "rev-parse", "--show-toplevel") })
 	wait.Go(func() {
 		conf, confErr = r.Git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|push\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
 	})
 	out, err = r.Git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
-		"--git-path", "objects", "--is-shallow-repository", "--is-bare-repository", "--show-object-format")
+		"--git-path", "objects", "--git-path", "HEAD", "--is-shallow-repository", "--show-object-format", "--show-toplevel")
 	wait.Wait()
-	if err != nil {
-		return nil, r.notOpened(err)
-	}
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-	if len(lines) != 5 {
+	switch {
+	case len(lines) == 5 && errors.As(err, new(*Error)): // without a work tree the last question is an error
+	case err != nil:
+		return nil, r.notOpened(err)
+	case len(lines) == 6:
+		r.WorkTree = lines[5]
+	default:
 		return nil, fmt.Errorf("opening the repository: git rev-parse answered %q; git 2.31 or newer is needed", out)
 	}
-	r.CommonDir, r.Objects = lines[0], lines[1]
-	r.Shallow = lines[2] == "true"
+	r.CommonDir, r.Objects, r.head = lines[0], lines[1], lines[2]
+	r.Shallow = lines[3] == "true"
 	if lines[4] != "sha1" {
 		return nil, fmt.Errorf("%w: its object format is %s, which tmnotes does not support yet", ErrUnsupported, lines[4])
-	}
-	if lines[3] != "true" && topErr == nil {
-		r.WorkTree = strings.TrimSuffix(top, "\n")
 	}
 	if ge := (*Error)(nil); confErr != nil && !(errors.As(confErr, &ge) && ge.Code == 1) {
 		return nil, fmt.Errorf("reading git's configuration: %w", confErr)
