@@ -178,15 +178,15 @@ func TestTopLevel(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	allowed := map[string]string{
-		"runner/cli/env.go":                  "Process",
-		"runner/terminal/noprobe/noprobe.go": "it runs before anything else",
-		"runner/project/engine.go":           "Terramate's git takes it from the process",
-		"gitstate/store.go":                  "where Options.Environ is nil",
-		"gitstate/internal/git/locks.go":     "it says who this process is",
-		"gitstate/telemetry/trace.go":        "OpenTelemetry's SDK, to which it belongs, does",
-		"gitstate/gittest/gittest.go":        "it is for tests",
-		"gitstate/gittest/browser.go":        "it is for tests",
-		"gitstate/gittest/gitea.go":          "it is for tests",
+		"runner/cli/env.go":              "Process",
+		"runner/terminal/early/early.go": "it runs before anything else",
+		"runner/project/engine.go":       "Terramate's git takes it from the process",
+		"gitstate/store.go":              "where Options.Environ is nil",
+		"gitstate/internal/git/locks.go": "it says who this process is",
+		"gitstate/telemetry/trace.go":    "OpenTelemetry's SDK, to which it belongs, does",
+		"gitstate/gittest/gittest.go":    "it is for tests",
+		"gitstate/gittest/browser.go":    "it is for tests",
+		"gitstate/gittest/gitea.go":      "it is for tests",
 	}
 	for _, room := range []string{"main.go", "gitstate", "runner"} {
 		err := filepath.WalkDir(filepath.Join(top, room), func(path string, _ fs.DirEntry, err error) error {

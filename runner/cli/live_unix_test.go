@@ -454,7 +454,7 @@ func TestNotLive(t *testing.T) {
 }
 
 // No command asks the terminal anything: the answer would come in on stdin. What
-// bubbletea does at its start would (package noprobe).
+// bubbletea does at its start would (package early).
 func TestNothingIsAskedOfTheTerminal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
@@ -39,15 +40,19 @@ type Here struct {
 	root  string
 	Tasks map[string]runner.Task // one
 	group *gitstate.Group        // of all children of one `terramate run`
+	dirty func() (bool, error)   // whether it had uncommitted changes when this began
 }
 
 // Here finds the stack of the working directory, the run that its command is of, and what is
 // known of it.
 func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
+	go e.Store.Who(ctx) // and what else git is asked while other things are read
 	stack, root, err := project.StackAt(ctx, e.Dir, filepath.FromSlash(e.Store.WorkTree()))
 	if err != nil {
 		return nil, err
 	}
+	dirty := sync.OnceValues(func() (bool, error) { return project.DirtyHere(ctx, root, stack, false) })
+	go dirty()
 	head, err := e.Store.Resolve("HEAD")
 	if err != nil {
 		return nil, err
@@ -84,7 +89,7 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	tasks[stack.Path] = task
 	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, root), courier: NewCourier(e.Store, w, "", 0)}
 	n.breakHold = note.NewRedactor(e.Environ).Text(req.BreakHold, mostReason)
-	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group}
+	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group, dirty: dirty}
 	if err := h.read(ctx, op.Name); err != nil {
 		return nil, err
 	}
@@ -137,7 +142,7 @@ func (h *Here) know(ctx context.Context, op command.Operation, runEnv []string) 
 		return err
 	}
 	r.followed(&l, h.Commit.Hash, h.RunID)
-	if r.Dirty, err = project.DirtyHere(ctx, h.root, h.Stack, false); err != nil {
+	if r.Dirty, err = h.dirty(); err != nil {
 		return err
 	}
 	h.Stacks[h.Stack.Path] = r

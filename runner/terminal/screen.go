@@ -16,10 +16,10 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/tmnotes/tmnotes/runner"
-	"github.com/tmnotes/tmnotes/runner/terminal/noprobe"
+	"github.com/tmnotes/tmnotes/runner/terminal/early"
 )
 
-func init() { noprobe.Restore() }
+func init() { early.Restore() }
 
 // Screen is the terminal of a run. As long as there is a view at its bottom, what
 // is written to it comes out above that, whole lines at a time. Without one it is
