@@ -99,7 +99,9 @@ func TestRefsAsGitHasThem(t *testing.T) {
 				t.Fatal(err)
 			}
 			// git lists what is below a name, too.
-			maps.DeleteFunc(want, func(ref string, _ plumbing.Hash) bool { return p[0] == "refs/t/a" && strings.HasPrefix(ref, "refs/t/a/") })
+			maps.DeleteFunc(want, func(ref string, _ plumbing.Hash) bool {
+				return p[0] == "refs/t/a" && strings.HasPrefix(ref, "refs/t/a/")
+			})
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s: %q (-git +here):\n%s", step.name, p, diff)
 			}
