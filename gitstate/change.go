@@ -128,7 +128,7 @@ func (s *Store) mergeOf(ctx context.Context, n int, tips []string) (first, last 
 // known: one where it was merged or squashed, several where it was rebased. It is "" where that cannot be told, or is the first commit.
 func (s *Store) Brought(ctx context.Context, last string, files []string) (before string, err error) {
 	const most = 250 // commits
-	out, err := s.repo.Git(ctx, nil, "log", "--no-show-signature", "--first-parent", "-m", "--no-renames", "--name-only", "-z", "--max-count="+strconv.Itoa(most), "--format=%x01%P", last, "--")
+	out, err := s.repo.Git(ctx, nil, "log", "--no-show-signature", "--first-parent", "-m", "--no-renames", "--no-relative", "--name-only", "-z", "--max-count="+strconv.Itoa(most), "--format=%x01%P", last, "--")
 	if err != nil {
 		return "", fmt.Errorf("looking for what %s merged: %w", note.Short(last), err)
 	}

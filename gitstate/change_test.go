@@ -3,6 +3,7 @@ package gitstate_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -75,7 +76,8 @@ func TestBrought(t *testing.T) {
 	repo.Git("merge", "-q", "--no-ff", "-m", "merge", "other")
 	merge := strings.TrimSpace(repo.Git("rev-parse", "HEAD"))
 	c := commit("c")
-	s, err := gitstate.Open(context.Background(), gitstate.Options{Dir: repo.Dir})
+	repo.Git("config", "diff.relative", "true")
+	s, err := gitstate.Open(context.Background(), gitstate.Options{Dir: filepath.Join(repo.Dir, "dir")})
 	if err != nil {
 		t.Fatal(err)
 	}
