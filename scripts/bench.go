@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ var (
 	pairs     = flag.Int("pairs", 5, "how often each pair is measured")
 	only      = flag.String("only", "", "run only the measures whose names contain this")
 	scale     = flag.Float64("scale", 1, "size of the projects, 1 is what the limits are for")
+	table     = flag.String("table", "", "`FILE` of the manual whose table is replaced by what is measured")
 )
 
 func main() {
@@ -45,6 +47,14 @@ func main() {
 	b := &bench{dir: dir}
 	code := b.run()
 	os.RemoveAll(dir)
+	if *table != "" {
+		if *only != "" || *scale != 1 {
+			fatal("-table is for all measures in full size")
+		}
+		if err := b.intoManual(*table); err != nil {
+			fatal(err)
+		}
+	}
 	os.Exit(code)
 }
 
@@ -56,6 +66,7 @@ func fatal(args ...any) {
 type bench struct {
 	dir    string
 	missed int
+	rows   []string // of the manual's table
 }
 
 // row prints a measure with what is to be reached.
@@ -66,7 +77,35 @@ func (b *bench) row(name string, got, limit float64, unit, detail string) {
 		b.missed++
 	}
 	fmt.Printf("%-62s %9.3f %-4s (<= %g) %-6s %s\n", name, got, unit, limit, verdict, detail)
+	figure := fmt.Sprintf("%.3g %s", got, unit)
+	if got > limit {
+		figure = "**" + figure + "**"
+	}
+	b.rows = append(b.rows, fmt.Sprintf("| %s | %s | %g %s |\n", strings.ReplaceAll(name, "|", `\|`), figure, limit, unit))
 }
+
+// intoManual replaces the end of a file, from where it says when it was measured.
+func (b *bench) intoManual(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	const begin = "Measured on "
+	before, _, found := strings.Cut(string(text), "\n"+begin)
+	if !found {
+		return fmt.Errorf("%s has no line that begins with %q", file, begin)
+	}
+	cpu := regexp.MustCompile(`(?m)^model name\s*:\s*(.*)$`).FindStringSubmatch(string(first(os.ReadFile("/proc/cpuinfo"))))
+	machine := fmt.Sprintf("%d CPUs", runtime.NumCPU())
+	if cpu != nil {
+		machine += " (" + cpu[1] + ")"
+	}
+	return os.WriteFile(file, fmt.Appendf(nil, "%s\n%s%s with %s, git %s and Terramate's own build, on %s/%s with %s; medians of %d pairs.\n\n| | figure | limit |\n|---|--:|--:|\n%s",
+		before, begin, time.Now().UTC().Format(time.DateOnly), runtime.Version(), strings.TrimPrefix(b.git(".", "version"), "git version "),
+		runtime.GOOS, runtime.GOARCH, machine, *pairs, strings.Join(b.rows, "")), 0o666)
+}
+
+func first[T any](v T, _ error) T { return v }
 
 func (b *bench) want(name string) bool { return strings.Contains(name, *only) }
 

@@ -39,6 +39,7 @@ var topics = []struct {
 	{name: "trust", about: "who can claim what, signed records, the ledger, secrets"},
 	{name: "troubleshooting", about: "what to do when something goes wrong"},
 	{name: "limits", about: "what does not work, and what is not looked at"},
+	{name: "speed", about: "how long it takes, compared with terramate and git"},
 	{name: "uninstall", about: "how to remove tmnotes, and what it recorded"},
 	{name: "commands", about: "all commands, and what they read"},
 	{name: "configuration", alias: "settings", about: "all settings: flag, variable, git config, default", blocks: configurationHelp},

@@ -249,7 +249,7 @@ func TestHelpTopics(t *testing.T) {
 		"script tree":                "!script tree is a terramate command: terramate script tree",
 		"script":                     "see `tmnotes script run --help`",
 		"help one two three":         "!\"one two three\" is not a command or a topic; the topics are ",
-		"help wrods":                 "!\"wrods\" is not a command or a topic (did you mean `tmnotes help words`?); the topics are ci, pending, deployments, many-jobs, waves, drift, cloud, output, reports, metrics, recipes, events, trust, troubleshooting, limits, uninstall, commands, configuration, environment, exit-codes, records, statuses, words, and `tmnotes help` lists the commands\n",
+		"help wrods":                 "!\"wrods\" is not a command or a topic (did you mean `tmnotes help words`?); the topics are ci, pending, deployments, many-jobs, waves, drift, cloud, output, reports, metrics, recipes, events, trust, troubleshooting, limits, speed, uninstall, commands, configuration, environment, exit-codes, records, statuses, words, and `tmnotes help` lists the commands\n",
 		"list --version":             "tmnotes ",
 		"--quiet --version":          "tmnotes ",
 		"version --full --no-tags x": "--no-tags has no effect: this command selects no stacks\ntmnotes ",
