@@ -2,17 +2,11 @@ package gitstate
 
 import (
 	"cmp"
-	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
-
-	"github.com/tmnotes/tmnotes/gitstate/internal/git"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
 
@@ -420,88 +414,4 @@ func (st *State) DeployedTime(l *Latest) (at time.Time) {
 		at = time.Unix(ct, 0).UTC()
 	}
 	return at
-}
-
-// Superseded tells which of the latest successes stand on a descendant of
-// head: there, head is an older commit that comes late. It asks git once for
-// all. guessed is set where the history is not there to tell (a shallow clone,
-// a commit that was not fetched), so that the commit times in the records
-// decided.
-func (st *State) Superseded(ctx context.Context, head string, latest []Latest) (late []bool, guessed int, err error) {
-	late = make([]bool, len(latest))
-	ask := map[string]bool{}
-	for _, l := range latest {
-		if l.OKCommit != "" && l.OKCommit != head {
-			ask[l.OKCommit] = true
-		}
-	}
-	if len(ask) == 0 {
-		return late, 0, nil
-	}
-	after, untold, err := st.descendants(ctx, head, ask)
-	if err != nil {
-		return nil, 0, err
-	}
-	r := st.s.repo
-	var headTime int64
-	for i, l := range latest {
-		switch {
-		case after[l.OKCommit]:
-			late[i] = true
-		case untold[l.OKCommit]:
-			if r.Shallow {
-				// An ancestor that is there can still be told from a descendant.
-				if _, err := r.Git(ctx, nil, "merge-base", "--is-ancestor", l.OKCommit, head); err == nil {
-					untold[l.OKCommit] = false
-					continue
-				}
-			}
-			if headTime == 0 {
-				c, err := r.Commit(head)
-				if err != nil {
-					return nil, 0, err
-				}
-				headTime = c.Committer.When.Unix()
-			}
-			guessed++
-			late[i] = st.commitTime(l.okRun, l.OKCommit) > headTime
-		}
-	}
-	return late, guessed, nil
-}
-
-// descendants finds those of the commits that are descendants of head, and those for which
-// the history that is here cannot tell.
-func (st *State) descendants(ctx context.Context, head string, commits map[string]bool) (after, untold map[string]bool, err error) {
-	r := st.s.repo
-	after, untold = map[string]bool{}, map[string]bool{}
-	stdin := strings.Builder{}
-	stdin.WriteString("^" + head + "\n")
-	before := r.Before(plumbing.NewHash(head), commits)
-	for c := range commits {
-		if before[c] {
-			continue
-		}
-		_, t, _, err := r.Lookup(c)
-		if errors.Is(err, git.ErrMissing) || err == nil && t != plumbing.CommitObject {
-			untold[c] = true
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		untold[c] = r.Shallow
-		stdin.WriteString(c + "\n")
-	}
-	if len(before) == len(commits) {
-		return after, untold, nil
-	}
-	out, err := r.Git(ctx, strings.NewReader(stdin.String()), "rev-list", "--ancestry-path", "--stdin")
-	if err != nil {
-		return nil, nil, fmt.Errorf("comparing HEAD with the deployed commit: %w", err)
-	}
-	for c := range strings.Lines(out) {
-		after[strings.TrimSpace(c)] = true
-	}
-	return after, untold, nil
 }

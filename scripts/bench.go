@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -83,29 +82,6 @@ func (b *bench) row(name string, got, limit float64, unit, detail string) {
 	}
 	b.rows = append(b.rows, fmt.Sprintf("| %s | %s | %g %s |\n", strings.ReplaceAll(name, "|", `\|`), figure, limit, unit))
 }
-
-// intoManual replaces the end of a file, from where it says when it was measured.
-func (b *bench) intoManual(file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	const begin = "Measured on "
-	before, _, found := strings.Cut(string(text), "\n"+begin)
-	if !found {
-		return fmt.Errorf("%s has no line that begins with %q", file, begin)
-	}
-	cpu := regexp.MustCompile(`(?m)^model name\s*:\s*(.*)$`).FindStringSubmatch(string(first(os.ReadFile("/proc/cpuinfo"))))
-	machine := fmt.Sprintf("%d CPUs", runtime.NumCPU())
-	if cpu != nil {
-		machine += " (" + cpu[1] + ")"
-	}
-	return os.WriteFile(file, fmt.Appendf(nil, "%s\n%s%s with %s, git %s and Terramate's own build, on %s/%s with %s; medians of %d pairs.\n\n| | figure | limit |\n|---|--:|--:|\n%s",
-		before, begin, time.Now().UTC().Format(time.DateOnly), runtime.Version(), strings.TrimPrefix(b.git(".", "version"), "git version "),
-		runtime.GOOS, runtime.GOARCH, machine, *pairs, strings.Join(b.rows, "")), 0o666)
-}
-
-func first[T any](v T, _ error) T { return v }
 
 func (b *bench) want(name string) bool { return strings.Contains(name, *only) }
 
