@@ -205,7 +205,8 @@ func escapeRoff(line string) string {
 var tableRow = regexp.MustCompile(`^\|(.*)\|$`)
 
 // parsePage reads what the pages in help/ have of Markdown: paragraphs, lists, tables, and
-// code that is indented. A table's row becomes an item, named by its first cell.
+// code that is indented. A table's row becomes an item, named by its first cell. Pictures are
+// for those who read the pages elsewhere.
 func parsePage(text string) (blocks []block) {
 	var header []string
 	add := func(kind blockKind, term, line string) {
@@ -223,7 +224,7 @@ func parsePage(text string) (blocks []block) {
 		}
 		last := len(blocks) - 1
 		switch {
-		case strings.TrimSpace(line) == "":
+		case strings.TrimSpace(line) == "", strings.HasPrefix(line, "!["):
 			gap = true
 			continue
 		case row != nil && header == nil:

@@ -315,7 +315,7 @@ func TestHelpFits(t *testing.T) {
 		if lines := strings.Count(m.plain(80), "\n"); m.brief && lines > 1+2*len(m.blocks) {
 			t.Errorf("%s -h has %d lines for %d blocks", m.name, lines, len(m.blocks))
 		}
-		if text := m.plain(80); regexp.MustCompile(`default: false|\*\*\w`).MatchString(text) {
+		if text := m.plain(80); regexp.MustCompile(`default: false|\*\*\w|!\[|\]\(`).MatchString(text) {
 			t.Errorf("%s: %s", m.name, text)
 		}
 	}

@@ -36,14 +36,10 @@ func (u *Printer) table(columns int, header []string, rows [][]string, colorOf f
 	}
 	lines := layOut(rows, header != nil, columns)
 	for i, line := range lines {
-		if first, rest, ok := strings.Cut(line, " "); ok {
-			switch {
-			case i == 0 && header != nil:
-				first = u.Paint(Faint, first)
-			case colorOf != nil:
-				first = u.Paint(colorOf(rows[i][0]), first)
-			}
-			lines[i] = first + " " + rest
+		if i == 0 && header != nil {
+			lines[i] = u.Paint(Faint, line)
+		} else if first, rest, ok := strings.Cut(line, " "); ok && colorOf != nil {
+			lines[i] = u.Paint(colorOf(rows[i][0]), first) + " " + rest
 		}
 	}
 	return lines

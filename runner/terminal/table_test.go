@@ -43,3 +43,13 @@ func TestTableFits(t *testing.T) {
 		t.Error("the caller's rows were changed")
 	}
 }
+
+// A header is faint from its first word to its last, and a status has its colour.
+func TestTableColours(t *testing.T) {
+	t.Parallel()
+	var got bytes.Buffer
+	(&Printer{color: true}).Table(&got, []string{"STATUS", "STACK"}, [][]string{{"failed", "/a"}}, StatusColor)
+	if want := "\x1b[2mSTATUS  STACK\x1b[0m\n\x1b[31mfailed\x1b[0m  /a\n"; got.String() != want {
+		t.Errorf("%q, not %q", got.String(), want)
+	}
+}
