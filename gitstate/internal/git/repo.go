@@ -87,13 +87,13 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 	if len(lines) != 5 {
 		return nil, fmt.Errorf("opening the repository: git rev-parse answered %q; git 2.31 or newer is needed", out)
 	}
-	r.CommonDir, r.Objects = lines[0], lines[1]
+	r.CommonDir, r.Objects = filepath.FromSlash(lines[0]), filepath.FromSlash(lines[1])
 	r.Shallow = lines[2] == "true"
 	if lines[4] != "sha1" {
 		return nil, fmt.Errorf("%w: its object format is %s, which tmnotes does not support yet", ErrUnsupported, lines[4])
 	}
 	if lines[3] != "true" && topErr == nil {
-		r.WorkTree = strings.TrimSuffix(top, "\n")
+		r.WorkTree = filepath.FromSlash(strings.TrimSuffix(top, "\n"))
 	}
 	if ge := (*Error)(nil); confErr != nil && !(errors.As(confErr, &ge) && ge.Code == 1) {
 		return nil, fmt.Errorf("reading git's configuration: %w", confErr)
