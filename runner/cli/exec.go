@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -144,4 +145,14 @@ func exitAs(res runner.Result, interrupted bool) error {
 		return &exitError{exitExec, fmt.Errorf("%s: %s", res.Stack.Path, res.Reason)}
 	}
 	return &exitError{code: exitFailed}
+}
+
+// parentID names the process that started us. Process numbers are given out again, on Windows soon,
+// so the time when it was started belongs to the name where the system tells it.
+func parentID() string {
+	pid := os.Getppid()
+	if at := parentStarted(pid); at != "" {
+		return fmt.Sprintf("%d-%s", pid, at)
+	}
+	return fmt.Sprint(pid)
 }
