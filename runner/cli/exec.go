@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -52,7 +51,7 @@ type execOptions struct {
 }
 
 func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err error) {
-	o.Command, o.Target, o.Parent = c.Args().Slice(), c.String("target"), parentID()
+	o.Command, o.Target, o.Parent = c.Args().Slice(), c.String("target"), runner.ParentID()
 	if o.Op, err = opFlag(c); err != nil {
 		return o, err
 	}
@@ -145,14 +144,4 @@ func exitAs(res runner.Result, interrupted bool) error {
 		return &exitError{exitExec, fmt.Errorf("%s: %s", res.Stack.Path, res.Reason)}
 	}
 	return &exitError{code: exitFailed}
-}
-
-// parentID names the process that started us. Process numbers are given out again, on Windows soon,
-// so the time when it was started belongs to the name where the system tells it.
-func parentID() string {
-	pid := os.Getppid()
-	if at := parentStarted(pid); at != "" {
-		return fmt.Sprintf("%d-%s", pid, at)
-	}
-	return fmt.Sprint(pid)
 }

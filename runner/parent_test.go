@@ -1,4 +1,4 @@
-package cli
+package runner
 
 import (
 	"os"
@@ -10,7 +10,7 @@ import (
 // The name of a parent lasts as long as it does, and is not that of another process which began at another time.
 func TestParentID(t *testing.T) {
 	t.Parallel()
-	if a, b := parentID(), parentID(); a != b {
+	if a, b := ParentID(), ParentID(); a != b {
 		t.Errorf("the parent is %s, then %s", a, b)
 	}
 	if parentStarted(0x7ffffff0) != "" {

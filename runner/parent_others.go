@@ -1,6 +1,6 @@
 //go:build !(darwin || linux || windows)
 
-package cli
+package runner
 
 // parentStarted: this system is not asked.
 func parentStarted(int) string { return "" }
