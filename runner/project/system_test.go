@@ -1,6 +1,7 @@
 package project
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,5 +46,32 @@ func TestTrackedOfMany(t *testing.T) {
 	found, err := workTree{dir: root}.tracked(t.Context(), asked)
 	if err != nil || !found["/a/x"] || found["/none"] {
 		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// Where a file system takes two names for one, the commit's files of a folder may have the other name. Then it is not
+// said that nothing in it changed.
+func TestNamedOtherwise(t *testing.T) {
+	t.Parallel()
+	const composed, decomposed = "/caf\u00e9", "/cafe\u0301"
+	files := map[string]string{"Prod/a/stack.tm": "stack {\n}\n", composed[1:] + "/stack.tm": "stack {\n}\n", "same/stack.tm": "stack {\n}\n"}
+	root := repo(t, files)
+	head := git(t, root, "rev-parse", "HEAD")
+	// As on the disk of such a system, but beside what is in the commit.
+	write(t, root, map[string]string{"prod/a/stack.tm": "stack {\n}\n", decomposed[1:] + "/stack.tm": "stack {\n}\n", "new/stack.tm": "stack {\n}\n"})
+	p := load(t, root, false)
+	c, err := p.codeAt(t.Context(), head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := p.inputsOf(t.Context(), head, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stack, want := range map[string]string{"/Prod/a": "", composed: "", "/same": "", "/new": "", "/prod/a": "calls it /Prod/a", decomposed: "calls it " + composed} {
+		_, err := in.Digest(stack)
+		if (err == nil) != (want == "") || err != nil && (!errors.Is(err, ErrInputs) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", stack, err, want)
+		}
 	}
 }
