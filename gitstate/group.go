@@ -31,7 +31,7 @@ func (s *Store) Group(ctx context.Context, parent string) (*Group, error) {
 		return nil, s.readOnly
 	}
 	all := filepath.Join(s.private, "groups")
-	g := &Group{say: s.warn, dir: filepath.Join(all, strings.ReplaceAll(parent, string(filepath.Separator), "_"))}
+	g := &Group{say: s.warn, dir: filepath.Join(all, fileName(parent))}
 	if err := os.MkdirAll(g.dir, 0o777); err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (g *Group) Renew(ctx context.Context, run string, newRun func() string) err
 // than every ago (0: ever). Who comes meanwhile waits for it. If f fails, the
 // next one calls it again.
 func (g *Group) Once(ctx context.Context, name string, every time.Duration, f func() error) error {
-	mark := filepath.Join(g.dir, "once-"+strings.ReplaceAll(name, string(filepath.Separator), "_"))
+	mark := filepath.Join(g.dir, "once-"+fileName(name))
 	unlock, err := git.Lock(ctx, mark+".lock", g.say)
 	if err != nil {
 		return err
@@ -113,4 +113,14 @@ func (g *Group) Once(ctx context.Context, name string, every time.Duration, f fu
 		_ = os.Chtimes(mark, now, now)
 	}
 	return nil
+}
+
+// fileName is a name that is a file's on every system: of a remote, say, which may be called a/b.
+func fileName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`/\:*?"<>|`, r) {
+			return '_'
+		}
+		return r
+	}, name)
 }

@@ -200,15 +200,15 @@ type LogEntry struct {
 // Between are the commits after one, if it is not "", and up to another that touched
 // any of the project's paths, newest first, at most so many.
 func (s *Store) Between(ctx context.Context, from, to string, most int, paths ...string) ([]LogEntry, error) {
-	args := []string{"log", "--no-show-signature", "--no-follow", "-z", "-n", strconv.Itoa(most), "--format=%H%n%an%n%ct%n%s", to}
+	stdin := to + "\n" // there may be more of it than a command line has room for
 	if from != "" {
-		args = append(args, "^"+from)
+		stdin += "^" + from + "\n"
 	}
-	args = append(args, "--")
+	stdin += "--\n"
 	for _, p := range paths {
-		args = append(args, ":(top,literal)"+strings.Trim(p, "/"))
+		stdin += ":(top,literal)" + strings.Trim(p, "/") + "\n"
 	}
-	out, err := s.repo.Git(ctx, nil, args...)
+	out, err := s.repo.Git(ctx, strings.NewReader(stdin), "log", "--stdin", "--no-show-signature", "--no-follow", "-z", "-n", strconv.Itoa(most), "--format=%H%n%an%n%ct%n%s")
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,11 @@ func (s *Store) signersFile() (allowed, limits []byte, err error) {
 		return fail(errors.New("signatures are required, and no file of signers is set; set tmnotes.allowedSigners to its path in the default branch"))
 	}
 	if rest, is := strings.CutPrefix(of, "~/"); is {
-		home := s.repo.Getenv("HOME")
+		// As git has it on Windows, where HOME need not be set.
+		home := cmp.Or(s.repo.Getenv("HOME"), s.repo.Getenv("HOMEDRIVE")+s.repo.Getenv("HOMEPATH"), s.repo.Getenv("USERPROFILE"))
+		if home == "" {
+			return fail(fmt.Errorf("%s: HOME is not set", of))
+		}
 		of = filepath.Join(home, rest)
 	}
 	if filepath.IsAbs(of) {

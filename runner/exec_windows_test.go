@@ -195,3 +195,38 @@ func TestShellOfGit(t *testing.T) {
 		t.Errorf("without git: %s", got)
 	}
 }
+
+// A program is found as Windows does, but never in the stack's folder without being asked for there.
+func TestLookPathWindows(t *testing.T) {
+	t.Parallel()
+	root := filesIn(t, map[string]string{"bin/tool.exe": "", "bin/both.cmd": "", "bin/both.exe": "", "bin/script.sh": "", "bin/plain": "", "s/here.exe": "", "s/sub/x.bat": "", "s/rel/r.exe": ""})
+	bin, dir := filepath.Join(root, "bin"), filepath.Join(root, "s")
+	for _, tc := range []struct{ name, pathext, want string }{
+		{"tool", "", "bin/tool.exe"},
+		{"TOOL.EXE", "", "bin/TOOL.EXE"},
+		{"tool", ".COM;.EXE;", "bin/tool.EXE"},
+		{"tool", "cmd", ""},
+		{"both", "", "bin/both.exe"},
+		{"both", ".CMD;.EXE", "bin/both.cmd"},
+		{"script.sh", "", "bin/script.sh"},
+		{"script", "", ""},
+		{"plain", "", ""},
+		{"here", "", ""}, // a repository must not choose what terraform is
+		{"./here", "", "s/here.exe"},
+		{`.\here`, "", "s/here.exe"},
+		{"sub/x", "", "s/sub/x.bat"},
+		{"r", "", "s/rel/r.exe"}, // PATH has a folder that is relative
+		{filepath.Join(bin, "tool"), "", "bin/tool.exe"},
+	} {
+		// Names of variables are not told apart by case.
+		env := []string{"PATH=C:\\none", "Path=" + bin + ";rel", "PathExt=" + tc.pathext}
+		got, err := lookPath(tc.name, dir, env)
+		want := ""
+		if tc.want != "" {
+			want = filepath.Join(root, filepath.FromSlash(tc.want))
+		}
+		if !strings.EqualFold(got, want) || (err == nil) != (want != "") {
+			t.Errorf("%s, PATHEXT %q: %s, %v; want %s", tc.name, tc.pathext, got, err, want)
+		}
+	}
+}

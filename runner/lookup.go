@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,4 +86,14 @@ func (p *Programs) Find(t Task) error {
 		}
 	}
 	return nil
+}
+
+// ParentID names the process that started this one. Process numbers are given out again, on Windows
+// soon, so the time when it was started belongs to the name where the system tells it.
+func ParentID() string {
+	pid := os.Getppid()
+	if at := parentStarted(pid); at != "" {
+		return fmt.Sprintf("%d-%s", pid, at)
+	}
+	return fmt.Sprint(pid)
 }

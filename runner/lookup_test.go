@@ -3,14 +3,20 @@ package runner
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
 
 func TestPrograms(t *testing.T) {
 	t.Parallel()
-	root := filesIn(t, map[string]string{"bin/tool": "#!/bin/sh\n", "bin/data": "x", "s/run.sh": "#!/bin/sh\n", "s/data": "x"})
-	for _, file := range []string{"bin/tool", "s/run.sh"} {
+	// Windows knows a program by its extension, Unix by its mode.
+	tool, absent, unfit := "bin/tool", ": no such file", ": permission denied"
+	if runtime.GOOS == "windows" {
+		tool, absent, unfit = "bin/tool.exe", "", ""
+	}
+	root := filesIn(t, map[string]string{tool: "#!/bin/sh\n", "bin/data": "x", "s/run.sh": "#!/bin/sh\n", "s/data": "x"})
+	for _, file := range []string{tool, "s/run.sh"} {
 		if err := os.Chmod(filepath.Join(root, file), 0o777); err != nil {
 			t.Fatal(err)
 		}
@@ -18,8 +24,8 @@ func TestPrograms(t *testing.T) {
 	for cmds, want := range map[string]string{
 		"tool": "", "tool a; tool b": "", "./run.sh": "", "../bin/tool": "",
 		"none": "command not found: none", "data": "command not found: data", "tool; none": "command not found: none",
-		"./none": "command not found: ./none: no such file", "./data": "command not found: ./data: permission denied",
-		"tool; ./made": "", "tool; ./data": "permission denied",
+		"./none": "command not found: ./none" + absent, "./data": "command not found: ./data" + unfit,
+		"tool; ./made": "", "tool; ./data": "command not found: ./data" + unfit,
 	} {
 		task := Task{Stack: Stack{Dir: filepath.Join(root, "s")}, Env: []string{"PATH=/nowhere", "PATH=" + filepath.Join(root, "bin")}}
 		for line := range strings.SplitSeq(cmds, ";") {

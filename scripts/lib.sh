@@ -146,6 +146,16 @@ find_cc() {
 	die "the race detector and Gitea need a C compiler; install one (gcc or clang) and run this again"
 }
 
+# find_wine PROGRAM: sets wine to PROGRAM if that is a Wine that runs programs of Go, else to "". Before version
+# 10 it lacks what they need (ProcessPrng, and files that go when they are removed, though they are open).
+find_wine() {
+	local version
+	wine=$1
+	version=$("$wine" --version 2>/dev/null) || version=
+	version=${version#wine-}
+	[ "${version%%[!0-9]*}" -ge 10 ] 2>/dev/null || wine=
+}
+
 # The engines that run the files of scripts/ci; see scripts/engines.
 act_version=v0.2.89
 gitlab_ci_local_version=4.56.2

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -55,6 +56,15 @@ func (d *doctor) findRemote() {
 	}
 }
 
+// isLocalPath tells a remote on this machine from git@host:path. C:/path is one on Windows alone (git's url_is_local_not_ssh).
+func isLocalPath(where, system string) bool {
+	if rest, is := strings.CutPrefix(where, "file://"); is {
+		return rest != ""
+	}
+	host, _, found := strings.Cut(where, ":")
+	return !found || strings.Contains(host, "/") || system == "windows" && (len(host) == 1 || strings.Contains(host, `\`))
+}
+
 // credential says which one git would show the remote, as far as that can be seen.
 func (d *doctor) credential() {
 	where, err := d.s.Remote(d.remote).URL(d.c.Context)
@@ -64,7 +74,7 @@ func (d *doctor) credential() {
 	u, err := url.Parse(where)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
 		switch {
-		case err == nil && (u.Scheme == "file" || u.Scheme == "") && !strings.Contains(strings.SplitN(where, "/", 2)[0], ":"):
+		case isLocalPath(where, runtime.GOOS):
 			d.ok("none is needed for a local path")
 		case d.getenv("SSH_AUTH_SOCK") != "":
 			d.ok("SSH, with the keys of the agent")

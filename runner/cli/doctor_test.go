@@ -68,3 +68,18 @@ func TestGitNumber(t *testing.T) {
 		}
 	}
 }
+
+func TestIsLocalPath(t *testing.T) {
+	t.Parallel()
+	for where, want := range map[string]string{
+		"/srv/infra.git": "both", "../infra": "both", "infra": "both", "./a:b": "both", "file:///srv/infra.git": "both",
+		`C:\infra`: "windows", "C:/infra": "windows", `\\server\share\a:b`: "windows",
+		"git@host:infra.git": "", "host:C:/infra": "", "ssh://git@host/infra.git": "", "git://host/infra": "",
+	} {
+		for _, system := range []string{"linux", "darwin", "windows"} {
+			if got := isLocalPath(where, system); got != (want == "both" || want == system) {
+				t.Errorf("%s on %s: %v", where, system, got)
+			}
+		}
+	}
+}

@@ -51,7 +51,7 @@ type execOptions struct {
 }
 
 func parseExec(c *cli.Context, env Env, s *gitstate.Store) (o execOptions, err error) {
-	o.Command, o.Target, o.Parent = c.Args().Slice(), c.String("target"), parentID()
+	o.Command, o.Target, o.Parent = c.Args().Slice(), c.String("target"), runner.ParentID()
 	if o.Op, err = opFlag(c); err != nil {
 		return o, err
 	}

@@ -352,7 +352,9 @@ func (r *orphanRun) check(x *query.Orphan, at command.Place, tree string, destro
 		info, err := os.Stat(old)
 		if err == nil && info.Mode().IsRegular() {
 			_ = os.Remove(file) // of the commit, and so of another time
-			err = errors.Join(os.MkdirAll(filepath.Dir(file), 0o777), os.Symlink(old, file))
+			if err = errors.Join(os.MkdirAll(filepath.Dir(file), 0o777), os.Symlink(old, file)); err != nil {
+				err = os.Link(old, file) // Windows asks for a privilege to make the other kind
+			}
 		}
 		if err != nil || !info.Mode().IsRegular() {
 			missing = old

@@ -124,7 +124,7 @@ func orphanedAtRandom(t *testing.T, r *rand.Rand) {
 		w.run("work", "git", "push", "-q")
 	}
 	dirs := []string{"a", "b", "c", "d"}
-	destroyed := map[string]bool{}
+	destroyed, made := map[string]bool{}, 0
 	for step := range 8 {
 		for range 1 + r.IntN(3) {
 			dir := dirs[r.IntN(len(dirs))]
@@ -135,7 +135,8 @@ func orphanedAtRandom(t *testing.T, r *rand.Rand) {
 					s.after = ""
 				}
 				if r.IntN(3) > 0 {
-					s.id = fmt.Sprintf("id-%d-%s", step, dir)
+					made++ // one may be made again in the step in which the first one moved
+					s.id = fmt.Sprintf("id-%d-%s", made, dir)
 				}
 				head[dir] = s
 			case r.IntN(4) == 0: // it moves

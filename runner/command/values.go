@@ -1,12 +1,14 @@
 package command
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -221,7 +223,7 @@ func (r *Reader) files(op Operation, dir string) (values []Value, err error) {
 			if err != nil {
 				return nil, err
 			}
-			values = append(values, Value{KindIgnored, filepath.Join(chdir, name), digest})
+			values = append(values, Value{KindIgnored, filepath.ToSlash(filepath.Join(chdir, name)), digest})
 		}
 	}
 	return values, nil
@@ -268,7 +270,7 @@ func (r *Reader) Seen(text, dir string) (seen string, added []string, err error)
 		switch kind {
 		case KindVarFile, KindBackendConfig:
 			path := within(dir, name)
-			if inside := filepath.Join(r.root, name); filepath.IsAbs(name) && (exists(inside) || !exists(path)) {
+			if inside := filepath.Join(r.root, name); (strings.HasPrefix(name, "/") || filepath.IsAbs(name)) && (exists(inside) || !exists(path)) {
 				path = inside // see shortName
 			}
 			digest, err := r.fileDigest(path, false)
@@ -362,7 +364,7 @@ func (r *Reader) fileDigest(path string, plan bool) (string, error) {
 		return "", err
 	}
 	if tracked, err := r.isTracked(path); err != nil || tracked {
-		return shortDigest(content, 6), err
+		return shortDigest(committedText(content, runtime.GOOS), 6), err
 	}
 	key := shortDigest(content, 64)
 	r.mu.Lock()
@@ -375,6 +377,14 @@ func (r *Reader) fileDigest(path string, plan bool) (string, error) {
 		r.mu.Unlock()
 	}
 	return known, nil
+}
+
+// committedText is a file of the commit as other systems have it: git ends lines with CR LF on Windows (core.autocrlf).
+func committedText(content []byte, system string) []byte {
+	if system != "windows" || bytes.IndexByte(content, 0) >= 0 {
+		return content
+	}
+	return bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
 }
 
 // isTracked reports whether a file is one of the commit.

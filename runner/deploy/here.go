@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -47,7 +46,7 @@ type Here struct {
 // known of it.
 func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	go e.Store.Who(ctx) // and what else git is asked while other things are read
-	stack, root, err := project.StackAt(ctx, e.Dir, filepath.FromSlash(e.Store.WorkTree()))
+	stack, root, err := project.StackAt(ctx, e.Dir, e.Store.WorkTree())
 	if err != nil {
 		return nil, err
 	}

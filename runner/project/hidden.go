@@ -91,12 +91,12 @@ func (top workTree) differing(ctx context.Context, names []string, absent map[st
 // indexed are the entries of the index at some names.
 func (top workTree) indexed(ctx context.Context, names []string) (map[string]treeEntry, error) {
 	args := []string{"ls-files", "--stage", "-z"}
-	if len(names) < 100 {
-		var paths []string
-		for _, name := range names {
-			paths = append(paths, "/"+name)
-		}
-		args = append(append(args, "--"), literal(paths)...)
+	var paths []string
+	for _, name := range names {
+		paths = append(paths, "/"+name)
+	}
+	if specs := literal(paths); len(names) < 100 && len(strings.Join(specs, " ")) < 16<<10 { // see tracked
+		args = append(append(args, "--"), specs...)
 	}
 	out, err := top.git(ctx, args...)
 	if err != nil {

@@ -86,8 +86,8 @@ func (top workTree) tracked(ctx context.Context, files []string) (map[string]boo
 	if len(files) == 0 {
 		return nil, nil
 	}
-	const most = 500 // arguments of a command
-	if len(files) > most {
+	const most = 16 << 10 // bytes on a command line: Windows takes twice as many
+	if specs := literal(files); len(strings.Join(specs, " ")) > most {
 		files = []string{"/"}
 	}
 	out, err := top.git(ctx, append([]string{"ls-files", "-z", "--"}, literal(files)...)...)

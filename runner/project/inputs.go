@@ -189,6 +189,7 @@ func (p *Project) partsOf(commit string, read *code) (*Inputs, error) {
 		if s.err = c.stack(tree, s); errors.Is(s.err, errNotCheckedOut) {
 			return nil, s.err
 		}
+		s.err = cmp.Or(s.err, c.t.namedOtherwise(dirs[i]))
 	}
 	return in, nil
 }

@@ -2,7 +2,9 @@ package project
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -93,7 +95,7 @@ func (top workTree) checkout(ctx context.Context, t *commitTree, dir string) err
 		case modeGitlink:
 			err = root.Mkdir(to, 0o777)
 		case modeLink:
-			err = root.Symlink(filepath.FromSlash(t.targets[file]), to)
+			err = linkAsGit(root, t.targets[file], to)
 		default:
 			files, ids = append(files, to), append(ids, e.id)
 		}
@@ -102,4 +104,13 @@ func (top workTree) checkout(ctx context.Context, t *commitTree, dir string) err
 		}
 	}
 	return top.readBlobs(ctx, ids, func(i int, body []byte) error { return root.WriteFile(files[i], body, 0o666) })
+}
+
+// linkAsGit makes a symbolic link, or where none can be made, as without a privilege on Windows, a file that
+// says where it would lead (git-config(1), core.symlinks).
+func linkAsGit(root *os.Root, target, to string) error {
+	if err := root.Symlink(filepath.FromSlash(target), to); err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return root.WriteFile(to, []byte(target), 0o666)
 }

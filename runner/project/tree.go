@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // A workTree is the top folder of a project in git.
@@ -241,4 +243,21 @@ func (t *commitTree) linksBelow(dir string) []string {
 		to++
 	}
 	return t.links[from:to]
+}
+
+// namedOtherwise is an error where a folder of the work tree is not the commit's by its name, but by another one that
+// the file system takes for the same: in other case, or composed in another way (git-config(1), core.ignoreCase and
+// core.precomposeUnicode). Git sees no change in it, and its files are not found in the commit.
+func (t *commitTree) namedOtherwise(dir string) error {
+	if t.entries[dir].mode != "" {
+		return nil
+	}
+	alike := func(name string) string { return strings.ToLower(norm.NFC.String(name)) }
+	is := alike(dir)
+	for name, e := range t.entries {
+		if e.mode == modeTree && alike(name) == is {
+			return fmt.Errorf("the commit calls it %s; rename the folder to that, or commit its new name by `git mv`", name)
+		}
+	}
+	return nil
 }

@@ -73,7 +73,7 @@ func StackMatcher(ctx context.Context, s *gitstate.Store, dir, want string) func
 			continue
 		}
 		// Where the project cannot be read the records of the path are shown.
-		if st, _, err := project.StackAt(ctx, folder, filepath.FromSlash(s.WorkTree())); err == nil && paths[st.Path] && st.ID != "" {
+		if st, _, err := project.StackAt(ctx, folder, s.WorkTree()); err == nil && paths[st.Path] && st.ID != "" {
 			ids[st.ID] = true
 		}
 	}

@@ -56,16 +56,6 @@ func OnScreen(stdout, stderr io.Writer) io.Writer {
 	return s
 }
 
-// SameFile reports whether two files are one, as the two streams of a terminal are.
-func SameFile(a, b *os.File) bool {
-	x, err := a.Stat()
-	if err != nil {
-		return false
-	}
-	y, err := b.Stat()
-	return err == nil && os.SameFile(x, y)
-}
-
 // Fd makes it a terminal to who asks.
 func (s *Screen) Fd() uintptr { return s.File.Fd() }
 

@@ -43,6 +43,9 @@ type Printer struct {
 // NewPrinter prints to stdout and stderr, as the environment says of colours and of the terminal.
 func NewPrinter(stdout, stderr io.Writer, getenv func(string) string) *Printer {
 	dumb := getenv("TERM") == "dumb"
+	if f, is := stderr.(interface{ Fd() uintptr }); is && !showsEscapes(f.Fd()) {
+		dumb = true
+	}
 	return &Printer{Out: stdout, Err: stderr, dumb: dumb, color: IsTerminal(stderr) && getenv("NO_COLOR") == "" && !dumb}
 }
 

@@ -156,5 +156,9 @@ func (r *Repo) writeLoose(o *plumbing.MemoryObject) (dir string, err error) {
 	if err := os.Chmod(tmp.Name(), 0o444); err != nil {
 		return "", err
 	}
-	return dir, os.Rename(tmp.Name(), path)
+	err = os.Rename(tmp.Name(), path)
+	if _, there := os.Lstat(path); err != nil && there == nil { // somebody was quicker, and Windows replaces no read-only file
+		return dir, os.Remove(tmp.Name())
+	}
+	return dir, err
 }

@@ -3,6 +3,7 @@
 package git
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"syscall"
@@ -29,5 +30,9 @@ func SyncDir(dir string) error {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	// Some file systems, of networks mostly, cannot, and say so.
+	if err := d.Sync(); !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+		return err
+	}
+	return nil
 }

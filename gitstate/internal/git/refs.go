@@ -212,7 +212,8 @@ func (r *Repo) breakStale(path string, age time.Duration) bool {
 	}
 	defer unlock()
 	was, err := os.Lstat(path)
-	return stale(was, err) && r.MoveAside(path, was)
+	// On Windows which file it is is looked up when it is asked for, by the path, which leads elsewhere later.
+	return stale(was, err) && os.SameFile(was, was) && r.MoveAside(path, was)
 }
 
 // MoveAside removes a file, if it still is the one that it was.
@@ -222,7 +223,7 @@ func (r *Repo) MoveAside(path string, was os.FileInfo) bool {
 		return false
 	}
 	is, err := os.Lstat(aside)
-	if err == nil && !os.SameFile(is, was) {
+	if err == nil && !(os.SameFile(is, was) && is.ModTime().Equal(was.ModTime())) {
 		_ = os.Link(aside, path) // which replaces nothing
 		os.Remove(aside)
 		return false

@@ -86,11 +86,11 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 	case err != nil:
 		return nil, r.notOpened(err)
 	case len(lines) == 6:
-		r.WorkTree = lines[5]
+		r.WorkTree = filepath.FromSlash(lines[5])
 	default:
 		return nil, fmt.Errorf("opening the repository: git rev-parse answered %q; git 2.31 or newer is needed", out)
 	}
-	r.CommonDir, r.Objects, r.head = lines[0], lines[1], lines[2]
+	r.CommonDir, r.Objects, r.head = filepath.FromSlash(lines[0]), filepath.FromSlash(lines[1]), filepath.FromSlash(lines[2])
 	r.Shallow = lines[3] == "true"
 	if lines[4] != "sha1" {
 		return nil, fmt.Errorf("%w: its object format is %s, which tmnotes does not support yet", ErrUnsupported, lines[4])

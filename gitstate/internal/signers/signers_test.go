@@ -626,3 +626,24 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	})
 }
+
+// Files that were written on Windows say the same.
+func TestLineEnds(t *testing.T) {
+	t.Parallel()
+	by, key := newKey(t)
+	allowed, limits := "# who\nalice@example.com "+key+" laptop\n\nbob@example.com "+key+"\n", "[signer \"alice@example.com\"]\n\tpath = /prod\n\n\toperation = deploy\n\ttarget = \"eu\"\n"
+	for _, end := range []string{"\n", "\r\n"} {
+		p, err := Parse([]byte(strings.ReplaceAll(allowed, "\n", end)), []byte(strings.ReplaceAll(limits, "\n", end)))
+		noError(t, err)
+		who, err := p.Verify(t.Context(), signed(t, by, "text", Namespace))
+		if err != nil || who != "alice@example.com" {
+			t.Errorf("%q: %q, %v", end, who, err)
+		}
+		if ok, why := p.May(who, "deploy", "eu", "/prod/db"); !ok {
+			t.Errorf("%q: %s", end, why)
+		}
+		if ok, _ := p.May(who, "deploy", "eu", "/test"); ok {
+			t.Errorf("%q: nothing is limited", end)
+		}
+	}
+}

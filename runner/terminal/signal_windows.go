@@ -1,5 +1,0 @@
-package terminal
-
-import "os"
-
-var resumes []os.Signal // there is no stopping
