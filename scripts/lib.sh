@@ -158,6 +158,7 @@ find_wine() {
 
 # The engines that run the files of scripts/ci; see scripts/engines.
 act_version=v0.2.89
+actionlint_version=v1.7.12
 gitlab_ci_local_version=4.56.2
 
 # find_act: sets act to the path of act (github.com/nektos/act), which it builds once.

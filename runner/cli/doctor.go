@@ -233,7 +233,7 @@ func (d *doctor) settings() {
 func (d *doctor) unknownVariables() (unknown []string) {
 	known := []string{"TMNOTES_WAVE", "TMNOTES_NEXT_WAVE", "TMNOTES_COMMIT", // of a gate
 		"TMNOTES_STACK", "TMNOTES_STATUS", "TMNOTES_WAS", "TMNOTES_JOB", "TMNOTES_ACTOR", "TMNOTES_AUTHOR", // of --on-change
-		"TMNOTES_PUSH_TOKEN"} // the manual's name for one (tmnotes help ci)
+		"TMNOTES_PUSH_TOKEN", "TMNOTES_RELEASES"} // a name in the manual, and what the setup reads (tmnotes help ci)
 	for _, o := range settings.all {
 		known = append(known, o.variables...)
 	}

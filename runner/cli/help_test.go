@@ -308,7 +308,7 @@ func TestHelpFits(t *testing.T) {
 			}
 		}
 		for line := range typed {
-			if len(line) > 78 {
+			if len(line) > 78 && strings.Contains(line, " ") {
 				t.Errorf("%s: %s", m.name, line)
 			}
 		}

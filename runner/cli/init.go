@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -186,13 +187,22 @@ func (x *starter) guessCommand() string {
 	return program + " apply -auto-approve -input=false"
 }
 
+// releaseTag is the tag that a pipeline's tmnotes comes from: this one's, if it is a release.
+func releaseTag(version string) string {
+	if regexp.MustCompile(`^v\d+\.\d+\.\d+$`).MatchString(version) {
+		return version
+	}
+	return "main"
+}
+
 // newFile is one that init would write, by its path in the project.
 type newFile struct{ path, text string }
 
 func (x *starter) files() ([]newFile, error) {
 	op := command.Recognise(strings.Fields(x.command), x.env.Environ, "").Name
 	program := strings.Fields(x.command)[0]
-	data := map[string]string{"Branch": x.project.DefaultBranch(), "Program": program, "Deploy": "tmnotes run --pending -- " + x.command}
+	built, _ := version()
+	data := map[string]string{"Branch": x.project.DefaultBranch(), "Program": program, "Deploy": "tmnotes run --pending -- " + x.command, "Tag": releaseTag(built)}
 	if op != note.Deploy {
 		data["Deploy"] = "tmnotes run --pending --op deploy -- " + x.command
 	}

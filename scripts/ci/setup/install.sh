@@ -4,7 +4,7 @@
 #     install.sh VERSION DIR
 #
 # VERSION is a tag such as v1.2.3, or latest. TMNOTES_RELEASES is where releases are, if not on GitHub: a mirror,
-# which has the same files. The checksum is compared always; who built it is verified where gh (GitHub's CLI, with a
+# which has the same files. The checksum is always compared; who built it is verified where gh (GitHub's CLI, with a
 # token) or cosign is there.
 set -eu
 version=${1:?which version?} dir=${2:?into which folder?}
@@ -32,9 +32,16 @@ v[0-9]*) from=$releases/download/$version ;;
 esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for file in checksums.txt "$archive"; do
-	curl -fsSL --retry 3 --proto '=https,http,file' -o "$work/$file" "$from/$file" || fail "$from/$file cannot be downloaded"
-done
+download() {
+	# Many images have no curl, and busybox's wget.
+	if command -v curl >/dev/null; then
+		curl -fsSL --retry 3 --proto '=https,http,file' -o "$work/$1" "$from/$1"
+	else
+		wget -q -O "$work/$1" "$from/$1"
+	fi || fail "$from/$1 cannot be downloaded"
+}
+download checksums.txt
+download "$archive"
 
 want=$(awk -v file="$archive" '$2 == file { print $1 }' "$work/checksums.txt")
 [ -n "$want" ] || fail "checksums.txt does not name $archive"
@@ -43,11 +50,12 @@ if command -v sha256sum >/dev/null; then got=$(sha256sum "$work/$archive"); else
 
 if [ -n "${TMNOTES_RELEASES:-}" ]; then
 	: # a mirror's to verify
-elif command -v gh >/dev/null && [ -n "${GH_TOKEN:-${GITHUB_TOKEN:-}}" ]; then
-	gh attestation verify "$work/$archive" --repo tmnotes/tmnotes >/dev/null || fail "$archive was not built by the release workflow of tmnotes/tmnotes"
+elif [ -n "${GH_TOKEN:-${GITHUB_TOKEN:-}}" ] && gh attestation verify --help >/dev/null 2>&1; then
+	gh attestation verify "$work/$archive" --hostname github.com --repo tmnotes/tmnotes --signer-workflow tmnotes/tmnotes/.github/workflows/release.yml >/dev/null ||
+		fail "$archive was not built by the release workflow of tmnotes/tmnotes"
 elif command -v cosign >/dev/null; then
-	curl -fsSL --retry 3 -o "$work/bundle" "$from/checksums.txt.sigstore.json" || fail "$from/checksums.txt.sigstore.json cannot be downloaded"
-	cosign verify-blob --bundle "$work/bundle" --certificate-oidc-issuer https://token.actions.githubusercontent.com \
+	download checksums.txt.sigstore.json
+	cosign verify-blob --bundle "$work/checksums.txt.sigstore.json" --certificate-oidc-issuer https://token.actions.githubusercontent.com \
 		--certificate-identity-regexp '^https://github.com/tmnotes/tmnotes/\.github/workflows/release\.yml@refs/tags/v' "$work/checksums.txt" 2>/dev/null ||
 		fail "checksums.txt was not signed by the release workflow of tmnotes/tmnotes"
 fi
