@@ -126,10 +126,10 @@ type Sight struct {
 // WorkTree is what only the files of the project say.
 type WorkTree interface {
 	// Stacks are the stacks that are there.
-	Stacks() []gitstate.KnownStack
+	Stacks() ([]gitstate.KnownStack, error)
 	// Env is the environment of commands in a stack, and the workspace that it, or
 	// Terraform's data directory, names: a part of the target ("" for none).
-	Env(path string) (env []string, workspace string)
+	Env(path string) (env []string, workspace string, err error)
 	// Dirty are those of the stacks that have uncommitted changes.
 	Dirty(commit string, paths []string) (map[string]bool, error)
 	// Inputs are the digests of their inputs, as far as they are computed.
@@ -139,9 +139,9 @@ type WorkTree interface {
 // noWorkTree is what is known of one that is elsewhere.
 type noWorkTree struct{}
 
-func (noWorkTree) Stacks() []gitstate.KnownStack { return nil }
+func (noWorkTree) Stacks() ([]gitstate.KnownStack, error) { return nil, nil }
 
-func (noWorkTree) Env(string) ([]string, string) { return nil, "" }
+func (noWorkTree) Env(string) ([]string, string, error) { return nil, "", nil }
 
 func (noWorkTree) Dirty(string, []string) (map[string]bool, error) { return nil, nil }
 

@@ -43,7 +43,10 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, workspace := wt.Env(req.Stack.Path)
+	_, workspace, err := wt.Env(req.Stack.Path)
+	if err != nil {
+		return nil, err
+	}
 	target := join(req.Stack.Target, workspace)
 	key := driftKey{commit.Hash, target, joined(req.Command)}
 	d, fresh, err := s.driftRun(key, stackID(target, req.Stack.MetaID))

@@ -258,7 +258,10 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 	if err != nil {
 		return 0, nil, fmt.Errorf("%s: %w", of.Path, err)
 	}
-	_, workspace := wt.Env(of.Path)
+	_, workspace, err := wt.Env(of.Path)
+	if err != nil {
+		return 0, nil, err
+	}
 	rec := note.Record{Status: status, Op: r.op, Target: join(of.Target, workspace), Stack: of.Path, ID: of.MetaID, Variant: seen.Variant, Run: r.id}
 	rec.SetBackend(seen.Backend)
 	rec.SetValues(seen.Values)

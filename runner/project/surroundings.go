@@ -48,28 +48,49 @@ func (p *Project) RunEnv(env []string) (names []string) {
 // RunEnvAt are the names that terramate.config.run.env sets for a stack, from the files of
 // its folder and those above alone, as [StackAt] finds a stack: for who is run with
 // that environment and does not know what of it is whose.
-func RunEnvAt(root, dir string) (names []string, err error) {
-	dirs, err := loadedDirs(root, dir)
-	if err != nil {
-		return nil, err
+func RunEnvAt(root, dir string) (names []string, err error) { return RunEnvIn(root)(dir) }
+
+// RunEnvIn is [RunEnvAt] for many stacks of a project: each folder is read once.
+func RunEnvIn(root string) func(dir string) (names []string, err error) {
+	type read struct {
+		names []runEnvName
+		err   error
 	}
-	settled := map[string]bool{}
-	for _, dir := range slices.Backward(dirs) {
-		config, err := runEnvIn(root, dir)
+	var mu sync.Mutex
+	folders := map[string]read{}
+	in := func(dir string) ([]runEnvName, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		r, known := folders[dir]
+		if !known {
+			r.names, r.err = runEnvIn(root, dir)
+			folders[dir] = r
+		}
+		return r.names, r.err
+	}
+	return func(dir string) (names []string, err error) {
+		dirs, err := loadedDirs(root, dir)
 		if err != nil {
 			return nil, err
 		}
-		for _, attr := range config {
-			if settled[attr.name] {
-				continue
+		settled := map[string]bool{}
+		for _, dir := range slices.Backward(dirs) {
+			config, err := in(dir)
+			if err != nil {
+				return nil, err
 			}
-			settled[attr.name] = true
-			if !attr.unset {
-				names = append(names, attr.name)
+			for _, attr := range config {
+				if settled[attr.name] {
+					continue
+				}
+				settled[attr.name] = true
+				if !attr.unset {
+					names = append(names, attr.name)
+				}
 			}
 		}
+		return names, nil
 	}
-	return names, nil
 }
 
 type runEnvName struct {
@@ -82,24 +103,28 @@ func runEnvIn(root, dir string) (names []runEnvName, err error) {
 	if err != nil {
 		return nil, oneLine("reading "+dir, err)
 	}
-	parser, err := hcl.NewTerramateParser(root, dir)
-	if err != nil {
-		return nil, oneLine("reading "+dir, err)
-	}
-	mentioned := false
+	contents, mentioned := map[string][]byte{}, false
 	for _, name := range files.TmFiles {
 		file := filepath.Join(dir, name)
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		if err := parser.AddFileContent(file, content); err != nil {
-			return nil, oneLine("reading "+file, err)
-		}
+		contents[file] = content
 		mentioned = mentioned || bytes.Contains(content, []byte("env")) || bytes.Contains(content, []byte("import"))
 	}
 	if !mentioned {
 		return nil, nil
+	}
+	// To make a parser takes longer than all of this.
+	parser, err := hcl.NewTerramateParser(root, dir)
+	if err != nil {
+		return nil, oneLine("reading "+dir, err)
+	}
+	for file, content := range contents {
+		if err := parser.AddFileContent(file, content); err != nil {
+			return nil, oneLine("reading "+file, err)
+		}
 	}
 	// Errors elsewhere in the files are terramate's to tell, which runs this process.
 	_, _ = parser.ParseConfig()

@@ -215,11 +215,11 @@ func (h *Host) arrived(seen cloudapi.Seen) error {
 	hint := "see what it says above"
 	if seen.Members > 0 {
 		h.treeMu.Lock()
-		load := h.tree
+		tree := h.tree
 		h.treeMu.Unlock()
-		if load != nil {
-			if tree, err := load(); err == nil {
-				switch none := tree.withoutID(); {
+		if tree != nil {
+			if none, err := tree.withoutID(); err == nil {
+				switch {
 				case len(none) > 0:
 					hint = fmt.Sprintf("%s has no id (%s in all); `terramate create --ensure-stack-ids` gives them one", none[0], runner.Plural(len(none), "stack"))
 				case asked == "" || asked == "--sync-drift-status":
@@ -252,6 +252,14 @@ func wants(argv []string, getenv func(string) string) string {
 func isDryRun(argv []string, getenv func(string) string) bool {
 	words := own(argv)
 	return slices.Contains(words, "--dry-run") || slices.Contains(words, "--dry-run=true") || isSet(getenv("TM_ARG_RUN_DRY_RUN"))
+}
+
+// asksForStatus reports whether terramate is to ask for all stacks, as far as can be seen.
+func asksForStatus(argv []string) bool {
+	return slices.ContainsFunc(own(argv), func(word string) bool {
+		name, _, _ := strings.Cut(word, "=")
+		return strings.HasPrefix(name, "--") && strings.HasSuffix(name, "status") && !strings.HasPrefix(name, "--sync")
+	})
 }
 
 // own is a command line without the one that it is to run.
