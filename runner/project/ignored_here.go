@@ -86,7 +86,7 @@ func (top workTree) tracked(ctx context.Context, files []string) (map[string]boo
 	if len(files) == 0 {
 		return nil, nil
 	}
-	const most = 500 // arguments of a command
+	const most = 50 // git looks for each among all: to list these is quicker than many
 	if len(files) > most {
 		files = []string{"/"}
 	}

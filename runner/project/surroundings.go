@@ -3,9 +3,9 @@ package project
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -53,43 +53,49 @@ func RunEnvAt(root, dir string) (names []string, err error) { return RunEnvIn(ro
 // RunEnvIn is [RunEnvAt] for many stacks of a project: each folder is read once.
 func RunEnvIn(root string) func(dir string) (names []string, err error) {
 	type read struct {
-		names []runEnvName
-		err   error
+		set     []runEnvName // of the folder and those above
+		skipped bool         // nothing below is read
+		err     error
 	}
 	var mu sync.Mutex
-	folders := map[string]read{}
-	in := func(dir string) ([]runEnvName, error) {
+	known := map[string]read{}
+	var at func(dir string) read
+	at = func(dir string) (r read) {
 		mu.Lock()
-		defer mu.Unlock()
-		r, known := folders[dir]
-		if !known {
-			r.names, r.err = runEnvIn(root, dir)
-			folders[dir] = r
+		r, is := known[dir]
+		mu.Unlock()
+		if is {
+			return r
 		}
-		return r.names, r.err
+		var above read
+		if dir != root {
+			above = at(filepath.Dir(dir))
+		}
+		if r = above; r.err == nil && !r.skipped {
+			if r.skipped, r.err = skips(root, dir); r.err == nil && (!r.skipped || dir == root) {
+				var own []runEnvName
+				own, r.err = runEnvIn(root, dir)
+				r.set = append(own, above.set...) // what is nearer comes first
+			}
+		}
+		mu.Lock()
+		known[dir] = r
+		mu.Unlock()
+		return r
 	}
 	return func(dir string) (names []string, err error) {
-		dirs, err := loadedDirs(root, dir)
-		if err != nil {
-			return nil, err
+		if _, ok := projectPath(root, dir); !ok {
+			return nil, fmt.Errorf("%s is not in the project at %s", dir, root)
 		}
+		r := at(dir)
 		settled := map[string]bool{}
-		for _, dir := range slices.Backward(dirs) {
-			config, err := in(dir)
-			if err != nil {
-				return nil, err
+		for _, attr := range r.set {
+			if !settled[attr.name] && !attr.unset {
+				names = append(names, attr.name)
 			}
-			for _, attr := range config {
-				if settled[attr.name] {
-					continue
-				}
-				settled[attr.name] = true
-				if !attr.unset {
-					names = append(names, attr.name)
-				}
-			}
+			settled[attr.name] = true
 		}
-		return names, nil
+		return names, r.err
 	}
 }
 

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -30,7 +31,7 @@ import (
 // and the notes travel.
 func (h *Host) fetchAhead(ctx context.Context) (wait func() error, err error) {
 	fetch := func() error { return h.Fetch(ctx) }
-	if name := strings.TrimSuffix(filepath.Base(h.Command[0]), ".exe"); name != "terramate" || wants(h.Command, h.Getenv) == "" {
+	if !isTerramate(h.Command) || wants(h.Command, h.Getenv) == "" {
 		return func() error { return nil }, fetch()
 	}
 	h.beginAhead()
@@ -89,7 +90,8 @@ func (g *Guest) Run(ctx context.Context) (code int, err error) {
 
 func (g *Guest) apiOptions() cloudapi.Options {
 	opt := g.options(g.token)
-	opt.DryRun = isDryRun(g.Command, g.Getenv)
+	opt.DryRun, opt.WaitsToStart = isDryRun(g.Command, g.Getenv), waitsToStart(g.Command, g.Getenv)
+	opt.Ended = g.ended
 	opt.Live = func(run string) (func(), error) {
 		mark, err := g.writer.Live(run, "")
 		if err != nil {
@@ -101,7 +103,7 @@ func (g *Guest) apiOptions() cloudapi.Options {
 	// terramate would go on without one.
 	opt.Refused = func(err error) {
 		g.mu.Lock()
-		g.refused = err
+		g.refused = cmp.Or(g.refused, err) // what it does when it is stopped is no reason
 		g.mu.Unlock()
 		g.program.Load().Kill()
 	}
@@ -149,7 +151,10 @@ func (g *Guest) run(ctx context.Context, cmd *exec.Cmd) (code int, err error) {
 	server := &http.Server{Handler: g.api, ReadHeaderTimeout: 10 * time.Second}
 	defer server.Close()
 	go func() { _ = server.Serve(g.listener) }()
-	exit, waited := p.Wait(signals, func(os.Signal) { g.now() })
+	exit, waited := p.Wait(signals, func(os.Signal) {
+		go g.api.Interrupt() // the signal is passed on at once
+		g.now()
+	})
 	if waited != nil {
 		waited = fmt.Errorf("%s: %w", name, waited)
 	}
@@ -252,6 +257,19 @@ func wants(argv []string, getenv func(string) string) string {
 func isDryRun(argv []string, getenv func(string) string) bool {
 	words := own(argv)
 	return slices.Contains(words, "--dry-run") || slices.Contains(words, "--dry-run=true") || isSet(getenv("TM_ARG_RUN_DRY_RUN"))
+}
+
+// waitsToStart reports whether terramate executes nothing of a deployment before it has the
+// answer that a stack is running, as far as can be seen. A script may have commands before the one that
+// is synced, and outputs of other stacks are asked for before it.
+func waitsToStart(argv []string, getenv func(string) string) bool {
+	words := own(argv)
+	return isTerramate(argv) && slices.Contains(words, "run") && !slices.Contains(words, "script") && !isSet(getenv("TM_ARG_RUN_ENABLE_SHARING")) &&
+		!slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, "--enable-sharing") })
+}
+
+func isTerramate(argv []string) bool {
+	return strings.TrimSuffix(filepath.Base(argv[0]), ".exe") == "terramate"
 }
 
 // asksForStatus reports whether terramate is to ask for all stacks, as far as can be seen.

@@ -44,6 +44,8 @@ type Host struct {
 
 	mu      sync.Mutex      // guards what follows
 	push    *deploy.Courier // nil until something is recorded
+	made    int             // how often something was
+	last    *sending        // what began when nothing was left to be done
 	refused error           // why a deployment was refused
 
 	treeMu sync.Mutex
@@ -153,7 +155,62 @@ func (h *Host) recorded(op string) {
 		h.push = deploy.NewCourier(h.Store, h.writer, remote, h.Interval)
 		h.push.Start(h.net)
 	}
+	h.made++
 	h.push.Recorded()
+}
+
+// sending is a push of what was recorded until then.
+type sending struct {
+	made int
+	done chan struct{}
+	err  error
+}
+
+// ended sends what was recorded, while terramate sees to its own end.
+func (h *Host) ended() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.push == nil || h.push.Remote == "" {
+		return
+	}
+	s, remote := &sending{made: h.made, done: make(chan struct{})}, h.push.Remote
+	h.last = s
+	go func() {
+		defer close(s.done)
+		if h.writer.Sync() != nil {
+			s.made = -1 // whoever waits for it finds out why
+			return
+		}
+		s.err = h.send(h.net, remote)
+	}()
+}
+
+// sent waits for the push that ended began. It reports whether that had all that there is to send,
+// and what came of it.
+func (h *Host) sent(ctx context.Context) (all bool, err error) {
+	h.mu.Lock()
+	s, made := h.last, h.made
+	h.mu.Unlock()
+	if s == nil {
+		return false, nil
+	}
+	select {
+	case <-s.done:
+		return s.made == made, s.err
+	case <-ctx.Done():
+		return false, nil
+	}
+}
+
+// send pushes, and fetches before where that was not done just now.
+func (h *Host) send(ctx context.Context, remote string) (err error) {
+	to := h.Store.Remote(remote)
+	if time.Since(to.LastFetch()) < freshFor {
+		_, err = to.PushFetched(ctx)
+	} else {
+		_, err = to.Push(ctx)
+	}
+	return err
 }
 
 // now sends what is known at once, without waiting for it.
@@ -176,8 +233,12 @@ func (h *Host) end(ctx context.Context, reach *deploy.Reach) error {
 		remote = push.Remote
 	}
 	reach.End(h.Out, remote)
+	sent, err := h.sent(reach.Context)
 	if push != nil {
 		push.End()
+	}
+	if sent && err == nil {
+		return nil
 	}
 	if err := h.writer.Sync(); err != nil {
 		return err
@@ -187,12 +248,10 @@ func (h *Host) end(ctx context.Context, reach *deploy.Reach) error {
 		h.Store.Tidy()
 		return err
 	}
-	to := h.Store.Remote(remote)
-	send := to.Push
-	if time.Since(to.LastFetch()) < freshFor {
-		send = to.PushFetched
+	if !sent {
+		err = h.send(reach.Context, remote)
 	}
-	if _, err := send(reach.Context); err != nil {
+	if err != nil {
 		if err := h.Store.Flush(ctx); err != nil {
 			return err
 		}
