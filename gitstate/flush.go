@@ -254,9 +254,11 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 		if err := setNotes(t, w, changes); err != nil {
 			return err
 		}
-		if err := s.commitTree(ctx, of.ref, t, w, summary(changes), tip); err != nil {
+		h, err := s.commitTree(ctx, of.ref, t, w, summary(changes), tip)
+		if err != nil {
 			return err
 		}
+		s.grew(tip, h)
 	}
 	if tree = t.Hash(); tree.IsZero() {
 		return nil // there are no notes
@@ -278,17 +280,46 @@ func setNotes(t *notestree.Tree, w *git.ObjectWriter, changes []notestree.Change
 	return nil
 }
 
+// grew says that a commit of ours has all lines of the one that it stands on: to read both again would
+// find that out.
+func (s *Store) grew(from, to plumbing.Hash) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.grown == nil || len(s.grown) > 1000 {
+		s.grown = map[plumbing.Hash]plumbing.Hash{}
+	}
+	s.grown[to] = from
+}
+
+// grewFrom says how many commits of ours have led from one to another, and only added lines; 0 where
+// that is not known.
+func (s *Store) grewFrom(from, to plumbing.Hash) (steps int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at := to; !from.IsZero(); {
+		before, known := s.grown[at]
+		if !known {
+			break
+		}
+		if steps++; before == from {
+			return steps
+		}
+		at = before
+	}
+	return 0
+}
+
 // commitTree writes the tree as a commit on the old one and moves the ref there.
-func (s *Store) commitTree(ctx context.Context, ref string, t *notestree.Tree, w *git.ObjectWriter, message string, old plumbing.Hash) error {
+func (s *Store) commitTree(ctx context.Context, ref string, t *notestree.Tree, w *git.ObjectWriter, message string, old plumbing.Hash) (plumbing.Hash, error) {
 	var parents []plumbing.Hash
 	if !old.IsZero() {
 		parents = append(parents, old)
 	}
 	h, err := s.writeCommit(ctx, t, w, message, parents)
 	if err != nil {
-		return err
+		return h, err
 	}
-	return s.repo.SetRef(ctx, ref, "tmnotes: "+message, h, old)
+	return h, s.repo.SetRef(ctx, ref, "tmnotes: "+message, h, old)
 }
 
 func (s *Store) writeCommit(ctx context.Context, t *notestree.Tree, w *git.ObjectWriter, message string, parents []plumbing.Hash) (plumbing.Hash, error) {

@@ -113,6 +113,9 @@ func subcommand(args []string) string {
 
 // urls are where fetches from a remote go, and pushes.
 func (s *Store) urls(ctx context.Context, remote string) (fetches string, pushes []string, err error) {
+	if url, is := s.repo.OnlyURL(remote); is {
+		return url, []string{url}, nil
+	}
 	if fetches, err = s.Remote(remote).URL(ctx); err != nil {
 		return "", nil, err
 	}

@@ -186,6 +186,9 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 // squash makes one commit of the local one's tree on top of the parents, of which theirs
 // is the tree. One that is such a commit already is taken as it is.
 func (s *Store) squash(ctx context.Context, local, tree, theirs plumbing.Hash, parents ...plumbing.Hash) (plumbing.Hash, error) {
+	if len(parents) == 1 && s.grewFrom(parents[0], local) == 1 {
+		return local, nil
+	}
 	changes, err := s.changes(theirs, tree)
 	if err != nil {
 		return plumbing.ZeroHash, err

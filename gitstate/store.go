@@ -71,9 +71,10 @@ type Store struct {
 	carry        bool                 // what stayed here is to be shared
 
 	mu    sync.Mutex
-	named []string                 // refs of remotes that were warned of
-	tally *tally                   // what was counted last
-	known map[string]plumbing.Hash // by remote: the newest notes that were seen or put there
+	named []string                        // refs of remotes that were warned of
+	tally *tally                          // what was counted last
+	known map[string]plumbing.Hash        // by remote: the newest notes that were seen or put there
+	grown map[plumbing.Hash]plumbing.Hash // by commit of a flush of this process: the one before
 
 	networkTimeout time.Duration
 	lagPatience    time.Duration

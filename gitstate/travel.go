@@ -46,6 +46,9 @@ func (s *Store) Remotes() []string { return s.repo.Remotes }
 // RemoteURL is the URL of a remote, as git resolves it (url.*.insteadOf).
 func (r Remote) URL(ctx context.Context) (string, error) {
 	s, remote := r.store, r.name
+	if url, is := s.repo.OnlyURL(remote); is {
+		return url, nil
+	}
 	out, err := s.repo.Git(ctx, nil, "remote", "get-url", remote)
 	return strings.TrimSpace(out), err
 }
@@ -163,14 +166,14 @@ func (s *Store) fetch(ctx context.Context, remote string, what scope, tr *Travel
 	if what != everything {
 		refspecs = append(refspecs, "^"+s.claimsPrefix()+"*")
 	}
+	after := before
 	if what != nothing {
 		if err := s.gitFetchWithSigners(ctx, remote, refspecs); err != nil {
 			return before, remoteError("fetching the notes from "+remote, remote, err)
 		}
-	}
-	after, err := s.fetchedTips(ctx, remote)
-	if err != nil {
-		return after, err
+		if after, err = s.fetchedTips(ctx, remote); err != nil {
+			return after, err
+		}
 	}
 	s.warnOfSpools(remote, after.bad)
 	if after.base, err = s.newest(ctx, remote, before.main, after.main); err != nil {
@@ -282,7 +285,8 @@ func (s *Store) merge(ctx context.Context, remote string, tip plumbing.Hash, sou
 		if err != nil {
 			return err
 		}
-		t, w, changes, err := s.union(localTree, sources)
+		differ := slices.DeleteFunc(slices.Clone(sources), func(src plumbing.Hash) bool { return s.grewFrom(src, local) > 0 })
+		t, w, changes, err := s.union(localTree, differ)
 		if err != nil {
 			return err
 		}
@@ -360,7 +364,11 @@ func (r Remote) Absorb(ctx context.Context) error {
 	return s.merge(ctx, remote, tracked, []plumbing.Hash{tracked})
 }
 
+// isAncestor looks at the parents first: most often it is one of them, and git takes longer to start.
 func (s *Store) isAncestor(ctx context.Context, a, b plumbing.Hash) (bool, error) {
+	if c, err := s.repo.Commit(b.String()); err == nil && (a == b || slices.Contains(c.ParentHashes, a)) {
+		return true, nil
+	}
 	_, err := s.repo.Git(ctx, nil, "merge-base", "--is-ancestor", a.String(), b.String())
 	var ge *git.Error
 	if errors.As(err, &ge) && ge.Code == 1 {

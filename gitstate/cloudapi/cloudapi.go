@@ -88,6 +88,10 @@ type Options struct {
 	// recorded, before the CLI may start: it brings them to where others see
 	// them. If it fails, the deployment is withdrawn and refused.
 	Announce func(ctx context.Context) error
+	// WaitsToStart says that the CLI executes nothing of a deployment before it has said of a
+	// stack that it is running, and has the answer to that. Then the deployment is taken while it is still
+	// being announced, and that answer waits for it; where it is not announced, Refused is called before.
+	WaitsToStart bool
 	// Refused is called, before the answer is sent, when a deployment is refused
 	// for whatever reason: the CLI must not go on, but in automation mode it
 	// would.
@@ -95,6 +99,8 @@ type Options struct {
 	// Recorded is called after something was recorded for an operation, which is
 	// on its way to the disk. If it is nil, the server waits for the disk.
 	Recorded func(op string)
+	// Ended is called when the end of a run was recorded and no other is open.
+	Ended func()
 	// Watch is called before records are made on a commit, and what it returns
 	// when they were.
 	Watch func(commit string, records []*note.Record) (made func())
@@ -126,10 +132,10 @@ type Sight struct {
 // WorkTree is what only the files of the project say.
 type WorkTree interface {
 	// Stacks are the stacks that are there.
-	Stacks() []gitstate.KnownStack
+	Stacks() ([]gitstate.KnownStack, error)
 	// Env is the environment of commands in a stack, and the workspace that it, or
 	// Terraform's data directory, names: a part of the target ("" for none).
-	Env(path string) (env []string, workspace string)
+	Env(path string) (env []string, workspace string, err error)
 	// Dirty are those of the stacks that have uncommitted changes.
 	Dirty(commit string, paths []string) (map[string]bool, error)
 	// Inputs are the digests of their inputs, as far as they are computed.
@@ -139,9 +145,9 @@ type WorkTree interface {
 // noWorkTree is what is known of one that is elsewhere.
 type noWorkTree struct{}
 
-func (noWorkTree) Stacks() []gitstate.KnownStack { return nil }
+func (noWorkTree) Stacks() ([]gitstate.KnownStack, error) { return nil, nil }
 
-func (noWorkTree) Env(string) ([]string, string) { return nil, "" }
+func (noWorkTree) Env(string) ([]string, string, error) { return nil, "", nil }
 
 func (noWorkTree) Dirty(string, []string) (map[string]bool, error) { return nil, nil }
 
@@ -154,8 +160,10 @@ type Server struct {
 	opt    Options
 	mux    *http.ServeMux
 
-	life  sync.RWMutex // read-held by every request
-	ended bool         // guarded by life
+	life       sync.RWMutex // read-held by every request
+	ended      bool         // guarded by life
+	announcing sync.WaitGroup
+	patience   time.Duration
 
 	mu     sync.Mutex // guards what follows, and is held while a run changes
 	runs   map[string]*run
@@ -179,7 +187,7 @@ func New(store *gitstate.Store, w *gitstate.Writer, opt Options) *Server {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Server{store: store, writer: w, opt: opt, mux: http.NewServeMux(), runs: map[string]*run{}, drifts: map[driftKey]*run{}, most: 100}
+	s := &Server{store: store, writer: w, opt: opt, mux: http.NewServeMux(), runs: map[string]*run{}, drifts: map[driftKey]*run{}, most: 100, patience: defaultPatience}
 	s.handle("GET /v1/memberships", s.memberships)
 	s.handle("GET /v1/users", s.user)
 	s.handle("GET /v1/stacks/{org}", s.listStacks)
@@ -218,6 +226,7 @@ func (s *Server) shut() {
 	s.life.Lock()
 	s.ended = true
 	s.life.Unlock()
+	s.announcing.Wait()
 }
 
 // Seen is what was asked for so far.

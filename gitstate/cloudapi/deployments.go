@@ -2,12 +2,14 @@ package cloudapi
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 	"github.com/terramate-io/terramate/cloud/api/deployment"
@@ -51,7 +53,11 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	if err := s.refresh(ctx); err != nil {
 		return nil, err
 	}
-	wt, dirty, inputs, err := s.codeOf(ctx, commit.Hash, req.Stacks)
+	wt, err := s.workTree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stacks, dirty, err := s.lookAtAll(wt, commit.Hash, req.Stacks)
 	if err != nil {
 		return nil, err
 	}
@@ -70,25 +76,24 @@ func (s *Server) deploy(r *http.Request) (any, error) {
 	res := resources.DeploymentStacksResponse{}
 	var records []*note.Record
 	var first *entry
-	for _, stack := range req.Stacks {
-		n, e, err := s.newEntry(st, wt, d, stack.Stack, command{joined: stack.DeploymentCommand}, note.Queued)
+	for _, stack := range stacks {
+		n, e, err := s.newEntry(st, d, stack, note.Queued)
 		if err != nil {
 			return nil, err
 		}
 		if hold, is := st.Hold(note.Slot{ID: e.rec.ID, Path: e.rec.Stack, Target: e.rec.Target}); is && !s.opt.DryRun {
 			return nil, &wireError{http.StatusConflict, fmt.Errorf("%s is %s; leave it out, or end that with `tmnotes release`; nothing was executed", e.rec.Stack, hold.String())}
 		}
-		e.rec.Dirty, e.inputs = dirty[stack.Path], inputs[stack.Path]
+		e.rec.Dirty = dirty[stack.Path]
 		d.stacks[n], first = e, cmp.Or(first, e)
 		records = append(records, &e.rec)
 		res = append(res, resources.DeploymentStackResponse{StackID: n, StackMetaID: stack.MetaID, Target: stack.Target, Status: deployment.Pending})
 	}
 	head := s.head(ctx, d, o, commit, first, len(records))
-	if err := s.announce(ctx, d, append([]*note.Record{head}, records...)); err != nil {
+	if err := s.open(d, append([]*note.Record{head}, records...)...); err != nil {
 		return nil, err
 	}
-	s.seen.Deployments++
-	return res, nil
+	return res, s.announce(r, d, wt)
 }
 
 // readDeployment reads a deployment, which is of one commit and one target.
@@ -109,44 +114,43 @@ func (s *Server) readDeployment(r *http.Request) (req resources.DeploymentStacks
 	return req, o, nil
 }
 
-// codeOf is the work tree, with which of the stacks have uncommitted changes there, and the
-// digests of their inputs.
-func (s *Server) codeOf(ctx context.Context, commit string, stacks resources.DeploymentStackRequests) (wt WorkTree, dirty map[string]bool, inputs map[string]string, err error) {
-	if wt, err = s.workTree(ctx); err != nil {
-		return nil, nil, nil, err
+// looked is a stack that a run is to have, with what its command sees.
+type looked struct {
+	resources.Stack
+	cmd       command
+	seen      Sight
+	workspace string
+}
+
+func (s *Server) lookAt(wt WorkTree, of resources.Stack, cmd command) (l looked, err error) {
+	l = looked{Stack: of, cmd: cmd}
+	if l.seen, err = s.see(of.Path, cmd.joined, cmd.argv); err != nil {
+		return l, fmt.Errorf("%s: %w", of.Path, err)
 	}
+	_, l.workspace, err = wt.Env(of.Path)
+	return l, err
+}
+
+// lookAtAll looks at the stacks of a deployment, and says which have uncommitted changes.
+func (s *Server) lookAtAll(wt WorkTree, commit string, stacks resources.DeploymentStackRequests) (all []looked, dirty map[string]bool, err error) {
+	all = make([]looked, len(stacks))
+	errs := make([]error, len(stacks)+1)
 	var paths []string
 	for _, st := range stacks {
 		paths = append(paths, st.Path)
 	}
-	if dirty, err = wt.Dirty(commit, paths); err == nil {
-		inputs, err = wt.Inputs(commit, paths)
+	var wait sync.WaitGroup
+	wait.Go(func() { dirty, errs[len(stacks)] = wt.Dirty(commit, paths) })
+	var next atomic.Int64
+	for range min(len(stacks), runtime.GOMAXPROCS(0)) {
+		wait.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(stacks)); i = next.Add(1) - 1 {
+				all[i], errs[i] = s.lookAt(wt, stacks[i].Stack, command{joined: stacks[i].DeploymentCommand})
+			}
+		})
 	}
-	return wt, dirty, inputs, err
-}
-
-// announce records a deployment and has it announced. s.mu is held, but not for the latter:
-// others need not wait for the network.
-func (s *Server) announce(ctx context.Context, d *run, records []*note.Record) error {
-	if err := s.open(d, records...); err != nil {
-		return err
-	}
-	if err := s.writer.Sync(); err != nil {
-		return s.undo(d, err, notRecorded)
-	}
-	if s.opt.Announce == nil || s.opt.DryRun {
-		return nil
-	}
-	s.mu.Unlock()
-	err := s.opt.Announce(ctx)
-	s.mu.Lock()
-	if err == nil && ctx.Err() != nil {
-		err = fmt.Errorf("terramate did not wait for the deployment to be announced: %w", ctx.Err())
-	}
-	if err != nil {
-		return s.undo(d, unavailable(fmt.Errorf("%w; nothing was executed", err)), "the run could not be announced: nothing was executed")
-	}
-	return nil
+	wait.Wait()
+	return all, dirty, cmp.Or(errs...)
 }
 
 func deploymentUUID(r *http.Request) (string, error) {
@@ -191,6 +195,9 @@ func (s *Server) updateDeployment(r *http.Request) (any, error) {
 	defer s.mu.Unlock()
 	d, err := s.deploymentOf(r)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.mayStart(r.Context(), d); err != nil {
 		return nil, err
 	}
 	for _, u := range req.Stacks {

@@ -41,10 +41,13 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	of, err := s.lookAt(wt, req.Stack, command{joined(req.Command), req.Command})
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, workspace := wt.Env(req.Stack.Path)
-	target := join(req.Stack.Target, workspace)
+	target := join(req.Stack.Target, of.workspace)
 	key := driftKey{commit.Hash, target, joined(req.Command)}
 	d, fresh, err := s.driftRun(key, stackID(target, req.Stack.MetaID))
 	if err != nil {
@@ -55,7 +58,7 @@ func (s *Server) createDrift(r *http.Request) (any, error) {
 		return nil, err
 	}
 	s.writer.Follow(st)
-	n, e, err := s.newEntry(st, wt, d, req.Stack, command{joined(req.Command), req.Command}, note.Running)
+	n, e, err := s.newEntry(st, d, of, note.Running)
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,10 @@
 package cloudapi
 
+import "time"
+
+// Patience sets how long a stack waits for its deployment to be announced.
+func (s *Server) Patience(d time.Duration) { s.patience = d }
+
 // Keep sets how many runs that have ended stay in memory.
 func (s *Server) Keep(runs int) { s.most = runs }
 

@@ -94,7 +94,7 @@ func (s *Server) keep(kind string, e *entry, text string) {
 func (s *Server) redactor(e *entry) *note.Redactor {
 	env := s.opt.Environ
 	if wt, err := s.workTree(context.Background()); err == nil {
-		if own, _ := wt.Env(e.rec.Stack); own != nil {
+		if own, _, err := wt.Env(e.rec.Stack); err == nil && own != nil {
 			env = own
 		}
 	}

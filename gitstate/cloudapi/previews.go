@@ -46,7 +46,11 @@ func (s *Server) createPreview(r *http.Request) (any, error) {
 	var records []*note.Record
 	var last *entry
 	for _, stack := range req.Stacks {
-		n, e, err := s.newEntry(st, wt, p, stack.Stack, command{joined(stack.Cmd), stack.Cmd}, note.Queued)
+		of, err := s.lookAt(wt, stack.Stack, command{joined(stack.Cmd), stack.Cmd})
+		if err != nil {
+			return nil, err
+		}
+		n, e, err := s.newEntry(st, p, of, note.Queued)
 		if err != nil {
 			return nil, err
 		}

@@ -36,6 +36,10 @@ type run struct {
 	live           bool      // this process answers for it: see Options.Live
 	done           func()    // it is not live any more
 	asked          time.Time // when somebody wanted something of it
+
+	announced chan struct{}           // closed when that is over; nil where nobody waits for it
+	giveUp    context.CancelCauseFunc // of that
+	refused   error                   // what came of it
 }
 
 // entry is a stack in a run. Its record is the last that was made; what it says
@@ -253,13 +257,9 @@ func (s *Server) look(r *run, e *entry, rec *note.Record) error {
 }
 
 // newEntry makes the first record of a stack in a run, and says what it follows.
-func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.Stack, cmd command, status note.Status) (int64, *entry, error) {
-	seen, err := s.see(of.Path, cmd.joined, cmd.argv)
-	if err != nil {
-		return 0, nil, fmt.Errorf("%s: %w", of.Path, err)
-	}
-	_, workspace := wt.Env(of.Path)
-	rec := note.Record{Status: status, Op: r.op, Target: join(of.Target, workspace), Stack: of.Path, ID: of.MetaID, Variant: seen.Variant, Run: r.id}
+func (s *Server) newEntry(st *gitstate.State, r *run, of looked, status note.Status) (int64, *entry, error) {
+	seen := of.seen
+	rec := note.Record{Status: status, Op: r.op, Target: join(of.Target, of.workspace), Stack: of.Path, ID: of.MetaID, Variant: seen.Variant, Run: r.id}
 	rec.SetBackend(seen.Backend)
 	rec.SetValues(seen.Values)
 	if of.FromTarget != "" && of.FromTarget != of.Target {
@@ -280,7 +280,7 @@ func (s *Server) newEntry(st *gitstate.State, wt WorkTree, r *run, of resources.
 	if r.op == note.Drift {
 		rec.SetIssue(l.Record.Issue())
 	}
-	e := &entry{rec: rec, base: of.Target, cmd: cmd}
+	e := &entry{rec: rec, base: of.Target, cmd: of.cmd}
 	if r.op == note.Drift && l.Commit == r.commit && !l.At.IsZero() && l.Record.Variant == rec.Variant {
 		e.again = l.Record
 	}
@@ -461,6 +461,14 @@ func (s *Server) finish(r *run) error {
 	}
 	r.finished = true
 	r.leave()
+	if s.opt.Ended != nil {
+		for _, other := range s.runs {
+			if !other.finished {
+				return nil
+			}
+		}
+		s.opt.Ended()
+	}
 	return nil
 }
 

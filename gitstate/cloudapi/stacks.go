@@ -208,9 +208,13 @@ func (s *Server) views(r *http.Request, target, only string) ([]view, error) {
 	if err != nil {
 		return nil, err
 	}
+	here, err := wt.Stacks()
+	if err != nil {
+		return nil, err
+	}
 	known := st.Stacks()
 	paths := map[string]string{}
-	for _, k := range append(known, wt.Stacks()...) {
+	for _, k := range append(known, here...) {
 		if id := strings.ToLower(k.ID); id != "" && (only == "" || id == only) {
 			paths[id] = k.Path // where it is in the work tree comes last, and counts
 		}
@@ -218,7 +222,10 @@ func (s *Server) views(r *http.Request, target, only string) ([]view, error) {
 	moved := movedTo(st, known, target)
 	var views []view
 	for id, path := range paths {
-		_, workspace := wt.Env(path)
+		_, workspace, err := wt.Env(path)
+		if err != nil {
+			return nil, err
+		}
 		v, err := viewOf(st, id, path, join(target, workspace))
 		if err != nil {
 			return nil, err

@@ -106,6 +106,13 @@ func (c changes) add(file string) {
 	}
 }
 
+// Changed reports whether anything in the work tree at root may make a stack dirty. It needs no
+// project that is loaded.
+func Changed(ctx context.Context, root string) (bool, error) {
+	c, err := workTree{dir: root}.readChanges(ctx)
+	return len(c.paths) > 0, err
+}
+
 // changes are asked for once: a Project is a snapshot.
 func (p *Project) changes() (changes, error) {
 	p.changesOnce.Do(func() {

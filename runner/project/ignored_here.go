@@ -86,8 +86,10 @@ func (top workTree) tracked(ctx context.Context, files []string) (map[string]boo
 	if len(files) == 0 {
 		return nil, nil
 	}
-	const most = 16 << 10 // bytes on a command line: Windows takes twice as many
-	if specs := literal(files); len(strings.Join(specs, " ")) > most {
+	// git looks for each among all: to list these is quicker than many. And a command line has an end,
+	// on Windows after 32 KiB.
+	const most, longest = 50, 16 << 10
+	if len(files) > most || len(strings.Join(literal(files), " ")) > longest {
 		files = []string{"/"}
 	}
 	out, err := top.git(ctx, append([]string{"ls-files", "-z", "--"}, literal(files)...)...)

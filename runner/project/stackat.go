@@ -115,31 +115,32 @@ func loadedDirs(root, wd string) ([]string, error) {
 		return nil, fmt.Errorf("%s is not in the project at %s", wd, root)
 	}
 	dirs := []string{root}
-	skipped := func(dir string) (bool, error) {
-		_, err := os.Lstat(filepath.Join(dir, terramate.SkipFilename))
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		return true, err
-	}
-	if skip, err := skipped(root); skip || err != nil {
+	if skip, err := skips(root, root); skip || err != nil {
 		return dirs, err
 	}
 	for name := range strings.SplitSeq(strings.Trim(rel, "/"), "/") {
-		if name == "" || config.Skip(name) {
+		if name == "" {
 			break
 		}
 		dir := filepath.Join(dirs[len(dirs)-1], name)
-		skip, err := skipped(dir)
-		if err != nil {
-			return nil, err
-		}
-		if skip {
-			break
+		if skip, err := skips(root, dir); skip || err != nil {
+			return dirs, err
 		}
 		dirs = append(dirs, dir)
 	}
 	return dirs, nil
+}
+
+// skips reports whether Terramate does not look into a folder, other than the root, nor below it.
+func skips(root, dir string) (bool, error) {
+	if dir != root && config.Skip(filepath.Base(dir)) {
+		return true, nil
+	}
+	_, err := os.Lstat(filepath.Join(dir, terramate.SkipFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // stackIn returns the stack that the files in dir itself define, nil if they

@@ -3,9 +3,9 @@ package project
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -48,28 +48,55 @@ func (p *Project) RunEnv(env []string) (names []string) {
 // RunEnvAt are the names that terramate.config.run.env sets for a stack, from the files of
 // its folder and those above alone, as [StackAt] finds a stack: for who is run with
 // that environment and does not know what of it is whose.
-func RunEnvAt(root, dir string) (names []string, err error) {
-	dirs, err := loadedDirs(root, dir)
-	if err != nil {
-		return nil, err
+func RunEnvAt(root, dir string) (names []string, err error) { return RunEnvIn(root)(dir) }
+
+// RunEnvIn is [RunEnvAt] for many stacks of a project: each folder is read once.
+func RunEnvIn(root string) func(dir string) (names []string, err error) {
+	type read struct {
+		set     []runEnvName // of the folder and those above
+		skipped bool         // nothing below is read
+		err     error
 	}
-	settled := map[string]bool{}
-	for _, dir := range slices.Backward(dirs) {
-		config, err := runEnvIn(root, dir)
-		if err != nil {
-			return nil, err
+	var mu sync.Mutex
+	known := map[string]read{}
+	var at func(dir string) read
+	at = func(dir string) (r read) {
+		mu.Lock()
+		r, is := known[dir]
+		mu.Unlock()
+		if is {
+			return r
 		}
-		for _, attr := range config {
-			if settled[attr.name] {
-				continue
+		var above read
+		if dir != root {
+			above = at(filepath.Dir(dir))
+		}
+		if r = above; r.err == nil && !r.skipped {
+			if r.skipped, r.err = skips(root, dir); r.err == nil && (!r.skipped || dir == root) {
+				var own []runEnvName
+				own, r.err = runEnvIn(root, dir)
+				r.set = append(own, above.set...) // what is nearer comes first
 			}
-			settled[attr.name] = true
-			if !attr.unset {
+		}
+		mu.Lock()
+		known[dir] = r
+		mu.Unlock()
+		return r
+	}
+	return func(dir string) (names []string, err error) {
+		if _, ok := projectPath(root, dir); !ok {
+			return nil, fmt.Errorf("%s is not in the project at %s", dir, root)
+		}
+		r := at(dir)
+		settled := map[string]bool{}
+		for _, attr := range r.set {
+			if !settled[attr.name] && !attr.unset {
 				names = append(names, attr.name)
 			}
+			settled[attr.name] = true
 		}
+		return names, r.err
 	}
-	return names, nil
 }
 
 type runEnvName struct {
@@ -82,24 +109,28 @@ func runEnvIn(root, dir string) (names []runEnvName, err error) {
 	if err != nil {
 		return nil, oneLine("reading "+dir, err)
 	}
-	parser, err := hcl.NewTerramateParser(root, dir)
-	if err != nil {
-		return nil, oneLine("reading "+dir, err)
-	}
-	mentioned := false
+	contents, mentioned := map[string][]byte{}, false
 	for _, name := range files.TmFiles {
 		file := filepath.Join(dir, name)
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		if err := parser.AddFileContent(file, content); err != nil {
-			return nil, oneLine("reading "+file, err)
-		}
+		contents[file] = content
 		mentioned = mentioned || bytes.Contains(content, []byte("env")) || bytes.Contains(content, []byte("import"))
 	}
 	if !mentioned {
 		return nil, nil
+	}
+	// To make a parser takes longer than all of this.
+	parser, err := hcl.NewTerramateParser(root, dir)
+	if err != nil {
+		return nil, oneLine("reading "+dir, err)
+	}
+	for file, content := range contents {
+		if err := parser.AddFileContent(file, content); err != nil {
+			return nil, oneLine("reading "+file, err)
+		}
 	}
 	// Errors elsewhere in the files are terramate's to tell, which runs this process.
 	_, _ = parser.ParseConfig()

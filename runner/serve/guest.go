@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -30,7 +31,7 @@ import (
 // and the notes travel.
 func (h *Host) fetchAhead(ctx context.Context) (wait func() error, err error) {
 	fetch := func() error { return h.Fetch(ctx) }
-	if name := strings.TrimSuffix(filepath.Base(h.Command[0]), ".exe"); name != "terramate" || wants(h.Command, h.Getenv) == "" {
+	if !isTerramate(h.Command) || wants(h.Command, h.Getenv) == "" {
 		return func() error { return nil }, fetch()
 	}
 	h.beginAhead()
@@ -89,7 +90,8 @@ func (g *Guest) Run(ctx context.Context) (code int, err error) {
 
 func (g *Guest) apiOptions() cloudapi.Options {
 	opt := g.options(g.token)
-	opt.DryRun = isDryRun(g.Command, g.Getenv)
+	opt.DryRun, opt.WaitsToStart = isDryRun(g.Command, g.Getenv), waitsToStart(g.Command, g.Getenv)
+	opt.Ended = g.ended
 	opt.Live = func(run string) (func(), error) {
 		mark, err := g.writer.Live(run, "")
 		if err != nil {
@@ -101,7 +103,7 @@ func (g *Guest) apiOptions() cloudapi.Options {
 	// terramate would go on without one.
 	opt.Refused = func(err error) {
 		g.mu.Lock()
-		g.refused = err
+		g.refused = cmp.Or(g.refused, err) // what it does when it is stopped is no reason
 		g.mu.Unlock()
 		g.program.Load().Kill()
 	}
@@ -149,7 +151,10 @@ func (g *Guest) run(ctx context.Context, cmd *exec.Cmd) (code int, err error) {
 	server := &http.Server{Handler: g.api, ReadHeaderTimeout: 10 * time.Second}
 	defer server.Close()
 	go func() { _ = server.Serve(g.listener) }()
-	exit, waited := p.Wait(signals, func(os.Signal) { g.now() })
+	exit, waited := p.Wait(signals, func(os.Signal) {
+		go g.api.Interrupt() // the signal is passed on at once
+		g.now()
+	})
 	if waited != nil {
 		waited = fmt.Errorf("%s: %w", name, waited)
 	}
@@ -215,11 +220,11 @@ func (h *Host) arrived(seen cloudapi.Seen) error {
 	hint := "see what it says above"
 	if seen.Members > 0 {
 		h.treeMu.Lock()
-		load := h.tree
+		tree := h.tree
 		h.treeMu.Unlock()
-		if load != nil {
-			if tree, err := load(); err == nil {
-				switch none := tree.withoutID(); {
+		if tree != nil {
+			if none, err := tree.withoutID(); err == nil {
+				switch {
 				case len(none) > 0:
 					hint = fmt.Sprintf("%s has no id (%s in all); `terramate create --ensure-stack-ids` gives them one", none[0], runner.Plural(len(none), "stack"))
 				case asked == "" || asked == "--sync-drift-status":
@@ -252,6 +257,27 @@ func wants(argv []string, getenv func(string) string) string {
 func isDryRun(argv []string, getenv func(string) string) bool {
 	words := own(argv)
 	return slices.Contains(words, "--dry-run") || slices.Contains(words, "--dry-run=true") || isSet(getenv("TM_ARG_RUN_DRY_RUN"))
+}
+
+// waitsToStart reports whether terramate executes nothing of a deployment before it has the
+// answer that a stack is running, as far as can be seen. A script may have commands before the one that
+// is synced, and outputs of other stacks are asked for before it.
+func waitsToStart(argv []string, getenv func(string) string) bool {
+	words := own(argv)
+	return isTerramate(argv) && slices.Contains(words, "run") && !slices.Contains(words, "script") && !isSet(getenv("TM_ARG_RUN_ENABLE_SHARING")) &&
+		!slices.ContainsFunc(words, func(word string) bool { return strings.HasPrefix(word, "--enable-sharing") })
+}
+
+func isTerramate(argv []string) bool {
+	return strings.TrimSuffix(filepath.Base(argv[0]), ".exe") == "terramate"
+}
+
+// asksForStatus reports whether terramate is to ask for all stacks, as far as can be seen.
+func asksForStatus(argv []string) bool {
+	return slices.ContainsFunc(own(argv), func(word string) bool {
+		name, _, _ := strings.Cut(word, "=")
+		return strings.HasPrefix(name, "--") && strings.HasSuffix(name, "status") && !strings.HasPrefix(name, "--sync")
+	})
 }
 
 // own is a command line without the one that it is to run.

@@ -21,7 +21,6 @@ import (
 	"github.com/tmnotes/tmnotes/runner/command"
 	"github.com/tmnotes/tmnotes/runner/deploy"
 	"github.com/tmnotes/tmnotes/runner/project"
-	"github.com/tmnotes/tmnotes/runner/query"
 )
 
 // Options are what a host is told.
@@ -45,11 +44,13 @@ type Host struct {
 
 	mu      sync.Mutex      // guards what follows
 	push    *deploy.Courier // nil until something is recorded
+	made    int             // how often something was
+	last    *sending        // what began when nothing was left to be done
 	refused error           // why a deployment was refused
 
 	treeMu sync.Mutex
-	tree   func() (*workTree, error) // of this invocation of terramate; nil: not looked at yet
-	ahead  bool                      // it was looked at before the invocation began
+	tree   *workTree // of this invocation of terramate; nil: not looked at yet
+	ahead  bool      // it was looked at before the invocation began
 
 	fetching sync.Mutex
 }
@@ -79,21 +80,13 @@ func (h *Host) options(token string) cloudapi.Options {
 	opt := cloudapi.Options{Token: token, Environ: h.Environ, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
 		CommandLine: h.Command, See: h.see, Reason: runner.Reason, Warn: h.Out.Warn}
 	if h.Store.WorkTree() != "" {
-		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) {
-			h.treeMu.Lock()
-			if h.tree == nil {
-				h.tree = h.load()
-			}
-			tree := h.tree
-			h.treeMu.Unlock()
-			return tree()
-		}
+		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) { return h.workTree() }
 	}
 	return opt
 }
 
-// begin looks at the project anew: another terramate has started. It does so
-// while that one reads the project, too.
+// begin looks at the project anew: another terramate has started. What is needed of it is
+// looked at while that one reads the project, too.
 func (h *Host) begin() error {
 	h.treeMu.Lock()
 	defer h.treeMu.Unlock()
@@ -101,9 +94,8 @@ func (h *Host) begin() error {
 		h.ahead = false
 		return nil
 	}
-	tree := h.load()
-	h.tree = tree
-	go func() { _, _ = tree() }()
+	h.tree = h.newWorkTree()
+	h.tree.lookAhead(h.Dir, asksForStatus(h.Command))
 	return nil
 }
 
@@ -114,21 +106,13 @@ func (h *Host) beginAhead() {
 	h.ahead = true
 }
 
-func (h *Host) load() func() (*workTree, error) {
-	return sync.OnceValues(func() (*workTree, error) {
-		p, err := project.Load(context.Background(), project.Options{Dir: h.Dir, Environ: h.Environ})
-		if err != nil {
-			return nil, err
-		}
-		w := &workTree{environ: h.Environ, store: h.Store, project: p, byPath: map[string]runner.Stack{}, seen: map[string][]string{}, reader: query.NewReader(context.Background(), p.Root())}
-		if w.stacks, err = p.All(); err != nil {
-			return nil, err
-		}
-		for _, s := range w.stacks {
-			w.byPath[s.Path] = s
-		}
-		return w, nil
-	})
+func (h *Host) workTree() (*workTree, error) {
+	h.treeMu.Lock()
+	defer h.treeMu.Unlock()
+	if h.tree == nil {
+		h.tree = h.newWorkTree()
+	}
+	return h.tree, nil
 }
 
 // refresh brings the remote's notes, unless they were brought just now.
@@ -171,7 +155,62 @@ func (h *Host) recorded(op string) {
 		h.push = deploy.NewCourier(h.Store, h.writer, remote, h.Interval)
 		h.push.Start(h.net)
 	}
+	h.made++
 	h.push.Recorded()
+}
+
+// sending is a push of what was recorded until then.
+type sending struct {
+	made int
+	done chan struct{}
+	err  error
+}
+
+// ended sends what was recorded, while terramate sees to its own end.
+func (h *Host) ended() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.push == nil || h.push.Remote == "" {
+		return
+	}
+	s, remote := &sending{made: h.made, done: make(chan struct{})}, h.push.Remote
+	h.last = s
+	go func() {
+		defer close(s.done)
+		if h.writer.Sync() != nil {
+			s.made = -1 // whoever waits for it finds out why
+			return
+		}
+		s.err = h.send(h.net, remote)
+	}()
+}
+
+// sent waits for the push that ended began. It reports whether that had all that there is to send,
+// and what came of it.
+func (h *Host) sent(ctx context.Context) (all bool, err error) {
+	h.mu.Lock()
+	s, made := h.last, h.made
+	h.mu.Unlock()
+	if s == nil {
+		return false, nil
+	}
+	select {
+	case <-s.done:
+		return s.made == made, s.err
+	case <-ctx.Done():
+		return false, nil
+	}
+}
+
+// send pushes, and fetches before where that was not done just now.
+func (h *Host) send(ctx context.Context, remote string) (err error) {
+	to := h.Store.Remote(remote)
+	if time.Since(to.LastFetch()) < freshFor {
+		_, err = to.PushFetched(ctx)
+	} else {
+		_, err = to.Push(ctx)
+	}
+	return err
 }
 
 // now sends what is known at once, without waiting for it.
@@ -194,8 +233,12 @@ func (h *Host) end(ctx context.Context, reach *deploy.Reach) error {
 		remote = push.Remote
 	}
 	reach.End(h.Out, remote)
+	sent, err := h.sent(reach.Context)
 	if push != nil {
 		push.End()
+	}
+	if sent && err == nil {
+		return nil
 	}
 	if err := h.writer.Sync(); err != nil {
 		return err
@@ -205,12 +248,10 @@ func (h *Host) end(ctx context.Context, reach *deploy.Reach) error {
 		h.Store.Tidy()
 		return err
 	}
-	to := h.Store.Remote(remote)
-	send := to.Push
-	if time.Since(to.LastFetch()) < freshFor {
-		send = to.PushFetched
+	if !sent {
+		err = h.send(reach.Context, remote)
 	}
-	if _, err := send(reach.Context); err != nil {
+	if err != nil {
 		if err := h.Store.Flush(ctx); err != nil {
 			return err
 		}
@@ -233,108 +274,17 @@ func (h *Host) see(path, joined string, argv []string) (seen cloudapi.Sight, err
 		}
 	}
 	h.treeMu.Lock()
-	load := h.tree
+	tree := h.tree
 	h.treeMu.Unlock()
-	env, reader, at := h.Environ, command.NewReader("", nil), command.Surroundings{}
-	if load != nil {
-		tree, err := load()
-		if err != nil {
+	reader, at := command.NewReader("", nil), command.Surroundings{Env: h.Environ}
+	if tree != nil {
+		reader = tree.reader
+		if at, err = tree.surroundings(path); err != nil {
 			return seen, err
 		}
-		env, _ = tree.Env(path)
-		reader = tree.reader
-		at = command.Surroundings{Dir: tree.byPath[path].Dir, RunEnv: tree.project.RunEnv(env)}
 	}
-	at.Env = env
-	op, place, err := reader.Look(command.Recognise(argv, env, ""), at)
+	op, place, err := reader.Look(command.Recognise(argv, at.Env, ""), at)
 	return cloudapi.Sight{Variant: op.Variant, Values: op.Values, Workspace: place.Workspace, Backend: place.Backend, Known: place.Known()}, err
-}
-
-// workTree is the project as one invocation of terramate finds it.
-type workTree struct {
-	environ []string
-	store   *gitstate.Store
-	project *project.Project
-	stacks  []runner.Stack
-	byPath  map[string]runner.Stack
-
-	reader *command.Reader
-
-	mu   sync.Mutex
-	seen map[string][]string // environments
-}
-
-func (w *workTree) Stacks() []gitstate.KnownStack {
-	known := make([]gitstate.KnownStack, len(w.stacks))
-	for i, s := range w.stacks {
-		known[i] = gitstate.KnownStack{ID: s.ID, Path: s.Path}
-	}
-	return known
-}
-
-// Env is the process's own environment with the stack's run.env. Where that
-// cannot be evaluated, terramate does not run the stack either.
-func (w *workTree) Env(path string) ([]string, string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	stack, here := w.byPath[path]
-	env, ok := w.seen[path]
-	if !ok {
-		env = w.environ
-		if here {
-			if own, err := w.project.Env(stack); err == nil {
-				env = own
-			}
-		}
-		w.seen[path] = env
-	}
-	place, err := w.reader.Place(command.Surroundings{Dir: stack.Dir, Env: env})
-	if err != nil {
-		return env, ""
-	}
-	return env, place.Workspace
-}
-
-// Dirty looks at the work tree, if it is the one that is deployed. (Of another
-// one, the CLI's own safeguards have to do.)
-func (w *workTree) Dirty(commit string, paths []string) (map[string]bool, error) {
-	if head, err := w.store.Resolve("HEAD"); err != nil || head.Hash != commit {
-		return nil, nil
-	}
-	var stacks []runner.Stack
-	for _, p := range paths {
-		if s, ok := w.byPath[p]; ok {
-			stacks = append(stacks, s)
-		}
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.project.DirtyStacks(stacks)
-}
-
-// Inputs are digests of the code that git ignores, likewise: nobody finds that in the
-// commit later.
-func (w *workTree) Inputs(commit string, paths []string) (map[string]string, error) {
-	if head, err := w.store.Resolve("HEAD"); err != nil || head.Hash != commit {
-		return nil, nil
-	}
-	var known []string
-	for _, path := range paths {
-		if _, ok := w.byPath[path]; ok {
-			known = append(known, path)
-		}
-	}
-	return project.IgnoredDigests(context.Background(), w.project.Root(), known)
-}
-
-// withoutID are stacks that the CLI's cloud features cannot name.
-func (w *workTree) withoutID() (paths []string) {
-	for _, s := range w.stacks {
-		if s.ID == "" {
-			paths = append(paths, s.Path)
-		}
-	}
-	return paths
 }
 
 // quietConfig writes a Terramate configuration with which terramate calls

@@ -53,6 +53,7 @@ type Repo struct {
 	Committed map[string][]string // what stands in ConfigFile, likewise
 	Remotes   []string            // their names, as they are configured
 	Mirrors   []string            // those that are mirrors
+	urls      map[string][]string // of remotes, by remote.*.url and .pushurl; nil where others may stand for them
 
 	// How long an object is waited for: any that is here, and one that a partial clone
 	// lacks; at a signal no longer than the former.
@@ -75,7 +76,7 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 	var err, confErr error
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		conf, confErr = r.Git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|gpg\.|commit\.gpgsign$|push\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
+		conf, confErr = r.Git(ctx, nil, "config", "-z", "--get-regexp", `^(tmnotes\.|remote\.|url\.|gpg\.|commit\.gpgsign$|push\.gpgsign$|user\.signingkey$|extensions\.refstorage$)`)
 	})
 	out, err = r.Git(ctx, nil, "rev-parse", "--path-format=absolute", "--git-common-dir",
 		"--git-path", "objects", "--git-path", "HEAD", "--is-shallow-repository", "--show-object-format", "--show-toplevel")
@@ -98,9 +99,13 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 	if ge := (*Error)(nil); confErr != nil && !(errors.As(confErr, &ge) && ge.Code == 1) {
 		return nil, fmt.Errorf("reading git's configuration: %w", confErr)
 	}
+	r.urls = map[string][]string{}
 	r.Config = parseConfig(conf, func(key, value string) {
 		name, _ := strings.CutPrefix(key, "remote.")
 		dot := strings.LastIndexByte(name, '.')
+		if dot > 0 && (name[dot:] == ".url" || name[dot:] == ".pushurl") {
+			r.urls[name] = append(r.urls[name], value)
+		}
 		if dot > 0 && !slices.Contains(r.Remotes, name[:dot]) {
 			r.Remotes = append(r.Remotes, name[:dot])
 		}
@@ -108,6 +113,11 @@ func Open(ctx context.Context, dir string, environ []string) (*Repo, error) {
 			r.Mirrors = append(r.Mirrors, name[:dot])
 		}
 	})
+	for key := range r.Config {
+		if strings.HasPrefix(key, "url.") { // git-config(1), url.*.insteadOf
+			r.urls = nil
+		}
+	}
 	if f := r.Setting("extensions.refstorage"); f != "" && f != "files" {
 		return nil, fmt.Errorf("%w: it stores refs as %s, which tmnotes does not support yet; `git refs migrate --ref-format=files` changes it", ErrUnsupported, f)
 	}
@@ -184,6 +194,16 @@ func parseConfig(out string, remote func(key, value string)) map[string][]string
 		}
 	}
 	return config
+}
+
+// OnlyURL is the one URL that is fetched from and pushed to, if that is as simple, and stands in the
+// configuration: else git has to be asked.
+func (r *Repo) OnlyURL(remote string) (url string, is bool) {
+	urls := r.urls[remote+".url"]
+	if len(urls) != 1 || urls[0] == "" || len(r.urls[remote+".pushurl"]) > 0 {
+		return "", false
+	}
+	return urls[0], true
 }
 
 // Settings are all values of a key, those of git's configuration or else those that
