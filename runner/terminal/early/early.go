@@ -22,6 +22,7 @@ package early
 
 import (
 	"os"
+	"runtime"
 )
 
 const name = "CI"
@@ -41,6 +42,7 @@ func init() {
 // Restore gives CI back what it was, and lets go of the ballast. To be called from an init function of the
 // package that imports bubbletea, before anybody looks at the environment.
 func Restore() {
+	runtime.KeepAlive(ballast)
 	ballast = nil
 	switch {
 	case !had:
