@@ -156,6 +156,11 @@ func pushError(remote, ref, out string, err error) error {
 	if ge != nil && (strings.Contains(stderr, "unresolved deltas") || strings.Contains(stderr, "remote unpack failed") || strings.Contains(stderr, "remote ref does not exist")) {
 		return fmt.Errorf("%w: %s", errContended, git.LastLines(stderr, ge.Code))
 	}
+	if ge != nil && ge.Code == 1 && strings.TrimSpace(stderr) == "" {
+		// git does not say why where the program on the other side ended badly: what came of the push is
+		// not known, and another try, which fetches before, finds out.
+		return fmt.Errorf("%w: git push ended with exit code 1 and said nothing", errContended)
+	}
 	if cause, _ := classify(stderr); cause == Denied || cause == Certificate {
 		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
 	}
