@@ -156,15 +156,25 @@ func pushError(remote, ref, out string, err error) error {
 	if ge != nil && (strings.Contains(stderr, "unresolved deltas") || strings.Contains(stderr, "remote unpack failed") || strings.Contains(stderr, "remote ref does not exist")) {
 		return fmt.Errorf("%w: %s", errContended, git.LastLines(stderr, ge.Code))
 	}
-	if ge != nil && ge.Code == 1 && strings.TrimSpace(stderr) == "" {
-		// git does not say why where the program on the other side ended badly: what came of the push is
-		// not known, and another try, which fetches before, finds out.
-		return fmt.Errorf("%w: git push ended with exit code 1 and said nothing", errContended)
-	}
 	if cause, _ := classify(stderr); cause == Denied || cause == Certificate {
 		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
 	}
+	if ge != nil && ge.Code == 1 && wordless(stderr) {
+		// The remote's program ended badly, perhaps after it took the push, or too little of what git printed was
+		// read. Another try, which fetches before, finds out.
+		return fmt.Errorf("%w: %w", errContended, err)
+	}
 	return remoteError("pushing to "+remote, remote, err)
+}
+
+// wordless reports whether git says that a push failed, at most, and not why.
+func wordless(stderr string) bool {
+	for line := range strings.Lines(stderr) {
+		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "error: failed to push some refs to ") {
+			return false
+		}
+	}
+	return true
 }
 
 // rejected sorts what git says of a ref that was not taken.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -245,6 +246,44 @@ func TestAskOtherwise(t *testing.T) {
 		}
 		if got != tc.want || tries != tc.tries || CauseOf(err) != tc.cause || errors.Is(err, ErrRemote) != (tc.cause != Unknown) {
 			t.Errorf("%s: %q after %d tries, cause %d", tc.name, got, tries, CauseOf(err))
+		}
+	}
+}
+
+// A server that tidies up after a push may find that git has hung up (SIGPIPE). git push then fails and does not say
+// why, though the server took the records: they are there, once.
+func TestPushFailsWithoutAReason(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	script, died := filepath.Join(t.TempDir(), "service"), filepath.Join(t.TempDir(), "died")
+	noError(t, os.WriteFile(script, []byte("#!/bin/sh\n[ -e "+died+" ] && exec git receive-pack \"$@\"\ngit receive-pack \"$@\"\n: >"+died+"\nkill -PIPE $$\n"), 0o755))
+	repo.Git("config", "remote.origin.receivepack", script)
+	s := open(t, repo.Dir)
+	noError(t, s.Append(repo.Head(), result(note.OK, "/a", "R1")))
+	_, err := s.Remote("origin").Push(context.Background())
+	noError(t, err)
+	if _, err := os.Stat(died); err != nil {
+		t.Error("it did not die:", err)
+	}
+	if got := repo.InRemote("notes", "--ref=tmnotes", "show", repo.Head()); strings.Count(got, "stack=/a ") != 1 {
+		t.Errorf("the remote has\n%s", got)
+	}
+}
+
+// A git that fails and is not heard, as on a machine that is too busy, is asked again.
+func TestUnheardIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	s := open(t, gittest.New(t).Dir)
+	for want, e := range map[int]*git.Error{2: {Code: 1}, 1: {Code: 1, Stderr: "error: no\n"}} {
+		asked := 0
+		_, _ = s.persist(context.Background(), func() (string, error) {
+			if asked++; asked == 2 {
+				return "", nil
+			}
+			return "", e
+		})
+		if asked != want {
+			t.Errorf("%+v: asked %d times, not %d", e, asked, want)
 		}
 	}
 }

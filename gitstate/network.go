@@ -47,7 +47,9 @@ func (s *Store) persist(ctx context.Context, once func() (string, error)) (strin
 			return out, err
 		}
 		ge.Tries = try
-		if _, again := classify(ge.Stderr); !again || try == git.NetworkTries {
+		// git says why it fails, but on a machine that is so busy that nobody reads it within cmd.WaitDelay.
+		unheard := out == "" && ge.Stderr == ""
+		if _, again := classify(ge.Stderr); !again && !unheard || try == git.NetworkTries {
 			return out, err
 		}
 		if pause(ctx, backoff(try-1, min(time.Second, s.networkTimeout/30), 5*time.Second)) != nil {
