@@ -21,7 +21,7 @@ import (
 
 // createDeployment is POST /v1/deployments/{org}/{uuid}/stacks, which the CLI
 // sends once, before it runs anything. With the answer it may start, so by then
-// the head of the run and its queued stacks are recorded and announced.
+// the head of the run and its queued stacks are recorded, and announced: see announce.
 func (s *Server) createDeployment(r *http.Request) (any, error) {
 	res, err := s.deploy(r)
 	if err != nil && s.opt.Refused != nil {

@@ -80,7 +80,7 @@ func (h *Host) options(token string) cloudapi.Options {
 	opt := cloudapi.Options{Token: token, Environ: h.Environ, Begin: h.begin, Refresh: h.refresh, Announce: h.announce, Recorded: h.recorded,
 		CommandLine: h.Command, See: h.see, Reason: runner.Reason, Warn: h.Out.Warn}
 	if h.Store.WorkTree() != "" {
-		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) { return h.workTree() }
+		opt.WorkTree = func(context.Context) (cloudapi.WorkTree, error) { return h.workTree(), nil }
 	}
 	return opt
 }
@@ -106,13 +106,13 @@ func (h *Host) beginAhead() {
 	h.ahead = true
 }
 
-func (h *Host) workTree() (*workTree, error) {
+func (h *Host) workTree() *workTree {
 	h.treeMu.Lock()
 	defer h.treeMu.Unlock()
 	if h.tree == nil {
 		h.tree = h.newWorkTree()
 	}
-	return h.tree, nil
+	return h.tree
 }
 
 // refresh brings the remote's notes, unless they were brought just now.
