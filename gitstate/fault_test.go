@@ -270,20 +270,27 @@ func TestPushFailsWithoutAReason(t *testing.T) {
 	}
 }
 
-// A git that fails and is not heard, as on a machine that is too busy, is asked again.
+// A git that fails and is not heard, as on a machine that is too busy, is asked again; one that a signal ended is not.
 func TestUnheardIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	s := open(t, gittest.New(t).Dir)
-	for want, e := range map[int]*git.Error{2: {Code: 1}, 1: {Code: 1, Stderr: "error: no\n"}} {
+	for _, tc := range []struct {
+		git   git.Error
+		asked int
+	}{
+		{git.Error{Code: 1}, 2},
+		{git.Error{Code: 1, Stderr: "error: no\n"}, 1},
+		{git.Error{Code: -1}, 1},
+	} {
 		asked := 0
 		_, _ = s.persist(context.Background(), func() (string, error) {
 			if asked++; asked == 2 {
 				return "", nil
 			}
-			return "", e
+			return "", &tc.git
 		})
-		if asked != want {
-			t.Errorf("%+v: asked %d times, not %d", e, asked, want)
+		if asked != tc.asked {
+			t.Errorf("%+v: asked %d times, not %d", tc.git, asked, tc.asked)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (s *Store) persist(ctx context.Context, once func() (string, error)) (strin
 		}
 		ge.Tries = try
 		// git says why it fails, but on a machine that is so busy that nobody reads it within cmd.WaitDelay.
-		unheard := out == "" && ge.Stderr == ""
+		unheard := ge.Code > 0 && out == "" && ge.Stderr == ""
 		if _, again := classify(ge.Stderr); !again && !unheard || try == git.NetworkTries {
 			return out, err
 		}
