@@ -80,7 +80,7 @@ func (b *bench) row(name string, got, limit float64, unit, detail string) {
 	if got > limit {
 		figure = "**" + figure + "**"
 	}
-	b.rows = append(b.rows, fmt.Sprintf("| %s | %s | %g %s |\n", strings.ReplaceAll(name, "|", `\|`), figure, limit, unit))
+	b.rows = append(b.rows, fmt.Sprintf("| %s | %s | %.3g %s |\n", strings.ReplaceAll(name, "|", `\|`), figure, limit, unit))
 }
 
 func (b *bench) want(name string) bool { return strings.Contains(name, *only) }
