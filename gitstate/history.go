@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/internal/git"
@@ -102,7 +103,7 @@ func (s *Store) Date(ctx context.Context, text string, end bool) (time.Time, err
 			return t.UTC(), nil
 		}
 	}
-	if !gitDate.MatchString(text) || !strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:-/") {
+	if !gitDate().MatchString(text) || !strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:-/") {
 		return time.Time{}, bad
 	}
 	out, err := s.repo.Git(ctx, nil, "rev-parse", "--since="+text)
@@ -123,12 +124,14 @@ func (s *Store) Date(ctx context.Context, text string, end bool) (time.Time, err
 var (
 	isoDay = regexp.MustCompile(`^\d{4}-\d\d-\d\d`)
 	// The words that git's approxidate knows (date.c), and numbers.
-	gitDate = regexp.MustCompile(`(?i)^(?:\d+(?:st|nd|rd|th)?|[ ,.:/+-]|` +
-		`(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|ago|last|yesterday|today|now|noon|midnight|tea|am|pm|t|z|utc|gmt|` +
-		`one|two|three|four|five|six|seven|eight|nine|ten|` +
-		`sun(?:day)?|mon(?:day)?|tue(?:s|sday)?|wed(?:nesday)?|thu(?:r|rs|rsday)?|fri(?:day)?|sat(?:urday)?|` +
-		`jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t|tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)` +
-		`(?:\b|\d))+$`)
+	gitDate = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)^(?:\d+(?:st|nd|rd|th)?|[ ,.:/+-]|` +
+			`(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|ago|last|yesterday|today|now|noon|midnight|tea|am|pm|t|z|utc|gmt|` +
+			`one|two|three|four|five|six|seven|eight|nine|ten|` +
+			`sun(?:day)?|mon(?:day)?|tue(?:s|sday)?|wed(?:nesday)?|thu(?:r|rs|rsday)?|fri(?:day)?|sat(?:urday)?|` +
+			`jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t|tember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)` +
+			`(?:\b|\d))+$`)
+	})
 )
 
 // Removed finds the commit on HEAD's first-parent line that removed a folder of

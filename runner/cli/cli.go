@@ -152,12 +152,12 @@ func finish(env Env, c *cli.Command, name string) {
 	addJSON(c)
 	has := map[string]bool{}
 	for _, f := range c.Flags {
-		for _, n := range f.Names() { // which urfave/cli finds by a regular expression, each time
+		for _, n := range namesOf(f) {
 			has[n] = true
 		}
 	}
 	for _, f := range everywhereFlags(name) {
-		if !has[f.Names()[0]] {
+		if !has[namesOf(f)[0]] {
 			c.Flags = append(c.Flags, f)
 		}
 	}
@@ -283,13 +283,25 @@ func flagNames(commands ...*cli.Command) (valued, known map[string]bool) {
 	for _, cmd := range commands { // those of `script run` are run's
 		for _, f := range cmd.Flags {
 			d, ok := f.(cli.DocGenerationFlag)
-			for _, n := range f.Names() {
+			for _, n := range namesOf(f) {
 				valued[n] = ok && d.TakesValue() && (valued[n] || !known[n])
 				known[n] = true
 			}
 		}
 	}
 	return valued, known
+}
+
+// namesOf are those of a flag. Its own method finds them by a regular expression, each time: a
+// millisecond for all commands.
+func namesOf(f cli.Flag) []string {
+	switch f := f.(type) {
+	case *cli.StringFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	case *cli.BoolFlag:
+		return append([]string{f.Name}, f.Aliases...)
+	}
+	return f.Names()
 }
 
 // openStore opens the store with the settings of the command line, the

@@ -72,7 +72,7 @@ func formatFlag() cli.Flag {
 
 // addJSON gives a command that has --format a short form of the one that programs use.
 func addJSON(c *cli.Command) {
-	if !slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return f.Names()[0] == "format" }) {
+	if !slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return namesOf(f)[0] == "format" }) {
 		return
 	}
 	c.Flags = append(c.Flags, &cli.BoolFlag{Name: "json", Usage: "the same as --format json"})
