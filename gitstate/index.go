@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -140,6 +141,11 @@ func newer(a *note.Record, aLine string, b *note.Record, bLine string) bool {
 		return bo
 	}
 	return aLine > bLine
+}
+
+// compareStored sorts the newest first.
+func compareStored(a, b Stored) int {
+	return cmp.Or(b.At.Compare(a.At), strings.Compare(a.line, b.line), strings.Compare(a.Commit, b.Commit))
 }
 
 // success of a group: what `superseded` looks at is the latest ok deployment.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
@@ -29,9 +30,7 @@ type builder struct {
 }
 
 type buildSlot struct {
-	latest   map[string]latestLine // run → its latest record, while nobody followed it
-	past     map[string]passed     // run → what is needed of it once it is followed
-	followed map[string]bool
+	runs map[string]*buildRun // those that are recorded, and those that were followed
 	// The runs whose record of the stack was forgotten or does not count, and
 	// what it followed.
 	forgotten map[string][]string
@@ -51,7 +50,12 @@ type latestLine struct {
 	gone         bool // see Stored
 }
 
-type passed struct {
+// buildRun is what is needed of a run's records of a stack, also once it is followed.
+type buildRun struct {
+	name      string
+	known     bool // there is a record
+	followed  bool
+	latest    *latestLine // while nobody followed it
 	at        int64
 	commit    string
 	ok, dirty bool
@@ -123,7 +127,7 @@ func (b *builder) slot(r *note.Record) *buildSlot {
 	s := b.slots[k]
 	if s == nil {
 		k = slotKey{b.same(k.group), b.same(k.target), b.same(k.ident), b.same(k.backend)}
-		s = &buildSlot{latest: map[string]latestLine{}, past: map[string]passed{}, followed: map[string]bool{}}
+		s = &buildSlot{runs: map[string]*buildRun{}}
 		b.slots[k] = s
 	}
 	if !slices.Contains(s.paths, r.Stack) {
@@ -132,83 +136,90 @@ func (b *builder) slot(r *note.Record) *buildSlot {
 	return s
 }
 
+// run is one of a slot, which need not be known.
+func (b *builder) run(s *buildSlot, name string) *buildRun {
+	r := s.runs[name]
+	if r == nil {
+		r = &buildRun{name: b.same(name)}
+		s.runs[r.name] = r
+	}
+	return r
+}
+
 func (b *builder) add(of *Stored) {
 	commit, r := of.Commit, &of.Record
-	s, run := b.slot(r), b.same(r.Run)
-	p, known := s.past[run]
+	s := b.slot(r)
+	p := b.run(s, r.Run)
 	// Of several successes of a run the newest counts.
-	if at, ok := r.At.UnixMilli(), success(r); !known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
+	if at, ok := r.At.UnixMilli(), success(r); !p.known || ok && !p.ok || ok == p.ok && (at > p.at || at == p.at && commit > p.commit) {
 		p.at, p.commit, p.ok, p.dirty = at, commit, ok, r.Dirty
 	}
 	if ends(r) {
 		if s.ended == nil {
 			s.ended = map[string]int64{}
 		}
-		s.ended[run] = max(s.ended[run], r.At.UnixMilli())
+		s.ended[p.name] = max(s.ended[p.name], r.At.UnixMilli())
 	}
-	p.ended = p.ended || !r.Status.Open()
+	p.known, p.ended = true, p.ended || !r.Status.Open()
 	if b.by != nil && r.Status.Open() {
 		if s.open == nil {
 			s.open = map[string][]string{}
 		}
 		for _, prev := range r.Prev {
-			s.open[run] = append(s.open[run], b.same(prev))
+			s.open[p.name] = append(s.open[p.name], b.same(prev))
 		}
 	} else {
-		b.follow(s, run, &p, r.Prev)
+		b.follow(s, p, r.Prev)
 	}
-	s.past[run] = p
-	if !s.followed[run] {
-		s.offer(run, of)
+	if !p.followed {
+		p.offer(of)
 	}
 }
 
 // follow has a run follow others.
-func (b *builder) follow(s *buildSlot, run string, p *passed, others []string) {
+func (b *builder) follow(s *buildSlot, p *buildRun, others []string) {
 	for _, prev := range missing(p.prev, others) {
-		if prev != run {
-			prev = b.same(prev)
-			p.prev = append(p.prev, prev)
-			s.followed[prev] = true
-			delete(s.latest, prev)
+		if prev != p.name {
+			of := b.run(s, prev)
+			of.followed, of.latest = true, nil
+			p.prev = append(p.prev, of.name)
 		}
 	}
 }
 
 // offer makes a record the latest of its run if it is.
-func (s *buildSlot) offer(run string, of *Stored) {
-	was, ok := s.latest[run]
-	is := latestLine{commit: of.Commit, line: of.line, at: of.At, status: of.Record.Status}
+func (p *buildRun) offer(of *Stored) {
+	was := p.latest
 	switch {
-	case ok && of.line == was.line && of.Commit != was.commit:
+	case was != nil && of.line == was.line && of.Commit != was.commit:
 		was.commit, was.copied = min(of.Commit, was.commit), true
-		s.latest[run] = was
-	case !ok || newer(&of.Record, of.line, &note.Record{At: was.at, Status: was.status}, was.line):
-		is.line = strings.Clone(is.line)
-		s.latest[run] = is
+	case was == nil || newer(&of.Record, of.line, &note.Record{At: was.at, Status: was.status}, was.line):
+		p.latest = &latestLine{commit: of.Commit, line: strings.Clone(of.line), at: of.At, status: of.Record.Status}
 	}
 }
 
 // bridge follows what forgotten records followed, on behalf of who followed them.
-func (s *buildSlot) bridge() {
+func (b *builder) bridge(s *buildSlot) {
 	if len(s.forgotten) == 0 {
 		return
 	}
-	var todo []string
-	for run := range s.followed {
-		todo = append(todo, run)
+	var todo []*buildRun
+	for _, p := range s.runs {
+		if p.followed {
+			todo = append(todo, p)
+		}
 	}
-	for seen := map[string]bool{}; len(todo) > 0; {
-		run := todo[len(todo)-1]
+	for seen := map[*buildRun]bool{}; len(todo) > 0; {
+		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if _, alive := s.past[run]; alive || seen[run] {
+		if p.known || seen[p] {
 			continue
 		}
-		seen[run] = true
-		for _, p := range s.forgotten[run] {
-			s.followed[p] = true
-			delete(s.latest, p)
-			todo = append(todo, p)
+		seen[p] = true
+		for _, prev := range s.forgotten[p.name] {
+			of := b.run(s, prev)
+			of.followed, of.latest = true, nil
+			todo = append(todo, of)
 		}
 	}
 }
@@ -219,39 +230,43 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 	x.tree, x.by, x.uncounted = tree, b.by, b.uncounted
 	for k, s := range b.slots {
 		for run, others := range s.open {
-			if p := s.past[run]; !p.ended {
-				b.follow(s, run, &p, others)
-				s.past[run] = p
+			if p := s.runs[run]; !p.ended {
+				b.follow(s, p, others)
 			}
 		}
-		s.bridge()
-		if len(s.latest) == 0 {
+		b.bridge(s)
+		if !s.headed() {
 			// Records that follow each other in a circle: none is the latest, so
 			// all are. Nothing counts as done then.
-			for run, p := range s.past {
+			for _, p := range s.runs {
+				if !p.known {
+					continue
+				}
 				lines, err := reread(p.commit)
 				if err != nil {
 					return nil, err
 				}
 				is := b.by.historyOf(p.commit, lines)
 				for _, line := range lines {
-					if r, err := note.ParseRecord(line); err == nil && !is.history(line) && r.Status != "" && r.Run == run && keyOf(&r) == k && b.counts(p.commit, &r) {
-						s.offer(run, &Stored{Commit: p.commit, Record: r, line: line})
+					if r, err := note.ParseRecord(line); err == nil && !is.history(line) && r.Status != "" && r.Run == p.name && keyOf(&r) == k && b.counts(p.commit, &r) {
+						p.offer(&Stored{Commit: p.commit, Record: r, line: line})
 					}
 				}
 			}
 		}
-		out := &slot{heads: make([]Stored, 0, len(s.latest)), paths: s.paths}
-		for _, h := range s.latest {
-			r, err := note.ParseRecord(h.line)
-			if err != nil {
-				return nil, &note.RecordError{Commit: h.commit, Err: err}
+		out := &slot{paths: s.paths}
+		for name, p := range s.runs {
+			if h := p.latest; h != nil {
+				r, err := note.ParseRecord(h.line)
+				if err != nil {
+					return nil, &note.RecordError{Commit: h.commit, Err: err}
+				}
+				out.heads = append(out.heads, Stored{Commit: h.commit, Record: r, line: h.line, copied: h.copied})
 			}
-			out.heads = append(out.heads, Stored{Commit: h.commit, Record: r, line: h.line, copied: h.copied})
-		}
-		for p := range s.followed {
-			if _, seen := s.past[p]; !seen && s.doubts[p] == nil {
-				out.followed = append(out.followed, p)
+			if p.known {
+				out.last = max(out.last, name)
+			} else if p.followed && s.doubts[name] == nil {
+				out.followed = append(out.followed, name)
 			}
 		}
 		if err := s.standing(out); err != nil {
@@ -260,9 +275,6 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 		slices.SortFunc(out.heads, compareStored)
 		slices.Sort(out.followed)
 		s.lastOK(out)
-		for run := range s.past {
-			out.last = max(out.last, run)
-		}
 		x.slots[k] = out
 	}
 	err := x.findRuns(func(commit string, runs map[string]*runInfo) error {
@@ -273,9 +285,14 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 	return x, err
 }
 
-// compareStored sorts the newest first.
-func compareStored(a, b Stored) int {
-	return cmp.Or(b.At.Compare(a.At), strings.Compare(a.line, b.line), strings.Compare(a.Commit, b.Commit))
+// headed reports whether a run is that nobody followed.
+func (s *buildSlot) headed() bool {
+	for _, p := range s.runs {
+		if p.latest != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // lastOK goes back from the heads to the nearest success.
@@ -296,8 +313,8 @@ func (s *buildSlot) lastOK(out *slot) {
 				continue
 			}
 			seen[run] = true
-			p, known := s.past[run]
-			if !known {
+			p := s.runs[run]
+			if p == nil || !p.known {
 				next = append(next, s.forgotten[run]...)
 				continue
 			}
@@ -461,7 +478,7 @@ func (s *Store) each(t noteReader, fn func(commit string, lines []string) error)
 			mu.Unlock()
 			n, left, lines = n+1, of.blobs, lines[:0]
 		}
-		lines = note.AppendLines(lines, string(body))
+		lines = note.AppendLines(lines, unsafe.String(unsafe.SliceData(body), len(body))) // nobody changes it
 		if left--; left > 0 {
 			return nil
 		}

@@ -122,26 +122,34 @@ func (s *buildSlot) standing(out *slot) error {
 	alone := len(out.heads) == 0
 	for run, of := range s.doubts {
 		for _, d := range of {
-			if alone && !s.followed[run] && d.at.After(since) {
+			if alone && !s.wasFollowed(run) && d.at.After(since) {
 				since = d.at
 			}
 		}
 	}
 	for run, of := range s.doubts {
-		if s.followed[run] {
+		if s.wasFollowed(run) {
 			continue
 		}
-		was, counts := s.latest[run]
+		var was *latestLine
+		if p := s.runs[run]; p != nil {
+			was = p.latest
+		}
 		for _, d := range of {
 			r, err := note.ParseRecord(d.line)
 			if err != nil {
 				return &note.RecordError{Commit: d.commit, Err: err}
 			}
 			is := unsigned(d.commit, d.line, r)
-			if d.gone || !d.at.Before(since) && !(counts && (was.line == d.line || !newer(&is.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line))) {
+			if d.gone || !d.at.Before(since) && !(was != nil && (was.line == d.line || !newer(&is.Record, d.line, &note.Record{At: was.at, Status: was.status}, was.line))) {
 				out.heads = append(out.heads, is)
 			}
 		}
 	}
 	return nil
+}
+
+func (s *buildSlot) wasFollowed(run string) bool {
+	p := s.runs[run]
+	return p != nil && p.followed
 }

@@ -5,12 +5,12 @@ import (
 	"crypto/sha1"
 	"encoding/binary"
 	"errors"
-	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -31,9 +31,8 @@ type store struct {
 	folders []string
 	packs   []*pack
 
-	mu   sync.Mutex
-	read map[place]whole // what was read: others may be told as what differs from it
-	held int             // bytes of that
+	mu   sync.Mutex // guards what the packs have read
+	held int        // bytes of that
 }
 
 // pack is a pack and its index. They stay mapped until nobody has them: who reads may not
@@ -41,6 +40,7 @@ type store struct {
 type pack struct {
 	index, data *mmap.ReaderAt
 	fanout      [256]uint32
+	read        map[int64]whole // what was read, by its offset: others may be told as what differs from it
 }
 
 const (
@@ -136,15 +136,30 @@ func (p *pack) find(h plumbing.Hash) (offset int64, found bool) {
 	if low > high || int64(high) > total {
 		return 0, false
 	}
+	// Names are hashes: where one stands can be told from what it is and from what stands at both ends.
+	at, found := low, false
 	var name [nameLen]byte
-	at := low + sort.Search(high-low, func(i int) bool {
-		_, err := p.index.ReadAt(name[:], names+int64(low+i)*int64(nameLen))
-		return err != nil || bytes.Compare(name[:], h[:]) >= 0
-	})
-	if at == high {
-		return 0, false
+	least := uint64(h[0]) << 32
+	for most := least + 1<<32 - 1; low < high && !found; {
+		want := binary.BigEndian.Uint64(h[:8]) >> 24
+		at = low + int(min((want-least)*uint64(high-low)/(most-least+1), uint64(high-low-1)))
+		if _, err := p.index.ReadAt(name[:], names+int64(at)*int64(nameLen)); err != nil {
+			return 0, false
+		}
+		stands := binary.BigEndian.Uint64(name[:8]) >> 24
+		switch c := bytes.Compare(name[:], h[:]); {
+		case c == 0:
+			found = true
+		case c < 0:
+			low, least = at+1, stands
+		default:
+			high, most = at, stands
+		}
+		if stands>>32 != uint64(h[0]) || want < least || want > most {
+			return 0, false // it is not sorted
+		}
 	}
-	if _, err := p.index.ReadAt(name[:], names+int64(at)*int64(nameLen)); err != nil || name != h {
+	if !found {
 		return 0, false
 	}
 	var word [8]byte
@@ -164,12 +179,15 @@ func (p *pack) find(h plumbing.Hash) (offset int64, found bool) {
 
 // objectReader reads objects for one goroutine.
 type objectReader struct {
-	store  *store
-	packed []byte // what is inflated
-	from   *bytes.Reader
-	zlib   io.ReadCloser
-	pack   *pack // the one that had the last object
-	end    [1]byte
+	store   *store
+	packed  []byte // what is inflated
+	from    *bytes.Reader
+	zlib    io.ReadCloser
+	differs []byte // of the object that is read from another
+	pack    *pack  // the one that had the last object
+	sum     hash.Hash
+	name    []byte // of the object that was read last
+	end     [1]byte
 }
 
 type place struct {
@@ -191,17 +209,22 @@ const (
 // read is the object that has the name, or errMissed.
 func (o *objectReader) read(h plumbing.Hash) (plumbing.ObjectType, []byte, error) {
 	kind, body, err := o.find(h)
-	if err == nil && !named(kind, body, h) {
+	if err == nil && !o.named(kind, body, h) {
 		err = errMissed
 	}
 	return kind, body, err
 }
 
-func named(kind plumbing.ObjectType, body []byte, h plumbing.Hash) bool {
-	sum := sha1.New()
-	fmt.Fprintf(sum, "%s %d\x00", kind, len(body))
-	sum.Write(body)
-	return plumbing.Hash(sum.Sum(nil)) == h
+func (o *objectReader) named(kind plumbing.ObjectType, body []byte, h plumbing.Hash) bool {
+	if o.sum == nil {
+		o.sum = sha1.New()
+	}
+	o.sum.Reset()
+	o.name = append(append(o.name[:0], kind.String()...), ' ')
+	o.sum.Write(append(strconv.AppendInt(o.name, int64(len(body)), 10), 0))
+	o.sum.Write(body)
+	o.name = o.sum.Sum(o.name[:0])
+	return plumbing.Hash(o.name) == h
 }
 
 func (o *objectReader) find(h plumbing.Hash) (plumbing.ObjectType, []byte, error) {
@@ -259,9 +282,9 @@ func (o *objectReader) inflate(packed []byte) (err error) {
 
 // at is the object that stands at an offset of a pack.
 func (o *objectReader) at(p *pack, offset int64, depth int) (plumbing.ObjectType, []byte, error) {
-	s, here := o.store, place{p, offset}
+	s := o.store
 	s.mu.Lock()
-	w, known := s.read[here]
+	w, known := p.read[offset]
 	s.mu.Unlock()
 	if known {
 		return w.kind, w.body, nil
@@ -271,10 +294,16 @@ func (o *objectReader) at(p *pack, offset int64, depth int) (plumbing.ObjectType
 		return 0, nil, err
 	}
 	s.mu.Lock()
-	if s.held += len(w.body); s.read == nil || s.held > mostHeld {
-		s.read, s.held = map[place]whole{}, len(w.body)
+	if s.held += len(w.body); s.held > mostHeld {
+		for _, q := range s.packs {
+			q.read = nil
+		}
+		s.held = len(w.body)
 	}
-	s.read[here] = w
+	if p.read == nil {
+		p.read = map[int64]whole{}
+	}
+	p.read[offset] = w
 	s.mu.Unlock()
 	return w.kind, w.body, nil
 }
@@ -300,8 +329,8 @@ func (o *objectReader) readAt(p *pack, offset int64, depth int) (plumbing.Object
 	var on place
 	switch kind {
 	case plumbing.CommitObject, plumbing.TreeObject, plumbing.BlobObject, plumbing.TagObject:
-		body, err := o.body(p, offset+int64(i), int(size))
-		return kind, body, err
+		body := make([]byte, size)
+		return kind, body, o.body(p, offset+int64(i), body)
 	case plumbing.OFSDeltaObject:
 		back := int64(head[i] & 0x7f)
 		for i++; head[i-1]&0x80 != 0; i++ {
@@ -332,11 +361,11 @@ func (o *objectReader) delta(on place, offset int64, size, depth int) (plumbing.
 	if err != nil {
 		return 0, nil, err
 	}
-	delta, err := o.body(on.in, offset, size)
-	if err != nil {
+	o.differs = slices.Grow(o.differs[:0], size)[:size]
+	if err := o.body(on.in, offset, o.differs); err != nil {
 		return 0, nil, err
 	}
-	body, ok := patch(from, delta)
+	body, ok := patch(from, o.differs)
 	if !ok {
 		return 0, nil, errMissed
 	}
@@ -396,29 +425,28 @@ func patch(from, delta []byte) (to []byte, ok bool) {
 }
 
 // body inflates what stands at an offset of a pack.
-func (o *objectReader) body(p *pack, offset int64, size int) ([]byte, error) {
-	end := int64(p.data.Len() - nameLen)
+func (o *objectReader) body(p *pack, offset int64, body []byte) error {
+	size, end := int64(len(body)), int64(p.data.Len()-nameLen)
 	// No deflated text is longer than this: see compressBound in zlib.h.
-	bound := min(int64(size)+int64(size)>>12+int64(size)>>14+64, end-offset)
+	bound := min(size+size>>12+size>>14+64, end-offset)
 	if offset <= 0 || bound <= 0 {
-		return nil, errMissed
+		return errMissed
 	}
 	o.packed = slices.Grow(o.packed[:0], int(bound))[:bound]
 	if _, err := p.data.ReadAt(o.packed, offset); err != nil {
-		return nil, errMissed
+		return errMissed
 	}
 	if err := o.inflate(o.packed); err != nil {
-		return nil, errMissed
+		return errMissed
 	}
-	body := make([]byte, size)
 	if _, err := io.ReadFull(o.zlib, body); err != nil {
-		return nil, errMissed
+		return errMissed
 	}
 	// The end has the checksum.
 	if n, err := o.zlib.Read(o.end[:]); n != 0 || !errors.Is(err, io.EOF) {
-		return nil, errMissed
+		return errMissed
 	}
-	return body, nil
+	return nil
 }
 
 // batch reads blobs.
