@@ -77,15 +77,34 @@ func (w *ObjectWriter) Flush(ctx context.Context) error {
 	if len(w.Objects) > looseLimit {
 		return w.flushPack(ctx)
 	}
-	dirs := map[string]bool{}
+	var files []*looseFile
+	defer func() {
+		for _, f := range files {
+			f.discard()
+		}
+	}()
 	for _, o := range w.Objects {
-		dir, err := w.R.writeLoose(o)
+		f, err := w.R.writeLoose(o)
 		if err != nil {
 			return err
 		}
-		if dir != "" {
-			dirs[dir] = true
+		if f != nil {
+			files = append(files, f)
 		}
+	}
+	// First all are written, then all are synced: a journaling file system brings to the disk what it
+	// has when it is asked for the first, and has nothing to do for the others.
+	for _, f := range files {
+		if err := errors.Join(f.tmp.Sync(), f.tmp.Close()); err != nil {
+			return err
+		}
+	}
+	dirs := map[string]bool{}
+	for _, f := range files {
+		if err := f.place(); err != nil {
+			return err
+		}
+		dirs[filepath.Dir(f.path)] = true
 	}
 	for dir := range dirs {
 		if err := SyncDir(dir); err != nil {
@@ -117,48 +136,61 @@ func (w *ObjectWriter) flushPack(ctx context.Context) error {
 	return err
 }
 
-// writeLoose writes a loose object as git does: into a temporary file beside
-// its place, renamed when it is whole. It says in which folder it wrote.
-func (r *Repo) writeLoose(o *plumbing.MemoryObject) (dir string, err error) {
+// looseFile is a loose object that is not in its place yet.
+type looseFile struct {
+	tmp    *os.File
+	path   string // its place
+	placed bool
+}
+
+// writeLoose writes a loose object as git does: into a temporary file beside its place, which
+// becomes the object when it is whole. It is nil where the object is there.
+func (r *Repo) writeLoose(o *plumbing.MemoryObject) (*looseFile, error) {
 	name := o.Hash().String()
-	dir = filepath.Join(r.Objects, name[:2])
-	path := filepath.Join(dir, name[2:])
-	if _, err := os.Lstat(path); err == nil {
-		return "", nil
+	dir := filepath.Join(r.Objects, name[:2])
+	f := &looseFile{path: filepath.Join(dir, name[2:])}
+	if _, err := os.Lstat(f.path); err == nil {
+		return nil, nil
 	}
-	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
+	err := os.Mkdir(dir, 0o777)
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
 	}
-	tmp, err := os.CreateTemp(dir, "tmp_obj_")
-	if err != nil {
-		return "", err
+	if f.tmp, err = os.CreateTemp(dir, "tmp_obj_"); err != nil {
+		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			tmp.Close()
-			os.Remove(tmp.Name())
-		}
-	}()
 	body, err := ReadObject(o)
+	if err == nil {
+		w := objfile.NewWriter(f.tmp)
+		if err = w.WriteHeader(o.Type(), int64(len(body))); err == nil {
+			_, err = w.Write(body)
+		}
+		err = errors.Join(err, w.Close())
+	}
 	if err != nil {
-		return "", err
+		f.discard()
+		return nil, err
 	}
-	w := objfile.NewWriter(tmp)
-	if err := w.WriteHeader(o.Type(), int64(len(body))); err != nil {
-		return "", err
+	return f, nil
+}
+
+// place makes the file the object.
+func (f *looseFile) place() error {
+	if err := os.Chmod(f.tmp.Name(), 0o444); err != nil {
+		return err
 	}
-	if _, err := w.Write(body); err != nil {
-		return "", err
+	err := os.Rename(f.tmp.Name(), f.path)
+	if _, there := os.Lstat(f.path); err != nil && there == nil { // somebody was quicker, and Windows replaces no read-only file
+		err = os.Remove(f.tmp.Name())
 	}
-	if err := errors.Join(w.Close(), tmp.Sync(), tmp.Close()); err != nil {
-		return "", err
+	f.placed = err == nil
+	return err
+}
+
+// discard removes what was not placed.
+func (f *looseFile) discard() {
+	if !f.placed {
+		f.tmp.Close()
+		os.Remove(f.tmp.Name())
 	}
-	if err := os.Chmod(tmp.Name(), 0o444); err != nil {
-		return "", err
-	}
-	err = os.Rename(tmp.Name(), path)
-	if _, there := os.Lstat(path); err != nil && there == nil { // somebody was quicker, and Windows replaces no read-only file
-		return dir, os.Remove(tmp.Name())
-	}
-	return dir, err
 }

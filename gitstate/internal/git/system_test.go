@@ -79,24 +79,21 @@ func TestOneObjectOfMany(t *testing.T) {
 	t.Parallel()
 	r := bareBones(t)
 	for n := range 20 {
-		object := func() *plumbing.MemoryObject {
-			o := new(plumbing.MemoryObject)
-			o.SetType(plumbing.BlobObject)
-			_, _ = o.Write([]byte{byte(n)})
-			return o
-		}
+		body := []byte{byte(n)}
 		start := make(chan struct{})
 		errs := make([]error, 8)
 		var wait sync.WaitGroup
 		for i := range errs {
-			wait.Go(func() { <-start; _, errs[i] = r.writeLoose(object()) })
+			w := &ObjectWriter{R: r}
+			_, _ = w.Put(plumbing.BlobObject, body)
+			wait.Go(func() { <-start; errs[i] = w.Flush(t.Context()) })
 		}
 		close(start)
 		wait.Wait()
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
 		}
-		dir := filepath.Join(r.Objects, object().Hash().String()[:2])
+		dir := filepath.Join(r.Objects, plumbing.ComputeHash(plumbing.BlobObject, body).String()[:2])
 		if left, err := filepath.Glob(filepath.Join(dir, "tmp_obj_*")); err != nil || len(left) > 0 {
 			t.Errorf("left behind: %q, %v", left, err)
 		}

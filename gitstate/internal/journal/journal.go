@@ -94,6 +94,8 @@ func (j *Journal) Append(entries []Entry, sync bool) error {
 
 // Sync makes durable what this process appended so far.
 func (j *Journal) Sync() error {
+	j.io.Lock()
+	defer j.io.Unlock()
 	f, err := os.OpenFile(filepath.Join(j.Dir, j.Name), os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // pushed and removed meanwhile
@@ -102,10 +104,21 @@ func (j *Journal) Sync() error {
 		return fmt.Errorf("syncing the journal: %w", err)
 	}
 	defer f.Close()
-	if err := errors.Join(f.Sync(), git.SyncDir(j.Dir)); err != nil {
+	if err := j.sync(f); err != nil {
 		return fmt.Errorf("syncing the journal: %w", err)
 	}
 	return nil
+}
+
+// sync brings the file to the disk, and its entry in its folder: whoever made the file may not have
+// waited for that.
+func (j *Journal) sync(f *os.File) error {
+	err := f.Sync()
+	if err == nil && !j.linked {
+		err = git.SyncDir(j.Dir)
+		j.linked = err == nil
+	}
+	return err
 }
 
 // lock keeps writers and the removal of files apart, across processes.
@@ -137,11 +150,7 @@ func (j *Journal) write(data []byte, sync bool) error {
 		defer f.Close()
 	}
 	if err == nil && sync {
-		// Whoever made the file may not have waited for the disk.
-		if err = f.Sync(); err == nil && !j.linked {
-			err = git.SyncDir(j.Dir)
-			j.linked = err == nil
-		}
+		err = j.sync(f)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the journal: %w", err)
