@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -340,7 +339,7 @@ func (s *Store) readPairs(pairs []notePair) ([]notestree.Change, error) {
 		all = append(append(all, p.old...), p.new...)
 	}
 	bodies := make([]string, len(all))
-	if err := s.repo.ReadBlobs(all, func(i int, body []byte) error { bodies[i] = string(body); return nil }); err != nil {
+	if _, err := s.repo.ReadBlobs(all, func(i int, body []byte) error { bodies[i] = string(body); return nil }); err != nil {
 		return nil, err
 	}
 	changes := make([]notestree.Change, len(pairs))
@@ -430,53 +429,47 @@ func (s *Store) noteLines(t noteReader, over map[string][]string, commit string)
 	return note.NormalLines(note.AppendLines(nil, text)), nil
 }
 
-// each hands on all notes in normal form, in the order of their commits'
-// names. The lines share memory with the note, so who keeps one clones it, and
-// the list of them is good until fn returns.
+// each hands on all notes in normal form, in any order. The lines share memory
+// with the note, so who keeps one clones it, and the list of them is good until
+// fn returns.
 func (s *Store) each(t noteReader, fn func(commit string, lines []string) error) error {
-	// The notes are read while the tree is still being walked.
-	type annotation struct {
-		commit plumbing.Hash
-		blobs  int
+	// A note has several blobs only where git would merge them.
+	type parts struct {
+		left  int
+		lines []string
 	}
-	var mu sync.Mutex
-	var found []annotation
-	names := func(want func(plumbing.Hash)) error {
-		return t.Each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
-			mu.Lock()
-			found = append(found, annotation{commit, len(blobs)})
-			mu.Unlock()
-			for _, b := range blobs {
-				want(b)
-			}
-			return nil
-		})
+	var commits, blobs []plumbing.Hash
+	several := map[plumbing.Hash]*parts{}
+	failed := func(where string, err error) error {
+		return fmt.Errorf("reading %s: %w; `git fsck` tells more, and a clone or the remote has a copy", where, err)
 	}
-	n, of, left := 0, annotation{}, 0
-	var lines []string
-	err := s.repo.StreamBlobs(names, func(_ int, body []byte) error {
-		if left == 0 {
-			mu.Lock()
-			of = found[n]
-			mu.Unlock()
-			n, left, lines = n+1, of.blobs, lines[:0]
+	err := t.Each(func(commit plumbing.Hash, of []plumbing.Hash) error {
+		for _, b := range of {
+			commits, blobs = append(commits, commit), append(blobs, b)
 		}
-		lines = note.AppendLines(lines, string(body))
-		if left--; left > 0 {
-			return nil
+		if len(of) > 1 {
+			several[commit] = &parts{left: len(of)}
 		}
-		return fn(of.commit.String(), note.NormalLines(lines))
-	})
-	if err == nil {
 		return nil
+	})
+	if err != nil {
+		return failed(s.ref, err)
 	}
-	where := s.ref
-	mu.Lock()
-	if left > 0 {
-		where += ", the note of " + note.Short(of.commit.String())
-	} else if n < len(found) {
-		where += ", the note of " + note.Short(found[n].commit.String())
+	var lines []string
+	at, err := s.repo.ReadBlobs(blobs, func(i int, body []byte) error {
+		lines = note.AppendLines(lines[:0], string(body))
+		of := lines
+		if p := several[commits[i]]; p != nil {
+			p.lines = append(p.lines, lines...)
+			if p.left--; p.left > 0 {
+				return nil
+			}
+			of = p.lines
+		}
+		return fn(commits[i].String(), note.NormalLines(of))
+	})
+	if err != nil {
+		return failed(s.ref+", the note of "+note.Short(commits[at].String()), err)
 	}
-	mu.Unlock()
-	return fmt.Errorf("reading %s: %w; `git fsck` tells more, and a clone or the remote has a copy", where, err)
+	return nil
 }

@@ -3,7 +3,6 @@ package git
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -163,69 +162,29 @@ func (r *Repo) ask(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
 	return body, err
 }
 
-// ReadBlobs reads many blobs, in order.
-func (r *Repo) ReadBlobs(hashes []plumbing.Hash, got func(i int, body []byte) error) error {
-	if len(hashes) == 0 {
-		return nil
-	}
+// ReadBlobs reads many blobs, in any order. Of an error it says which one failed.
+func (r *Repo) ReadBlobs(hashes []plumbing.Hash, got func(i int, body []byte) error) (failed int, err error) {
 	if len(hashes) < 8 {
 		for i, h := range hashes {
 			body, err := r.Read(h, plumbing.BlobObject)
+			if err == nil {
+				err = got(i, body)
+			}
 			if err != nil {
-				return err
-			}
-			if err := got(i, body); err != nil {
-				return err
+				return i, err
 			}
 		}
-		return nil
+		return 0, nil
 	}
-	return r.StreamBlobs(func(want func(plumbing.Hash)) error {
-		for _, h := range hashes {
-			want(h)
-		}
-		return nil
-	}, got)
-}
-
-// A batch of blobs is read at once, and handed on in order.
-type batch struct {
-	names  []plumbing.Hash
-	bodies [][]byte // nil where git has to be asked
-	done   chan struct{}
-}
-
-const (
-	batchOf = 32
-	batches = 16 // that are read ahead
-)
-
-// StreamBlobs is ReadBlobs while the names are still being found: names runs in
-// a goroutine of its own and calls want for each. It ends before StreamBlobs
-// returns.
-func (r *Repo) StreamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (err error) {
 	queue, work := make(chan *batch, batches), make(chan *batch, batches)
-	named := make(chan error, 1)
 	var over atomic.Bool
 	go func() {
-		next := &batch{}
-		send := func() {
-			next.done = make(chan struct{})
-			queue <- next
-			work <- next
-			next = &batch{}
-		}
-		err := names(func(h plumbing.Hash) {
-			if next.names = append(next.names, h); len(next.names) == batchOf {
-				send()
-			}
+		r.objects().inOrder(hashes, func(b *batch) {
+			queue <- b
+			work <- b
 		})
-		if len(next.names) > 0 {
-			send()
-		}
 		close(queue)
 		close(work)
-		named <- err
 	}()
 	for range min(2, runtime.NumCPU()) {
 		go func() {
@@ -239,29 +198,28 @@ func (r *Repo) StreamBlobs(names func(want func(plumbing.Hash)) error, got func(
 			}
 		}()
 	}
-	i := 0
 	for b := range queue {
 		<-b.done
-		for k, h := range b.names {
+		for k, w := range b.wanted {
 			if err != nil {
-				break // so that names ends
+				break // so that all that was begun ends
 			}
 			body := b.bodies[k]
 			if body == nil {
-				if body, err = r.ask(h, plumbing.BlobObject); err != nil {
-					err = fmt.Errorf("blob %s: %w", h, err)
+				if body, err = r.ask(w.name, plumbing.BlobObject); err != nil {
+					err = fmt.Errorf("blob %s: %w", w.name, err)
 				}
 			}
 			if err == nil {
-				err = got(i, body)
+				err = got(w.i, body)
 			}
-			i++
+			failed = w.i
 		}
 		if err != nil {
 			over.Store(true)
 		}
 	}
-	return cmp.Or(err, <-named)
+	return failed, err
 }
 
 // Commit reads a commit by name; a name that is not there is ErrMissing.

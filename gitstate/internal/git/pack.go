@@ -2,6 +2,7 @@ package git
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha1"
 	"encoding/binary"
 	"errors"
@@ -39,6 +40,7 @@ type store struct {
 // pack is a pack and its index. They stay mapped until nobody has them: who reads may not
 // know that the repository was closed.
 type pack struct {
+	number      int // in the store
 	index, data *mmap.ReaderAt
 	fanout      [256]uint32
 }
@@ -82,6 +84,7 @@ func (s *store) add(dir string, depth int) {
 	found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "pack", "pack-*.idx"))
 	for _, name := range found {
 		if p := openPack(name); p != nil {
+			p.number = len(s.packs)
 			s.packs = append(s.packs, p)
 		}
 	}
@@ -205,18 +208,26 @@ func named(kind plumbing.ObjectType, body []byte, h plumbing.Hash) bool {
 }
 
 func (o *objectReader) find(h plumbing.Hash) (plumbing.ObjectType, []byte, error) {
+	if p := o.place(h); p.in != nil {
+		return o.at(p.in, p.at, 0)
+	}
+	return o.loose(h)
+}
+
+// place is where a pack has an object, the zero one if none has it.
+func (o *objectReader) place(h plumbing.Hash) place {
 	if o.pack != nil {
 		if at, found := o.pack.find(h); found {
-			return o.at(o.pack, at, 0)
+			return place{o.pack, at}
 		}
 	}
 	for _, p := range o.store.packs {
 		if at, found := p.find(h); found {
 			o.pack = p
-			return o.at(p, at, 0)
+			return place{p, at}
 		}
 	}
-	return o.loose(h)
+	return place{}
 }
 
 // loose reads a file as git-hash-object(1) writes it.
@@ -421,12 +432,72 @@ func (o *objectReader) body(p *pack, offset int64, size int) ([]byte, error) {
 	return body, nil
 }
 
-// batch reads blobs.
+// A batch of blobs is read at once.
+type batch struct {
+	wanted []wanted
+	bodies [][]byte // nil where git has to be asked
+	done   chan struct{}
+}
+
+// wanted is a blob that somebody asked for as the i-th.
+type wanted struct {
+	i    int
+	name plumbing.Hash
+	at   place // the zero one if it is in no pack
+}
+
+const (
+	batchOf     = 32
+	mostBatched = 4 * batchOf
+	batches     = 16 // that are read ahead
+)
+
+// inOrder hands on blobs in batches, as they stand in the packs: what a delta is on stands shortly
+// before it, as a rule, so that it was just read. Hence also no batch begins with a delta, if it can.
+func (s *store) inOrder(hashes []plumbing.Hash, send func(*batch)) {
+	all := make([]wanted, len(hashes))
+	o := &objectReader{store: s}
+	for i, h := range hashes {
+		all[i] = wanted{i, h, o.place(h)}
+	}
+	slices.SortStableFunc(all, func(a, b wanted) int {
+		return cmp.Or(a.at.in.order()-b.at.in.order(), cmp.Compare(a.at.at, b.at.at))
+	})
+	for len(all) > 0 {
+		n := min(batchOf, len(all))
+		for n < min(mostBatched, len(all)) && all[n].at.isDelta() {
+			n++
+		}
+		send(&batch{wanted: all[:n:n], bodies: make([][]byte, n), done: make(chan struct{})})
+		all = all[n:]
+	}
+}
+
+func (p *pack) order() int {
+	if p == nil {
+		return -1
+	}
+	return p.number
+}
+
+func (p place) isDelta() bool {
+	var head [1]byte
+	if p.in == nil {
+		return false
+	}
+	_, err := p.in.data.ReadAt(head[:], p.at)
+	kind := plumbing.ObjectType(head[0] >> 4 & 7)
+	return err == nil && (kind == plumbing.OFSDeltaObject || kind == plumbing.REFDeltaObject)
+}
+
 func (o *objectReader) batch(b *batch) {
-	b.bodies = make([][]byte, len(b.names))
-	for i, h := range b.names {
-		if t, body, err := o.read(h); err == nil && t == plumbing.BlobObject {
-			b.bodies[i] = body
+	for k, w := range b.wanted {
+		find := o.loose
+		if w.at.in != nil {
+			find = func(plumbing.Hash) (plumbing.ObjectType, []byte, error) { return o.at(w.at.in, w.at.at, 0) }
+		}
+		if t, body, err := find(w.name); err == nil && t == plumbing.BlobObject && named(t, body, w.name) {
+			b.bodies[k] = body
 		}
 	}
 }
