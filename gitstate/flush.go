@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -145,15 +146,11 @@ func (of part) setMark(tree plumbing.Hash, mark string) {
 func (s *Store) missing(t noteReader, lines map[plumbing.Hash][]string) ([]notestree.Change, error) {
 	var changes []notestree.Change
 	for commit, add := range lines {
-		blobs, err := t.Get(commit)
+		old, err := s.noteLines(t, nil, commit.String())
 		if err != nil {
-			return nil, &note.RecordError{Commit: commit.String(), Err: err}
+			return nil, err
 		}
-		text, err := s.text(blobs)
-		if err != nil {
-			return nil, &note.RecordError{Commit: commit.String(), Err: err}
-		}
-		c := notestree.Change{Commit: commit.String(), Old: note.NormalLines(note.AppendLines(nil, text))}
+		c := notestree.Change{Commit: commit.String(), Old: old}
 		c.New = note.NormalLines(append(slices.Clone(c.Old), add...))
 		if !slices.Equal(c.Old, c.New) {
 			changes = append(changes, c)
@@ -251,7 +248,7 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 	}
 	if len(changes) > 0 {
 		w := &git.ObjectWriter{R: s.repo}
-		if err := setNotes(t, w, changes); err != nil {
+		if err := s.setNotes(t, w, changes); err != nil {
 			return err
 		}
 		h, err := s.commitTree(ctx, of.ref, t, w, summary(changes), tip)
@@ -267,7 +264,7 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 	return nil
 }
 
-func setNotes(t *notestree.Tree, w *git.ObjectWriter, changes []notestree.Change) error {
+func (s *Store) setNotes(t *notestree.Tree, w *git.ObjectWriter, changes []notestree.Change) error {
 	for _, c := range changes {
 		blob, err := w.Put(plumbing.BlobObject, []byte(note.JoinLines(c.New)))
 		if err != nil {
@@ -276,8 +273,41 @@ func setNotes(t *notestree.Tree, w *git.ObjectWriter, changes []notestree.Change
 		if err := t.Set(plumbing.NewHash(c.Commit), blob); err != nil {
 			return &note.RecordError{Commit: c.Commit, Err: err}
 		}
+		s.long.put([]plumbing.Hash{blob}, c.New)
 	}
 	return nil
+}
+
+// longNotes are the lines of a few notes that were read or written last, in normal form: the note of a run of
+// many stacks is looked at again with each of its records. Nobody changes them.
+type longNotes struct {
+	mu   sync.Mutex
+	last [4]struct {
+		blob  plumbing.Hash
+		lines []string
+	}
+	next int
+}
+
+func (n *longNotes) get(blobs []plumbing.Hash) (lines []string, is bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.last {
+		if len(blobs) == 1 && l.blob == blobs[0] && len(l.lines) > 0 {
+			return slices.Clip(l.lines), true
+		}
+	}
+	return nil, false
+}
+
+func (n *longNotes) put(blobs []plumbing.Hash, lines []string) {
+	if _, has := n.get(blobs); has || len(blobs) != 1 || len(lines) < 100 || len(lines) > manyLines {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last[n.next].blob, n.last[n.next].lines = blobs[0], lines
+	n.next = (n.next + 1) % len(n.last)
 }
 
 // grew says that a commit of ours has all lines of the one that it stands on: to read both again would

@@ -334,19 +334,32 @@ type notePair struct {
 }
 
 func (s *Store) readPairs(pairs []notePair) ([]notestree.Change, error) {
+	type side struct {
+		blobs []plumbing.Hash
+		lines *[]string
+	}
+	var unread []side
 	var all []plumbing.Hash
-	for _, p := range pairs {
-		all = append(append(all, p.old...), p.new...)
+	changes := make([]notestree.Change, len(pairs))
+	for i, p := range pairs {
+		c := &changes[i]
+		c.Commit = p.commit
+		for _, of := range []side{{p.old, &c.Old}, {p.new, &c.New}} {
+			lines, is := s.long.get(of.blobs)
+			if *of.lines = lines; !is {
+				unread, all = append(unread, of), append(all, of.blobs...)
+			}
+		}
 	}
 	bodies := make([]string, len(all))
 	if _, err := s.repo.ReadBlobs(all, func(i int, body []byte) error { bodies[i] = string(body); return nil }); err != nil {
 		return nil, err
 	}
-	changes := make([]notestree.Change, len(pairs))
-	for i, p := range pairs {
-		o, n := len(p.old), len(p.new)
-		changes[i] = notestree.Change{Commit: p.commit, Old: note.NormalLines(splitTexts(bodies[:o])), New: note.NormalLines(splitTexts(bodies[o : o+n]))}
-		bodies = bodies[o+n:]
+	for _, of := range unread {
+		n := len(of.blobs)
+		*of.lines = note.NormalLines(splitTexts(bodies[:n]))
+		s.long.put(of.blobs, *of.lines)
+		bodies = bodies[n:]
 	}
 	return changes, nil
 }
@@ -422,11 +435,16 @@ func (s *Store) noteLines(t noteReader, over map[string][]string, commit string)
 	if err != nil {
 		return nil, &note.RecordError{Commit: commit, Err: err}
 	}
+	if lines, is := s.long.get(blobs); is {
+		return lines, nil
+	}
 	text, err := s.text(blobs)
 	if err != nil {
 		return nil, &note.RecordError{Commit: commit, Err: err}
 	}
-	return note.NormalLines(note.AppendLines(nil, text)), nil
+	lines := note.NormalLines(note.AppendLines(nil, text))
+	s.long.put(blobs, lines)
+	return lines, nil
 }
 
 // each hands on all notes in normal form, in any order. The lines share memory
