@@ -145,15 +145,11 @@ func (of part) setMark(tree plumbing.Hash, mark string) {
 func (s *Store) missing(t noteReader, lines map[plumbing.Hash][]string) ([]notestree.Change, error) {
 	var changes []notestree.Change
 	for commit, add := range lines {
-		blobs, err := t.Get(commit)
+		old, err := s.noteLines(t, nil, commit.String())
 		if err != nil {
-			return nil, &note.RecordError{Commit: commit.String(), Err: err}
+			return nil, err
 		}
-		text, err := s.text(blobs)
-		if err != nil {
-			return nil, &note.RecordError{Commit: commit.String(), Err: err}
-		}
-		c := notestree.Change{Commit: commit.String(), Old: note.NormalLines(note.AppendLines(nil, text))}
+		c := notestree.Change{Commit: commit.String(), Old: old}
 		c.New = note.NormalLines(append(slices.Clone(c.Old), add...))
 		if !slices.Equal(c.Old, c.New) {
 			changes = append(changes, c)
@@ -251,7 +247,7 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 	}
 	if len(changes) > 0 {
 		w := &git.ObjectWriter{R: s.repo}
-		if err := setNotes(t, w, changes); err != nil {
+		if err := s.setNotes(t, w, changes); err != nil {
 			return err
 		}
 		h, err := s.commitTree(ctx, of.ref, t, w, summary(changes), tip)
@@ -267,7 +263,7 @@ func (s *Store) flushPart(ctx context.Context, of part) error {
 	return nil
 }
 
-func setNotes(t *notestree.Tree, w *git.ObjectWriter, changes []notestree.Change) error {
+func (s *Store) setNotes(t *notestree.Tree, w *git.ObjectWriter, changes []notestree.Change) error {
 	for _, c := range changes {
 		blob, err := w.Put(plumbing.BlobObject, []byte(note.JoinLines(c.New)))
 		if err != nil {
@@ -276,6 +272,7 @@ func setNotes(t *notestree.Tree, w *git.ObjectWriter, changes []notestree.Change
 		if err := t.Set(plumbing.NewHash(c.Commit), blob); err != nil {
 			return &note.RecordError{Commit: c.Commit, Err: err}
 		}
+		s.long.put([]plumbing.Hash{blob}, c.New)
 	}
 	return nil
 }

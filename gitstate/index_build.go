@@ -1,16 +1,10 @@
 package gitstate
 
 import (
-	"cmp"
-	"fmt"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-	"unsafe"
-
-	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
 	"github.com/tmnotes/tmnotes/gitstate/note"
@@ -332,51 +326,6 @@ func (s *buildSlot) lastOK(out *slot) {
 	}
 }
 
-// changes are the notes that differ between two trees.
-func (s *Store) changes(a, b plumbing.Hash) ([]notestree.Change, error) {
-	var pairs []notePair
-	err := notestree.DiffTrees(s.repo.Read, a, b, func(commit plumbing.Hash, old, new []plumbing.Hash) error {
-		pairs = append(pairs, notePair{commit.String(), slices.Clone(old), slices.Clone(new)})
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return s.readPairs(pairs)
-}
-
-// notePair is the blobs of a note before and after.
-type notePair struct {
-	commit   string
-	old, new []plumbing.Hash
-}
-
-func (s *Store) readPairs(pairs []notePair) ([]notestree.Change, error) {
-	var all []plumbing.Hash
-	for _, p := range pairs {
-		all = append(append(all, p.old...), p.new...)
-	}
-	bodies := make([]string, len(all))
-	if err := s.repo.ReadBlobs(all, func(i int, body []byte) error { bodies[i] = string(body); return nil }); err != nil {
-		return nil, err
-	}
-	changes := make([]notestree.Change, len(pairs))
-	for i, p := range pairs {
-		o, n := len(p.old), len(p.new)
-		changes[i] = notestree.Change{Commit: p.commit, Old: note.NormalLines(splitTexts(bodies[:o])), New: note.NormalLines(splitTexts(bodies[o : o+n]))}
-		bodies = bodies[o+n:]
-	}
-	return changes, nil
-}
-
-func splitTexts(texts []string) []string {
-	var lines []string
-	for _, t := range texts {
-		lines = note.AppendLines(lines, t)
-	}
-	return lines
-}
-
 // rebuild reads every note; overlay replaces some of them.
 func (s *Store) rebuild(t noteReader, tree trees, overlay []notestree.Change, by *trust) (*index, error) {
 	return s.build(newBuilder(by), t, tree, overlay)
@@ -415,85 +364,4 @@ func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.
 		lines, err := s.noteLines(t, over, commit)
 		return b.by.effective(commit, lines), err
 	})
-}
-
-// eachOver is each, with some notes in the place of those that are there.
-func (s *Store) eachOver(t noteReader, over map[string][]string, fn func(commit string, lines []string) error) error {
-	err := s.each(t, func(commit string, lines []string) error {
-		if _, ok := over[commit]; ok {
-			return nil
-		}
-		return fn(commit, lines)
-	})
-	for commit, lines := range over {
-		err = cmp.Or(err, fn(commit, lines))
-	}
-	return err
-}
-
-// noteLines is one of them, in normal form.
-func (s *Store) noteLines(t noteReader, over map[string][]string, commit string) ([]string, error) {
-	if lines, ok := over[commit]; ok {
-		return lines, nil
-	}
-	blobs, err := t.Get(plumbing.NewHash(commit))
-	if err != nil {
-		return nil, &note.RecordError{Commit: commit, Err: err}
-	}
-	text, err := s.text(blobs)
-	if err != nil {
-		return nil, &note.RecordError{Commit: commit, Err: err}
-	}
-	return note.NormalLines(note.AppendLines(nil, text)), nil
-}
-
-// each hands on all notes in normal form, in the order of their commits'
-// names. The lines share memory with the note, so who keeps one clones it, and
-// the list of them is good until fn returns.
-func (s *Store) each(t noteReader, fn func(commit string, lines []string) error) error {
-	// The notes are read while the tree is still being walked.
-	type annotation struct {
-		commit plumbing.Hash
-		blobs  int
-	}
-	var mu sync.Mutex
-	var found []annotation
-	names := func(want func(plumbing.Hash)) error {
-		return t.Each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
-			mu.Lock()
-			found = append(found, annotation{commit, len(blobs)})
-			mu.Unlock()
-			for _, b := range blobs {
-				want(b)
-			}
-			return nil
-		})
-	}
-	n, of, left := 0, annotation{}, 0
-	var lines []string
-	err := s.repo.StreamBlobs(names, func(_ int, body []byte) error {
-		if left == 0 {
-			mu.Lock()
-			of = found[n]
-			mu.Unlock()
-			n, left, lines = n+1, of.blobs, lines[:0]
-		}
-		lines = note.AppendLines(lines, unsafe.String(unsafe.SliceData(body), len(body))) // nobody changes it
-		if left--; left > 0 {
-			return nil
-		}
-		return fn(of.commit.String(), note.NormalLines(lines))
-	})
-	if err == nil {
-		return nil
-	}
-	where := s.ref
-	mu.Lock()
-	if left > 0 {
-		where += ", the note of " + note.Short(of.commit.String())
-	} else if n < len(found) {
-		where += ", the note of " + note.Short(found[n].commit.String())
-	}
-	mu.Unlock()
-	return fmt.Errorf("reading %s: %w; `git fsck` tells more, and a clone or the remote has a copy", where, err)
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -237,32 +239,61 @@ func (s *Store) indexPath() string {
 	return filepath.Join(s.private, "index-"+s.refName())
 }
 
-// index is the index of a notes tree: the saved one, led on to this tree by
-// what changed, or a new one.
+// index is the index of a notes tree: the last one or the saved one, led on to
+// this tree by what changed, or a new one. It may be somebody else's, too, and
+// is cloned before it is changed.
 func (s *Store) index(t noteReader, tree trees, by *trust) (*index, error) {
-	x, err := loadIndex(s.indexPath(), by)
+	s.mu.Lock()
+	x := s.last
+	s.mu.Unlock()
+	var err error
+	if x == nil || x.by != by {
+		if x, err = loadIndex(s.indexPath(), by); err == nil {
+			s.mu.Lock()
+			s.last = x
+			s.mu.Unlock()
+		}
+	}
 	if err == nil && x.tree == tree {
 		return x, nil
 	}
 	if err == nil {
 		changes, err := s.changesOf(x.tree, tree)
-		if err == nil && x.apply(changes) {
+		if x = x.clone(); err == nil && x.apply(changes) {
 			x.tree = tree
-			s.saveIndex(x)
-			return x, nil
+			return s.keepIndex(x), nil
 		}
 	}
 	if x, err = s.rebuild(t, tree, nil, by); err != nil {
 		return nil, err
 	}
-	s.saveIndex(x)
-	return x, nil
+	return s.keepIndex(x), nil
 }
 
-// saveIndex saves an index, unless lines count in it because this process wrote them: to another one
-// they are not signed yet.
-func (s *Store) saveIndex(x *index) {
-	if s.readOnly == nil && !x.by.isPassing() {
+// keepIndex keeps an index and saves it, unless lines count in it because this process wrote them: to another
+// one they are not signed yet.
+func (s *Store) keepIndex(x *index) *index {
+	if x.by.isPassing() {
+		return x
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.last
+	s.last = x
+	if s.readOnly == nil && (was == nil || was.tree != x.tree || was.by != x.by) {
 		_ = x.save(s.indexPath()) // without it the next command takes longer, no more
 	}
+	return x
+}
+
+// clone is a copy that can be changed.
+func (x *index) clone() *index {
+	c := *x
+	c.slots, c.uncounted = make(map[slotKey]*slot, len(x.slots)), maps.Clone(x.uncounted)
+	for k, s := range x.slots {
+		of := *s
+		of.heads, of.paths = slices.Clone(s.heads), slices.Clip(s.paths)
+		c.slots[k] = &of
+	}
+	return &c
 }

@@ -94,6 +94,7 @@ func TestLegInterrupted(t *testing.T) {
 	noError(t, s.Flush(ctx))
 	checkStore(t, s) // the index is what a reading of all notes gives
 	noError(t, os.Remove(s.indexPath()))
+	s.last = nil
 	want("/f", note.Interrupted)
 	want("/h", note.Running)
 }

@@ -75,6 +75,8 @@ type Store struct {
 	tally *tally                          // what was counted last
 	known map[string]plumbing.Hash        // by remote: the newest notes that were seen or put there
 	grown map[plumbing.Hash]plumbing.Hash // by commit of a flush of this process: the one before
+	long  longNotes
+	last  *index // that was made or read last, which is not changed any more
 
 	networkTimeout time.Duration
 	lagPatience    time.Duration
@@ -351,9 +353,11 @@ func (s *Store) State(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(overlay) > 0 && !x.apply(overlay) {
-		if x, err = s.rebuild(t, tree, overlay, by); err != nil {
-			return nil, err
+	if len(overlay) > 0 {
+		if x = x.clone(); !x.apply(overlay) {
+			if x, err = s.rebuild(t, tree, overlay, by); err != nil {
+				return nil, err
+			}
 		}
 	}
 	by.save()

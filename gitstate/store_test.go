@@ -297,6 +297,7 @@ func TestInterrupted(t *testing.T) {
 	want("/job", note.Interrupted)
 	checkStore(t, s)
 	noError(t, os.Remove(s.indexPath()))
+	s.last = nil
 	want("/job", note.Interrupted)
 }
 

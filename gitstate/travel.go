@@ -419,7 +419,7 @@ func (s *Store) union(tree plumbing.Hash, sources []plumbing.Hash) (*notestree.T
 		}
 	}
 	slices.SortFunc(out, func(a, b notestree.Change) int { return strings.Compare(a.Commit, b.Commit) })
-	return t, w, out, setNotes(t, w, out)
+	return t, w, out, s.setNotes(t, w, out)
 }
 
 // takenAway counts the lines that a writer other than tmnotes removed between

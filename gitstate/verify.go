@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +78,7 @@ func (s *Store) Verify(ctx context.Context, commits ...string) ([]VerifiedRun, e
 	if err != nil {
 		return nil, err
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(200))
 	runs := []VerifiedRun{}
 	take := func(of []VerifiedRun) { runs = append(runs, of...) }
 	err = s.notes(func(t noteReader, over map[string][]string) error {
@@ -109,8 +111,9 @@ func verifiedRuns(j *reading) []VerifiedRun {
 	of := func(r *note.Record) *VerifiedRun {
 		v := runs[r.Run]
 		if v == nil {
-			v = &VerifiedRun{Commit: j.commit, Run: r.Run, At: r.At, Signers: []string{}, Keys: []string{}, Bad: []string{}}
-			runs[r.Run] = v
+			// Its texts are clones: they share memory with the whole note.
+			v = &VerifiedRun{Commit: j.commit, Run: strings.Clone(r.Run), At: r.At, Signers: []string{}, Keys: []string{}, Bad: []string{}}
+			runs[v.Run] = v
 		}
 		if r.At.Before(v.At) {
 			v.At = r.At
@@ -124,7 +127,7 @@ func verifiedRuns(j *reading) []VerifiedRun {
 		}
 		v := of(r)
 		if r.Event == note.Started {
-			v.By = cmp.Or(v.By, r.By)
+			v.By = cmp.Or(v.By, strings.Clone(r.By))
 		}
 		if r.Status.Open() {
 			continue
@@ -143,7 +146,7 @@ func verifiedRuns(j *reading) []VerifiedRun {
 		}
 		v := of(&sg.Record)
 		v.Missing += sg.Missing
-		v.Keys = addNew(v.Keys, sg.Key)
+		v.Keys = addNew(v.Keys, strings.Clone(sg.Key))
 		if sg.Bad == nil {
 			v.Signers = addNew(v.Signers, sg.Principal)
 		} else {

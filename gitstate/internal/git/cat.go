@@ -3,7 +3,6 @@ package git
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,10 +10,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -161,107 +158,6 @@ func (r *Repo) ask(h plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
 		err = fmt.Errorf("it is a %v", t)
 	}
 	return body, err
-}
-
-// ReadBlobs reads many blobs, in order.
-func (r *Repo) ReadBlobs(hashes []plumbing.Hash, got func(i int, body []byte) error) error {
-	if len(hashes) == 0 {
-		return nil
-	}
-	if len(hashes) < 8 {
-		for i, h := range hashes {
-			body, err := r.Read(h, plumbing.BlobObject)
-			if err != nil {
-				return err
-			}
-			if err := got(i, body); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return r.StreamBlobs(func(want func(plumbing.Hash)) error {
-		for _, h := range hashes {
-			want(h)
-		}
-		return nil
-	}, got)
-}
-
-// A batch of blobs is read at once, and handed on in order.
-type batch struct {
-	names  []plumbing.Hash
-	bodies [][]byte // nil where git has to be asked
-	done   chan struct{}
-}
-
-const (
-	batchOf = 32
-	batches = 16 // that are read ahead
-)
-
-// StreamBlobs is ReadBlobs while the names are still being found: names runs in
-// a goroutine of its own and calls want for each. It ends before StreamBlobs
-// returns.
-func (r *Repo) StreamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (err error) {
-	queue, work := make(chan *batch, batches), make(chan *batch, batches)
-	named := make(chan error, 1)
-	var over atomic.Bool
-	go func() {
-		next := &batch{}
-		send := func() {
-			next.done = make(chan struct{})
-			queue <- next
-			work <- next
-			next = &batch{}
-		}
-		err := names(func(h plumbing.Hash) {
-			if next.names = append(next.names, h); len(next.names) == batchOf {
-				send()
-			}
-		})
-		if len(next.names) > 0 {
-			send()
-		}
-		close(queue)
-		close(work)
-		named <- err
-	}()
-	for range min(2, runtime.NumCPU()) {
-		go func() {
-			o := r.reader()
-			defer r.readers.Put(o)
-			for b := range work {
-				if !over.Load() {
-					o.batch(b)
-				}
-				close(b.done)
-			}
-		}()
-	}
-	i := 0
-	for b := range queue {
-		<-b.done
-		for k, h := range b.names {
-			if err != nil {
-				break // so that names ends
-			}
-			body := b.bodies[k]
-			if body == nil {
-				if body, err = r.ask(h, plumbing.BlobObject); err != nil {
-					err = fmt.Errorf("blob %s: %w", h, err)
-				}
-			}
-			if err == nil {
-				err = got(i, body)
-			}
-			i++
-		}
-		if err != nil {
-			over.Store(true)
-		}
-	}
-	return cmp.Or(err, <-named)
 }
 
 // Commit reads a commit by name; a name that is not there is ErrMissing.

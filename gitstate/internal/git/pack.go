@@ -38,6 +38,7 @@ type store struct {
 // pack is a pack and its index. They stay mapped until nobody has them: who reads may not
 // know that the repository was closed.
 type pack struct {
+	number      int // in the store
 	index, data *mmap.ReaderAt
 	fanout      [256]uint32
 	read        map[int64]whole // what was read, by its offset: others may be told as what differs from it
@@ -82,6 +83,7 @@ func (s *store) add(dir string, depth int) {
 	found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "pack", "pack-*.idx"))
 	for _, name := range found {
 		if p := openPack(name); p != nil {
+			p.number = len(s.packs)
 			s.packs = append(s.packs, p)
 		}
 	}
@@ -228,18 +230,26 @@ func (o *objectReader) named(kind plumbing.ObjectType, body []byte, h plumbing.H
 }
 
 func (o *objectReader) find(h plumbing.Hash) (plumbing.ObjectType, []byte, error) {
+	if p := o.place(h); p.in != nil {
+		return o.at(p.in, p.at, 0)
+	}
+	return o.loose(h)
+}
+
+// place is where a pack has an object, the zero one if none has it.
+func (o *objectReader) place(h plumbing.Hash) place {
 	if o.pack != nil {
 		if at, found := o.pack.find(h); found {
-			return o.at(o.pack, at, 0)
+			return place{o.pack, at}
 		}
 	}
 	for _, p := range o.store.packs {
 		if at, found := p.find(h); found {
 			o.pack = p
-			return o.at(p, at, 0)
+			return place{p, at}
 		}
 	}
-	return o.loose(h)
+	return place{}
 }
 
 // loose reads a file as git-hash-object(1) writes it.
@@ -447,22 +457,4 @@ func (o *objectReader) body(p *pack, offset int64, body []byte) error {
 		return errMissed
 	}
 	return nil
-}
-
-// batch reads blobs.
-func (o *objectReader) batch(b *batch) {
-	b.bodies = make([][]byte, len(b.names))
-	for i, h := range b.names {
-		if t, body, err := o.read(h); err == nil && t == plumbing.BlobObject {
-			b.bodies[i] = body
-		}
-	}
-}
-
-// reader is one that nobody else uses; who is done with it gives it back to r.readers.
-func (r *Repo) reader() *objectReader {
-	if o, ok := r.readers.Get().(*objectReader); ok {
-		return o
-	}
-	return &objectReader{store: r.objects()}
 }
