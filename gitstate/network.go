@@ -177,6 +177,8 @@ func (s *Store) pushArgs(remote string) []string {
 	if slices.Contains(s.repo.Mirrors, remote) {
 		args = append(args, "-c", "remote."+remote+".mirror=false")
 	}
+	// Beside the user's own: what it pushes there it then notes down here.
+	args = append(args, "-c", "remote."+remote+".fetch=+"+s.ref+":"+s.tracking(remote))
 	args = append(args, "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no")
 	switch strings.ToLower(s.repo.Setting("push.gpgSign")) {
 	case "true", "yes", "on", "1":
