@@ -124,6 +124,11 @@ func TestPushesInTheWay(t *testing.T) {
 			if tr := push(t, s); !tr.Pushed || tr.Spooled {
 				t.Errorf("%+v", tr)
 			}
+			// git has noted it down, unless it pushed to a URL.
+			moved := repo.Git("reflog", "-1", "--format=%H %gs", s.tracking("origin"))
+			if by := strings.Contains(moved, "update by push"); !strings.HasPrefix(moved, repo.InRemote("rev-parse", s.ref)) || by == (name == "a second push URL") {
+				t.Errorf("the tracking ref: %s", moved)
+			}
 			c := claimer(t, s, head, "R1", time.Minute)
 			if held, by := take(t, c, "/a"); !held[0] {
 				t.Errorf("held by %v", by)

@@ -116,22 +116,25 @@ func (w *Writer) Fresh(ctx context.Context, last *State) (*State, error) {
 // othersWrote changes when others record something, and when the notes do.
 func (w *Writer) othersWrote() (string, error) {
 	ref, err := os.ReadFile(w.store.repo.RefPath(w.store.ref)) // to read what it names takes longer than all of this
-	seen := string(ref)
+	seen := ref
 	if err != nil { // it is packed, or there is none
 		tip, err := w.store.repo.Resolve(w.store.ref)
 		if err != nil {
 			return "", err
 		}
-		seen = tip.String()
+		seen = []byte(tip.String())
 	}
 	files, err := os.ReadDir(w.file.Dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
 	for _, f := range files {
-		if info, err := f.Info(); err == nil && f.Name() != w.file.Name {
-			seen += fmt.Sprintf(" %s %d", f.Name(), info.Size())
+		if f.Name() == w.file.Name {
+			continue
+		}
+		if info, err := f.Info(); err == nil {
+			seen = fmt.Appendf(seen, " %s %d", f.Name(), info.Size())
 		}
 	}
-	return seen, nil
+	return string(seen), nil
 }

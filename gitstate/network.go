@@ -177,6 +177,10 @@ func (s *Store) pushArgs(remote string) []string {
 	if slices.Contains(s.repo.Mirrors, remote) {
 		args = append(args, "-c", "remote."+remote+".mirror=false")
 	}
+	// Beside the user's own: what it pushes there it then notes down here, also in the ref's log.
+	if !strings.Contains(remote, "=") { // which would end the key
+		args = append(args, "-c", "remote."+remote+".fetch=+"+s.ref+":"+s.tracking(remote), "-c", "core.logAllRefUpdates=always")
+	}
 	args = append(args, "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no")
 	switch strings.ToLower(s.repo.Setting("push.gpgSign")) {
 	case "true", "yes", "on", "1":

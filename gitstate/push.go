@@ -168,8 +168,11 @@ func (s *Store) pushOnce(ctx context.Context, remote string, tips remoteTips, te
 		}
 		pushed = true
 		s.nowKnown(remote, squashed)
-		if err := s.repo.SetRef(ctx, s.tracking(remote), "tmnotes: push", squashed, tips.main); err != nil && !errors.Is(err, git.ErrMoved) {
-			return pushed, err
+		// git has moved it, but where it pushed to a URL.
+		if at, err := s.repo.Resolve(s.tracking(remote)); err != nil || at != squashed {
+			if err := s.repo.SetRef(ctx, s.tracking(remote), "tmnotes: push", squashed, tips.main); err != nil && !errors.Is(err, git.ErrMoved) {
+				return pushed, err
+			}
 		}
 	}
 	// The local ref takes the shape that all others see. If a foreign writer

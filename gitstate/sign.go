@@ -297,6 +297,9 @@ func complaint(stderr string, err error) error {
 // TrySign makes a signature and throws it away, where commits or records are signed: what
 // cannot sign says so before anything is executed.
 func (s *Store) TrySign(ctx context.Context) error {
+	if signs, err := s.Signs(); err != nil || !signs && !s.signing.on {
+		return err
+	}
 	who := s.signature(ctx)
 	if s.signing.on {
 		if _, err := s.recordKey(ctx); err != nil {

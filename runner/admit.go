@@ -68,6 +68,17 @@ func (x *execution) admit() {
 	}()
 }
 
+// askAhead asks about who comes after a stack that succeeded, while that is recorded. Nothing may depend on
+// the stack: what does could be the next in order.
+func (x *execution) askAhead(i int, r Result) {
+	if r.Status != StatusOK || len(x.g.succs[i]) > 0 || x.opt.Admit == nil {
+		return
+	}
+	if x.pollSignals(); x.haltReason == "" {
+		x.admit()
+	}
+}
+
 // upcoming are stacks that are ready and that nobody was asked about yet, the first in
 // order.
 func (x *execution) upcoming(most int) (stacks []Stack) {

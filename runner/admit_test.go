@@ -182,6 +182,39 @@ func TestUpcoming(t *testing.T) {
 	}
 }
 
+// The next stack is asked about while a success is observed, but where another one may come
+// before it then.
+func TestAskedAhead(t *testing.T) {
+	t.Parallel()
+	g := mustGraph(t, []string{"/a", "/b", "/c", "/d"}, map[string][]string{"/b": {"/a"}})
+	tasks, asked, first := map[string]Task{}, map[string]chan struct{}{}, map[string]string{}
+	for _, p := range g.Order() {
+		tasks[p], asked[p] = sh(t, p, "exit 0"), make(chan struct{})
+	}
+	opt := Options{Admit: func(_ context.Context, ready []Stack) ([]Admission, error) {
+		close(asked[ready[0].Path])
+		return []Admission{{}}, nil
+	}}
+	var started []string
+	next := map[string]string{"/b": "/c", "/c": "/d"}
+	_, err := Execute(t.Context(), g, tasks, opt, func(ev Event) error {
+		switch p := ev.Result.Stack.Path; {
+		case ev.Kind == Started:
+			started = append(started, p)
+		case next[p] != "":
+			select {
+			case <-asked[next[p]]:
+				first[next[p]] = p
+			case <-time.After(10 * time.Second):
+			}
+		}
+		return nil
+	})
+	if want := g.Order(); err != nil || !slices.Equal(started, want) || len(first) != 2 {
+		t.Errorf("started %v, not %v; %v asked about ahead; %v", started, want, first, err)
+	}
+}
+
 // What a child inherits is open for as long as it lives, out of the way of what scripts
 // number themselves.
 func TestInherit(t *testing.T) {

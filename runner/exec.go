@@ -313,6 +313,7 @@ func (x *execution) runStack(i int, started time.Time) {
 	}
 	x.do(func() {
 		x.running--
+		x.askAhead(i, r)
 		x.finish(i, r)
 	})
 }

@@ -97,6 +97,11 @@ func (s *Server) mayStart(ctx context.Context, d *run) error {
 	if d.announced == nil {
 		return nil
 	}
+	select {
+	case <-d.announced:
+		return d.refused
+	default:
+	}
 	s.mu.Unlock()
 	defer s.mu.Lock()
 	late := time.NewTimer(s.patience)

@@ -111,6 +111,7 @@ func (x *Plan) selectStacks(ctx context.Context) ([]runner.Stack, error) {
 	if x.decides() {
 		x.Select.Keep = func(stacks []runner.Stack) ([]runner.Stack, error) { return x.keep(ctx, stacks) }
 	}
+	x.Select.AnyFiles = x.Safeguards.AnyFiles()
 	selected, err := x.project.Select(x.Select)
 	if err != nil {
 		return nil, err

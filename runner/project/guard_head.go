@@ -55,16 +55,17 @@ func (h *headWatch) find(ctx context.Context) error {
 // now is what these files say; of a long one, when it was written.
 func (h *headWatch) now() string {
 	var b strings.Builder
+	content := make([]byte, 1<<10)
 	for _, file := range h.files {
-		const long = 1 << 10
-		st, err := os.Stat(file)
-		switch {
-		case err != nil:
-		case st.Size() > long:
-			b.WriteString(st.ModTime().String())
-		default:
-			content, _ := os.ReadFile(file)
-			b.Write(content)
+		if f, err := os.Open(file); err == nil {
+			n, _ := f.Read(content)
+			if n == len(content) {
+				if st, err := f.Stat(); err == nil {
+					n = copy(content, st.ModTime().String())
+				}
+			}
+			b.Write(content[:n])
+			f.Close()
 		}
 		b.WriteByte(0)
 	}

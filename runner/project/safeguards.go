@@ -91,6 +91,11 @@ func (sf Safeguards) WithoutGit() Safeguards {
 	return sf
 }
 
+// AnyFiles reports whether neither untracked nor uncommitted files are looked for.
+func (sf Safeguards) AnyFiles() bool {
+	return sf.disabled.DisableCheckGitUntracked && sf.disabled.DisableCheckGitUncommitted
+}
+
 // CheckSafeguards returns an error where `terramate run` would refuse to run,
 // in its order (commands/run, Exec): generated code that is out of date below
 // the working directory, untracked files, uncommitted files, and a HEAD that is
@@ -106,7 +111,7 @@ func (p *Project) CheckSafeguards(ctx context.Context, sf Safeguards, sel Select
 		}
 		return oneLine("checking generated code (--disable-safeguards=outdated-code skips this)", err)
 	}
-	if !sel.NoRecursive && !dryRun {
+	if !sel.NoRecursive && !dryRun && !sf.AnyFiles() {
 		if !p.checked {
 			if _, err := p.engine.ListStacks(engine.NoGitFilter(), "", resources.NoStatusFilters(), true); err != nil {
 				return oneLine("looking for untracked and uncommitted files", err)

@@ -38,6 +38,7 @@ type Selection struct {
 	// cloud: before wants and the dependency filters add others.
 	Keep func([]runner.Stack) ([]runner.Stack, error)
 
+	AnyFiles     bool              // untracked and uncommitted files are in nobody's way: [Safeguards.AnyFiles]
 	NoRecursive  bool              // --no-recursive: the stack in the working directory alone
 	Dependencies DependencyFilters // applied last
 	Target       string            // terramate.target while from_stack_id is evaluated; see [ValidTarget]
@@ -90,7 +91,7 @@ func (p *Project) Select(sel Selection) ([]Selected, error) {
 	if sel.NoRecursive {
 		return p.selectHere(sel)
 	}
-	entries, err := p.entries(sel, true)
+	entries, err := p.entries(sel, !sel.AnyFiles)
 	if err == nil {
 		entries, err = p.kept(sel, entries)
 	}

@@ -26,18 +26,25 @@ import (
 	"github.com/tmnotes/tmnotes/runner/deploy"
 )
 
-// fetchAhead brings the notes, which wait waits for. A terramate that is to sync asks for
-// its organizations before it does anything: until then it reads the project, as we do,
-// and the notes travel.
-func (h *Host) fetchAhead(ctx context.Context) (wait func() error, err error) {
-	fetch := func() error { return h.Fetch(ctx) }
+// fetchAhead is called before the program is started, and brings the notes. A terramate that is to
+// sync asks for its organizations before it does anything: until then it reads the project, as we do,
+// and the notes travel, once meanwhile is called.
+func (h *Host) fetchAhead(ctx context.Context) (notes func() error, meanwhile func(), err error) {
 	if !isTerramate(h.Command) || wants(h.Command, h.Getenv) == "" {
-		return func() error { return nil }, fetch()
+		return func() error { return nil }, func() {}, h.Fetch(ctx)
 	}
-	h.beginAhead()
-	fetched := make(chan error, 1)
-	go func() { fetched <- fetch() }()
-	return sync.OnceValue(func() error { return <-fetched }), nil
+	notes = sync.OnceValue(func() error {
+		err := h.Fetch(ctx)
+		if err == nil {
+			h.Store.Who(ctx)
+			_, err = h.Store.State(ctx) // this and the next are quick then
+		}
+		return err
+	})
+	return notes, func() {
+		h.beginAhead()
+		go notes()
+	}, nil
 }
 
 // Guest is the program that `tmnotes cloud` runs, with the API that it finds in the place
@@ -52,6 +59,7 @@ type Guest struct {
 	listener net.Listener
 	token    string
 	notes    func() error // waits for them
+	travel   func()       // has them come while the program begins
 	program  atomic.Pointer[runner.Program]
 }
 
@@ -68,7 +76,7 @@ func (g *Guest) Run(ctx context.Context) (code int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w; nothing was executed (with this one, `tmnotes run -- COMMAND` and `terramate run -- tmnotes exec -- COMMAND` work)", err)
 	}
-	if g.notes, err = g.fetchAhead(ctx); err != nil {
+	if g.notes, g.travel, err = g.fetchAhead(ctx); err != nil {
 		return 0, err
 	}
 	config, remove, err := quietConfig()
@@ -83,7 +91,7 @@ func (g *Guest) Run(ctx context.Context) (code int, err error) {
 	g.token = rand.Text()
 	opt := g.apiOptions()
 	opt.Repository, opt.KeepLogs, opt.Watch = repository, g.KeepLogs, g.Watch
-	opt.By, opt.Job, opt.Attempt = g.byAndJob(ctx)
+	opt.By, opt.Job, opt.Attempt = g.CI.By, g.CI.Job, g.CI.Attempt
 	g.api = cloudapi.New(g.Store, g.writer, opt)
 	return g.run(ctx, g.command(path, config))
 }
@@ -148,6 +156,7 @@ func (g *Guest) run(ctx context.Context, cmd *exec.Cmd) (code int, err error) {
 		return 0, fmt.Errorf("starting %s: %w; nothing was executed", name, err)
 	}
 	g.program.Store(p) // before it may be refused
+	g.travel()
 	server := &http.Server{Handler: g.api, ReadHeaderTimeout: 10 * time.Second}
 	defer server.Close()
 	go func() { _ = server.Serve(g.listener) }()

@@ -4,7 +4,6 @@
 package serve
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -326,8 +325,4 @@ func (h *Host) Repository(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return project.CloudRepository(url)
-}
-
-func (h *Host) byAndJob(ctx context.Context) (by, job string, attempt int) {
-	return cmp.Or(h.CI.By, h.Store.Who(ctx)), h.CI.Job, h.CI.Attempt
 }

@@ -169,6 +169,10 @@ func cutTorn(f *os.File) error {
 	if err != nil || size == 0 {
 		return err
 	}
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], size-1); err != nil || last[0] == '\n' {
+		return err
+	}
 	end, buf := size, make([]byte, 4096)
 	for end > 0 {
 		n := min(int64(len(buf)), end)
@@ -180,9 +184,6 @@ func cutTorn(f *os.File) error {
 			break
 		}
 		end -= n
-	}
-	if end == size {
-		return nil
 	}
 	return f.Truncate(end)
 }
