@@ -118,6 +118,22 @@ func exprCalls(expr hhcl.Expression) bool {
 	return found
 }
 
+// listsStacks reports whether what one folder says about the environment may tell which stacks the project has.
+func listsStacks(tree *config.Tree) bool {
+	if tree.Node.HasGlobals() && anyGlobal(tree.Node.Globals, exprLists) {
+		return true
+	}
+	return slices.ContainsFunc(newEnvScope(tree).attrs, func(attr *envAttr) bool { return exprLists(attr.Expr) })
+}
+
+// exprLists reports whether an expression refers to terramate.stacks, as far as can be told.
+func exprLists(expr hhcl.Expression) bool {
+	return slices.ContainsFunc(expr.Variables(), func(variable hhcl.Traversal) bool {
+		name, is := variable[min(1, len(variable)-1)].(hhcl.TraverseAttr)
+		return variable.RootName() == "terramate" && (!is || name.Name == "stacks")
+	})
+}
+
 // evalEnv evaluates attributes for the stack at tree, the nearest first.
 func (p *Project) evalEnv(tree *config.Tree, attrs []*envAttr, calls bool) ([]part, error) {
 	ctx, err := p.envContext(tree, calls, slices.ContainsFunc(attrs, func(a *envAttr) bool { return a.global }))
