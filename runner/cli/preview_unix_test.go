@@ -112,6 +112,9 @@ func (m *merges) change() {
 		s = fmt.Sprintf("n%d", m.next)
 		m.write(s+"/stack.tm", fmt.Sprintf("stack {\n  id = \"id-n%d\"\n  after = [\"/s0\"]\n}\n", m.next))
 		m.write(s+"/main.tf", "# new\n")
+		if m.random.IntN(2) == 0 {
+			m.write(s+"/backend.tf", "terraform {\n  backend \"local\" {}\n}\n")
+		}
 	case "remove":
 		if len(stacks) > 4 {
 			m.run("work", "git", "rm", "-rq", s)
@@ -125,7 +128,8 @@ func (m *merges) change() {
 		m.write(s+"/extra.tf", fmt.Sprintf("# ignored %d\n", m.next))
 		m.run("work", "tmnotes", "trigger", "--ignore-change", "--reason", "no need", "/"+s)
 	case "env":
-		m.write("root.tm", fmt.Sprintf("terramate {\n  config {\n    run {\n      env {\n        GREETING = \"hello %d\"\n      }\n    }\n  }\n}\n", m.random.IntN(3)))
+		greeting := []string{"hello 0", "hello 1", "hello ${terramate.stacks.list[0]}"}[m.random.IntN(3)]
+		m.write("root.tm", fmt.Sprintf("terramate {\n  config {\n    run {\n      env {\n        GREETING = \"%s\"\n      }\n    }\n  }\n}\n", greeting))
 	case "backend":
 		m.write(s+"/backend.tf", fmt.Sprintf("terraform {\n  backend \"local\" {\n    path = \"state-%d\"\n  }\n}\n", m.random.IntN(3)))
 	case "revert":
