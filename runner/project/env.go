@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	hhcl "github.com/terramate-io/hcl/v2"
 	"github.com/terramate-io/terramate/globals"
 	"github.com/terramate-io/terramate/hcl/ast"
 	"github.com/terramate-io/terramate/hcl/eval"
@@ -122,16 +121,18 @@ func (p *Project) loadEnv(s runner.Stack, calls *sync.Map) ([]string, error) {
 
 // callsFunction reports whether a global in the blocks calls a function, as far
 // as can be told: what is not plain HCL syntax may.
-func callsFunction(blocks ast.MergedLabelBlocks) bool { return anyGlobal(blocks, exprCalls) }
+func callsFunction(blocks ast.MergedLabelBlocks) bool {
+	return anyGlobal(blocks, func(attr ast.Attribute) bool { return exprCalls(attr.Expr) })
+}
 
-// anyGlobal reports whether the value of a global in the blocks is such an expression; a map block may be.
-func anyGlobal(blocks ast.MergedLabelBlocks, is func(hhcl.Expression) bool) bool {
+// anyGlobal reports whether a global in the blocks is such one; what is in a map block may be.
+func anyGlobal(blocks ast.MergedLabelBlocks, is func(ast.Attribute) bool) bool {
 	for _, block := range blocks {
 		if len(block.Blocks) > 0 {
 			return true
 		}
 		for _, attr := range block.Attributes {
-			if is(attr.Expr) {
+			if is(attr) {
 				return true
 			}
 		}

@@ -118,12 +118,16 @@ func exprCalls(expr hhcl.Expression) bool {
 	return found
 }
 
-// listsStacks reports whether what one folder says about the environment may tell which stacks the project has.
-func listsStacks(tree *config.Tree) bool {
-	if tree.Node.HasGlobals() && anyGlobal(tree.Node.Globals, exprLists) {
+// needs reports whether what one folder says about the environment may be another thing without some others: it
+// tells which stacks the project has, or it is imported from there (import.source may be a pattern).
+func needs(tree *config.Tree, others []string) bool {
+	is := func(attr ast.Attribute) bool {
+		return exprLists(attr.Expr) || within(attr.Range.Path().String(), others)
+	}
+	if tree.Node.HasGlobals() && anyGlobal(tree.Node.Globals, is) {
 		return true
 	}
-	return slices.ContainsFunc(newEnvScope(tree).attrs, func(attr *envAttr) bool { return exprLists(attr.Expr) })
+	return slices.ContainsFunc(newEnvScope(tree).attrs, func(attr *envAttr) bool { return is(attr.Attribute) })
 }
 
 // exprLists reports whether an expression refers to terramate.stacks, as far as can be told.

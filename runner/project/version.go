@@ -140,8 +140,9 @@ func (p *Project) servesFor(changed []change, lacks []string) bool {
 		switch {
 		case tree.IsTerragruntModule(), env && newEnvScope(tree).calls: // it may read any file
 			return false
-		case len(lacks) > 0 && (len(tree.Node.Bundles) > 0 || env && listsStacks(tree)):
-			return false
+		case len(lacks) == 0:
+		case len(tree.Node.Bundles) > 0, env && !within(tree.Dir().String(), lacks) && needs(tree, lacks):
+			return false // a bundle has a say in stacks anywhere
 		}
 	}
 	return true

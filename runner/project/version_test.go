@@ -88,12 +88,13 @@ func TestDerivedVersions(t *testing.T) {
 		"a stack of each":            {head: map[string]string{"new/stack.tm": stack}, base: map[string]string{"old/stack.tm": stack}},
 		"a stack, all are listed":    {head: map[string]string{"0/stack.tm": stack, "root.tm": root(`terramate.stacks.list[0]`)}, base: map[string]string{"root.tm": root(`terramate.stacks.list[0]`)}},
 		"a stack, all are known":     {head: map[string]string{"0/stack.tm": stack, "root.tm": root(`[for k, v in terramate : k == "stacks" ? v.list[0] : ""][2]`)}, base: map[string]string{"root.tm": root(`[for k, v in terramate : k == "stacks" ? v.list[0] : ""][2]`)}},
+		"a stack, imported":          {head: map[string]string{"conf/new/g.tm": "globals {\n  h = 2\n}\n"}},
 		"a stack, its name":          {head: map[string]string{"0/stack.tm": stack, "root.tm": root(`terramate.stack.name`)}, base: map[string]string{"root.tm": root(`terramate.stack.name`)}, derived: true},
 		"a stack, the base has less": {head: map[string]string{"0/stack.tm": stack}, base: map[string]string{"root.tm": root(`2`)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := repo(t, map[string]string{"root.tm": root("1"), "a/stack.tm": "stack {\n  tags = [\"t\"]\n}\n", "a/main.tf": "# a\n", "a/m/main.tf": "# m\n", "b/stack.tm": stack})
+			dir := repo(t, map[string]string{"root.tm": root("1"), "a/stack.tm": "stack {\n  tags = [\"t\"]\n}\n", "a/main.tf": "# a\n", "a/m/main.tf": "# m\n", "b/stack.tm": stack + "import {\n  source = \"/conf/*/g.tm\"\n}\n", "conf/old/g.tm": ""})
 			git(t, dir, "checkout", "-q", "-b", "base")
 			write(t, dir, test.base)
 			commit(t, dir)
