@@ -128,8 +128,7 @@ func (m *merges) change() {
 		m.write(s+"/extra.tf", fmt.Sprintf("# ignored %d\n", m.next))
 		m.run("work", "tmnotes", "trigger", "--ignore-change", "--reason", "no need", "/"+s)
 	case "env":
-		greeting := []string{"hello 0", "hello 1", "hello ${terramate.stacks.list[0]}"}[m.random.IntN(3)]
-		m.write("root.tm", fmt.Sprintf("terramate {\n  config {\n    run {\n      env {\n        GREETING = \"%s\"\n      }\n    }\n  }\n}\n", greeting))
+		m.write("root.tm", fmt.Sprintf("terramate {\n  config {\n    run {\n      env {\n        GREETING = \"hello %d\"\n      }\n    }\n  }\n}\n", m.random.IntN(3)))
 	case "backend":
 		m.write(s+"/backend.tf", fmt.Sprintf("terraform {\n  backend \"local\" {\n    path = \"state-%d\"\n  }\n}\n", m.random.IntN(3)))
 	case "revert":
