@@ -120,9 +120,9 @@ func exprCalls(expr hhcl.Expression) bool {
 
 // needs reports whether what one folder says about the environment may be another thing without some others: it
 // tells which stacks the project has, or it is imported from there (import.source may be a pattern).
-func needs(tree *config.Tree, others []string) bool {
+func needs(tree *config.Tree, others folders) bool {
 	is := func(attr ast.Attribute) bool {
-		return exprLists(attr.Expr) || within(attr.Range.Path().String(), others)
+		return exprLists(attr.Expr) || others.have(attr.Range.Path().String())
 	}
 	if tree.Node.HasGlobals() && anyGlobal(tree.Node.Globals, is) {
 		return true

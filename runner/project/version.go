@@ -22,26 +22,33 @@ type Version struct {
 	Triggers map[string][]Trigger
 	Reader   *command.Reader
 
-	loaded string   // the commit or tree that the Project is loaded from
-	code   *code    // of that
-	lacks  []string // folders of that which the version has not
+	loaded string  // the commit or tree that the Project is loaded from
+	code   *code   // of that
+	lacks  folders // of that, which the version has not
 }
 
 // All are all stacks of the version, see [Project.All].
 func (v *Version) All() ([]runner.Stack, error) {
 	all, err := v.Project.All()
-	return slices.DeleteFunc(all, func(s runner.Stack) bool { return within(s.Path, v.lacks) }), err
+	return slices.DeleteFunc(all, func(s runner.Stack) bool { return v.lacks.have(s.Path) }), err
 }
 
 // List are stacks of the version, see [Project.List].
 func (v *Version) List(sel Selection) ([]Selected, error) {
 	selected, err := v.Project.List(sel)
-	return slices.DeleteFunc(selected, func(s Selected) bool { return within(s.Path, v.lacks) }), err
+	return slices.DeleteFunc(selected, func(s Selected) bool { return v.lacks.have(s.Path) }), err
 }
 
-// within reports whether a path is in one of some folders.
-func within(file string, folders []string) bool {
-	return slices.ContainsFunc(folders, func(dir string) bool { return below(file, dir) })
+// folders are some, with all that is below them.
+type folders map[string]bool
+
+func (f folders) have(file string) bool {
+	for ; len(f) > 0 && file != "/"; file = path.Dir(file) {
+		if f[file] {
+			return true
+		}
+	}
+	return false
 }
 
 // Read reads the project before and after the merge. Where such files alone differ from those on
@@ -120,14 +127,14 @@ const noFile = "000000" // the mode of what is not there
 // servesFor reports whether Terramate would see the same stacks, order and environments if files
 // were changed so, and some folders were not there: if it looks into none of the files, and nothing of what it
 // makes of other folders depends on which stacks there are. In doubt it does.
-func (p *Project) servesFor(changed []change, lacks []string) bool {
+func (p *Project) servesFor(changed []change, lacks folders) bool {
 	if len(changed) == 0 {
 		return true
 	}
 	for _, c := range changed {
 		name := path.Base(c.path)
 		switch ext := path.Ext(name); {
-		case within(c.path, lacks):
+		case lacks.have(c.path):
 		case c.was.mode == modeLink || c.is.mode == modeLink || c.was.mode == modeGitlink || c.is.mode == modeGitlink:
 			return false
 		case strings.HasPrefix(c.path, "/.tmtriggers/"), isCode(name), name == lockFile:
@@ -141,25 +148,22 @@ func (p *Project) servesFor(changed []change, lacks []string) bool {
 		case tree.IsTerragruntModule(), env && newEnvScope(tree).calls: // it may read any file
 			return false
 		case len(lacks) == 0:
-		case len(tree.Node.Bundles) > 0, env && !within(tree.Dir().String(), lacks) && needs(tree, lacks):
+		case len(tree.Node.Bundles) > 0, env && !lacks.have(tree.Dir().String()) && needs(tree, lacks):
 			return false // a bundle has a say in stacks anywhere
 		}
 	}
 	return true
 }
 
-// without are the folders that are not there after changes, the topmost alone.
-func (t *commitTree) without(changed []change) (folders []string) {
+// without are the folders that are not there after changes.
+func (t *commitTree) without(changed []change) folders {
+	gone := folders{}
 	for _, c := range changed {
-		top := ""
-		for dir := path.Dir(c.path); t.entries[dir].mode == ""; dir = path.Dir(dir) {
-			top = dir
-		}
-		if n := len(folders); top != "" && (n == 0 || folders[n-1] != top) {
-			folders = append(folders, top)
+		for dir := path.Dir(c.path); t.entries[dir].mode == "" && !gone[dir]; dir = path.Dir(dir) {
+			gone[dir] = true
 		}
 	}
-	return folders
+	return gone
 }
 
 // derived is a version whose stacks are loaded for another one; nil where that cannot stand for it. After
@@ -204,7 +208,7 @@ func (m *Merge) derived(ctx context.Context, from *Version, rev string) (*Versio
 	if c == v.code {
 		c.keep()
 	}
-	maps.DeleteFunc(v.Inputs.stacks, func(stack string, _ *stackInputs) bool { return within(stack, v.lacks) })
+	maps.DeleteFunc(v.Inputs.stacks, func(stack string, _ *stackInputs) bool { return v.lacks.have(stack) })
 	return v, nil
 }
 
@@ -239,7 +243,7 @@ func (m *Merge) codeWith(ctx context.Context, v *Version, t *commitTree, rev str
 		return nil, err
 	}
 	for _, x := range changed {
-		if isCode(path.Base(x.path)) && !within(x.path, v.lacks) && !command.SameBackend(x.path, c.content[x.was.id], c.content[x.is.id]) {
+		if isCode(path.Base(x.path)) && !v.lacks.have(x.path) && !command.SameBackend(x.path, c.content[x.was.id], c.content[x.is.id]) {
 			return nil, nil
 		}
 	}
