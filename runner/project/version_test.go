@@ -114,10 +114,7 @@ func TestDerivedVersions(t *testing.T) {
 // Whatever the history was, what is derived is what was.
 func TestDerivedOfAnyPast(t *testing.T) {
 	t.Parallel()
-	histories, pairs := 8, 12
-	if testing.Short() {
-		histories = 3
-	}
+	const histories, pairs = 4, 10
 	var derived atomic.Int64
 	t.Cleanup(func() {
 		if t.Logf("%d of %d derived", derived.Load(), 2*histories*pairs); derived.Load() < int64(histories) {
