@@ -11,8 +11,7 @@ import (
 )
 
 // preview compares preview with list --pending, of a branch that changes 20 stacks where 10 failed:
-// up to date with its base, and with a base that moved on; and one that adds a stack, for which the project is
-// loaded twice.
+// up to date with its base, and with a base that moved on; and one that adds a stack, too.
 func (b *bench) preview() {
 	n := b.n(1000)
 	name := fmt.Sprintf("preview, %d stacks, 20 changed, 10 failed", n)

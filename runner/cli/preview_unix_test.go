@@ -112,6 +112,9 @@ func (m *merges) change() {
 		s = fmt.Sprintf("n%d", m.next)
 		m.write(s+"/stack.tm", fmt.Sprintf("stack {\n  id = \"id-n%d\"\n  after = [\"/s0\"]\n}\n", m.next))
 		m.write(s+"/main.tf", "# new\n")
+		if m.random.IntN(2) == 0 {
+			m.write(s+"/backend.tf", "terraform {\n  backend \"local\" {}\n}\n")
+		}
 	case "remove":
 		if len(stacks) > 4 {
 			m.run("work", "git", "rm", "-rq", s)

@@ -122,12 +122,17 @@ func (p *Project) loadEnv(s runner.Stack, calls *sync.Map) ([]string, error) {
 // callsFunction reports whether a global in the blocks calls a function, as far
 // as can be told: what is not plain HCL syntax may.
 func callsFunction(blocks ast.MergedLabelBlocks) bool {
+	return anyGlobal(blocks, func(attr ast.Attribute) bool { return exprCalls(attr.Expr) })
+}
+
+// anyGlobal reports whether a global in the blocks is such one; what is in a map block may be.
+func anyGlobal(blocks ast.MergedLabelBlocks, is func(ast.Attribute) bool) bool {
 	for _, block := range blocks {
 		if len(block.Blocks) > 0 {
-			return true // map blocks
+			return true
 		}
 		for _, attr := range block.Attributes {
-			if exprCalls(attr.Expr) {
+			if is(attr) {
 				return true
 			}
 		}

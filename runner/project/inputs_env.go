@@ -118,6 +118,26 @@ func exprCalls(expr hhcl.Expression) bool {
 	return found
 }
 
+// needs reports whether what one folder says about the environment may be another thing without some others: it
+// tells which stacks the project has, or it is imported from there (import.source may be a pattern).
+func needs(tree *config.Tree, others folders) bool {
+	is := func(attr ast.Attribute) bool {
+		return exprLists(attr.Expr) || others.have(attr.Range.Path().String())
+	}
+	if tree.Node.HasGlobals() && anyGlobal(tree.Node.Globals, is) {
+		return true
+	}
+	return slices.ContainsFunc(newEnvScope(tree).attrs, func(attr *envAttr) bool { return is(attr.Attribute) })
+}
+
+// exprLists reports whether an expression refers to terramate.stacks, as far as can be told.
+func exprLists(expr hhcl.Expression) bool {
+	return slices.ContainsFunc(expr.Variables(), func(variable hhcl.Traversal) bool {
+		name, is := variable[min(1, len(variable)-1)].(hhcl.TraverseAttr)
+		return variable.RootName() == "terramate" && (!is || name.Name == "stacks")
+	})
+}
+
 // evalEnv evaluates attributes for the stack at tree, the nearest first.
 func (p *Project) evalEnv(tree *config.Tree, attrs []*envAttr, calls bool) ([]part, error) {
 	ctx, err := p.envContext(tree, calls, slices.ContainsFunc(attrs, func(a *envAttr) bool { return a.global }))

@@ -96,7 +96,6 @@ type Project struct {
 	environ []string // of what is run in the stacks
 
 	known *Inputs // of HEAD, once they were asked for
-	head  *code   // likewise, see Merge
 
 	looked      time.Time // before git status was asked
 	changesOnce sync.Once // what git status says, see dirty.go

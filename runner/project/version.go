@@ -8,8 +8,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/command"
 )
 
@@ -19,34 +21,67 @@ type Version struct {
 	Inputs   *Inputs
 	Triggers map[string][]Trigger
 	Reader   *command.Reader
+
+	loaded string  // the commit or tree that the Project is loaded from
+	code   *code   // of that
+	lacks  folders // of that, which the version has not
 }
 
-// Read reads the project before and after the merge. Where only such files differ from those on
-// the disk as Terramate does not look into, it serves for both; else it is loaded anew
-// from a temporary folder, which takes as long as the project is large.
-func (m *Merge) Read(ctx context.Context) (err error) {
-	if m.After, err = m.version(ctx, m.tree); err != nil {
+// All are all stacks of the version, see [Project.All].
+func (v *Version) All() ([]runner.Stack, error) {
+	all, err := v.Project.All()
+	return slices.DeleteFunc(all, func(s runner.Stack) bool { return v.lacks.have(s.Path) }), err
+}
+
+// List are stacks of the version, see [Project.List].
+func (v *Version) List(sel Selection) ([]Selected, error) {
+	selected, err := v.Project.List(sel)
+	return slices.DeleteFunc(selected, func(s Selected) bool { return v.lacks.have(s.Path) }), err
+}
+
+// folders are some, with all that is below them.
+type folders map[string]bool
+
+func (f folders) have(file string) bool {
+	for ; len(f) > 0 && file != "/"; file = path.Dir(file) {
+		if f[file] {
+			return true
+		}
+	}
+	return false
+}
+
+// Read reads the project before and after the merge. Where such files alone differ from those on
+// the disk as Terramate does not look into, or whole folders that the base has not, what is loaded serves for
+// both; else the project is loaded anew from a temporary folder, which takes as long as it is large.
+func (m *Merge) Read(ctx context.Context) error {
+	clean, err := m.p.Clean()
+	if err != nil {
+		return err
+	}
+	var known []*Version
+	if clean {
+		known = []*Version{{Project: m.p, loaded: m.Head, Reader: command.NewReader(m.p.Root(), Tracked(ctx, m.p.Root()))}}
+	}
+	if m.After, err = m.version(ctx, m.tree, known); err != nil {
 		return fmt.Errorf("after the merge: %w", err)
 	}
-	if m.Before, err = m.version(ctx, m.Base); err != nil {
+	if m.After.Project != m.p {
+		known = append(known, m.After)
+	}
+	if m.Before, err = m.version(ctx, m.Base, known); err != nil {
 		return fmt.Errorf("before the merge: %w", err)
 	}
 	return nil
 }
 
-func (m *Merge) version(ctx context.Context, rev string) (v *Version, err error) {
-	clean, err := m.p.Clean()
-	if err != nil {
-		return nil, err
+func (m *Merge) version(ctx context.Context, rev string, known []*Version) (v *Version, err error) {
+	for _, from := range known {
+		if v, err = m.derived(ctx, from, rev); v != nil || err != nil {
+			break
+		}
 	}
-	changed, err := m.git.compare(ctx, m.Head, rev)
-	if err != nil {
-		return nil, err
-	}
-	if clean && m.p.servesFor(changed) {
-		v, err = m.here(ctx, rev, changed)
-	}
-	if err == nil && v == nil {
+	if v == nil && err == nil {
 		v, err = m.checkedOut(ctx, rev)
 	}
 	if err != nil {
@@ -90,14 +125,16 @@ func (top workTree) compare(ctx context.Context, from, to string) (changes []cha
 const noFile = "000000" // the mode of what is not there
 
 // servesFor reports whether Terramate would see the same stacks, order and environments if files
-// were changed so: if it looks into none of them. In doubt it does.
-func (p *Project) servesFor(changed []change) bool {
+// were changed so, and some folders were not there: if it looks into none of the files, and nothing of what it
+// makes of other folders depends on which stacks there are. In doubt it does.
+func (p *Project) servesFor(changed []change, lacks folders) bool {
 	if len(changed) == 0 {
 		return true
 	}
 	for _, c := range changed {
 		name := path.Base(c.path)
 		switch ext := path.Ext(name); {
+		case lacks.have(c.path):
 		case c.was.mode == modeLink || c.is.mode == modeLink || c.was.mode == modeGitlink || c.is.mode == modeGitlink:
 			return false
 		case strings.HasPrefix(c.path, "/.tmtriggers/"), isCode(name), name == lockFile:
@@ -107,54 +144,79 @@ func (p *Project) servesFor(changed []change) bool {
 	}
 	env := p.hasRunEnv()
 	for _, tree := range p.root().Tree().AsList() {
-		if tree.IsTerragruntModule() || env && newEnvScope(tree).calls {
-			return false // it may read any file
+		switch {
+		case tree.IsTerragruntModule(), env && newEnvScope(tree).calls: // it may read any file
+			return false
+		case len(lacks) == 0:
+		case len(tree.Node.Bundles) > 0, env && !lacks.have(tree.Dir().String()) && needs(tree, lacks):
+			return false // a bundle has a say in stacks anywhere
 		}
 	}
 	return true
 }
 
-// here is a version whose stacks are those that are loaded; nil where the code on the disk
-// cannot stand for it.
-func (m *Merge) here(ctx context.Context, rev string, changed []change) (*Version, error) {
-	p := m.p
-	v := &Version{Project: p, Reader: command.NewReader(p.Root(), Tracked(ctx, p.Root()))}
-	head, err := p.headCode(ctx, m.Head)
+// without are the folders that are not there after changes.
+func (t *commitTree) without(changed []change) folders {
+	gone := folders{}
+	for _, c := range changed {
+		for dir := path.Dir(c.path); t.entries[dir].mode == "" && !gone[dir]; dir = path.Dir(dir) {
+			gone[dir] = true
+		}
+	}
+	return gone
+}
+
+// derived is a version whose stacks are loaded for another one; nil where that cannot stand for it. After
+// the merge all stacks must be those: somebody may ask for their order.
+func (m *Merge) derived(ctx context.Context, from *Version, rev string) (*Version, error) {
+	changed, err := m.git.compare(ctx, from.loaded, rev)
 	if err != nil {
 		return nil, err
 	}
-	c := head
+	v := &Version{Project: from.Project, Reader: from.Reader, loaded: from.loaded}
+	var t *commitTree
 	if len(changed) > 0 {
-		if c, err = m.codeHere(ctx, head, rev, changed); err != nil || c == nil {
+		if t, err = m.git.readTree(ctx, rev); err != nil {
+			return nil, err
+		}
+		if rev == m.Base {
+			v.lacks = t.without(changed)
+		}
+	}
+	if !v.servesFor(changed, v.lacks) {
+		return nil, nil
+	}
+	if from.code == nil {
+		if from.code, err = from.codeAt(ctx, from.loaded); err != nil {
 			return nil, err
 		}
 	}
-	v.Inputs, err = p.inputsOf(ctx, rev, c)
+	v.code = from.code
+	c := v.code
+	if t != nil {
+		if c, err = m.codeWith(ctx, v, t, rev, changed); err != nil || c == nil {
+			return nil, err
+		}
+	}
+	v.Inputs, err = v.inputsOf(ctx, rev, c)
 	if errors.Is(err, errNotCheckedOut) {
 		return nil, nil
 	}
-	if err == nil && c == head {
-		c.keep()
-	}
-	return v, err
-}
-
-// headCode is the code of HEAD, read once.
-func (p *Project) headCode(ctx context.Context, head string) (c *code, err error) {
-	if p.head == nil {
-		p.head, err = p.codeAt(ctx, head)
-	}
-	return p.head, err
-}
-
-// codeHere is the code of a version, as it is in HEAD where it did not change; nil where it declares
-// other backends, which are read from the disk.
-func (m *Merge) codeHere(ctx context.Context, head *code, rev string, changed []change) (*code, error) {
-	t, err := m.git.readTree(ctx, rev)
 	if err != nil {
 		return nil, err
 	}
-	c := &code{root: head.root, work: head.work, commit: rev, t: t, known: map[string]string{}, absent: map[string]bool{}, content: map[string][]byte{}}
+	if c == v.code {
+		c.keep()
+	}
+	maps.DeleteFunc(v.Inputs.stacks, func(stack string, _ *stackInputs) bool { return v.lacks.have(stack) })
+	return v, nil
+}
+
+// codeWith is the code of a version, as it is in what was loaded where it did not change; nil where it declares
+// other backends, which are read from the disk.
+func (m *Merge) codeWith(ctx context.Context, v *Version, t *commitTree, rev string, changed []change) (*code, error) {
+	from := v.code
+	c := &code{root: from.root, work: from.work, commit: rev, t: t, known: map[string]string{}, absent: map[string]bool{}, content: map[string][]byte{}}
 	differs := map[string]bool{} // folders
 	var ids []string
 	for _, x := range changed {
@@ -181,15 +243,15 @@ func (m *Merge) codeHere(ctx context.Context, head *code, rev string, changed []
 		return nil, err
 	}
 	for _, x := range changed {
-		if isCode(path.Base(x.path)) && !command.SameBackend(x.path, c.content[x.was.id], c.content[x.is.id]) {
+		if isCode(path.Base(x.path)) && !v.lacks.have(x.path) && !command.SameBackend(x.path, c.content[x.was.id], c.content[x.is.id]) {
 			return nil, nil
 		}
 	}
-	head.mu.Lock()
-	defer head.mu.Unlock()
-	maps.Copy(c.known, head.known)
-	c.calls = make(map[string]codeCalls, len(head.calls))
-	for dir, calls := range head.calls {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	maps.Copy(c.known, from.known)
+	c.calls = make(map[string]codeCalls, len(from.calls))
+	for dir, calls := range from.calls {
 		if !differs[dir] {
 			c.calls[dir] = calls
 		}
@@ -231,7 +293,7 @@ func (m *Merge) checkedOut(ctx context.Context, rev string) (*Version, error) {
 	c := newCode(dir, rev, t, m.p.memory)
 	c.work = dir
 	in, err := then.inputsOf(ctx, rev, c)
-	return &Version{Project: then, Inputs: in, Reader: command.NewReader(dir, func(file string) (bool, error) {
+	return &Version{Project: then, Inputs: in, loaded: rev, code: c, Reader: command.NewReader(dir, func(file string) (bool, error) {
 		rel, err := filepath.Rel(dir, file)
 		return t.entries["/"+filepath.ToSlash(rel)].mode != "", err
 	})}, err
