@@ -98,6 +98,9 @@ func Chosen(env []string) bool {
 	})
 }
 
+// RunEnvMatters reports whether a variable that run.env sets is a [Value] of the command, if it is no secret.
+func RunEnvMatters(name string) bool { return choosing.has(name) || !immaterialVariables.has(name) }
+
 // variable says what of a variable goes into its digest, if anything.
 func variable(name, value string, runEnv bool) (plain string, is bool) {
 	chooses := choosing.has(name)
@@ -106,7 +109,7 @@ func variable(name, value string, runEnv bool) (plain string, is bool) {
 		return "", false // as if it were not set
 	case name == "AWS_ACCESS_KEY_ID":
 		return awsAccount(value), true
-	case !chooses && (!runEnv || immaterialVariables.has(name)):
+	case !runEnv && !chooses, runEnv && !RunEnvMatters(name):
 		return "", false
 	case strings.HasPrefix(name, "TF_VAR_"):
 		return plainValue(value), !secretName(strings.TrimPrefix(name, "TF_VAR_"))

@@ -128,6 +128,11 @@ func (q *Pendings) ofLatest(stack runner.Stack, l *gitstate.Latest, a Asked) (st
 		if then, err = q.acknowledged(stack.Path, then, now); err != nil {
 			return "", err
 		}
+		if then == now && a.As.Variant == gitstate.AnyVariant {
+			if why, err := q.otherEnv(l, stack.Path); why != "" || err != nil {
+				return why, err
+			}
+		}
 	}
 	if then != now {
 		if why := q.in.Ignored(stack.Path, then); why != "" {
@@ -241,19 +246,10 @@ func (q *Pendings) changed(l *gitstate.Latest, stack string) (string, error) {
 	if !q.Explain {
 		return why, nil
 	}
-	if _, asked := q.since[l.Commit]; !asked {
-		has, err := q.S.Has(l.Commit)
-		if err != nil {
-			return "", err
-		}
-		q.since[l.Commit] = nil
-		if has {
-			if q.since[l.Commit], err = q.P.Differences(q.Ctx, q.in, l.Commit); err != nil {
-				return "", err
-			}
-		}
+	what, err := q.differences(l.Commit)
+	if err != nil {
+		return "", err
 	}
-	what := q.since[l.Commit]
 	if what == nil {
 		return why + ", which is not in this clone", nil
 	}
@@ -261,6 +257,40 @@ func (q *Pendings) changed(l *gitstate.Latest, stack string) (string, error) {
 		why += ": " + someOf(files)
 	}
 	return why, nil
+}
+
+// differences names for each stack what differs from a commit; nil where that is not in this clone.
+func (q *Pendings) differences(commit string) (func(stack string) []string, error) {
+	if _, asked := q.since[commit]; !asked {
+		has, err := q.S.Has(commit)
+		if err != nil {
+			return nil, err
+		}
+		q.since[commit] = nil
+		if has {
+			if q.since[commit], err = q.P.Differences(q.Ctx, q.in, commit); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return q.since[commit], nil
+}
+
+// otherEnv says which variables of run.env are others than at the latest success. A trigger that ignores a
+// change does not make them the same: a command that is about to run is held against them.
+func (q *Pendings) otherEnv(l *gitstate.Latest, stack string) (string, error) {
+	what, err := q.differences(l.Commit)
+	if err != nil || what == nil {
+		return "", err
+	}
+	others := slices.DeleteFunc(slices.Clone(what(stack)), func(file string) bool {
+		name, is := strings.CutPrefix(file, "run.env ")
+		return !is || !command.RunEnvMatters(name)
+	})
+	if len(others) == 0 {
+		return "", nil
+	}
+	return "deployed with another " + someOf(others), nil
 }
 
 func someOf(names []string) string {
