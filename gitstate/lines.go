@@ -117,40 +117,49 @@ func (s *Store) each(t noteReader, fn func(commit string, lines []string) error)
 		left  int
 		lines []string
 	}
-	var commits, blobs []plumbing.Hash
+	var mu sync.Mutex // the notes are read while the tree is still being walked
+	var commits []plumbing.Hash
 	several := map[plumbing.Hash]*parts{}
-	failed := func(where string, err error) error {
-		return fmt.Errorf("reading %s: %w; `git fsck` tells more, and a clone or the remote has a copy", where, err)
-	}
-	err := t.Each(func(commit plumbing.Hash, of []plumbing.Hash) error {
-		for _, b := range of {
-			commits, blobs = append(commits, commit), append(blobs, b)
-		}
-		if len(of) > 1 {
-			several[commit] = &parts{left: len(of)}
-		}
-		return nil
-	})
-	if err != nil {
-		return failed(s.ref, err)
+	names := func(want func(plumbing.Hash)) error {
+		return t.Each(func(commit plumbing.Hash, blobs []plumbing.Hash) error {
+			mu.Lock()
+			for range blobs {
+				commits = append(commits, commit)
+			}
+			if len(blobs) > 1 {
+				several[commit] = &parts{left: len(blobs)}
+			}
+			mu.Unlock()
+			for _, b := range blobs {
+				want(b)
+			}
+			return nil
+		})
 	}
 	var lines []string
-	at, err := s.repo.ReadBlobs(blobs, func(i int, body []byte) error {
+	at, err := s.repo.StreamBlobs(names, func(i int, body []byte) error {
+		mu.Lock()
+		commit := commits[i]
+		p := several[commit]
+		mu.Unlock()
 		lines = note.AppendLines(lines[:0], unsafe.String(unsafe.SliceData(body), len(body))) // nobody changes it
-		of := lines
-		if p := several[commits[i]]; p != nil {
-			p.lines = append(p.lines, lines...)
-			if p.left--; p.left > 0 {
-				return nil
-			}
-			of = p.lines
+		if p == nil {
+			return fn(commit.String(), note.NormalLines(lines))
 		}
-		return fn(commits[i].String(), note.NormalLines(of))
+		p.lines = append(p.lines, lines...)
+		if p.left--; p.left > 0 {
+			return nil
+		}
+		return fn(commit.String(), note.NormalLines(p.lines))
 	})
-	if err != nil {
-		return failed(s.ref+", the note of "+note.Short(commits[at].String()), err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	where := s.ref
+	if at >= 0 {
+		where += ", the note of " + note.Short(commits[at].String())
+	}
+	return fmt.Errorf("reading %s: %w; `git fsck` tells more, and a clone or the remote has a copy", where, err)
 }
 
 // longNotes are the lines of a few notes that were read or written last, in normal form: the note of a run of

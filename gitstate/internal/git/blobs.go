@@ -24,15 +24,44 @@ func (r *Repo) ReadBlobs(hashes []plumbing.Hash, got func(i int, body []byte) er
 		}
 		return 0, nil
 	}
+	return r.stream(len(hashes), func(want func(plumbing.Hash)) error {
+		for _, h := range hashes {
+			want(h)
+		}
+		return nil
+	}, got)
+}
+
+// StreamBlobs is ReadBlobs while the names are still being found: names runs in a goroutine of
+// its own, calls want for each, and ends before StreamBlobs returns. Where it was names that failed, none is said
+// to have.
+func (r *Repo) StreamBlobs(names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (failed int, err error) {
+	return r.stream(streamed, names, got)
+}
+
+func (r *Repo) stream(together int, names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (failed int, err error) {
 	queue, work := make(chan *batch, batches), make(chan *batch, batches)
+	named := make(chan error, 1)
 	var over atomic.Bool
 	go func() {
-		r.objects().inOrder(hashes, func(b *batch) {
-			queue <- b
-			work <- b
+		var next []plumbing.Hash
+		sent := 0
+		send := func() {
+			r.objects().inOrder(next, sent, func(b *batch) {
+				queue <- b
+				work <- b
+			})
+			sent, next, together = sent+len(next), next[:0], 2*together
+		}
+		err := names(func(h plumbing.Hash) {
+			if next = append(next, h); len(next) == together {
+				send()
+			}
 		})
+		send()
 		close(queue)
 		close(work)
+		named <- err
 	}()
 	for range min(2, runtime.NumCPU()) {
 		go func() {
@@ -67,6 +96,9 @@ func (r *Repo) ReadBlobs(hashes []plumbing.Hash, got func(i int, body []byte) er
 			over.Store(true)
 		}
 	}
+	if namesErr := <-named; err == nil && namesErr != nil {
+		return -1, namesErr
+	}
 	return failed, err
 }
 
@@ -88,15 +120,20 @@ const (
 	batchOf     = 32
 	mostBatched = 4 * batchOf
 	batches     = 16 // that are read ahead
+
+	// streamed is how many names are waited for at first, then twice as many, and so on: the more are read
+	// together, the less often what many deltas are on is read for another of them.
+	streamed = 1 << 10
 )
 
 // inOrder hands on blobs in batches, as they stand in the packs: what a delta is on stands shortly
 // before it, as a rule, so that it was just read. Hence also no batch begins with a delta, if it can.
-func (s *store) inOrder(hashes []plumbing.Hash, send func(*batch)) {
+// The first of the hashes was asked for as the first-th.
+func (s *store) inOrder(hashes []plumbing.Hash, first int, send func(*batch)) {
 	all := make([]wanted, len(hashes))
 	o := &objectReader{store: s}
 	for i, h := range hashes {
-		all[i] = wanted{i, h, o.place(h)}
+		all[i] = wanted{first + i, h, o.place(h)}
 	}
 	slices.SortStableFunc(all, func(a, b wanted) int {
 		return cmp.Or(a.at.in.order()-b.at.in.order(), cmp.Compare(a.at.at, b.at.at))
