@@ -40,7 +40,8 @@ func (r *Repo) StreamBlobs(names func(want func(plumbing.Hash)) error, got func(
 }
 
 func (r *Repo) stream(together int, names func(want func(plumbing.Hash)) error, got func(i int, body []byte) error) (failed int, err error) {
-	queue, work := make(chan *batch, batches), make(chan *batch, batches)
+	queue, work := make(chan *batch, found), make(chan *batch, found)
+	ahead := make(chan struct{}, batches)
 	named := make(chan error, 1)
 	var over atomic.Bool
 	go func() {
@@ -67,7 +68,13 @@ func (r *Repo) stream(together int, names func(want func(plumbing.Hash)) error, 
 		go func() {
 			o := r.reader()
 			defer r.readers.Put(o)
-			for b := range work {
+			for {
+				ahead <- struct{}{} // before a batch is taken: all that come before it have a place
+				b, more := <-work
+				if !more {
+					<-ahead
+					return
+				}
 				if !over.Load() {
 					o.batch(b)
 				}
@@ -77,6 +84,7 @@ func (r *Repo) stream(together int, names func(want func(plumbing.Hash)) error, 
 	}
 	for b := range queue {
 		<-b.done
+		<-ahead
 		for k, w := range b.wanted {
 			if err != nil {
 				break // so that all that was begun ends
@@ -119,7 +127,8 @@ type wanted struct {
 const (
 	batchOf     = 32
 	mostBatched = 4 * batchOf
-	batches     = 16 // that are read ahead
+	batches     = 16      // that are read ahead
+	found       = 1 << 12 // that wait to be
 
 	// streamed is how many names are waited for at first, then twice as many, and so on: the more are read
 	// together, the less often what many deltas are on is read for another of them.
