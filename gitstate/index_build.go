@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"cmp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -250,23 +251,19 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 		}
 		out := &slot{paths: s.paths}
 		for name, p := range s.runs {
-			if h := p.latest; h != nil {
-				r, err := note.ParseRecord(h.line)
-				if err != nil {
-					return nil, &note.RecordError{Commit: h.commit, Err: err}
-				}
-				out.heads = append(out.heads, Stored{Commit: h.commit, Record: r, line: h.line, copied: h.copied})
-			}
 			if p.known {
 				out.last = max(out.last, name)
 			} else if p.followed && s.doubts[name] == nil {
 				out.followed = append(out.followed, name)
 			}
 		}
+		var err error
+		if out.heads, err = s.heads(); err != nil {
+			return nil, err
+		}
 		if err := s.standing(out); err != nil {
 			return nil, err
 		}
-		slices.SortFunc(out.heads, compareStored)
 		slices.Sort(out.followed)
 		s.lastOK(out)
 		x.slots[k] = out
@@ -277,6 +274,28 @@ func (b *builder) done(tree trees, reread func(commit string) ([]string, error))
 		return err
 	})
 	return x, err
+}
+
+// heads are the latest records of the runs that nobody followed, sorted as compareStored does.
+func (s *buildSlot) heads() ([]Stored, error) {
+	var latest []*latestLine
+	for _, p := range s.runs {
+		if p.latest != nil {
+			latest = append(latest, p.latest)
+		}
+	}
+	slices.SortFunc(latest, func(a, b *latestLine) int {
+		return cmp.Or(b.at.Compare(a.at), strings.Compare(a.line, b.line), strings.Compare(a.commit, b.commit))
+	})
+	heads := make([]Stored, len(latest))
+	for i, l := range latest {
+		h := &heads[i]
+		h.Commit, h.line, h.copied = l.commit, l.line, l.copied
+		if err := h.Parse(l.line); err != nil {
+			return nil, &note.RecordError{Commit: l.commit, Err: err}
+		}
+	}
+	return heads, nil
 }
 
 // headed reports whether a run is that nobody followed.
@@ -300,7 +319,7 @@ func (s *buildSlot) lastOK(out *slot) {
 	for _, h := range out.heads {
 		at = append(at, h.Run)
 	}
-	for seen := map[string]bool{}; len(at) > 0; {
+	for seen := make(map[string]bool, len(at)); len(at) > 0; {
 		var next []string
 		for _, run := range at {
 			if seen[run] {
@@ -343,9 +362,9 @@ func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.
 	lines := 0
 	all := func(fn func(commit string, lines []string) error) error {
 		return s.eachOver(t, over, func(commit string, of []string) error {
-			// Of a million records hundreds of megabytes are kept: no multiple of that is to be garbage.
+			// Of a million records hundreds of megabytes are kept: no more than that is to be garbage.
 			if few := lines < manyLines; few && lines+len(of) >= manyLines {
-				debug.SetGCPercent(50)
+				debug.SetGCPercent(100)
 			}
 			lines += len(of)
 			return fn(commit, of)

@@ -1,11 +1,13 @@
 package gitstate
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -24,7 +26,11 @@ const indexMagic = "tmnotes index 10 "
 
 // save writes the index.
 func (x *index) save(path string) error {
-	var b bytes.Buffer
+	return writeCache(path, x.write)
+}
+
+// write writes the lines of the file but the last.
+func (x *index) write(b *bufio.Writer) {
 	b.WriteString(indexMagic + x.tree.shared.String() + " " + x.tree.local.String() + " " + cmp.Or(x.by.name(), "-") + "\n")
 	for k, s := range x.slots {
 		b.WriteString("s ")
@@ -34,42 +40,49 @@ func (x *index) save(path string) error {
 		}
 		b.WriteString(cmp.Or(s.okCommit, "-") + " " + strconv.FormatInt(s.okAt, 10) + " " + strconv.FormatBool(s.okDirty) + " " + strconv.FormatInt(s.endedAt, 10) + " " + cmp.Or(strings.Join(s.followed, ","), "-") + "\n")
 		for _, p := range s.paths {
-			fmt.Fprintf(&b, "p %q\n", p)
+			fmt.Fprintf(b, "p %q\n", p)
 		}
-		for _, h := range s.heads {
-			kind := "h "
+		for i := range s.heads {
+			h, kind := &s.heads[i], "h "
 			if h.unsigned {
 				kind = "d "
 			} else if h.copied {
 				kind = "c "
 			}
-			b.WriteString(kind + h.Commit + " " + h.line + "\n")
+			b.WriteString(kind + h.Commit + " ")
+			b.WriteString(h.line + "\n")
 		}
 	}
 	for commit, of := range x.uncounted {
 		for who, n := range of {
-			fmt.Fprintf(&b, "u %s %d %q\n", commit, n, who)
+			fmt.Fprintf(b, "u %s %d %q\n", commit, n, who)
 		}
 	}
 	for k, ri := range x.runs {
-		fmt.Fprintf(&b, "r %q %s %d\n", k.run, k.commit, ri.newest)
-		ri.save(&b)
+		b.WriteString("r ")
+		b.Write(strconv.AppendQuote(b.AvailableBuffer(), k.run))
+		b.WriteString(" " + k.commit + " " + strconv.Itoa(ri.newest) + "\n")
+		ri.save(b)
 		for leg, ri := range ri.legs {
-			fmt.Fprintf(&b, "l %d %d\n", leg, ri.newest)
-			ri.save(&b)
+			fmt.Fprintf(b, "l %d %d\n", leg, ri.newest)
+			ri.save(b)
 		}
 	}
-	return writeCache(path, b.Bytes())
 }
 
 // writeCache writes a file of derived data with a checksum as its last line: beside its place, and then
 // it is renamed. It is not synced, since one that is damaged is made anew.
-func writeCache(path string, data []byte) error {
+func writeCache(path string, write func(*bufio.Writer)) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "index-")
 	if err != nil {
 		return err
 	}
-	_, err = tmp.Write(append(data, "end "+checksum(data)+"\n"...))
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	b := bufio.NewWriterSize(io.MultiWriter(tmp, sum), 1<<16)
+	write(b)
+	if err = b.Flush(); err == nil {
+		_, err = fmt.Fprintf(tmp, "end %08x\n", sum.Sum32())
+	}
 	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), path)
 	}
@@ -89,7 +102,7 @@ func readCache(path string) (string, error) {
 	return string(data[:last]), nil
 }
 
-func (ri *runInfo) save(b *bytes.Buffer) {
+func (ri *runInfo) save(b *bufio.Writer) {
 	if ri.line != "" {
 		b.WriteString("b " + ri.line + "\n")
 	}

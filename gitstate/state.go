@@ -66,8 +66,8 @@ func (l *Latest) Runs() []string {
 		return nil
 	}
 	runs := []string{l.Run}
-	for _, d := range l.Diverged {
-		runs = append(runs, d.Run)
+	for i := range l.Diverged {
+		runs = append(runs, l.Diverged[i].Run)
 	}
 	slices.Sort(runs)
 	return slices.Compact(runs)
@@ -168,7 +168,7 @@ func (st *State) places(of note.Slot) (found []Place) {
 // counts as one of every backend, until one that names its own has followed it. The
 // stack is looked up by its id and, for records from before it had one, by its path.
 func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
-	var heads []Stored
+	var heads []*Stored // thousands, it may be, of half a kilobyte each
 	var out Latest
 	own := false // there is something of this backend
 	out.Status = note.Never
@@ -186,15 +186,19 @@ func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
 			for _, f := range s.followed {
 				followed[f] = true
 			}
-			for _, h := range s.heads {
+			for i := range s.heads {
+				h := &s.heads[i]
 				for _, p := range h.Prev {
 					followed[p] = p != h.Run
+				}
+				if at == "" || at == backend {
+					heads = append(heads, h)
 				}
 			}
 			if at != "" && at != backend {
 				continue
 			}
-			heads, own = append(heads, s.heads...), own || at == backend
+			own = own || at == backend
 			out.endedAt = max(out.endedAt, s.endedAt)
 			// What a stack with an id did before it had one counts only until it
 			// has a success of its own; so does what names no backend.
@@ -209,7 +213,7 @@ func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
 	heads = lastWords(heads)
 	// Who follow each other in a circle are all the latest. What names no backend and was
 	// followed at another one only was of that one.
-	if kept := slices.DeleteFunc(slices.Clone(heads), func(h Stored) bool { return followed[h.Run] }); len(kept) > 0 || !own {
+	if kept := slices.DeleteFunc(slices.Clone(heads), func(h *Stored) bool { return followed[h.Run] }); len(kept) > 0 || !own {
 		heads = kept
 	}
 	if len(heads) == 0 {
@@ -222,11 +226,11 @@ func (st *State) LatestAt(of note.Slot, backend string) (Latest, error) {
 
 // lastWords keeps of each run its last word: what it announced before it knew the
 // backend stands beside what came of it.
-func lastWords(heads []Stored) []Stored {
+func lastWords(heads []*Stored) []*Stored {
 	if len(heads) < 2 {
-		return slices.Clone(heads)
+		return heads
 	}
-	last := make([]Stored, 0, len(heads))
+	last := make([]*Stored, 0, len(heads))
 	at := make(map[string]int, len(heads)) // by run
 	for _, h := range heads {
 		i, known := at[h.Run]
@@ -242,10 +246,10 @@ func lastWords(heads []Stored) []Stored {
 }
 
 // tell fills in what the records say that nobody followed.
-func (st *State) tell(out *Latest, heads []Stored) error {
-	out.Stored, out.Diverged = heads[0], heads[1:]
+func (st *State) tell(out *Latest, heads []*Stored) error {
+	out.Stored = *heads[0]
 	out.Unsigned = out.unsigned
-	out.Status = heads[0].Record.Status
+	out.Status = out.Record.Status
 	out.By = out.Record.By
 	if head := st.x.runs[runKey{out.Run, out.Commit}].head(); head.Run != "" {
 		out.By, out.Job, out.Cmd = cmp.Or(out.By, head.By), head.Job, head.Cmd
@@ -260,13 +264,10 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 		}
 	}
 	// Who has announced something before, and not begun, will know of it when he does.
-	if out.Record.Status == note.Queued {
-		return st.conflicts(out)
-	}
-	var known []Stored
-	for i := range out.Diverged {
-		d := &out.Diverged[i]
-		if d.Record.Status == note.Queued {
+	alone := out.Record.Status != note.Queued
+	out.Diverged = make([]Stored, 0, len(heads)-1)
+	for _, d := range heads[1:] {
+		if alone && d.Record.Status == note.Queued {
 			over, err := st.abandoned(d)
 			if err != nil {
 				return err
@@ -275,9 +276,8 @@ func (st *State) tell(out *Latest, heads []Stored) error {
 				continue
 			}
 		}
-		known = append(known, *d)
+		out.Diverged = append(out.Diverged, *d)
 	}
-	out.Diverged = known
 	return st.conflicts(out)
 }
 
@@ -290,12 +290,13 @@ func (st *State) conflicts(out *Latest) error {
 	if out.began() {
 		runs = append(runs, out.Run)
 	}
-	for _, d := range out.Diverged {
+	for i := range out.Diverged {
+		d := &out.Diverged[i]
 		if !d.began() {
 			continue
 		}
 		if d.Record.Status.Open() && d.At.Before(out.At.Add(-out.Took)) {
-			if over, err := st.abandoned(&d); err != nil {
+			if over, err := st.abandoned(d); err != nil {
 				return err
 			} else if over {
 				continue

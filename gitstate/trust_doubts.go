@@ -109,8 +109,12 @@ func (s *buildSlot) doubt(d *Stored) {
 // signature that is only what the heads' runs may not have known of, since it came when they had begun
 // (clocks differ); if there is none, it is the newest.
 func (s *buildSlot) standing(out *slot) error {
+	if len(s.doubts) == 0 {
+		return nil
+	}
 	var since time.Time
-	for _, h := range out.heads {
+	for i := range out.heads {
+		h := &out.heads[i]
 		began := Began(h.Run)
 		if began.IsZero() {
 			began = h.At.Add(-h.Took)
@@ -146,6 +150,7 @@ func (s *buildSlot) standing(out *slot) error {
 			}
 		}
 	}
+	slices.SortFunc(out.heads, func(a, b Stored) int { return compareStored(&a, &b) })
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package gitstate
 
 import (
+	"bufio"
 	"strings"
 	"sync"
 
@@ -67,12 +68,14 @@ func (v *verified) save() {
 	if v.fresh == 0 {
 		return
 	}
-	var b strings.Builder
+	if writeCache(v.path, v.write) == nil {
+		v.fresh = 0
+	}
+}
+
+func (v *verified) write(b *bufio.Writer) {
 	b.WriteString(v.head + "\n")
 	for digest, principal := range v.of {
 		b.WriteString(digest + " " + principal + "\n")
-	}
-	if writeCache(v.path, []byte(b.String())) == nil {
-		v.fresh = 0
 	}
 }
