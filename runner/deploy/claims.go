@@ -72,7 +72,9 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	answers := make([]runner.Admission, len(ready))
 	at := map[string]int{}
 	var want []gitstate.Claim
-	k.let.keepUp(ctx, k.opt.Lease)
+	if k.wanting(ready) {
+		k.let.keepUp(ctx, k.opt.Lease)
+	}
 	k.taking.Lock() // nothing is let go of meanwhile that is taken now
 	defer k.taking.Unlock()
 	for i, s := range ready {
@@ -130,6 +132,13 @@ func (k *claims) admit(ctx context.Context, ready []runner.Stack) ([]runner.Admi
 	}
 	k.unreachable = time.Time{}
 	return answers, nil
+}
+
+// wanting reports whether one of the stacks was not claimed ahead.
+func (k *claims) wanting(ready []runner.Stack) bool {
+	k.taking.Lock()
+	defer k.taking.Unlock()
+	return slices.ContainsFunc(ready, func(s runner.Stack) bool { return !k.ahead.has(s.Path) })
 }
 
 // later has a stack wait for a remote that cannot be asked, for as long as a lease.

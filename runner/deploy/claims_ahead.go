@@ -38,6 +38,12 @@ func (a *aheadClaims) init(lease time.Duration) {
 	a.keep, a.decided = min(5*time.Second, lease/6), map[string]decided{}
 }
 
+// has reports whether a stack was decided on, and that was not taken yet.
+func (a *aheadClaims) has(path string) bool {
+	_, is := a.decided[path]
+	return is
+}
+
 // take is what was decided of a stack, if that is so still. Else it is decided anew, and
 // what is claimed then is in use: it must not be let go of here.
 func (a *aheadClaims) take(c gitstate.Claim) (runner.Admission, bool) {
@@ -68,7 +74,7 @@ func (a *aheadClaims) choose(claim func(path string) (gitstate.Claim, bool)) (mo
 		return nil
 	}
 	for _, s := range a.next(int(most) + len(a.decided)) {
-		if _, has := a.decided[s.Path]; has {
+		if a.has(s.Path) {
 			continue
 		}
 		if c, is := claim(s.Path); is {

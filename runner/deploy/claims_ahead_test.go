@@ -79,6 +79,28 @@ func TestClaimedAhead(t *testing.T) {
 	}
 }
 
+// However many are still to be let go of: who claims nothing waits for none of them, and as many as one
+// push lets go of wait for no others.
+func TestClaimsBehind(t *testing.T) {
+	t.Parallel()
+	var k claims
+	k.ahead.init(2 * time.Minute)
+	k.ahead.put(gitstate.Claim{Stack: "/held"}, runner.Admission{Hold: t.Context()})
+	held, free := runner.Stack{Path: "/held"}, runner.Stack{Path: "/free"}
+	if k.wanting([]runner.Stack{held}) || !k.wanting([]runner.Stack{held, free}) {
+		t.Error("only who claims something waits")
+	}
+	for range releaseMost {
+		if k.let.full() {
+			t.Fatal("fewer than one push lets go of")
+		}
+		k.let.over = append(k.let.over, gitstate.Claim{Stack: "/held"})
+	}
+	if !k.let.full() {
+		t.Error("as many as one push lets go of")
+	}
+}
+
 // A push that is wanted waits until the interval is over, one that is urgent does not, and
 // without either there is one an interval.
 func TestWhenToPush(t *testing.T) {

@@ -65,10 +65,12 @@ func (l *letGo) begin(ctx context.Context, claimer *gitstate.Claimer, push *Cour
 			case <-tick.C:
 				also()
 			case <-l.wake:
-				select {
-				case <-l.stop:
-					return
-				case <-time.After(releaseWait):
+				if !l.full() {
+					select {
+					case <-l.stop:
+						return
+					case <-time.After(releaseWait):
+					}
 				}
 				l.release()
 			}
@@ -123,6 +125,13 @@ func (l *letGo) pushed(began time.Time, tr gitstate.Traveled) {
 	if len(l.over) > 0 {
 		kick(l.wake)
 	}
+}
+
+// full reports whether as many are to be let go of as one push does.
+func (l *letGo) full() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.over) >= releaseMost
 }
 
 func (l *letGo) release() {
