@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate"
@@ -37,6 +38,7 @@ func (b *bench) project(name string, n int) string {
 		write(filepath.Join(dir, fmt.Sprintf("g%d", i/50), fmt.Sprintf("s%d", i), "main.tf"), "resource \"terraform_data\" \"x\" {\n  input = 2\n}\n")
 	}
 	b.git(dir, "commit", "-qam", "second")
+	syscall.Sync() // nobody waits for what the making of it left to be written
 	return dir
 }
 

@@ -39,7 +39,10 @@ type Here struct {
 	root  string
 	Tasks map[string]runner.Task // one
 	group *gitstate.Group        // of all children of one `terramate run`
-	dirty func() (bool, error)   // whether it had uncommitted changes when this began
+	files *project.Here
+	// What was found when this began: whether the stack had uncommitted changes, and see IgnoredDigests.
+	dirty   func() (bool, error)
+	ignored func() (map[string]string, error)
 }
 
 // Here finds the stack of the working directory, the run that its command is of, and what is
@@ -50,8 +53,11 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	if err != nil {
 		return nil, err
 	}
-	dirty := sync.OnceValues(func() (bool, error) { return project.DirtyHere(ctx, root, stack, false) })
+	here := project.LookHere(ctx, root, stack)
+	dirty := sync.OnceValues(here.Dirty)
+	ignored := sync.OnceValues(func() (map[string]string, error) { return project.IgnoredDigests(ctx, root, []string{stack.Path}) })
 	go dirty()
+	go ignored()
 	head, err := e.Store.Resolve("HEAD")
 	if err != nil {
 		return nil, err
@@ -88,7 +94,7 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	tasks[stack.Path] = task
 	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, root), courier: NewCourier(e.Store, w, "", 0)}
 	n.breakHold = note.NewRedactor(e.Environ).Text(req.BreakHold, mostReason)
-	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group, dirty: dirty}
+	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group, files: here, dirty: dirty, ignored: ignored}
 	if err := h.read(ctx, op.Name); err != nil {
 		return nil, err
 	}
@@ -210,12 +216,12 @@ func (h *Here) begin(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	ignored, err := project.IgnoredDigests(ctx, h.root, []string{h.Stack.Path})
+	ignored, err := h.ignored()
 	if err != nil {
 		return err
 	}
 	h.made = &query.Made{Ignored: ignored}
-	h.guard = &stackHere{ctx, h.Store, h.root, h.Stack, h.Commit.Hash}
+	h.guard = &stackHere{h.Store, h.files, h.Commit.Hash}
 	return nil
 }
 

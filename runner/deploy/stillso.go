@@ -1,11 +1,9 @@
 package deploy
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/tmnotes/tmnotes/gitstate"
-	"github.com/tmnotes/tmnotes/runner"
 	"github.com/tmnotes/tmnotes/runner/project"
 	"github.com/tmnotes/tmnotes/runner/query"
 )
@@ -45,10 +43,8 @@ func (n *Session) IsTouched(path string) bool {
 
 // stackHere looks at one stack without loading the project.
 type stackHere struct {
-	ctx   context.Context
 	store *gitstate.Store
-	root  string
-	stack runner.Stack
+	files *project.Here
 	head  string
 }
 
@@ -58,5 +54,5 @@ func (h *stackHere) Changed(string) (bool, error) {
 	if err != nil || head.Hash != h.head {
 		return err == nil, err
 	}
-	return project.DirtyHere(h.ctx, h.root, h.stack, true)
+	return h.files.Changed()
 }

@@ -174,7 +174,12 @@ func (top workTree) changedFiles(ctx context.Context, below ...string) (map[stri
 		names, err := top.hidden(ctx, below...)
 		hidden <- list{names, err}
 	}()
-	out, err := top.git(ctx, append([]string{"status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none", "--"}, literal(below)...)...)
+	ask := append([]string{"status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none", "--"}, literal(below)...)
+	if len(below) > 0 {
+		// git starts a thread for each 500 files of the whole index, to find a few (preload-index.c).
+		ask = append([]string{"-c", "core.preloadIndex=false"}, ask...)
+	}
+	out, err := top.git(ctx, ask...)
 	also := <-hidden
 	if err = cmp.Or(err, also.err); err != nil {
 		return nil, err
@@ -193,34 +198,6 @@ func (top workTree) changedFiles(ctx context.Context, below ...string) (map[stri
 		files["/"+name] = false
 	}
 	return files, nil
-}
-
-// DirtyHere reports whether files in the folder of a stack have uncommitted changes, those
-// of stacks below it aside. It needs no project that is loaded: what else the stack's
-// inputs are is known only to who has one. After a command has run in it, new files that
-// Terraform would not read are taken for what came of that.
-func DirtyHere(ctx context.Context, root string, stack runner.Stack, ran bool) (bool, error) {
-	files, err := workTree{dir: root}.changedFiles(ctx, stack.Path)
-	if err != nil {
-		return false, fmt.Errorf("looking for uncommitted changes: %w", err)
-	}
-	mine := map[string]bool{}
-	for file, untracked := range files {
-		if strings.HasPrefix(file, "/.tmtriggers/") || (untracked || ran) && Artifact(file) || untracked && ran && !matters(path.Base(file)) {
-			continue
-		}
-		at := path.Dir(file)
-		is, asked := mine[at]
-		if !asked {
-			in, _, err := StackAt(ctx, filepath.Join(root, filepath.FromSlash(at)), root)
-			is = err != nil || in.Path == stack.Path // where it cannot be told, it is
-			mine[at] = is
-		}
-		if is {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // resolve returns where the project path leads to, as a project path too. It is

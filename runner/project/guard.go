@@ -173,7 +173,7 @@ func (g *Guard) begin(looked time.Time) error {
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
 	marks := make([]mark, len(paths))
-	concurrently(len(paths), func(i int) { marks[i] = g.look(paths[i], nil) })
+	concurrently(len(paths), func(i int) { marks[i] = g.top.look(paths[i], nil) })
 	var ask []string
 	late := map[string]bool{} // folders with new code in them
 	for i, file := range paths {
@@ -297,7 +297,7 @@ func (g *Guard) touched(s *guarded) (map[string]mark, error) {
 		g.mu.Lock()
 		was := g.marks[file]
 		g.mu.Unlock()
-		now := g.look(file, &was)
+		now := g.top.look(file, &was)
 		if failed = now.err; failed != nil {
 			return false
 		}

@@ -34,9 +34,9 @@ func tick(at time.Time) time.Duration {
 }
 
 // look marks what is at a project path now, to be compared with what it was.
-func (g *Guard) look(file string, was *mark) mark {
+func (top workTree) look(file string, was *mark) mark {
 	now := time.Now()
-	st, err := os.Lstat(g.top.host(file))
+	st, err := os.Lstat(top.host(file))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return mark{absent: true}
 	}
@@ -52,14 +52,14 @@ func (g *Guard) look(file string, was *mark) mark {
 		m.racy = m.racy || at.Add(tick(at)).After(now)
 	}
 	if m.racy || was != nil && was.racy {
-		m.sum, m.err = g.sum(file, st)
+		m.sum, m.err = top.sum(file, st)
 	}
 	return m
 }
 
 // sum is the content of a file, or the names in a folder.
-func (g *Guard) sum(file string, st fs.FileInfo) ([sha256.Size]byte, error) {
-	host := g.top.host(file)
+func (top workTree) sum(file string, st fs.FileInfo) ([sha256.Size]byte, error) {
+	host := top.host(file)
 	switch {
 	case st.IsDir():
 		names, err := folderNames(host)

@@ -30,6 +30,9 @@ func (top workTree) git(ctx context.Context, args ...string) ([]byte, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
+		if args[0] == "-c" {
+			args = args[2:]
+		}
 		return nil, fmt.Errorf("git %s: %w%s", args[0], err, lastLine(stderr.Bytes()))
 	}
 	return out, nil
