@@ -17,6 +17,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/tmnotes/tmnotes/gitstate/internal/git"
+	"github.com/tmnotes/tmnotes/gitstate/internal/journal"
 	"github.com/tmnotes/tmnotes/gitstate/internal/notestree"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
@@ -31,28 +32,25 @@ func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines
 	if err != nil {
 		return nil, "", err
 	}
-	seen, known := map[string]int64{}, false
-	if old, err := os.ReadFile(of.mark); err == nil {
-		if f := strings.Fields(string(old)); len(f) > 0 && f[0] == tree.String() {
-			known = true
-			for i := 1; i+1 < len(f); i += 2 {
-				seen[f[i]], _ = strconv.ParseInt(f[i+1], 10, 64)
-			}
-		}
-	}
+	seen, known := of.merged(tree)
 	lines = map[plumbing.Hash][]string{}
+	var now []byte
 	for i := range files {
 		f := &files[i]
-		if err := of.journal.Read(f, seen); err != nil {
-			return nil, "", err
+		was := seen[f.Name]
+		if f.Id = was.id; !was.is(f) {
+			if err := of.journal.Read(f, func(id string) int64 { return seen[id].size }); err != nil {
+				return nil, "", err
+			}
 		}
 		for _, e := range f.Entries {
 			lines[e.Commit] = append(lines[e.Commit], e.Line)
 		}
 		if f.Id != "" {
-			mark += fmt.Sprintf(" %s %d", f.Id, f.Size)
+			now = fmt.Appendf(now, " %s %d %s %d", f.Id, f.Size, f.Name, f.Mod.UnixNano())
 		}
 	}
+	mark = string(now)
 	if known || of.ref != s.ref {
 		return lines, mark, nil
 	}
@@ -80,6 +78,41 @@ func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines
 		}
 	}
 	return lines, mark, nil
+}
+
+// mergedFile is what a mark says of a journal file.
+type mergedFile struct {
+	id   string
+	size int64 // up to where its lines are known
+	mod  int64 // when it was written last, in nanoseconds
+}
+
+// is reports whether nothing was written since. (Where the file system knows no parts of a second, it may
+// have been.)
+func (m mergedFile) is(f *journal.JournalFile) bool {
+	return m.id != "" && m.size == f.Size && m.mod == f.Mod.UnixNano() && m.mod%int64(time.Second) != 0
+}
+
+// merged is what the mark says of the files, by id and by name, if it is of that tree. One of an older version has
+// no names.
+func (of part) merged(tree plumbing.Hash) (seen map[string]mergedFile, known bool) {
+	text, err := os.ReadFile(of.mark)
+	f := strings.Fields(string(text))
+	if err != nil || len(f) == 0 || f[0] != tree.String() {
+		return nil, false
+	}
+	seen = make(map[string]mergedFile, len(f))
+	var last mergedFile
+	for i := 1; i+1 < len(f); i += 2 {
+		n, _ := strconv.ParseInt(f[i+1], 10, 64)
+		if !strings.HasSuffix(f[i], ".log") {
+			last = mergedFile{id: f[i], size: n}
+		} else {
+			last.mod = n
+		}
+		seen[f[i]] = last
+	}
+	return seen, true
 }
 
 // current is what both parts have, and what they lack.

@@ -9,11 +9,74 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tmnotes/tmnotes/gitstate/gittest"
 	"github.com/tmnotes/tmnotes/gitstate/internal/journal"
 	"github.com/tmnotes/tmnotes/gitstate/note"
 )
+
+// A journal file to which nothing happened since its lines came into the notes is not opened again; one to which
+// something may have is read from its beginning if it is another one.
+func TestJournalMerged(t *testing.T) {
+	t.Parallel()
+	repo := gittest.New(t)
+	ctx, head := context.Background(), repo.Head()
+	s := open(t, repo.Dir)
+	noError(t, s.Append(head, result(note.OK, "/a", "R1")))
+	noError(t, s.Flush(ctx))
+	path := filepath.Join(s.file.Dir, s.file.Name)
+	data := string(must[[]byte](t)(os.ReadFile(path)))
+	info := must[os.FileInfo](t)(os.Stat(path))
+	_, tree, err := s.tip(s.ref)
+	noError(t, err)
+	read := func() int {
+		lines, _, err := s.pending(ctx, s.shared(), tree)
+		noError(t, err)
+		return len(lines)
+	}
+	id := strings.Fields(data)[1]
+	other := strings.Replace(data, id, "0"+strings.Repeat("1", len(id)-1), 1)
+	at := func(data string, mod time.Time) {
+		t.Helper()
+		noError(t, os.WriteFile(path, []byte(data), 0o666))
+		noError(t, os.Chtimes(path, mod, mod))
+	}
+	whole := info.ModTime().Truncate(time.Second)
+	for _, c := range []struct {
+		name string
+		data string
+		mod  time.Time
+		want int
+	}{
+		{"untouched", data, info.ModTime(), 0},
+		{"written again", data, info.ModTime().Add(time.Millisecond), 0},
+		{"another file, as far as can be told the same", other, info.ModTime(), 0},
+		{"another file of the same length", other, info.ModTime().Add(time.Millisecond), 1},
+		{"another file, longer", other + "\n", info.ModTime(), 1},
+	} {
+		at(c.data, c.mod)
+		if n := read(); n != c.want {
+			t.Errorf("%s: lines of %d commits, not %d", c.name, n, c.want)
+		}
+	}
+	// A clock without parts of a second tells nothing; nor does a mark of a version that knew no names.
+	at(data, whole)
+	mark := s.shared().mark
+	noError(t, os.WriteFile(mark, fmt.Appendf(nil, "%s %s %d %s %d\n", tree, id, len(data), s.file.Name, whole.UnixNano()), 0o666))
+	at(other, whole)
+	if read() != 1 {
+		t.Error("the time of a whole second was taken for a proof")
+	}
+	noError(t, os.WriteFile(mark, fmt.Appendf(nil, "%s %s %d\n", tree, id, len(data)), 0o666))
+	if read() != 1 {
+		t.Error("an old mark of another file")
+	}
+	at(data, info.ModTime())
+	if read() != 0 {
+		t.Error("an old mark")
+	}
+}
 
 func TestJournalDamage(t *testing.T) {
 	t.Parallel()

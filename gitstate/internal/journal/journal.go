@@ -228,8 +228,8 @@ func (j *Journal) Files() ([]JournalFile, error) {
 // Read fills in a file's entries. A last line without its end is one that is
 // being written, or that was never acknowledged.
 //
-// seen says by the files' ids up to where their lines are known.
-func (j *Journal) Read(f *JournalFile, seen map[string]int64) error {
+// seen says by a file's id up to where its lines are known; nil: nowhere.
+func (j *Journal) Read(f *JournalFile, seen func(id string) int64) error {
 	file, err := os.Open(filepath.Join(j.Dir, f.Name))
 	if errors.Is(err, os.ErrNotExist) {
 		f.Size = 0
@@ -243,7 +243,10 @@ func (j *Journal) Read(f *JournalFile, seen map[string]int64) error {
 	if n, _ := file.ReadAt(head, 0); n == len(head) && strings.HasPrefix(string(head), journalHead) {
 		f.Id = string(head[len(journalHead):])
 	}
-	if f.from = seen[f.Id]; f.from > f.Size {
+	if f.from = 0; seen != nil {
+		f.from = seen(f.Id)
+	}
+	if f.from > f.Size {
 		f.from = 0
 	}
 	data, err := io.ReadAll(io.NewSectionReader(file, f.from, 1<<62))
