@@ -55,7 +55,7 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	}
 	here := project.LookHere(ctx, root, stack)
 	dirty := sync.OnceValues(here.Dirty)
-	ignored := sync.OnceValues(func() (map[string]string, error) { return project.IgnoredDigests(ctx, root, []string{stack.Path}) })
+	ignored := sync.OnceValues(here.Ignored)
 	go dirty()
 	go ignored()
 	head, err := e.Store.Resolve("HEAD")

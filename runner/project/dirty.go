@@ -165,13 +165,18 @@ func (top workTree) readChanges(ctx context.Context) (changes, error) {
 // differ from HEAD or are not tracked, but not ignored; and which of the two. Files
 // that git was told not to look at are compared by content.
 func (top workTree) changedFiles(ctx context.Context, below ...string) (map[string]bool, error) {
+	return top.changedIn(ctx, func() ([]byte, error) { return top.index(ctx, below...) }, below...)
+}
+
+// changedIn is changedFiles for who lists the index.
+func (top workTree) changedIn(ctx context.Context, index func() ([]byte, error), below ...string) (map[string]bool, error) {
 	type list struct {
 		names []string
 		err   error
 	}
 	hidden := make(chan list, 1)
 	go func() {
-		names, err := top.hidden(ctx, below...)
+		names, err := top.hidden(ctx, index)
 		hidden <- list{names, err}
 	}()
 	ask := append([]string{"status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none", "--"}, literal(below)...)

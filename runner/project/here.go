@@ -6,26 +6,50 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tmnotes/tmnotes/runner"
 )
 
 // Here is one stack whose project is not loaded: what else its inputs are, beside the files in its
-// folder, is known only to who has loaded it. It is for one goroutine at a time.
+// folder, is known only to who has loaded it. Dirty and Ignored may be called at once.
 type Here struct {
 	ctx   context.Context
 	top   workTree
 	stack runner.Stack
-	was   map[string]mark // of what was in the folder before git looked at it; nil where that is too much
-	clean bool            // it was, when git looked
+	was   map[string]mark        // of what was in the folder before git looked at it; nil where that is too much
+	clean bool                   // it was, when git looked
+	index func() ([]byte, error) // what of it git tracked then
 }
 
 // LookHere remembers what the files in the folder of a stack look like.
 func LookHere(ctx context.Context, root string, stack runner.Stack) *Here {
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		root = real
+	}
 	h := &Here{ctx: ctx, top: workTree{dir: root}, stack: stack}
 	h.was = h.marks()
+	h.index = sync.OnceValues(func() ([]byte, error) { return h.top.index(ctx, stack.Path) })
 	return h
+}
+
+// Ignored is [IgnoredDigests] of the stack.
+func (h *Here) Ignored() (map[string]string, error) {
+	return h.top.ignoredDigests([]string{h.stack.Path}, func(files []string) (map[string]bool, error) {
+		if slices.ContainsFunc(files, func(file string) bool { return !strings.HasPrefix(file, strings.TrimSuffix(h.stack.Path, "/")+"/") }) {
+			return h.top.tracked(h.ctx, files)
+		}
+		out, err := h.index()
+		tracked := map[string]bool{}
+		for entry := range strings.SplitSeq(string(out), "\x00") {
+			if _, name, is := strings.Cut(entry, " "); is { // after a letter: see hidden
+				tracked["/"+name] = true
+			}
+		}
+		return tracked, err
+	})
 }
 
 // Dirty reports whether files in the folder, those of stacks below it aside, have uncommitted changes.
@@ -93,7 +117,11 @@ func (h *Here) marks() map[string]mark {
 }
 
 func (h *Here) differs(ran bool) (bool, error) {
-	files, err := h.top.changedFiles(h.ctx, h.stack.Path)
+	index := h.index
+	if ran {
+		index = func() ([]byte, error) { return h.top.index(h.ctx, h.stack.Path) }
+	}
+	files, err := h.top.changedIn(h.ctx, index, h.stack.Path)
 	if err != nil {
 		return false, fmt.Errorf("looking for uncommitted changes: %w", err)
 	}

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -108,5 +109,37 @@ func TestHereMuch(t *testing.T) {
 	}
 	if h = LookHere(t.Context(), root, runner.Stack{Path: "/"}); h.was != nil {
 		t.Error("another repository in the stack at the top")
+	}
+}
+
+// What git ignores is told as for any stack, whether the code stands in the folder or elsewhere.
+func TestHereIgnored(t *testing.T) {
+	t.Parallel()
+	root := repo(t, map[string]string{
+		".gitignore":       "generated.tf\n",
+		"a/stack.tm":       "stack {\n}\n",
+		"a/main.tf":        "# code\n",
+		"a/sub/main.tf":    "# code\n",
+		"b/stack.tm":       "stack {\n}\n",
+		"b/main.tf":        "module \"m\" {\n  source = \"../m\"\n}\nmodule \"n\" {\n  source = \"./n\"\n}\n",
+		"b/n/main.tf":      "# code\n",
+		"m/main.tf":        "# code\n",
+		"none/stack.tm":    "stack {\n}\n",
+		"tracked/stack.tm": "stack {\n}\n",
+		"tracked/x y.tf":   "# code\n",
+	})
+	write(t, root, map[string]string{"a/generated.tf": "# a\n", "m/generated.tf": "# m\n", "b/n/generated.tf": "# n\n"})
+	for _, path := range []string{"/a", "/b", "/none", "/tracked"} {
+		want, err := IgnoredDigests(t.Context(), root, []string{path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is := want[path] != ""; is != (path == "/a" || path == "/b") {
+			t.Errorf("%s has ignored code: %v", path, is)
+		}
+		got, err := LookHere(t.Context(), root, runner.Stack{Path: path}).Ignored()
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%s: %v, %v, not %v", path, got, err, want)
+		}
 	}
 }

@@ -13,12 +13,16 @@ import (
 	"syscall"
 )
 
-// hidden are the files at and below some project paths (all without any) that differ
-// from git's index though git status does not name them, because git was told not to
-// look: `git update-index --skip-worktree` and --assume-unchanged. What a sparse checkout
-// leaves out is no difference.
-func (top workTree) hidden(ctx context.Context, below ...string) ([]string, error) {
-	out, err := top.git(ctx, append([]string{"ls-files", "-v", "-z", "--"}, literal(below)...)...)
+// index lists git's index at and below some project paths, all of it without any.
+func (top workTree) index(ctx context.Context, below ...string) ([]byte, error) {
+	return top.git(ctx, append([]string{"ls-files", "-v", "-z", "--"}, literal(below)...)...)
+}
+
+// hidden are the files of an index that differ from it though git status does not name them, because
+// git was told not to look: `git update-index --skip-worktree` and --assume-unchanged. What a sparse
+// checkout leaves out is no difference.
+func (top workTree) hidden(ctx context.Context, index func() ([]byte, error)) ([]string, error) {
+	out, err := index()
 	if err != nil {
 		return nil, err
 	}

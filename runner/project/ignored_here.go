@@ -16,7 +16,12 @@ func IgnoredDigests(ctx context.Context, root string, stacks []string) (map[stri
 	if err != nil {
 		return nil, err
 	}
-	calls := moduleCalls{top: workTree{dir: root}, memo: map[string]codeCalls{}}
+	top := workTree{dir: root}
+	return top.ignoredDigests(stacks, func(files []string) (map[string]bool, error) { return top.tracked(ctx, files) })
+}
+
+func (top workTree) ignoredDigests(stacks []string, whichTracked func(files []string) (map[string]bool, error)) (map[string]string, error) {
+	calls := moduleCalls{top: top, memo: map[string]codeCalls{}}
 	folders := map[string][]string{} // of a stack: those with code that it uses
 	var ask []string
 	for _, stack := range stacks {
@@ -29,7 +34,7 @@ func IgnoredDigests(ctx context.Context, root string, stacks []string) (map[stri
 	for _, read := range calls.memo {
 		ask = append(ask, read.names...)
 	}
-	tracked, err := calls.top.tracked(ctx, ask)
+	tracked, err := whichTracked(ask)
 	if err != nil {
 		return nil, err
 	}
