@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -169,6 +170,17 @@ func (s *Store) claimsAt(ctx context.Context, remote string) string {
 	return at
 }
 
+// pushSettings are settings for a git push of ours, in its environment, beside the user's own there: what it
+// pushes it then notes down in the tracking ref, also in that ref's log. (Who wraps git looks for `git push`.)
+func (s *Store) pushSettings(remote string) (env []string) {
+	n, _ := strconv.Atoi(s.repo.Getenv("GIT_CONFIG_COUNT")) // git says what is wrong with it
+	for _, kv := range [][2]string{{"remote." + remote + ".fetch", "+" + s.ref + ":" + s.tracking(remote)}, {"core.logAllRefUpdates", "always"}} {
+		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", n, kv[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", n, kv[1]))
+		n++
+	}
+	return append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", n))
+}
+
 // pushArgs is how a git push of ours begins. A user's settings for pushes of code must not be in
 // its way: a hook, tags, submodules; that a mirror sends all it has; and that every
 // push is signed, with a server that knows no signed pushes (it is signed if the server does).
@@ -176,10 +188,6 @@ func (s *Store) pushArgs(remote string) []string {
 	var args []string
 	if slices.Contains(s.repo.Mirrors, remote) {
 		args = append(args, "-c", "remote."+remote+".mirror=false")
-	}
-	// Beside the user's own: what it pushes there it then notes down here, also in the ref's log.
-	if !strings.Contains(remote, "=") { // which would end the key
-		args = append(args, "-c", "remote."+remote+".fetch=+"+s.ref+":"+s.tracking(remote), "-c", "core.logAllRefUpdates=always")
 	}
 	args = append(args, "push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no")
 	switch strings.ToLower(s.repo.Setting("push.gpgSign")) {

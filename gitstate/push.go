@@ -236,7 +236,7 @@ func (s *Store) runPush(ctx context.Context, remote string, options []string, re
 
 func (s *Store) gitPush(ctx context.Context, remote string, options, refspecs []string) (string, error) {
 	args := append(append(s.pushArgs(remote), options...), s.pushTarget(ctx, remote))
-	return s.network(ctx, append(args, refspecs...)...)
+	return s.networkWith(ctx, s.pushSettings(remote), append(args, refspecs...)...)
 }
 
 // settle removes the spool refs that were folded in, and the journal files
