@@ -2,7 +2,6 @@ package gitstate
 
 import (
 	"cmp"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -350,26 +349,12 @@ func (s *Store) rebuild(t noteReader, tree trees, overlay []notestree.Change, by
 	return s.build(newBuilder(by), t, tree, overlay)
 }
 
-// manyLines is from where on memory matters more than time.
-const manyLines = 100_000
-
 func (s *Store) build(b *builder, t noteReader, tree trees, overlay []notestree.Change) (*index, error) {
-	defer debug.SetGCPercent(debug.SetGCPercent(200))
 	over := map[string][]string{}
 	for _, c := range overlay {
 		over[c.Commit] = c.New
 	}
-	lines := 0
-	all := func(fn func(commit string, lines []string) error) error {
-		return s.eachOver(t, over, func(commit string, of []string) error {
-			// Of a million records hundreds of megabytes are kept: no more than that is to be garbage.
-			if few := lines < manyLines; few && lines+len(of) >= manyLines {
-				debug.SetGCPercent(100)
-			}
-			lines += len(of)
-			return fn(commit, of)
-		})
-	}
+	all := func(fn func(commit string, lines []string) error) error { return s.eachOver(t, over, fn) }
 	var err error
 	if b.by == nil {
 		err = all(func(commit string, lines []string) error { b.note(commit, lines); return nil })

@@ -184,6 +184,9 @@ func (n *longNotes) get(blobs []plumbing.Hash) (lines []string, is bool) {
 	return nil, false
 }
 
+// manyLines is from where on memory matters more than time.
+const manyLines = 100_000
+
 func (n *longNotes) put(blobs []plumbing.Hash, lines []string) {
 	if _, has := n.get(blobs); has || len(blobs) != 1 || len(lines) < 100 || len(lines) > manyLines {
 		return

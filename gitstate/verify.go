@@ -78,7 +78,8 @@ func (s *Store) Verify(ctx context.Context, commits ...string) ([]VerifiedRun, e
 	if err != nil {
 		return nil, err
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(200))
+	was := debug.SetGCPercent(200)
+	defer func() { debug.SetGCPercent(min(was, 200)) }() // who starts may have it higher for the first collection
 	runs := []VerifiedRun{}
 	take := func(of []VerifiedRun) { runs = append(runs, of...) }
 	err = s.notes(func(t noteReader, over map[string][]string) error {

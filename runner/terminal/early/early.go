@@ -8,9 +8,8 @@
 // until [Restore].
 //
 // And more than six hundred packages allocate 8 MB while they are initialised, most of it
-// for good, of which the garbage collector is told by and by: a fifth of the start of a
-// short command is one collection that finds nothing. Where there is much already it comes
-// later: see ballast.
+// for good, of which the garbage collector is told by and by: a tenth of the start of a
+// short command is one collection that finds nothing. The first one comes later: see atFirst.
 //
 // That this package comes first is not luck. Of the packages that are ready to
 // be initialised, the one with the least import path is the next (Go
@@ -23,27 +22,42 @@ package early
 import (
 	"os"
 	"runtime"
+	_ "unsafe" // for go:linkname
 )
 
 const name = "CI"
 
 var was, had = os.LookupEnv(name)
 
-// ballast takes no memory, since nobody writes to it. It is collected when there is
-// something to collect.
-var ballast = make([]byte, 16<<20)
+// atFirst is GOGC until the first collection: at this one it comes when there are 32 MB.
+const atFirst = 800
+
+// setGCPercent is debug.SetGCPercent, by the name under which the runtime hands it to runtime/debug
+// (runtime/mgcpacer.go). To import that package is to wait for it, and for half of the others.
+//
+//go:linkname setGCPercent runtime/debug.setGCPercent
+func setGCPercent(percent int32) (was int32)
+
+var percent = setGCPercent(atFirst)
 
 func init() {
 	if was == "" {
 		_ = os.Setenv(name, "true")
 	}
+	if percent < 0 || percent >= atFirst { // somebody has set GOGC
+		setGCPercent(percent)
+		return
+	}
+	runtime.AddCleanup(new([64]byte), func(percent int32) {
+		if now := setGCPercent(percent); now != atFirst { // who set that sets it back
+			setGCPercent(now)
+		}
+	}, percent)
 }
 
-// Restore gives CI back what it was, and lets go of the ballast. To be called from an init function of the
+// Restore gives CI back what it was. To be called from an init function of the
 // package that imports bubbletea, before anybody looks at the environment.
 func Restore() {
-	runtime.KeepAlive(ballast)
-	ballast = nil
 	switch {
 	case !had:
 		_ = os.Unsetenv(name)

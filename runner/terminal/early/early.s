@@ -1,0 +1,1 @@
+// This file is empty: without one the compiler wants a body for setGCPercent.
