@@ -37,11 +37,10 @@ func (s *Store) pending(ctx context.Context, of part, tree plumbing.Hash) (lines
 	var now []byte
 	for i := range files {
 		f := &files[i]
-		was := seen[f.Name]
-		if f.Id = was.id; !was.is(f) {
-			if err := of.journal.Read(f, func(id string) int64 { return seen[id].size }); err != nil {
-				return nil, "", err
-			}
+		if was := seen[f.Name]; was.is(f) {
+			f.Id = was.id
+		} else if err := of.journal.Read(f, func(id string) int64 { return seen[id].size }); err != nil {
+			return nil, "", err
 		}
 		for _, e := range f.Entries {
 			lines[e.Commit] = append(lines[e.Commit], e.Line)

@@ -53,6 +53,7 @@ func TestJournalMerged(t *testing.T) {
 		{"written again", data, info.ModTime().Add(time.Millisecond), 0},
 		{"another file, as far as can be told the same", other, info.ModTime(), 0},
 		{"another file of the same length", other, info.ModTime().Add(time.Millisecond), 1},
+		{"its head is damaged", strings.Replace(data, "journal ", "jourmal ", 1), info.ModTime().Add(time.Millisecond), 1},
 		{"another file, longer", other + "\n", info.ModTime(), 1},
 	} {
 		at(c.data, c.mod)

@@ -264,10 +264,10 @@ func (st *State) tell(out *Latest, heads []*Stored) error {
 		}
 	}
 	// Who has announced something before, and not begun, will know of it when he does.
-	alone := out.Record.Status != note.Queued
+	announced := out.Record.Status == note.Queued
 	out.Diverged = make([]Stored, 0, len(heads)-1)
 	for _, d := range heads[1:] {
-		if alone && d.Record.Status == note.Queued {
+		if !announced && d.Record.Status == note.Queued {
 			over, err := st.abandoned(d)
 			if err != nil {
 				return err

@@ -40,9 +40,7 @@ type Here struct {
 	Tasks map[string]runner.Task // one
 	group *gitstate.Group        // of all children of one `terramate run`
 	files *project.Here
-	// What was found when this began: whether the stack had uncommitted changes, and see IgnoredDigests.
-	dirty   func() (bool, error)
-	ignored func() (map[string]string, error)
+	dirty func() (bool, error) // whether it had uncommitted changes when this began
 }
 
 // Here finds the stack of the working directory, the run that its command is of, and what is
@@ -55,9 +53,7 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	}
 	here := project.LookHere(ctx, root, stack)
 	dirty := sync.OnceValues(here.Dirty)
-	ignored := sync.OnceValues(here.Ignored)
 	go dirty()
-	go ignored()
 	head, err := e.Store.Resolve("HEAD")
 	if err != nil {
 		return nil, err
@@ -94,7 +90,7 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	tasks[stack.Path] = task
 	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, root), courier: NewCourier(e.Store, w, "", 0)}
 	n.breakHold = note.NewRedactor(e.Environ).Text(req.BreakHold, mostReason)
-	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group, files: here, dirty: dirty, ignored: ignored}
+	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group, files: here, dirty: dirty}
 	if err := h.read(ctx, op.Name); err != nil {
 		return nil, err
 	}
@@ -216,7 +212,7 @@ func (h *Here) begin(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	ignored, err := h.ignored()
+	ignored, err := h.files.Ignored()
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // Here is one stack whose project is not loaded: what else its inputs are, beside the files in its
-// folder, is known only to who has loaded it. Dirty and Ignored may be called at once.
+// folder, is known only to who has loaded it. It is for one goroutine at a time.
 type Here struct {
 	ctx   context.Context
 	top   workTree
