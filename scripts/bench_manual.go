@@ -28,7 +28,7 @@ func (b *bench) intoManual(file string) error {
 		machine += " (" + cpu[1] + ")"
 	}
 	return os.WriteFile(file, fmt.Appendf(nil, "%s\n%s%s with %s, git %s and Terramate's own build, on %s/%s with %s; medians of %d pairs.\n\n| | figure | limit |\n|---|--:|--:|\n%s",
-		before, begin, time.Now().UTC().Format(time.DateOnly), runtime.Version(), strings.TrimPrefix(b.git(".", "version"), "git version "),
+		before, begin, time.Now().UTC().Format(time.DateOnly), runtime.Version(), strings.TrimSpace(strings.TrimPrefix(b.git(".", "version"), "git version ")),
 		runtime.GOOS, runtime.GOARCH, machine, *pairs, strings.Join(b.rows, "")), 0o666)
 }
 
