@@ -144,7 +144,7 @@ func newer(a *note.Record, aLine string, b *note.Record, bLine string) bool {
 }
 
 // compareStored sorts the newest first. A record is half a kilobyte, and a stack whose writers never knew of
-// each other has as many as there are: they are sorted by where they are.
+// each other has as many as there are: where there may be many, it is their addresses that are sorted.
 func compareStored(a, b *Stored) int {
 	return cmp.Or(b.At.Compare(a.At), strings.Compare(a.line, b.line), strings.Compare(a.Commit, b.Commit))
 }

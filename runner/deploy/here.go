@@ -36,7 +36,6 @@ type Here struct {
 	*Session
 	req   HereRequest
 	Stack runner.Stack
-	root  string
 	Tasks map[string]runner.Task // one
 	group *gitstate.Group        // of all children of one `terramate run`
 	files *project.Here
@@ -90,7 +89,7 @@ func (e *Engine) Here(ctx context.Context, req HereRequest) (*Here, error) {
 	tasks[stack.Path] = task
 	n := &Session{World: e.World, Store: e.Store, Writer: w, Commit: head, RunID: req.Run, Stacks: map[string]Planned{}, reader: query.NewReader(ctx, root), courier: NewCourier(e.Store, w, "", 0)}
 	n.breakHold = note.NewRedactor(e.Environ).Text(req.BreakHold, mostReason)
-	h := &Here{Session: n, req: req, Stack: stack, root: root, Tasks: tasks, group: group, files: here, dirty: dirty}
+	h := &Here{Session: n, req: req, Stack: stack, Tasks: tasks, group: group, files: here, dirty: dirty}
 	if err := h.read(ctx, op.Name); err != nil {
 		return nil, err
 	}
