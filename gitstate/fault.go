@@ -160,8 +160,8 @@ func pushError(remote, ref, out string, err error) error {
 		return fmt.Errorf("%s %w the push: %w", remote, errRefused, err)
 	}
 	if ge != nil && ge.Code == 1 && wordless(stderr) {
-		// The remote's program ended badly, perhaps after it took the push, or too little of what git printed was
-		// read. Another try, which fetches before, finds out.
+		// The remote's program ended badly, perhaps after it took the push. Another try, which fetches before, finds
+		// out.
 		return fmt.Errorf("%w: %w", errContended, err)
 	}
 	return remoteError("pushing to "+remote, remote, err)

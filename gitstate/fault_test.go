@@ -275,7 +275,7 @@ func TestPushFailsWithoutAReason(t *testing.T) {
 	}
 }
 
-// A git that fails and is not heard, as on a machine that is too busy, is asked again; one that a signal ended is not.
+// A git that fails and is not heard, as on a busy Windows, is asked again; one that a signal ended is not.
 func TestUnheardIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	s := open(t, gittest.New(t).Dir)

@@ -48,7 +48,7 @@ func (s *Store) persist(ctx context.Context, once func() (string, error)) (strin
 			return out, err
 		}
 		ge.Tries = try
-		// git says why it fails, but on a machine that is so busy that nobody reads it within cmd.WaitDelay.
+		// git says why it fails, but on a Windows so busy that nobody reads it in time (see git.RunChild).
 		unheard := ge.Code > 0 && out == "" && ge.Stderr == ""
 		if _, again := classify(ge.Stderr); !again && !unheard || try == git.NetworkTries {
 			return out, err
@@ -87,23 +87,18 @@ func (s *Store) networkOnce(ctx context.Context, env, args []string) (string, er
 	}
 	// It removes its locks, and ends what it has started.
 	cmd.Cancel = func() error { return git.Terminate(cmd, alone) }
-	cmd.WaitDelay = 2 * time.Second
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil {
-		err = nil // git has ended well; what it left running in the background has its stderr
-	}
+	stdout, stderr, err := git.RunChild(cmd, 2*time.Second) // what it left running has its stderr
 	if err == nil {
-		return stdout.String(), nil
+		return stdout, nil
 	}
 	if ctx.Err() != nil {
-		return stdout.String(), context.Cause(ctx)
+		return stdout, context.Cause(ctx)
 	}
-	if cmd.ProcessState == nil {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
 		return "", fmt.Errorf("git %s: %w", subcommand(args), err)
 	}
-	return stdout.String(), &git.Error{Args: []string{subcommand(args)}, Code: cmd.ProcessState.ExitCode(), Stderr: stderr.String()}
+	return stdout, &git.Error{Args: []string{subcommand(args)}, Code: exit.ExitCode(), Stderr: stderr}
 }
 
 // subcommand is the name of a git command, behind settings that are for it alone.

@@ -179,19 +179,15 @@ func (sg *signer) run(ctx context.Context, stdin []byte, argv []string) (stdout 
 	ctx, cancel := context.WithTimeoutCause(ctx, signTimeout, fmt.Errorf("no answer within %v", signTimeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stdin, cmd.WaitDelay = sg.dir, bytes.NewReader(stdin), 5*time.Second
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaint
-	err = cmd.Run()
+	cmd.Dir, cmd.Stdin = sg.dir, bytes.NewReader(stdin)
+	out, stderr, err := git.RunChild(cmd, 5*time.Second) // an agent that it started has its stderr
 	switch {
-	case errors.Is(err, exec.ErrWaitDelay):
-		err = nil // an agent that it started has its stderr
 	case errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
 		return nil, "", fmt.Errorf("%s is not installed, or not in PATH", argv[0])
 	case err != nil && ctx.Err() != nil:
 		return nil, "", context.Cause(ctx)
 	}
-	return out.Bytes(), complaint.String(), err
+	return []byte(out), stderr, err
 }
 
 // sign makes a signature; namespace is what it is for, in SSH's format.

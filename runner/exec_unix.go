@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,6 +49,31 @@ func (f *family) killRest() {
 
 // release leaves what still lives to itself.
 func (f *family) release() {}
+
+// readRest hands on what is in a pipe whose deadline has passed, and waits for no more. That is at most
+// what a pipe holds (pipe-max-size in pipe(7)): something that was left behind may go on to write.
+func readRest(r *os.File, buf []byte, handOn func([]byte)) {
+	pipe, err := r.SyscallConn()
+	if err == nil {
+		err = r.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		return
+	}
+	_ = pipe.Read(func(fd uintptr) bool {
+		for left := 1 << 20; left > 0; {
+			n, err := syscall.Read(int(fd), buf)
+			if n <= 0 && err != syscall.EINTR {
+				break
+			}
+			if n > 0 {
+				handOn(buf[:n])
+				left -= n
+			}
+		}
+		return true
+	})
+}
 
 func shellPath() string { return "sh" }
 

@@ -121,6 +121,9 @@ func (f *family) release() {
 	f.job = 0
 }
 
+// readRest has nothing to read: a read of a pipe has no deadline.
+func readRest(*os.File, []byte, func([]byte)) {}
+
 // shellPath is sh, which git brings with it, mostly out of PATH.
 var shellPath = sync.OnceValue(func() string {
 	if path, err := exec.LookPath("sh"); err == nil {

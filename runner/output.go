@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -452,6 +453,9 @@ func (p *pipes) copy() {
 			for {
 				n, err := r.Read(*buf)
 				p.try.streams[i].write((*buf)[:n])
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					readRest(r, *buf, p.try.streams[i].write)
+				}
 				if err != nil {
 					break
 				}
@@ -475,14 +479,20 @@ func (p *pipes) drain(grace time.Duration) bool {
 	}
 }
 
-// close stops reading, and passes on what is left of the last line.
+// close stops to wait for more output, and passes on what is there: a child that has ended may have
+// printed what nobody has come to read yet, since the machine is busy or the reader of ours has paused.
 func (p *pipes) close() {
+	for _, r := range p.r {
+		if r != nil && r.SetReadDeadline(time.Now()) != nil { // Windows: no read can be given up
+			_ = r.Close()
+		}
+	}
+	<-p.done
 	for _, r := range p.r {
 		if r != nil {
 			_ = r.Close()
 		}
 	}
-	<-p.done
 	for i := range p.try.streams {
 		p.try.streams[i].end()
 	}

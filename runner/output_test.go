@@ -9,10 +9,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -417,5 +419,39 @@ func TestTeeAndAfter(t *testing.T) {
 		if b, is := stdout.(*bytes.Buffer); is && b.String() != "out\nout\n" {
 			t.Errorf("stdout has %q", b)
 		}
+	}
+}
+
+// What a command printed is read however late somebody comes to read it: the grace after its end is for
+// what it leaves behind, which has its output open.
+func TestOutputIsReadLate(t *testing.T) {
+	t.Parallel()
+	var out safeBuffer
+	st := &tryOutput{}
+	for i := range st.streams {
+		st.streams[i].put = func(p []byte) { _, _ = out.Write(p) }
+	}
+	p, err := st.attach(&exec.Cmd{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := syscall.Dup(int(p.w[0].Fd())) // as what a child left behind has it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(left)
+	printed := strings.Repeat("x", 60<<10) + "\nPlan: 1 to add\n"
+	for i := range p.w {
+		if _, err := p.w[i].WriteString(printed); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.r[i].SetReadDeadline(time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.copy()
+	p.close()
+	if got := out.String(); len(got) != 2*len(printed) {
+		t.Errorf("%d of %d bytes", len(got), 2*len(printed))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 )
 
 // OwnGroup keeps a child of ours out of reach of a Ctrl-C on the terminal.
@@ -35,4 +36,42 @@ func SyncDir(dir string) error {
 		return err
 	}
 	return nil
+}
+
+// finish returns when a child's output was read. What has ended has printed all it will, so that
+// after this time it is in the pipe at most, whoever else may write to it.
+func (o *output) finish(until time.Time) (whole bool) {
+	defer o.r.Close()
+	if o.r.SetReadDeadline(until) != nil {
+		return false
+	}
+	<-o.done
+	return true
+}
+
+// mostInPipe is what a pipe can hold: /proc/sys/fs/pipe-max-size, as pipe(7) has it.
+const mostInPipe = 1 << 20
+
+// drain reads what is in the pipe, and waits for no more.
+func (o *output) drain(buf []byte) {
+	pipe, err := o.r.SyscallConn()
+	if err == nil {
+		err = o.r.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		return
+	}
+	_ = pipe.Read(func(fd uintptr) bool {
+		for left := mostInPipe; left > 0; {
+			n, err := syscall.Read(int(fd), buf)
+			if n <= 0 && err != syscall.EINTR {
+				break
+			}
+			if n > 0 {
+				o.add(buf[:n])
+				left -= n
+			}
+		}
+		return true
+	})
 }

@@ -3,7 +3,6 @@
 package git
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -310,22 +309,20 @@ func (r *Repo) run(ctx context.Context, cmd *exec.Cmd, stdin io.Reader) (string,
 	args := cmd.Args[1:]
 	OwnGroup(cmd)
 	cmd.Cancel = func() error { return Terminate(cmd, true) }
-	cmd.WaitDelay = 5 * time.Second
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
+	cmd.Stdin = stdin
 	// What a hook left running in the background may hold on to the pipes.
-	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			if errors.Is(err, exec.ErrNotFound) {
-				return "", errors.New("git is not installed, or not in PATH")
-			}
-			return "", fmt.Errorf("git %s: %w", args[0], err)
-		}
-		if ctx.Err() != nil {
-			return stdout.String(), fmt.Errorf("git %s: %w", args[0], context.Cause(ctx))
-		}
-		return stdout.String(), &Error{Args: args, Code: exit.ExitCode(), Stderr: stderr.String()}
+	stdout, stderr, err := RunChild(cmd, 5*time.Second)
+	if err == nil {
+		return stdout, nil
 	}
-	return stdout.String(), nil
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return "", errors.New("git is not installed, or not in PATH")
+	case !errors.As(err, &exit):
+		return "", fmt.Errorf("git %s: %w", args[0], err)
+	case ctx.Err() != nil:
+		return stdout, fmt.Errorf("git %s: %w", args[0], context.Cause(ctx))
+	}
+	return stdout, &Error{Args: args, Code: exit.ExitCode(), Stderr: stderr}
 }

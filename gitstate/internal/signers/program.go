@@ -80,15 +80,19 @@ func (p *Policy) program(format string) string {
 
 // ask runs the program. Its exit code says less than what it printed.
 func (p *Policy) ask(ctx context.Context, format string, s Signature) (status, stderr string, err error) {
-	file, err := os.CreateTemp("", "tmnotes-signature-")
+	file, err := temporary(s.Blob)
 	if err != nil {
 		return "", "", err
 	}
 	defer os.Remove(file.Name())
-	_, err = file.Write(s.Blob)
-	if err = errors.Join(err, file.Close()); err != nil {
+	defer file.Close()
+	// A file has all that was printed, however late it is read: a second signature must not be overseen.
+	printed, err := temporary(nil)
+	if err != nil {
 		return "", "", err
 	}
+	defer os.Remove(printed.Name())
+	defer printed.Close()
 	args := []string{"--status-fd=1", "--verify", file.Name(), "-"}
 	if format == formatOpenPGP {
 		args = append([]string{"--keyid-format=long"}, args...)
@@ -97,8 +101,8 @@ func (p *Policy) ask(ctx context.Context, format string, s Signature) (status, s
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.program(format), args...)
 	cmd.Dir, cmd.Stdin, cmd.WaitDelay = p.Dir, bytes.NewReader(s.Payload), 5*time.Second
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaint
+	var complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = printed, &complaint
 	err = cmd.Run()
 	var exit *exec.ExitError
 	switch {
@@ -107,7 +111,20 @@ func (p *Policy) ask(ctx context.Context, format string, s Signature) (status, s
 	case err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay):
 		return "", "", fmt.Errorf("%s signatures cannot be verified: %w", format, err)
 	}
-	return out.String(), complaint.String(), nil
+	out, err := os.ReadFile(printed.Name())
+	return string(out), complaint.String(), err
+}
+
+// temporary is a file with this content, to be closed and removed.
+func temporary(content []byte) (*os.File, error) {
+	file, err := os.CreateTemp("", "tmnotes-signature-")
+	if err != nil {
+		return nil, err
+	}
+	if _, err = file.Write(content); err != nil {
+		return nil, errors.Join(err, file.Close(), os.Remove(file.Name()))
+	}
+	return file, nil
 }
 
 // verdict is what a program printed of a signature.
