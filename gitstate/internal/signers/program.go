@@ -86,7 +86,7 @@ func (p *Policy) ask(ctx context.Context, format string, s Signature) (status, s
 	}
 	defer os.Remove(file.Name())
 	defer file.Close()
-	// A file has all that was printed, however late it is read: a second signature must not be overseen.
+	// A file has all that was printed, however late it is read: a second signature must not be missed.
 	printed, err := temporary(nil)
 	if err != nil {
 		return "", "", err
