@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ErrUnread: a child has ended, and what it printed could not be read to the end.
-var ErrUnread = errors.New("its output could not be read to the end")
+// errUnread: a child has ended, and what it printed could not be read to the end.
+var errUnread = errors.New("its output could not be read to the end")
 
 // RunChild is cmd.Run with what the child prints. All that it printed is returned, even where this
 // machine is so busy, or this process has so much to do, that nobody has come to read it within the
@@ -46,7 +46,7 @@ func RunChild(cmd *exec.Cmd, grace time.Duration) (stdout, stderr string, err er
 	whole := printed[0].finish(until)
 	_ = printed[1].finish(until)
 	if err == nil && !whole {
-		err = ErrUnread
+		err = errUnread
 	}
 	return printed[0].text(), printed[1].text(), err
 }

@@ -14,7 +14,7 @@
 // That this package comes first is not luck. Of the packages that are ready to
 // be initialised, the one with the least import path is the next (Go
 // specification, "Program initialization", since Go 1.21). This one waits for
-// os alone; bubbletea waits for golang.org/x/sync/errgroup, which waits for fmt,
+// os, and on Linux for bytes; bubbletea waits for golang.org/x/sync/errgroup, which waits for fmt,
 // which waits for os, and whose path is the greater one. A test in runner/cli
 // looks at what is written to a terminal.
 package early
